@@ -1,0 +1,137 @@
+import type { SEALContext } from "node-seal";
+import { FheError } from "./errors.ts";
+import { DEGREE, PARAMETER_SET_NAMES, parameterSet } from "./parameters.ts";
+import type { ParameterSet } from "./parameters.ts";
+import type { RingKernel } from "./ring/ring-kernel.ts";
+import { CIPHERTEXT_HEADER_BYTES, inflateSeal, sealCiphertext, sealWords } from "./seal-bytes.ts";
+import { callSeal, isSecretKey, openSealContext } from "./seal.ts";
+import type { PublicSeal } from "./seal.ts";
+
+/** How a ciphertext's bytes are laid out: SEAL's own serialisation, or bare 30-bit residues. */
+export type CiphertextEncoding = "SEAL" | "PACKED_RESIDUES";
+
+/** Components of a ciphertext: 2 fresh from encryption, 3 as the product of two. */
+export type Components = 2 | 3;
+
+const PACKED_POLYNOMIAL_BYTES = (DEGREE * 30) / 8;
+
+/**
+ * Turns bytes into checked residues and back, for one parameter set. Owns a SEAL context; free it with `using`.
+ * Residues are a Uint32Array [component][prime][4096] in SEAL's NTT order, each below its prime.
+ */
+export class CiphertextCodec implements Disposable {
+  readonly set: ParameterSet;
+  /** SEAL's hash of the parameters at the data level, 32 bytes: it stands in every SEAL ciphertext. */
+  readonly parmsId: Uint8Array;
+  readonly context: SEALContext;
+  readonly #seal: PublicSeal;
+  readonly #kernel: RingKernel;
+
+  /** Throws FheError SEAL_FAILED if this SEAL lays its objects out otherwise than this package writes them. */
+  constructor(seal: PublicSeal, kernel: RingKernel, set: ParameterSet) {
+    this.#seal = seal;
+    this.#kernel = kernel;
+    this.set = set;
+    this.context = openSealContext(seal, set);
+    this.parmsId = dataParmsId(seal, this.context);
+    this.#checkLayout();
+  }
+
+  /** A fresh ciphertext: two components, not transparent. Throws FheError with the CIPHERTEXT_*, PARAMETER_SET_MISMATCH or SECRET_KEY_REFUSED reasons. */
+  parseFresh(encoding: CiphertextEncoding, data: Uint8Array): Uint32Array {
+    const residues = this.#parse(encoding, data, 2);
+    this.#refuseTransparent(residues);
+    return residues;
+  }
+
+  /** A product of two ciphertexts: three components. Throws as {@link parseFresh}. */
+  parseProduct(encoding: CiphertextEncoding, data: Uint8Array): Uint32Array {
+    return this.#parse(encoding, data, 3);
+  }
+
+  /** The bytes of a ciphertext in either encoding. */
+  serialise(encoding: CiphertextEncoding, residues: Uint32Array): Uint8Array {
+    return encoding === "SEAL" ? sealCiphertext(this.parmsId, this.set.dataPrimes.length, residues) : this.#kernel.pack(residues);
+  }
+
+  [Symbol.dispose](): void {
+    this.context.delete();
+  }
+
+  #parse(encoding: CiphertextEncoding, data: Uint8Array, components: Components): Uint32Array {
+    return encoding === "SEAL" ? this.#parseSeal(data, components) : this.#parsePacked(data, components);
+  }
+
+  #parsePacked(data: Uint8Array, components: Components): Uint32Array {
+    const expected = components * this.set.dataPrimes.length * PACKED_POLYNOMIAL_BYTES;
+    if (data.length === expected) return this.#kernel.unpack(data);
+    const other = PARAMETER_SET_NAMES.find((name) => data.length === components * parameterSet(name).dataPrimes.length * PACKED_POLYNOMIAL_BYTES);
+    if (other !== undefined) throw this.#otherParameters(other);
+    this.#refuseSecretKey(data);
+    throw new FheError("CIPHERTEXT_MALFORMED", `packed residues have ${data.length} bytes: expected ${expected} for ${components} components of ${this.set.name}`);
+  }
+
+  #parseSeal(data: Uint8Array, components: Components): Uint32Array {
+    const bytes = inflateSeal(data);
+    const words = components * this.set.dataPrimes.length * DEGREE;
+    const expected = sealCiphertext(this.parmsId, this.set.dataPrimes.length, new Uint32Array(words)).subarray(0, CIPHERTEXT_HEADER_BYTES);
+    if (bytes.length !== CIPHERTEXT_HEADER_BYTES + 8 * words || !sameHeader(bytes, expected)) throw this.#explainHeader(bytes, components);
+    const residues = sealWords(bytes, CIPHERTEXT_HEADER_BYTES);
+    this.#kernel.checkRange(residues);
+    return residues;
+  }
+
+  #explainHeader(bytes: Uint8Array, components: Components): FheError {
+    this.#refuseSecretKey(bytes);
+    if (bytes.length > 48 && !Buffer.from(bytes.subarray(16, 48)).equals(this.parmsId)) return this.#otherParameters("other parameters");
+    return new FheError(
+      "CIPHERTEXT_MALFORMED",
+      `not a SEAL ciphertext of ${this.set.name} with ${components} components, in NTT form at the data level, with scale 1.0 and no seed in place of a component`,
+    );
+  }
+
+  #otherParameters(found: string): FheError {
+    return new FheError("PARAMETER_SET_MISMATCH", `the ciphertext was made with ${found}: expected ${this.set.name}, the parameter set of its context`);
+  }
+
+  #refuseSecretKey(bytes: Uint8Array): void {
+    if (bytes[0] === 0x5e && isSecretKey(this.#seal, Uint8Array.from(bytes))) {
+      throw new FheError("SECRET_KEY_REFUSED", "the bytes are a secret key, which must never leave the key holder: nothing of it was kept; renew the key");
+    }
+  }
+
+  // A ciphertext whose last component is zero modulo any prime hides nothing modulo that prime.
+  #refuseTransparent(residues: Uint32Array): void {
+    const primes = this.set.dataPrimes.length;
+    for (let prime = 0; prime < primes; prime++) {
+      const start = (primes + prime) * DEGREE;
+      if (residues.subarray(start, start + DEGREE).every((residue) => residue === 0)) {
+        throw new FheError("CIPHERTEXT_TRANSPARENT", "the ciphertext is transparent: its second component is zero, so it hides nothing; encrypt it again");
+      }
+    }
+  }
+
+  // Holds the layout written by seal-bytes.ts to a real object of the SEAL that is loaded.
+  #checkLayout(): void {
+    const primes = this.set.dataPrimes.length;
+    const bytes = sealCiphertext(this.parmsId, primes, Uint32Array.from({ length: 2 * primes * DEGREE }, (_, i) => i));
+    using ciphertext = new this.#seal.Ciphertext();
+    const saved = callSeal("read a ciphertext laid out by veilface", () => {
+      ciphertext.loadFromArray(this.context, bytes);
+      return ciphertext.saveToArray(this.#seal.ComprModeType.none) as Uint8Array;
+    });
+    if (!Buffer.from(saved).equals(bytes)) {
+      throw new FheError("SEAL_FAILED", "this SEAL lays out ciphertexts otherwise than veilface writes them: use node-seal 7.0.0");
+    }
+  }
+}
+
+function dataParmsId(seal: PublicSeal, context: SEALContext): Uint8Array {
+  using ciphertext = new seal.Ciphertext(context);
+  using parmsId = ciphertext.parmsId();
+  return new Uint8Array((parmsId.values() as BigUint64Array).slice().buffer);
+}
+
+function sameHeader(bytes: Uint8Array, expected: Uint8Array): boolean {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, expected.length).equals(expected);
+}

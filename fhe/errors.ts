@@ -1,0 +1,25 @@
+/** Why the public half of the scheme refused something. Closed: the wire's ErrorReason repeats these names. */
+export type FheErrorReason =
+  | "PARAMETERS_INVALID"
+  | "LAYOUT_INVALID"
+  | "EMBEDDING_INVALID"
+  | "SCALE_OVERFLOW"
+  | "CIPHERTEXT_MALFORMED"
+  | "CIPHERTEXT_CORRUPT"
+  | "CIPHERTEXT_TOO_LARGE"
+  | "CIPHERTEXT_TRANSPARENT"
+  | "CONTEXT_MISMATCH"
+  | "PARAMETER_SET_MISMATCH"
+  | "SECRET_KEY_REFUSED"
+  | "SEAL_FAILED";
+
+/** The one error class of this package. Messages never hold key, embedding, score or ciphertext bytes. */
+export class FheError extends Error {
+  override readonly name = "FheError";
+  readonly reason: FheErrorReason;
+
+  constructor(reason: FheErrorReason, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.reason = reason;
+  }
+}

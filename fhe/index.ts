@@ -1,0 +1,18 @@
+export { CiphertextCodec } from "./ciphertext.ts";
+export type { CiphertextEncoding, Components } from "./ciphertext.ts";
+export { KEY_ID_BYTES, packedContextId } from "./context-id.ts";
+export { FheError } from "./errors.ts";
+export type { FheErrorReason } from "./errors.ts";
+export {
+  emptyPolynomials, encodeProbe, expectedError, layoutOf, looseLayout, placeTemplate, readScores, scalesOf, scoreIndex,
+} from "./layout.ts";
+export type { Layout, Scales } from "./layout.ts";
+export { distanceFromScore, encodeProbeEmbedding, encodeTemplateEmbedding, encodedDimension, plainDistance } from "./metric.ts";
+export type { EmbeddingSpace, EncodedEmbedding, Metric } from "./metric.ts";
+export { DEFAULT_PARAMETER_SET, DEGREE, NOISE_SIGMA, PARAMETER_SET_NAMES, parameterSet } from "./parameters.ts";
+export type { ParameterSet, ParameterSetName } from "./parameters.ts";
+export { RingKernel } from "./ring/ring-kernel.ts";
+export { fromTiles, toTiles } from "./ring/tiles.ts";
+export { CIPHERTEXT_HEADER_BYTES, PLAINTEXT_HEADER_BYTES, sealCiphertext, sealPlaintext, sealWords } from "./seal-bytes.ts";
+export { callSeal, loadPublicSeal, loadSealForKeyHolder } from "./seal.ts";
+export type { PublicSeal, Seal } from "./seal.ts";

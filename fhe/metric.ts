@@ -1,0 +1,79 @@
+import { FheError } from "./errors.ts";
+
+/** How two embeddings are compared. */
+export type Metric = "cosine" | "euclidean";
+
+/** The kind of embeddings a gallery holds: what decides how they are encoded. */
+export interface EmbeddingSpace {
+  /** Components of a plain embedding, in [1, 2048]. */
+  readonly dimension: number;
+  readonly metric: Metric;
+  /** R: the largest Euclidean norm an embedding may have; 1 for cosine. */
+  readonly normBound: number;
+}
+
+/** A vector ready for the ring, and what the key holder must remember of it to read distances. */
+export interface EncodedEmbedding {
+  readonly vector: Float64Array;
+  /** |p / R|^2, needed on the probe's side of the Euclidean metric. */
+  readonly squaredNorm: number;
+}
+
+/** Components of an encoded vector: the Euclidean metric needs one more. */
+export function encodedDimension(space: EmbeddingSpace): number {
+  return space.metric === "euclidean" ? space.dimension + 1 : space.dimension;
+}
+
+/**
+ * Encodes a template's embedding x: cosine x / |x|; Euclidean (u, 1 - |u|^2) with u = x / R, whose norm is at most 1.
+ * Throws FheError EMBEDDING_INVALID for a wrong dimension, a component that is not finite, a zero vector (cosine) or a norm over R.
+ */
+export function encodeTemplateEmbedding(space: EmbeddingSpace, embedding: ArrayLike<number>): EncodedEmbedding {
+  const { unit, squaredNorm } = normalise(space, embedding);
+  return { vector: space.metric === "euclidean" ? append(unit, 1 - squaredNorm) : unit, squaredNorm };
+}
+
+/** Encodes a probe's embedding p: cosine p / |p|; Euclidean (v, 1/2) with v = p / R. Throws as {@link encodeTemplateEmbedding}. */
+export function encodeProbeEmbedding(space: EmbeddingSpace, embedding: ArrayLike<number>): EncodedEmbedding {
+  const { unit, squaredNorm } = normalise(space, embedding);
+  return { vector: space.metric === "euclidean" ? append(unit, 0.5) : unit, squaredNorm };
+}
+
+/**
+ * The distance from an inner product of encoded vectors. Cosine: 1 - score, in [0, 2]. Euclidean: with
+ * score = <u, v> + (1 - |u|^2) / 2, |x - p| = R sqrt(1 + |v|^2 - 2 score). Noise below zero is cut off.
+ */
+export function distanceFromScore(space: EmbeddingSpace, score: number, probeSquaredNorm: number): number {
+  if (space.metric === "cosine") return Math.max(0, 1 - score);
+  return space.normBound * Math.sqrt(Math.max(0, 1 + probeSquaredNorm - 2 * score));
+}
+
+/** The same distance from plain embeddings: the oracle, and what `compare` prints. Throws as {@link encodeTemplateEmbedding}. */
+export function plainDistance(space: EmbeddingSpace, a: ArrayLike<number>, b: ArrayLike<number>): number {
+  const x = normalise(space, a).unit;
+  const y = normalise(space, b).unit;
+  if (space.metric === "cosine") return Math.max(0, 1 - x.reduce((sum, component, k) => sum + component * y[k]!, 0));
+  return space.normBound * Math.hypot(...x.map((component, k) => component - y[k]!));
+}
+
+function normalise(space: EmbeddingSpace, embedding: ArrayLike<number>): { unit: Float64Array; squaredNorm: number } {
+  if (embedding.length !== space.dimension) {
+    throw new FheError("EMBEDDING_INVALID", `embedding has ${embedding.length} components: expected ${space.dimension}`);
+  }
+  const plain = Float64Array.from(embedding);
+  const norm = Math.sqrt(plain.reduce((sum, x) => sum + x * x, 0));
+  if (!Number.isFinite(norm)) throw new FheError("EMBEDDING_INVALID", "embedding has a component that is not a finite number");
+  if (space.metric === "cosine" && norm === 0) throw new FheError("EMBEDDING_INVALID", "embedding is the zero vector: it has no direction to compare");
+  if (space.metric === "euclidean" && norm > space.normBound) {
+    throw new FheError("EMBEDDING_INVALID", `embedding is longer than the norm bound ${space.normBound} of its embedding space: use a larger bound for this model`);
+  }
+  const scale = space.metric === "cosine" ? norm : space.normBound;
+  return { unit: plain.map((x) => x / scale), squaredNorm: (norm / scale) ** 2 };
+}
+
+function append(vector: Float64Array, component: number): Float64Array {
+  const longer = new Float64Array(vector.length + 1);
+  longer.set(vector);
+  longer[vector.length] = component;
+  return longer;
+}

@@ -1,0 +1,44 @@
+import { FheError } from "./errors.ts";
+
+/** Ring degree of every parameter set: polynomials have this many coefficients. */
+export const DEGREE = 4096;
+
+/** Standard deviation of SEAL's error distribution (SEAL 4.1 `util/globals.h`, noise_standard_deviation). */
+export const NOISE_SIGMA = 3.2;
+
+export type ParameterSetName = "PACKED_N4096_Q60" | "PACKED_N4096_Q30";
+
+/**
+ * One row of the closed list. All rows: CKKS, N = 4096, uniform ternary secret, at least 128 bits of security
+ * (HomomorphicEncryption.org standard, table 1: log2 q <= 109 for N = 4096).
+ */
+export interface ParameterSet {
+  readonly name: ParameterSetName;
+  /** The primes a ciphertext lives in, in SEAL's order; each is 1 mod 2N and below 2^30, so residues and their sums fit 32 bits. */
+  readonly dataPrimes: readonly number[];
+  /** SEAL reserves the last prime of its chain for key switching, which the packed scheme never does. */
+  readonly reservedPrime: number;
+}
+
+// The largest primes of their size that are 1 mod 8192, as SEAL's CoeffModulus::Create(4096, {30, 30, 20}) and {30, 30} give them.
+const SETS: Readonly<Record<ParameterSetName, ParameterSet>> = {
+  PACKED_N4096_Q60: { name: "PACKED_N4096_Q60", dataPrimes: [1073668097, 1073692673], reservedPrime: 1032193 },
+  PACKED_N4096_Q30: { name: "PACKED_N4096_Q30", dataPrimes: [1073668097], reservedPrime: 1073692673 },
+};
+
+export const PARAMETER_SET_NAMES: readonly ParameterSetName[] = ["PACKED_N4096_Q60", "PACKED_N4096_Q30"];
+export const DEFAULT_PARAMETER_SET: ParameterSetName = "PACKED_N4096_Q60";
+
+/** The set of that name. Throws FheError PARAMETERS_INVALID for a name that is not in the list. */
+export function parameterSet(name: string): ParameterSet {
+  const found = PARAMETER_SET_NAMES.find((known) => known === name);
+  if (found === undefined) {
+    throw new FheError("PARAMETERS_INVALID", `unknown parameter set "${name}": expected one of ${PARAMETER_SET_NAMES.join(", ")}`);
+  }
+  return SETS[found];
+}
+
+/** log2 of the data modulus q, the product of the data primes. */
+export function log2DataModulus(set: ParameterSet): number {
+  return set.dataPrimes.reduce((bits, prime) => bits + Math.log2(prime), 0);
+}

@@ -1,0 +1,121 @@
+import { constants, inflateSync, zstdDecompressSync } from "node:zlib";
+import { FheError } from "./errors.ts";
+import { DEGREE } from "./parameters.ts";
+
+/**
+ * The byte layout of Microsoft SEAL 4.1 objects. Everything is little-endian.
+ *
+ * Header, 16 bytes: 5E A1, header size 10, major 04, minor 01, compression, 00 00, total size u64. Then for a Ciphertext parms_id
+ * (32 bytes), is_ntt u8, components u64, N u64, primes u64, scale f64, correction factor u64; for a Plaintext parms_id, N * primes
+ * u64, scale f64. Then a nested header, a u64 count of words, and the words.
+ */
+const HEADER_BYTES = 16;
+const PARMS_ID_BYTES = 32;
+const NESTED_BYTES = HEADER_BYTES + 8;
+export const CIPHERTEXT_HEADER_BYTES = HEADER_BYTES + PARMS_ID_BYTES + 1 + 5 * 8 + NESTED_BYTES;
+export const PLAINTEXT_HEADER_BYTES = HEADER_BYTES + PARMS_ID_BYTES + 2 * 8 + NESTED_BYTES;
+
+const COMPRESSION_AT = 5;
+const SIZE_AT = 8;
+const COMPRESSION = { none: 0, zlib: 1, zstd: 2 };
+
+/** No object that comes from outside may be longer, compressed or not: four times the largest ciphertext of any parameter set. */
+export const MAX_SEAL_BYTES = 1 << 20;
+// A zstd frame may ask for a window of gigabytes before it yields a byte. No object of ours needs more than 2^20.
+const ZSTD_WINDOW_LOG_MAX = 21;
+
+/** An uncompressed SEAL Ciphertext in NTT form with scale 1.0. `residues`: [component][prime][coefficient]. */
+export function sealCiphertext(parmsId: Uint8Array, primes: number, residues: Uint32Array): Uint8Array {
+  const bytes = new Uint8Array(CIPHERTEXT_HEADER_BYTES + 8 * residues.length);
+  const view = new DataView(bytes.buffer);
+  const components = residues.length / (primes * DEGREE);
+  writeHeader(bytes, 0, bytes.length);
+  bytes.set(parmsId, HEADER_BYTES);
+  bytes[48] = 1;
+  [components, DEGREE, primes].forEach((count, k) => {
+    view.setBigUint64(49 + 8 * k, BigInt(count), true);
+  });
+  view.setFloat64(73, 1, true);
+  view.setBigUint64(81, 1n, true);
+  writeWords(bytes, 89, residues);
+  return bytes;
+}
+
+/** An uncompressed SEAL Plaintext in NTT form with scale 1.0. `residues`: [prime][coefficient]. */
+export function sealPlaintext(parmsId: Uint8Array, residues: Uint32Array): Uint8Array {
+  const bytes = new Uint8Array(PLAINTEXT_HEADER_BYTES + 8 * residues.length);
+  const view = new DataView(bytes.buffer);
+  writeHeader(bytes, 0, bytes.length);
+  bytes.set(parmsId, HEADER_BYTES);
+  view.setBigUint64(48, BigInt(residues.length), true);
+  view.setFloat64(56, 1, true);
+  writeWords(bytes, 64, residues);
+  return bytes;
+}
+
+/** The words of a SEAL object, which must fit 32 bits. Throws FheError CIPHERTEXT_MALFORMED where one does not. */
+export function sealWords(bytes: Uint8Array, headerBytes: number): Uint32Array {
+  const halves = new Uint32Array(bytes.slice(headerBytes).buffer);
+  const words = new Uint32Array(halves.length / 2);
+  let overflow = 0;
+  for (let i = 0; i < words.length; i++) {
+    words[i] = halves[2 * i]!;
+    overflow |= halves[2 * i + 1]!;
+  }
+  if (overflow !== 0) throw new FheError("CIPHERTEXT_MALFORMED", "a residue is larger than its prime: expected residues below 2^30");
+  return words;
+}
+
+/**
+ * An object that came from outside, uncompressed, header included. SEAL 4.1 allocates whatever a compressed stream unpacks to, so it
+ * is inflated here, within bounds. Throws FheError CIPHERTEXT_TOO_LARGE or CIPHERTEXT_MALFORMED.
+ */
+export function inflateSeal(data: Uint8Array): Uint8Array {
+  if (data.length > MAX_SEAL_BYTES) throw tooLarge();
+  if (!hasSealHeader(data)) {
+    throw new FheError("CIPHERTEXT_MALFORMED", "bytes do not start with a SEAL 4.x header that gives their length: expected a whole SEAL ciphertext");
+  }
+  if (data[COMPRESSION_AT] === COMPRESSION.none) return data;
+  const body = inflate(data[COMPRESSION_AT]!, data.subarray(HEADER_BYTES));
+  const bytes = new Uint8Array(HEADER_BYTES + body.length);
+  bytes.set(body, HEADER_BYTES);
+  writeHeader(bytes, 0, bytes.length);
+  return bytes;
+}
+
+function inflate(compression: number, body: Uint8Array): Uint8Array {
+  const bound = { maxOutputLength: MAX_SEAL_BYTES - HEADER_BYTES };
+  try {
+    if (compression === COMPRESSION.zlib) return inflateSync(body, bound);
+    if (compression === COMPRESSION.zstd) {
+      return zstdDecompressSync(body, { ...bound, params: { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_LOG_MAX } });
+    }
+  } catch (error) {
+    if (error instanceof RangeError) throw tooLarge();
+    throw new FheError("CIPHERTEXT_MALFORMED", "the compressed SEAL object cannot be decompressed: it is damaged or cut short", { cause: error });
+  }
+  throw new FheError("CIPHERTEXT_MALFORMED", `unknown SEAL compression mode ${compression}: expected 0 (none), 1 (zlib) or 2 (zstd)`);
+}
+
+function tooLarge(): FheError {
+  return new FheError("CIPHERTEXT_TOO_LARGE", `the SEAL object is or decompresses to more than ${MAX_SEAL_BYTES} bytes, more than any ciphertext of these parameters`);
+}
+
+function hasSealHeader(data: Uint8Array): boolean {
+  if (data.length < HEADER_BYTES || data[0] !== 0x5e || data[1] !== 0xa1 || data[2] !== HEADER_BYTES || data[3] !== 4) return false;
+  return new DataView(data.buffer, data.byteOffset, data.byteLength).getBigUint64(SIZE_AT, true) === BigInt(data.length);
+}
+
+function writeHeader(bytes: Uint8Array, at: number, size: number): void {
+  bytes.set([0x5e, 0xa1, HEADER_BYTES, 4, 1, COMPRESSION.none, 0, 0], at);
+  new DataView(bytes.buffer).setBigUint64(at + SIZE_AT, BigInt(size), true);
+}
+
+function writeWords(bytes: Uint8Array, at: number, residues: Uint32Array): void {
+  writeHeader(bytes, at, NESTED_BYTES + 8 * residues.length);
+  new DataView(bytes.buffer).setBigUint64(at + HEADER_BYTES, BigInt(residues.length), true);
+  // The words start at an odd offset, so they are laid out in an aligned array first.
+  const halves = new Uint32Array(2 * residues.length);
+  for (let i = 0; i < residues.length; i++) halves[2 * i] = residues[i]!;
+  bytes.set(new Uint8Array(halves.buffer), at + NESTED_BYTES);
+}

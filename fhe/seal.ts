@@ -1,0 +1,71 @@
+import initialize from "node-seal";
+import type { MainModule, SEALContext } from "node-seal";
+import { FheError } from "./errors.ts";
+import { DEGREE, PARAMETER_SET_NAMES, parameterSet } from "./parameters.ts";
+import type { ParameterSet } from "./parameters.ts";
+
+/** All of SEAL: for the key holder only. */
+export type Seal = MainModule;
+
+/** What the matching server may see of SEAL: nothing that makes, holds or uses a secret key. */
+export type PublicSeal = Omit<MainModule, "SecretKey" | "KeyGenerator" | "Decryptor">;
+
+let loading: Promise<MainModule> | undefined;
+
+/** SEAL for the key holder. Loaded once per thread. Needs Node >= 22 (WebAssembly exception references). */
+export async function loadSealForKeyHolder(): Promise<Seal> {
+  loading ??= initialize();
+  return loading;
+}
+
+/** SEAL without its secret half. Loaded once per thread. */
+export async function loadPublicSeal(): Promise<PublicSeal> {
+  return loadSealForKeyHolder();
+}
+
+/**
+ * Runs a call into SEAL and translates what it throws: SEAL's errors arrive as WebAssembly.Exception whose `message` is
+ * [C++ type, text]. Throws FheError SEAL_FAILED naming `what` was tried.
+ */
+export function callSeal<T>(what: string, call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    throw new FheError("SEAL_FAILED", `SEAL could not ${what}: ${sealMessage(error)}`, { cause: error });
+  }
+}
+
+function sealMessage(error: unknown): string {
+  const message: unknown = typeof error === "object" && error !== null && "message" in error ? error.message : error;
+  return Array.isArray(message) ? message.map(String).join(": ") : String(message);
+}
+
+/** A SEAL context of a parameter set. The caller owns it and frees it. Throws FheError PARAMETERS_INVALID if SEAL finds it below 128 bits. */
+export function openSealContext(seal: PublicSeal, set: ParameterSet): SEALContext {
+  using parameters = new seal.EncryptionParameters(seal.SchemeType.ckks);
+  using primes = seal.vecFromArrayModulus(BigUint64Array.from([...set.dataPrimes, set.reservedPrime], BigInt));
+  parameters.setPolyModulusDegree(DEGREE);
+  parameters.setCoeffModulus(primes);
+  const context = new seal.SEALContext(parameters, true, seal.SecLevelType.tc128);
+  if (context.parametersSet()) return context;
+  context.delete();
+  throw new FheError("PARAMETERS_INVALID", `SEAL refuses parameter set ${set.name}`);
+}
+
+/**
+ * Whether bytes are a SEAL secret key of one of our parameter sets, in order to refuse them. The bytes must be uncompressed and
+ * bounded: SEAL itself never decompresses what came from outside.
+ */
+export function isSecretKey(seal: PublicSeal, bytes: Uint8Array): boolean {
+  const { SecretKey } = seal as Seal;
+  return PARAMETER_SET_NAMES.some((name) => {
+    using context = openSealContext(seal, parameterSet(name));
+    using candidate = new SecretKey();
+    try {
+      candidate.loadFromArray(context, bytes);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
