@@ -1,0 +1,36 @@
+/** Why the server refused something of its own accord. Closed: the names of the wire's ErrorReason. */
+export type ServerErrorReason =
+  | "FIELD_INVALID"
+  | "CONTEXT_NOT_FOUND"
+  | "CONTEXT_IN_USE"
+  | "GALLERY_NOT_FOUND"
+  | "GALLERY_EXISTS"
+  | "SUBJECT_NOT_FOUND"
+  | "SPACE_MISMATCH"
+  | "PROBE_INCOMPLETE"
+  | "CIPHERTEXT_CORRUPT"
+  | "STORED_CORRUPT"
+  | "CONTEXT_MISMATCH"
+  | "STORAGE_FULL"
+  | "LIMIT_EXCEEDED"
+  | "SHUTTING_DOWN";
+
+/** A fault in one field of a request, for google.rpc.BadRequest. */
+export interface FieldViolation {
+  /** Path of the field as in the proto, such as "gallery.space.dimension". */
+  readonly field: string;
+  readonly description: string;
+}
+
+/** The one error class of this package. Messages never hold ciphertext bytes. */
+export class ServerError extends Error {
+  override readonly name = "ServerError";
+  readonly reason: ServerErrorReason;
+  readonly violations: readonly FieldViolation[];
+
+  constructor(reason: ServerErrorReason, message: string, options?: ErrorOptions & { violations?: readonly FieldViolation[] }) {
+    super(message, options);
+    this.reason = reason;
+    this.violations = options?.violations ?? [];
+  }
+}

@@ -1,0 +1,73 @@
+import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { ContextServiceDefinition, GalleryServiceDefinition, MatchingServiceDefinition } from "@veilface/proto";
+import { ServerCredentials } from "@grpc/grpc-js";
+import { createServer } from "nice-grpc";
+import type { Server } from "nice-grpc";
+import { errorDetailsServerMiddleware } from "nice-grpc-error-details";
+import { HealthDefinition, HealthServiceImpl, HealthState } from "nice-grpc-server-health";
+import { ServerReflection, ServerReflectionService } from "nice-grpc-server-reflection";
+import type { Logger } from "pino";
+import type { ServerConfig } from "./config.ts";
+import { contextService } from "./context-service.ts";
+import { galleryService } from "./gallery-service.ts";
+import { Matcher } from "./matcher.ts";
+import { matchingService } from "./matching-service.ts";
+import { LmdbStore } from "./store/lmdb-store.ts";
+import { wall } from "./wall.ts";
+
+const SERVICES = [ContextServiceDefinition, GalleryServiceDefinition, MatchingServiceDefinition];
+
+/** A server that is listening. */
+export interface RunningServer {
+  /** host:port with the real port. */
+  readonly address: string;
+  /** Refuses new calls, lets those under way end within the grace time, then closes the store. */
+  stop(): Promise<void>;
+}
+
+/** Starts a matching server: store, worker threads, services. Resolves once it is ready for calls. */
+export async function startServer(config: ServerConfig, log: Logger): Promise<RunningServer> {
+  const credentials = await credentialsOf(config);
+  const store = LmdbStore.open({ path: config.dataFolder, ...(config.maxDataBytes === undefined ? {} : { maxBytes: config.maxDataBytes }) });
+  const matcher = new Matcher(config.workers);
+  const health = HealthState();
+  try {
+    await matcher.ready();
+    const server = createServer().use(errorDetailsServerMiddleware).use(wall(log));
+    server.add(ContextServiceDefinition, contextService(store));
+    server.add(GalleryServiceDefinition, galleryService(store, matcher));
+    server.add(MatchingServiceDefinition, matchingService(store, matcher));
+    server.add(HealthDefinition, HealthServiceImpl(health));
+    if (config.reflection) server.add(ServerReflectionService, ServerReflection(await descriptorSet(), SERVICES.map((service) => service.fullName)));
+    const port = await server.listen(config.address, credentials);
+    for (const service of SERVICES) health.setStatus("healthy", service.fullName);
+    const address = config.address.replace(/:\d+$/, `:${port}`);
+    return { address, stop: () => stop(server, health, matcher, store, config.graceSeconds) };
+  } catch (error) {
+    await matcher.close();
+    await store.close();
+    throw error;
+  }
+}
+
+async function stop(server: Server, health: HealthState, matcher: Matcher, store: LmdbStore, graceSeconds: number): Promise<void> {
+  health.setStatus("unhealthy");
+  const overdue = setTimeout(() => {
+    server.forceShutdown();
+  }, graceSeconds * 1000);
+  await server.shutdown();
+  clearTimeout(overdue);
+  await matcher.close();
+  await store.close();
+}
+
+async function credentialsOf({ tls }: ServerConfig): Promise<ServerCredentials> {
+  if (tls === undefined) return ServerCredentials.createInsecure();
+  const [certificate, key] = await Promise.all([readFile(tls.certificateFile), readFile(tls.keyFile)]);
+  return ServerCredentials.createSsl(null, [{ cert_chain: certificate, private_key: key }]);
+}
+
+async function descriptorSet(): Promise<Buffer> {
+  return readFile(fileURLToPath(import.meta.resolve("@veilface/proto/descriptor-set")));
+}

@@ -1,0 +1,70 @@
+/**
+ * Maps a stream with up to `limit` results under way, in the order of the stream. A result is yielded as soon as it and those before
+ * it are there, even while the source is silent. The first failure, of the source or of a result, ends it after what came before.
+ */
+export async function* mapOrdered<T, R>(source: AsyncIterable<T>, limit: number, map: (item: T) => Promise<R>): AsyncGenerator<R> {
+  const items = source[Symbol.asyncIterator]();
+  const pending: Promise<R>[] = [];
+  let incoming: Promise<IteratorResult<T>> | undefined = quiet(items.next());
+  try {
+    while (incoming !== undefined || pending.length > 0) {
+      const next: Step<T, R> = await firstOf(pending.length < limit ? incoming : undefined, pending[0]);
+      if ("result" in next) {
+        void pending.shift();
+        yield next.result;
+      } else if (next.item === undefined) {
+        incoming = undefined;
+      } else {
+        pending.push(quiet(map(next.item.value)));
+        incoming = quiet(items.next());
+      }
+    }
+  } finally {
+    await Promise.allSettled(pending);
+    // Not awaited: a source that is silent in its next() would hold up the failure that ends this stream.
+    void items.return?.().catch(() => undefined);
+  }
+}
+
+type Step<T, R> = { result: R } | { item: { value: T } | undefined };
+
+async function firstOf<T, R>(incoming: Promise<IteratorResult<T>> | undefined, oldest: Promise<R> | undefined): Promise<Step<T, R>> {
+  const steps: Promise<Step<T, R>>[] = [];
+  // The result comes first: of two that are ready, an acknowledgement goes out before more work is taken on.
+  if (oldest !== undefined) steps.push(oldest.then((result) => ({ result })));
+  // A failing source must not overtake results that are still under way.
+  if (incoming !== undefined) {
+    const step = incoming.then((item): Step<T, R> => ({ item: item.done === true ? undefined : { value: item.value } }));
+    steps.push(oldest === undefined ? step : step.catch(() => oldest.then((result) => ({ result }))));
+  }
+  return Promise.race(steps);
+}
+
+/** Maps items with up to `limit` results under way, each yielded as soon as it is there. The first failure ends it. */
+export async function* mapUnordered<T, R>(items: Iterable<T>, limit: number, map: (item: T) => Promise<R>): AsyncGenerator<R> {
+  const source = items[Symbol.iterator]();
+  const pending = new Map<number, Promise<{ key: number; result: R }>>();
+  let started = 0;
+  try {
+    for (;;) {
+      while (pending.size < limit) {
+        const next = source.next();
+        if (next.done === true) break;
+        const key = started++;
+        pending.set(key, quiet(map(next.value).then((result) => ({ key, result }))));
+      }
+      if (pending.size === 0) return;
+      const { key, result } = await Promise.race(pending.values());
+      pending.delete(key);
+      yield result;
+    }
+  } finally {
+    await Promise.allSettled(pending.values());
+  }
+}
+
+// Marks a promise's failure as handled: it is awaited later, or its stream has failed already.
+function quiet<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => undefined);
+  return promise;
+}

@@ -1,0 +1,127 @@
+import { KEY_ID_BYTES, PARAMETER_SET_NAMES } from "@veilface/fhe";
+import type { CiphertextEncoding, Metric, ParameterSetName } from "@veilface/fhe";
+import * as wire from "@veilface/proto";
+import { ServerError } from "./errors.ts";
+import type { ModelSpace } from "./store/gallery-store.ts";
+
+const ID = /^[a-z0-9-]{1,64}$/;
+const CONTEXT_ID = /^[0-9a-f]{64}$/;
+const MAX_DIMENSION = 2048;
+
+const METRICS: ReadonlyMap<wire.Metric, Metric> = new Map([
+  [wire.Metric.METRIC_COSINE, "cosine"],
+  [wire.Metric.METRIC_EUCLIDEAN, "euclidean"],
+]);
+
+const ENCODINGS: ReadonlyMap<wire.CiphertextEncoding, CiphertextEncoding> = new Map([
+  [wire.CiphertextEncoding.CIPHERTEXT_ENCODING_SEAL, "SEAL"],
+  [wire.CiphertextEncoding.CIPHERTEXT_ENCODING_PACKED_RESIDUES, "PACKED_RESIDUES"],
+]);
+
+const PARAMETER_SETS: ReadonlyMap<wire.ParameterSet, ParameterSetName> = new Map([
+  [wire.ParameterSet.PARAMETER_SET_PACKED_N4096_Q60, "PACKED_N4096_Q60"],
+  [wire.ParameterSet.PARAMETER_SET_PACKED_N4096_Q30, "PACKED_N4096_Q30"],
+]);
+
+/** A refusal that names one field of the request. */
+export function fieldInvalid(field: string, description: string): ServerError {
+  return new ServerError("FIELD_INVALID", `${field} ${description}`, { violations: [{ field, description }] });
+}
+
+/** An id chosen by the client. */
+export function resourceId(field: string, value: string): string {
+  if (!ID.test(value)) throw fieldInvalid(field, 'must be 1 to 64 characters of a-z, 0-9 and "-"');
+  return value;
+}
+
+/** A context's id. */
+export function contextId(field: string, value: string): string {
+  if (!CONTEXT_ID.test(value)) throw fieldInvalid(field, "must be the 64 lowercase hexadecimal digits of a context id");
+  return value;
+}
+
+/** A message that must be there. */
+export function required<T>(field: string, value: T | undefined): T {
+  if (value === undefined) throw fieldInvalid(field, "is required");
+  return value;
+}
+
+/** A message that may only be there once. */
+export function absent(field: string, value: unknown): void {
+  if (value !== undefined) throw fieldInvalid(field, "belongs to the first message of the stream only");
+}
+
+/** A page size: 0 means the default. */
+export function pageSize(value: number, most: number, usual: number): number {
+  if (value < 0 || value > most) throw fieldInvalid("page_size", `must be in [1, ${most}], or 0 for ${usual}`);
+  return value === 0 ? usual : value;
+}
+
+/** A revision, or a page token that holds one. */
+export function revision(field: string, value: number): number {
+  if (!Number.isSafeInteger(value) || value < 0) throw fieldInvalid(field, "must be a revision that the server gave, or empty");
+  return value;
+}
+
+export function embeddingSpace(field: string, value: wire.EmbeddingSpace | undefined): ModelSpace {
+  const space = required(field, value);
+  const metric = METRICS.get(space.metric);
+  if (space.dimension < 1 || space.dimension > MAX_DIMENSION) throw fieldInvalid(`${field}.dimension`, `must be in [1, ${MAX_DIMENSION}]`);
+  if (metric === undefined) throw fieldInvalid(`${field}.metric`, "must be METRIC_COSINE or METRIC_EUCLIDEAN");
+  const normBound = checkedNormBound(`${field}.norm_bound`, metric, space.normBound);
+  return { dimension: space.dimension, metric, normBound, modelId: resourceId(`${field}.model_id`, space.modelId) };
+}
+
+function checkedNormBound(field: string, metric: Metric, value: number): number {
+  if (metric === "cosine" && value !== 1) throw fieldInvalid(field, "must be 1 for METRIC_COSINE");
+  if (!(value >= 1e-6 && value <= 1e6)) throw fieldInvalid(field, "must be in [1e-6, 1e6]");
+  return value;
+}
+
+/** Refuses a space that is not the gallery's, naming the field that differs. */
+export function sameSpace(field: string, actual: ModelSpace, expected: ModelSpace): void {
+  const names = { dimension: "dimension", metric: "metric", modelId: "model_id", normBound: "norm_bound" } as const;
+  for (const [key, name] of Object.entries(names) as [keyof typeof names, string][]) {
+    if (actual[key] === expected[key]) continue;
+    const description = `is ${actual[key]}, but the gallery has ${expected[key]}`;
+    throw new ServerError("SPACE_MISMATCH", `${field}.${name} ${description}`, { violations: [{ field: `${field}.${name}`, description }] });
+  }
+}
+
+export function packedScheme(field: string, value: wire.PackedScheme): { parameterSet: ParameterSetName; keyId: Uint8Array } {
+  const parameterSet = PARAMETER_SETS.get(value.parameterSet);
+  if (parameterSet === undefined) throw fieldInvalid(`${field}.parameter_set`, `must be one of ${PARAMETER_SET_NAMES.map((name) => `PARAMETER_SET_${name}`).join(", ")}`);
+  if (value.keyId.length !== KEY_ID_BYTES) throw fieldInvalid(`${field}.key_id`, `must have exactly ${KEY_ID_BYTES} bytes`);
+  return { parameterSet, keyId: Uint8Array.from(value.keyId) };
+}
+
+/** A ciphertext's envelope, its bytes not looked at yet. */
+export interface SealedBytes {
+  readonly encoding: CiphertextEncoding;
+  readonly data: Uint8Array;
+  readonly sha256: Uint8Array;
+}
+
+/** Checks what a ciphertext says of itself. Throws CONTEXT_MISMATCH, naming neither context's content. */
+export function ciphertext(field: string, value: wire.Ciphertext | undefined, context: string): SealedBytes {
+  const { contextId: actual, encoding, data, sha256 } = required(field, value);
+  if (actual !== context) {
+    throw new ServerError("CONTEXT_MISMATCH", `${field} belongs to context ${shortId(actual)}, but the gallery's is ${shortId(context)}: encrypt under the gallery's key`);
+  }
+  const known = ENCODINGS.get(encoding);
+  if (known === undefined) throw fieldInvalid(`${field}.encoding`, "must be CIPHERTEXT_ENCODING_SEAL or CIPHERTEXT_ENCODING_PACKED_RESIDUES");
+  if (sha256.length !== 32) throw fieldInvalid(`${field}.sha256`, "must have 32 bytes");
+  return { encoding: known, data, sha256 };
+}
+
+function shortId(id: string): string {
+  return CONTEXT_ID.test(id) ? `${id.slice(0, 12)}…` : "(not a context id)";
+}
+
+/** The encoding of replies: packed residues unless the client asks otherwise. */
+export function replyEncoding(field: string, value: wire.CiphertextEncoding): CiphertextEncoding {
+  if (value === wire.CiphertextEncoding.CIPHERTEXT_ENCODING_UNSPECIFIED) return "PACKED_RESIDUES";
+  const known = ENCODINGS.get(value);
+  if (known === undefined) throw fieldInvalid(field, "must be a known encoding or unspecified");
+  return known;
+}

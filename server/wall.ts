@@ -1,0 +1,78 @@
+import { FheError } from "@veilface/fhe";
+import type { FheErrorReason } from "@veilface/fhe";
+import { isAbortError } from "abort-controller-x";
+import { ServerError as GrpcError, Status } from "nice-grpc";
+import type { CallContext, ServerMiddleware, ServerMiddlewareCall } from "nice-grpc";
+import { BadRequest, ErrorInfo, RichServerError } from "nice-grpc-error-details";
+import type { Logger } from "pino";
+import { ServerError } from "./errors.ts";
+import type { ServerErrorReason } from "./errors.ts";
+
+const DOMAIN = "veilface.dev";
+
+/** The status of each reason; one that is not here is a fault of ours and leaves as INTERNAL without text. */
+const STATUS: Readonly<Partial<Record<ServerErrorReason | FheErrorReason, Status>>> = {
+  FIELD_INVALID: Status.INVALID_ARGUMENT,
+  CONTEXT_NOT_FOUND: Status.NOT_FOUND,
+  CONTEXT_IN_USE: Status.FAILED_PRECONDITION,
+  GALLERY_NOT_FOUND: Status.NOT_FOUND,
+  GALLERY_EXISTS: Status.ALREADY_EXISTS,
+  SUBJECT_NOT_FOUND: Status.NOT_FOUND,
+  SPACE_MISMATCH: Status.INVALID_ARGUMENT,
+  PROBE_INCOMPLETE: Status.INVALID_ARGUMENT,
+  CIPHERTEXT_MALFORMED: Status.INVALID_ARGUMENT,
+  CIPHERTEXT_CORRUPT: Status.INVALID_ARGUMENT,
+  CIPHERTEXT_TOO_LARGE: Status.INVALID_ARGUMENT,
+  CIPHERTEXT_TRANSPARENT: Status.INVALID_ARGUMENT,
+  CONTEXT_MISMATCH: Status.INVALID_ARGUMENT,
+  PARAMETER_SET_MISMATCH: Status.INVALID_ARGUMENT,
+  SECRET_KEY_REFUSED: Status.INVALID_ARGUMENT,
+  STORED_CORRUPT: Status.DATA_LOSS,
+  STORAGE_FULL: Status.RESOURCE_EXHAUSTED,
+  LIMIT_EXCEEDED: Status.RESOURCE_EXHAUSTED,
+  SHUTTING_DOWN: Status.UNAVAILABLE,
+};
+
+/** The one place where errors become gRPC statuses, and calls become log lines: method, status and time, never content. */
+export function wall(log: Logger): ServerMiddleware {
+  return async function* wallMiddleware<Request, Response>(call: ServerMiddlewareCall<Request, Response>, context: CallContext): AsyncGenerator<Response, Response | undefined> {
+    const start = performance.now();
+    const done = (status: Status, reason?: string): void => {
+      log.info({ method: call.method.path, status: Status[status], reason, ms: Math.round(performance.now() - start) }, "call");
+    };
+    try {
+      const response = yield* call.next(call.request, context);
+      done(Status.OK);
+      return response ?? undefined;
+    } catch (error) {
+      if (isAbortError(error)) {
+        done(Status.CANCELLED);
+        throw error;
+      }
+      const { status, reason, refusal } = refusalOf(error);
+      done(status, reason);
+      if (status === Status.INTERNAL) log.error({ method: call.method.path, err: error }, "a call failed through a fault of the server");
+      throw refusal;
+    }
+  };
+}
+
+interface Refusal {
+  readonly status: Status;
+  readonly reason: string;
+  readonly refusal: Error;
+}
+
+function refusalOf(error: unknown): Refusal {
+  if (error instanceof GrpcError) return { status: error.code, reason: "", refusal: error };
+  const status = error instanceof ServerError || error instanceof FheError ? STATUS[error.reason] : undefined;
+  if (status === undefined) return refusal(Status.INTERNAL, "INTERNAL", "internal error: see the server's log", []);
+  const { reason, message } = error as ServerError | FheError;
+  return refusal(status, reason, message, error instanceof ServerError ? error.violations : []);
+}
+
+function refusal(status: Status, reason: string, message: string, violations: ServerError["violations"]): Refusal {
+  const info = ErrorInfo.fromPartial({ reason, domain: DOMAIN });
+  const fields = violations.length === 0 ? [] : [BadRequest.fromPartial({ fieldViolations: [...violations] })];
+  return { status, reason, refusal: new RichServerError(status, message, [info, ...fields]) };
+}
