@@ -1,0 +1,42 @@
+/** Why the client refused or could not do something. Closed; what the server refused is SERVER_REFUSED with its own reason beside it. */
+export type ClientErrorReason =
+  | "NOT_AN_IMAGE"
+  | "IMAGE_TOO_LARGE"
+  | "NO_FACE"
+  | "SEVERAL_FACES"
+  | "MODEL_PACK_INVALID"
+  | "MODEL_CACHE_UNUSABLE"
+  | "MODEL_MISMATCH"
+  | "EMBEDDING_INVALID"
+  | "KEY_FILE_MISSING"
+  | "KEY_FILE_INVALID"
+  | "KEY_FILE_EXPOSED"
+  | "KEY_FILE_EXISTS"
+  | "KEY_MISMATCH"
+  | "WRONG_PASSPHRASE"
+  | "PASSPHRASE_MISSING"
+  | "REPLY_INVALID"
+  | "ROSTER_STALE"
+  | "SERVER_UNAVAILABLE"
+  | "SERVER_REFUSED"
+  | "DEADLINE_EXCEEDED"
+  | "CANCELLED"
+  | "USAGE";
+
+export interface ClientErrorOptions extends ErrorOptions {
+  readonly serverReason?: string;
+}
+
+/** The one error class of this package. Messages never hold key, embedding, score or ciphertext bytes. */
+export class ClientError extends Error {
+  override readonly name = "ClientError";
+  readonly reason: ClientErrorReason;
+  /** Where the server refused: its reason, a name of veilface.v1.ErrorReason without the prefix, such as "GALLERY_NOT_FOUND". */
+  readonly serverReason: string | undefined;
+
+  constructor(reason: ClientErrorReason, message: string, options?: ClientErrorOptions) {
+    super(message, options);
+    this.reason = reason;
+    this.serverReason = options?.serverReason;
+  }
+}
