@@ -2,7 +2,7 @@ import initialize from "node-seal";
 import type { MainModule, SEALContext } from "node-seal";
 import { FheError } from "./errors.ts";
 import { DEGREE, PARAMETER_SET_NAMES, parameterSet } from "./parameters.ts";
-import type { ParameterSet } from "./parameters.ts";
+import type { ParameterSet, ParameterSetName } from "./parameters.ts";
 
 /** All of SEAL: for the key holder only. */
 export type Seal = MainModule;
@@ -43,7 +43,11 @@ function sealMessage(error: unknown): string {
 /** A SEAL context of a parameter set. The caller owns it and frees it. Throws FheError PARAMETERS_INVALID if SEAL finds it below 128 bits. */
 export function openSealContext(seal: PublicSeal, set: ParameterSet): SEALContext {
   using parameters = new seal.EncryptionParameters(seal.SchemeType.ckks);
-  using primes = seal.vecFromArrayModulus(BigUint64Array.from([...set.dataPrimes, set.reservedPrime], BigInt));
+  using primes = new seal.VectorModulus();
+  for (const prime of [...set.dataPrimes, set.reservedPrime]) {
+    using modulus = new seal.Modulus(BigInt(prime));
+    primes.push_back(modulus);
+  }
   parameters.setPolyModulusDegree(DEGREE);
   parameters.setCoeffModulus(primes);
   const context = new seal.SEALContext(parameters, true, seal.SecLevelType.tc128);
@@ -52,6 +56,9 @@ export function openSealContext(seal: PublicSeal, set: ParameterSet): SEALContex
   throw new FheError("PARAMETERS_INVALID", `SEAL refuses parameter set ${set.name}`);
 }
 
+// Opening a context takes SEAL tens of milliseconds, so those for recognising secret keys live as long as their thread.
+const recognisers = new Map<ParameterSetName, SEALContext>();
+
 /**
  * Whether bytes are a SEAL secret key of one of our parameter sets, in order to refuse them. The bytes must be uncompressed and
  * bounded: SEAL itself never decompresses what came from outside.
@@ -59,7 +66,8 @@ export function openSealContext(seal: PublicSeal, set: ParameterSet): SEALContex
 export function isSecretKey(seal: PublicSeal, bytes: Uint8Array): boolean {
   const { SecretKey } = seal as Seal;
   return PARAMETER_SET_NAMES.some((name) => {
-    using context = openSealContext(seal, parameterSet(name));
+    const context = recognisers.get(name) ?? openSealContext(seal, parameterSet(name));
+    recognisers.set(name, context);
     using candidate = new SecretKey();
     try {
       candidate.loadFromArray(context, bytes);

@@ -1,8 +1,11 @@
 import { FheError } from "../errors.ts";
 import { N } from "./modulus.ts";
 
-/** Coefficients of one tile, T. Part of the stored layout: changing it means rewriting every stored block. */
-export const TILE_COEFFICIENTS = 16;
+/**
+ * Coefficients of one tile, T: one SIMD vector, so that a scan reads memory strictly in order. Part of the stored layout: changing it means rewriting
+ * every stored block.
+ */
+export const TILE_COEFFICIENTS = 4;
 
 /** Tiles per prime. */
 export const TILES_PER_PRIME = N / TILE_COEFFICIENTS;
@@ -60,7 +63,7 @@ function eachRun(pieces: number, length: number, visit: (piece: number, inCipher
   }
 }
 
-// Sixteen elements by hand: subarray and set cost three times as much for runs this short.
+// By hand: subarray and set cost far more for runs this short.
 function copyRun(source: Uint32Array, from: number, target: Uint32Array, to: number): void {
   for (let i = 0; i < TILE_COEFFICIENTS; i++) target[to + i] = source[from + i]!;
 }

@@ -1,0 +1,83 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import fc from "fast-check";
+import { mapOrdered, mapUnordered } from "../../server/streams.ts";
+
+async function collect<T>(stream: AsyncIterable<T>): Promise<{ results: T[]; error: unknown }> {
+  const results: T[] = [];
+  try {
+    for await (const result of stream) results.push(result);
+    return { results, error: undefined };
+  } catch (error) {
+    return { results, error };
+  }
+}
+
+async function* from<T>(items: readonly T[], failure?: Error): AsyncGenerator<T> {
+  for (const item of items) {
+    await Promise.resolve();
+    yield item;
+  }
+  if (failure !== undefined) throw failure;
+}
+
+/** Counts how many of its calls are under way. */
+function gauge() {
+  let now = 0;
+  const state = { most: 0 };
+  const during = async <T>(work: () => Promise<T>): Promise<T> => {
+    state.most = Math.max(state.most, ++now);
+    try {
+      return await work();
+    } finally {
+      now--;
+    }
+  };
+  return { state, during };
+}
+
+const delays = fc.array(fc.integer({ min: 0, max: 4 }), { maxLength: 20 });
+
+void test("results keep the order of the stream and never more than the limit are under way", async () => {
+  await fc.assert(
+    fc.asyncProperty(delays, fc.integer({ min: 1, max: 5 }), async (ms, limit) => {
+      const { state, during } = gauge();
+      const { results } = await collect(mapOrdered(from([...ms.entries()]), limit, ([index, delay]) => during(async () => sleep(delay, index))));
+      assert.deepEqual(results, [...ms.keys()]);
+      assert.ok(state.most <= limit);
+    }),
+    { numRuns: 30 },
+  );
+});
+
+void test("unordered results are all there, each once, and never more than the limit are under way", async () => {
+  await fc.assert(
+    fc.asyncProperty(delays, fc.integer({ min: 1, max: 5 }), async (ms, limit) => {
+      const { state, during } = gauge();
+      const { results } = await collect(mapUnordered(ms.entries(), limit, ([index, delay]) => during(async () => sleep(delay, index))));
+      assert.deepEqual(results.sort((a, b) => a - b), [...ms.keys()]);
+      assert.ok(state.most <= limit);
+    }),
+    { numRuns: 30 },
+  );
+});
+
+void test("a result goes out while the source is silent", async () => {
+  const stream = mapOrdered((async function* () { yield 1; await new Promise(() => undefined); })(), 4, (item) => Promise.resolve(item));
+  assert.deepEqual(await stream.next(), { done: false, value: 1 });
+});
+
+void test("what came before a failing item, or a failing source, is still yielded", async () => {
+  const failure = new Error("no");
+  const third = await collect(mapOrdered(from([1, 2, 3, 4]), 4, async (item) => { await sleep(5 - item); if (item === 3) throw failure; return item; }));
+  assert.deepEqual(third, { results: [1, 2], error: failure });
+  const broken = await collect(mapOrdered(from([1, 2], failure), 4, async (item) => sleep(5, item)));
+  assert.deepEqual(broken, { results: [1, 2], error: failure });
+});
+
+void test("a failure ends the stream even while the source is silent", async () => {
+  const failure = new Error("no");
+  const stream = mapOrdered((async function* () { yield 1; await new Promise(() => undefined); })(), 4, () => Promise.reject(failure));
+  assert.deepEqual(await collect(stream), { results: [], error: failure });
+});
