@@ -31,6 +31,11 @@ export interface ModelCard {
   readonly threshold: number;
   /** Length of an embedding. */
   readonly dimension: number;
+  /**
+   * The largest Euclidean norm of an embedding, after `embeddingMean`: encryption scales by it, so a tight one is precise, and longer
+   * embeddings are refused. Euclidean packs only.
+   */
+  readonly normBound?: number;
   /** A public constant, `dimension` long, subtracted from every embedding (before cosine packs are normalised). */
   readonly embeddingMean?: readonly number[];
   readonly descriptor: ModelFile & { readonly input: DescriptorInput; readonly alignment: readonly Anchor[] };
@@ -40,13 +45,13 @@ export interface ModelCard {
   readonly landmarks?: ModelFile & { readonly kind: "face-api-68" };
 }
 
-// One ciphertext polynomial has 4096 coefficients, and the Euclidean metric needs one more component than the embedding.
-const MAX_DIMENSION = 4095;
+// The contract's limit (EmbeddingSpace.dimension).
+const MAX_DIMENSION = 2048;
 const MAX_INPUT_SIDE = 1024;
 const MAX_MAGNITUDE = 1e6;
 const LANDMARKS = 68;
 
-const CARD_FIELDS = ["id", "version", "licence", "metric", "threshold", "dimension", "embeddingMean", "descriptor", "detector", "landmarks"];
+const CARD_FIELDS = ["id", "version", "licence", "metric", "threshold", "dimension", "normBound", "embeddingMean", "descriptor", "detector", "landmarks"];
 
 /**
  * Parses and checks the text of a model card.
@@ -63,6 +68,7 @@ export function parseModelCard(json: string): ModelCard {
     metric,
     threshold: parseThreshold(card, metric),
     dimension,
+    ...(card.has("normBound") && { normBound: parseNormBound(card, metric) }),
     ...(card.has("embeddingMean") && { embeddingMean: card.numbers("embeddingMean", dimension, -MAX_MAGNITUDE, MAX_MAGNITUDE) }),
     descriptor: parseDescriptor(card.object("descriptor", ["file", "sha256", "input", "alignment"])),
     ...(card.has("detector") && { detector: parseKnownModel(card, "detector", "ssd-mobilenet-v1") }),
@@ -83,6 +89,13 @@ function parseThreshold(card: CardFields, metric: ModelCard["metric"]): number {
   const threshold = card.number("threshold", 0, MAX_MAGNITUDE);
   if (threshold === 0) throw card.refuse("threshold", "a distance above 0");
   return threshold;
+}
+
+function parseNormBound(card: CardFields, metric: ModelCard["metric"]): number {
+  if (metric === "cosine") throw card.refuse("normBound", "nothing: a cosine pack's embeddings have norm 1");
+  const bound = card.number("normBound", 0, MAX_MAGNITUDE);
+  if (bound < 1e-6) throw card.refuse("normBound", "a norm of at least 1e-6");
+  return bound;
 }
 
 function parseKnownModel<K extends string>(card: CardFields, name: string, kind: K): ModelFile & { kind: K } {

@@ -47,7 +47,7 @@ const WRONG_FIELDS: readonly (readonly [path: string, value: unknown, message: R
   ["licence", undefined, /: licence: expected the terms/],
   ["metric", "manhattan", /: metric: expected one of "euclidean", "cosine"/],
   ["threshold", 1.5, /: threshold: expected a number from -1 to 1/],
-  ["dimension", 4096, /: dimension: expected a number from 1 to 4095/],
+  ["dimension", 2049, /: dimension: expected a number from 1 to 2048/],
   ["dimension", 12.5, /: dimension: expected a whole number/],
   ["embeddingMean", [0.5], /: embeddingMean: expected a list of 512 numbers, not 1/],
   ["surprise", 1, /: surprise: expected no such field/],
@@ -84,6 +84,9 @@ test("a Euclidean threshold must be a distance above 0, and text that is not JSO
   const euclidean = { ...ARCFACE_CARD, metric: "euclidean" };
   assert.equal(parseModelCard(JSON.stringify({ ...euclidean, threshold: 1.2 })).threshold, 1.2);
   assertInvalid(() => parseModelCard(JSON.stringify({ ...euclidean, threshold: 0 })), /a distance above 0/);
+  assert.equal(parseModelCard(JSON.stringify({ ...euclidean, normBound: 1.5 })).normBound, 1.5);
+  assertInvalid(() => parseModelCard(JSON.stringify({ ...euclidean, normBound: 0 })), /at least 1e-6/);
+  assertInvalid(() => parseModelCard(JSON.stringify({ ...ARCFACE_CARD, normBound: 1 })), /norm 1/);
   assertInvalid(() => parseModelCard("{"), /not JSON/);
 });
 
