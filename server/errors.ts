@@ -13,7 +13,9 @@ export type ServerErrorReason =
   | "CONTEXT_MISMATCH"
   | "STORAGE_FULL"
   | "LIMIT_EXCEEDED"
-  | "SHUTTING_DOWN";
+  | "SHUTTING_DOWN"
+  /** At start-up only: the data folder cannot be used. Never leaves the server. */
+  | "STORE_UNUSABLE";
 
 /** A fault in one field of a request, for google.rpc.BadRequest. */
 export interface FieldViolation {

@@ -1,0 +1,39 @@
+import { DEFAULT_PARAMETER_SET, PARAMETER_SET_NAMES } from "@veilface/fhe";
+import type { ParameterSetName } from "@veilface/fhe";
+import { Option } from "commander";
+import type { Command } from "commander";
+import { saveKeyFile } from "../key-file.ts";
+import { KeyHolder } from "../key-holder.ts";
+import { addJson, addKey } from "./options.ts";
+import type { KeyFlags } from "./options.ts";
+import type { Cli, Outcome } from "./outcome.ts";
+import { askPassphrase } from "./passphrase.ts";
+
+interface KeygenFlags extends KeyFlags {
+  parameterSet: ParameterSetName;
+  force?: true;
+}
+
+export function addKeygen(program: Command, cli: Cli): void {
+  const command = program
+    .command("keygen")
+    .description("Make a key and save it under a passphrase. Without it nobody, you included, can read what is enrolled under it.")
+    .addOption(new Option("--parameter-set <name>", "encryption parameters").choices(PARAMETER_SET_NAMES).default(DEFAULT_PARAMETER_SET))
+    .option("--force", "replace a key that is there; what was enrolled under it can never be read again")
+    .addHelpText("after", "\nExamples:\n  veilface keygen\n  veilface keygen --key door.key --parameter-set PACKED_N4096_Q30")
+    .action(async (flags: KeygenFlags) => {
+      cli.finish(await keygen(flags, cli.signal));
+    });
+  addJson(addKey(command));
+}
+
+async function keygen({ key, passphraseFile, parameterSet, force }: KeygenFlags, signal: AbortSignal): Promise<Outcome> {
+  const passphrase = await askPassphrase(passphraseFile, signal, true);
+  using holder = await KeyHolder.create(parameterSet);
+  await saveKeyFile(key, holder, passphrase, { force: force === true });
+  return {
+    json: { keyFile: key, parameterSet, contextId: holder.contextId },
+    text: [`key saved to ${key} (${parameterSet}, context ${holder.contextId.slice(0, 12)}…): keep a copy of the file and its passphrase`],
+    yes: true,
+  };
+}

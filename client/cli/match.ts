@@ -1,0 +1,101 @@
+import { plainDistance } from "@veilface/fhe";
+import type { Command } from "commander";
+import { decide } from "../decision.ts";
+import { checkId } from "../ids.ts";
+import { spaceOf, thresholdOf } from "../model-space.ts";
+import { addJson, addKey, addModel, addServer, addThreshold, openClient, parseCount } from "./options.ts";
+import type { KeyFlags, ModelFlags, ServerFlags, ThresholdFlags } from "./options.ts";
+import { formatDistance, formatTable } from "./outcome.ts";
+import type { Cli, Outcome } from "./outcome.ts";
+import { openPhotoEncoder } from "./photos.ts";
+
+interface VerifyFlags extends KeyFlags, ServerFlags, ModelFlags, ThresholdFlags {}
+
+interface IdentifyFlags extends VerifyFlags {
+  top: number;
+}
+
+interface CompareFlags extends ModelFlags, ThresholdFlags {}
+
+export function addVerify(program: Command, cli: Cli): void {
+  const command = program
+    .command("verify")
+    .argument("<gallery>")
+    .argument("<subject>", "who the person claims to be")
+    .argument("<image>", "a photo that shows one face")
+    .description("Check whether a photo shows a subject (1:1). Exit code 0 if accepted, 1 if not.")
+    .addHelpText("after", "\nExample:\n  veilface verify staff ada door.jpg")
+    .action(async (galleryId: string, subjectId: string, image: string, flags: VerifyFlags) => {
+      cli.finish(await verify(galleryId, subjectId, image, flags, cli.signal));
+    });
+  addJson(addThreshold(addModel(addServer(addKey(command)))));
+}
+
+export function addIdentify(program: Command, cli: Cli): void {
+  const command = program
+    .command("identify")
+    .argument("<gallery>")
+    .argument("<image>", "a photo that shows one face")
+    .description("Find who a photo may show (1:N). Exit code 0 if somebody is near enough, 1 if nobody is.")
+    .option("--top <k>", "how many subjects to list", parseCount, 5)
+    .addHelpText("after", "\nExample:\n  veilface identify staff door.jpg --top 3")
+    .action(async (galleryId: string, image: string, flags: IdentifyFlags) => {
+      cli.finish(await identify(galleryId, image, flags, cli.signal));
+    });
+  addJson(addThreshold(addModel(addServer(addKey(command)))));
+}
+
+export function addCompare(program: Command, cli: Cli): void {
+  const command = program
+    .command("compare")
+    .argument("<image-a>")
+    .argument("<image-b>")
+    .description("Compare two photos on this machine, in plain: for understanding a model. Exit code 0 if they are near enough, 1 if not.")
+    .addHelpText("after", "\nExample:\n  veilface compare a.jpg b.jpg")
+    .action(async (a: string, b: string, flags: CompareFlags) => {
+      cli.finish(await compare(a, b, flags));
+    });
+  addJson(addThreshold(addModel(command)));
+}
+
+async function verify(galleryId: string, subjectId: string, image: string, flags: VerifyFlags, signal: AbortSignal): Promise<Outcome> {
+  checkId("subject", subjectId);
+  using opened = await openClient(flags, signal);
+  await opened.client.getGallery(galleryId, { signal });
+  await using encoder = await openPhotoEncoder(flags);
+  const { embedding } = await encoder.encode(image);
+  const threshold = flags.threshold ?? thresholdOf(encoder.card);
+  const { accepted, distance, templateId } = await opened.client.verify(galleryId, subjectId, embedding, { threshold, modelId: encoder.card.id, signal });
+  const verdict = accepted ? "accepted" : "not accepted";
+  return {
+    json: { accepted, galleryId, subjectId, templateId, distance, threshold },
+    text: [`${verdict}: ${subjectId} at distance ${formatDistance(distance)} (threshold ${threshold})`],
+    yes: accepted,
+  };
+}
+
+async function identify(galleryId: string, image: string, flags: IdentifyFlags, signal: AbortSignal): Promise<Outcome> {
+  using opened = await openClient(flags, signal);
+  await opened.client.getGallery(galleryId, { signal });
+  await using encoder = await openPhotoEncoder(flags);
+  const { embedding } = await encoder.encode(image);
+  const threshold = flags.threshold ?? thresholdOf(encoder.card);
+  const nearest = await opened.client.identify(galleryId, embedding, { top: flags.top, modelId: encoder.card.id, signal });
+  const candidates = nearest.map((candidate) => ({ ...candidate, accepted: decide(candidate.distance, threshold).accepted }));
+  const rows = candidates.map(({ subjectId, distance, accepted }) => [subjectId, formatDistance(distance), accepted ? "yes" : "no"]);
+  const table = candidates.length === 0 ? ["the gallery is empty"] : formatTable(["subject", "distance", `within ${threshold}`], rows);
+  return { json: { galleryId, threshold, candidates }, text: table, yes: candidates.some(({ accepted }) => accepted) };
+}
+
+async function compare(imageA: string, imageB: string, flags: CompareFlags): Promise<Outcome> {
+  await using encoder = await openPhotoEncoder(flags);
+  const [a, b] = [await encoder.encode(imageA), await encoder.encode(imageB)];
+  const { modelId, metric } = spaceOf(encoder.card);
+  const decision = decide(plainDistance(spaceOf(encoder.card), a.embedding, b.embedding), flags.threshold ?? thresholdOf(encoder.card));
+  const verdict = decision.accepted ? "same person" : "different people";
+  return {
+    json: { ...decision, metric, modelId },
+    text: [`${verdict}: distance ${formatDistance(decision.distance)} (threshold ${decision.threshold}, ${metric}, ${modelId})`],
+    yes: decision.accepted,
+  };
+}

@@ -1,0 +1,53 @@
+import { readFile } from "node:fs/promises";
+import { createInterface } from "node:readline/promises";
+import { Writable } from "node:stream";
+import { ClientError } from "../errors.ts";
+
+/**
+ * The passphrase: first line of the file, else the environment variable VEILFACE_PASSPHRASE, else asked on the terminal, twice where
+ * `confirm` is set. Throws ClientError PASSPHRASE_MISSING where there is none of these, or CANCELLED.
+ */
+export async function askPassphrase(file: string | undefined, signal: AbortSignal, confirm = false): Promise<string> {
+  if (file !== undefined) return readFirstLine(file);
+  const fromEnvironment = process.env["VEILFACE_PASSPHRASE"];
+  if (fromEnvironment !== undefined) return fromEnvironment;
+  if (!process.stdin.isTTY) {
+    throw new ClientError("PASSPHRASE_MISSING", "no passphrase: set VEILFACE_PASSPHRASE, give --passphrase-file, or run it in a terminal");
+  }
+  const passphrase = await askHidden("Passphrase of the key: ", signal);
+  if (confirm && passphrase !== (await askHidden("The same once more: ", signal))) {
+    throw new ClientError("PASSPHRASE_MISSING", "the two passphrases differ: try again");
+  }
+  return passphrase;
+}
+
+async function readFirstLine(file: string): Promise<string> {
+  try {
+    return (await readFile(file, "utf8")).split(/\r?\n/, 1)[0]!;
+  } catch (cause) {
+    throw new ClientError("PASSPHRASE_MISSING", `the passphrase file ${file} cannot be read`, { cause });
+  }
+}
+
+async function askHidden(prompt: string, signal: AbortSignal): Promise<string> {
+  process.stderr.write(prompt);
+  // readline echoes to its output, so it gets one that swallows everything.
+  const output = new Writable({
+    write: (_chunk, _encoding, done) => {
+      done();
+    },
+  });
+  const asked = createInterface({ input: process.stdin, output, terminal: true });
+  const interrupted = new AbortController();
+  asked.once("SIGINT", () => {
+    interrupted.abort();
+  });
+  try {
+    return await asked.question("", { signal: AbortSignal.any([signal, interrupted.signal]) });
+  } catch (cause) {
+    throw new ClientError("CANCELLED", "no passphrase was given", { cause });
+  } finally {
+    asked.close();
+    process.stderr.write("\n");
+  }
+}

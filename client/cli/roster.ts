@@ -1,0 +1,63 @@
+import type { Command } from "commander";
+import { ClientError } from "../errors.ts";
+import { addJson, addKey, addServer, openClient } from "./options.ts";
+import type { KeyFlags, ServerFlags } from "./options.ts";
+import { formatTable } from "./outcome.ts";
+import type { Cli, Outcome } from "./outcome.ts";
+
+type CommonFlags = KeyFlags & ServerFlags;
+
+interface DeleteFlags extends CommonFlags {
+  subject?: string[];
+  template?: string[];
+}
+
+export function addList(program: Command, cli: Cli): void {
+  const command = program
+    .command("list")
+    .argument("<gallery>")
+    .description("List who is enrolled in a gallery.")
+    .addHelpText("after", "\nExample:\n  veilface list staff")
+    .action(async (galleryId: string, flags: CommonFlags) => {
+      cli.finish(await list(galleryId, flags, cli.signal));
+    });
+  addJson(addServer(addKey(command)));
+}
+
+export function addDelete(program: Command, cli: Cli): void {
+  const command = program
+    .command("delete")
+    .argument("<gallery>")
+    .description("Delete people or single templates from a gallery. Exit code 1 if there was nothing to delete.")
+    .option("--subject <ids...>", "delete all templates of these subjects")
+    .option("--template <ids...>", "delete these templates")
+    .addHelpText("after", "\nExamples:\n  veilface delete staff --subject ada\n  veilface delete staff --template 3f2a9c0d11e84b77")
+    .action(async (galleryId: string, flags: DeleteFlags) => {
+      cli.finish(await remove(galleryId, flags, cli.signal));
+    });
+  addJson(addServer(addKey(command)));
+}
+
+async function list(galleryId: string, flags: CommonFlags, signal: AbortSignal): Promise<Outcome> {
+  using opened = await openClient(flags, signal);
+  const entries = await opened.client.listTemplates(galleryId, { signal });
+  const templates = entries
+    .map(({ subjectId, templateId }) => ({ subjectId, templateId }))
+    .sort((a, b) => compareText(`${a.subjectId} ${a.templateId}`, `${b.subjectId} ${b.templateId}`));
+  const table = formatTable(["subject", "template"], templates.map(({ subjectId, templateId }) => [subjectId, templateId]));
+  return { json: { galleryId, templates }, text: templates.length === 0 ? ["nobody is enrolled"] : table, yes: true };
+}
+
+async function remove(galleryId: string, { subject = [], template = [], ...flags }: DeleteFlags, signal: AbortSignal): Promise<Outcome> {
+  if (subject.length + template.length === 0) {
+    throw new ClientError("USAGE", "nothing named to delete: give --subject or --template (gallery delete deletes a whole gallery)");
+  }
+  using opened = await openClient(flags, signal);
+  const deleted = await opened.client.deleteTemplates(galleryId, { subjectIds: subject, templateIds: template }, { signal });
+  const text = deleted.length === 0 ? "nothing to delete: no such subject or template" : `${deleted.length} template${deleted.length === 1 ? "" : "s"} deleted`;
+  return { json: { galleryId, deleted }, text: [text], yes: deleted.length > 0 };
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : Number(a > b);
+}

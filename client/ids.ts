@@ -1,0 +1,10 @@
+import { ClientError } from "./errors.ts";
+
+/** What an id names. */
+export type IdKind = "gallery" | "subject" | "template";
+
+/** Returns the id. Throws ClientError USAGE unless it is 1 to 64 characters of a-z, 0-9 and "-". */
+export function checkId(kind: IdKind, id: string): string {
+  if (/^[a-z0-9-]{1,64}$/.test(id)) return id;
+  throw new ClientError("USAGE", `${kind} id ${JSON.stringify(id)} is not valid: expected 1 to 64 characters of a-z, 0-9 and "-"`);
+}

@@ -1,0 +1,119 @@
+import { randomUUID } from "node:crypto";
+import { mkdir, open, rename, rm } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { ClientError } from "./errors.ts";
+import { MAX_KEY_FILE_BYTES, openKeyFile, sealKeyFile } from "./key-file-format.ts";
+import { KeyHolder } from "./key-holder.ts";
+
+export interface SaveKeyFileOptions {
+  /** Replace a key that is there. Its templates can never be read again unless it is kept elsewhere. */
+  readonly force?: boolean;
+}
+
+const OWNER_ONLY = 0o600;
+// Whoever can write it can swap the key; the world has no business reading it. A group may read: mounted secrets are often 0440.
+const REFUSED_MODE_BITS = 0o027;
+
+/**
+ * Saves a key under a passphrase (format: key-file-format.ts), readable by its owner only. The file appears whole or not at all;
+ * missing folders are made. Throws ClientError PASSPHRASE_MISSING for an empty passphrase, KEY_FILE_EXISTS unless forced,
+ * KEY_FILE_INVALID where the folder cannot be written.
+ */
+export async function saveKeyFile(path: string, holder: KeyHolder, passphrase: string, options: SaveKeyFileOptions = {}): Promise<void> {
+  requirePassphrase(passphrase);
+  const material = holder.exportSecretKeyUnprotected();
+  try {
+    const file = await sealKeyFile(material, passphrase);
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    await writeWhole(path, file, options.force === true);
+  } catch (cause) {
+    throw cause instanceof ClientError ? cause : new ClientError("KEY_FILE_INVALID", `the key file ${path} cannot be written: ${errorCode(cause)}`, { cause });
+  } finally {
+    material.secretKey.fill(0);
+  }
+}
+
+/**
+ * Loads a key. Throws ClientError KEY_FILE_MISSING, KEY_FILE_EXPOSED where others than the owner can write it or the world can read
+ * it (not checked on Windows), KEY_FILE_INVALID for a damaged file, WRONG_PASSPHRASE, PASSPHRASE_MISSING.
+ */
+export async function loadKeyFile(path: string, passphrase: string): Promise<KeyHolder> {
+  requirePassphrase(passphrase);
+  const material = await openKeyFile(await readKeyFile(path), passphrase);
+  try {
+    return await KeyHolder.fromSecretKey(material);
+  } finally {
+    material.secretKey.fill(0);
+  }
+}
+
+async function readKeyFile(path: string): Promise<Buffer> {
+  await using file = await openToRead(path);
+  const { mode, size } = await file.stat();
+  if (process.platform !== "win32" && (mode & REFUSED_MODE_BITS) !== 0) {
+    throw new ClientError("KEY_FILE_EXPOSED", `the key file ${path} is open to others (mode ${(mode & 0o777).toString(8)}): run chmod 600 on it`);
+  }
+  if (size > MAX_KEY_FILE_BYTES) throw new ClientError("KEY_FILE_INVALID", `${path} has ${size} bytes: expected a key file of at most ${MAX_KEY_FILE_BYTES}`);
+  return await file.readFile().catch((cause: unknown) => {
+    throw unreadable(path, cause);
+  });
+}
+
+async function openToRead(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, "r");
+  } catch (cause) {
+    if (errorCode(cause) === "ENOENT") throw new ClientError("KEY_FILE_MISSING", `there is no key file ${path}: make one with keygen, or name another`, { cause });
+    throw unreadable(path, cause);
+  }
+}
+
+function unreadable(path: string, cause: unknown): ClientError {
+  return new ClientError("KEY_FILE_INVALID", `the key file ${path} cannot be read: ${errorCode(cause)}`, { cause });
+}
+
+/** Written and synced beside its place, then renamed onto it. Unless forced, the place is first taken with an exclusive open. */
+async function writeWhole(path: string, bytes: Buffer, force: boolean): Promise<void> {
+  if (!force) await reserve(path);
+  const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}.part`);
+  try {
+    await writeSynced(temporary, bytes);
+    await rename(temporary, path);
+    await syncFolder(dirname(path));
+  } catch (error) {
+    await rm(temporary, { force: true });
+    if (!force) await rm(path, { force: true });
+    throw error;
+  }
+}
+
+async function reserve(path: string): Promise<void> {
+  try {
+    await (await open(path, "wx", OWNER_ONLY)).close();
+  } catch (cause) {
+    if (errorCode(cause) !== "EEXIST") throw cause;
+    throw new ClientError("KEY_FILE_EXISTS", `there is a key file ${path} already: without it its templates are lost, so it is kept; force to replace it`, { cause });
+  }
+}
+
+async function writeSynced(path: string, bytes: Buffer): Promise<void> {
+  await using file = await open(path, "wx", OWNER_ONLY);
+  await file.writeFile(bytes);
+  await file.sync();
+}
+
+// A rename is durable once its folder is; Windows cannot open folders and needs no such thing.
+async function syncFolder(path: string): Promise<void> {
+  if (process.platform === "win32") return;
+  await using folder = await open(path, "r");
+  await folder.sync();
+}
+
+function requirePassphrase(passphrase: string): void {
+  if (passphrase === "") throw new ClientError("PASSPHRASE_MISSING", "the passphrase is empty: a key file is only as safe as its passphrase");
+}
+
+function errorCode(error: unknown): string {
+  return error instanceof Error && "code" in error ? String(error.code) : String(error);
+}

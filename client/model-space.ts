@@ -1,0 +1,32 @@
+import type { EmbeddingSpace } from "@veilface/fhe";
+
+/** The kind of embeddings a gallery holds, with the model that makes them: embeddings of two models are never compared. */
+export interface ModelSpace extends EmbeddingSpace {
+  /** 1 to 64 of a-z, 0-9 and "-". */
+  readonly modelId: string;
+}
+
+/** What a model pack's card says of its embeddings. */
+export interface EmbeddingCard {
+  readonly id: string;
+  readonly dimension: number;
+  readonly metric: "euclidean" | "cosine";
+  /** "euclidean": a distance; "cosine": a similarity in [-1, 1]. */
+  readonly threshold: number;
+  /** The largest Euclidean norm of an embedding. */
+  readonly normBound?: number;
+}
+
+// For a card that states no bound. Euclidean models are trained to put faces about 1 apart, at norms below 2.
+const DEFAULT_EUCLIDEAN_NORM_BOUND = 2;
+
+/** The space of a model pack's embeddings, for createGallery. Cosine spaces have norm bound 1: embeddings are normalised. */
+export function spaceOf(card: EmbeddingCard): ModelSpace {
+  const normBound = card.metric === "cosine" ? 1 : (card.normBound ?? DEFAULT_EUCLIDEAN_NORM_BOUND);
+  return { dimension: card.dimension, metric: card.metric, normBound, modelId: card.id };
+}
+
+/** The card's threshold as a distance, which is what the client decides by: a similarity s is the cosine distance 1 - s. */
+export function thresholdOf(card: Pick<EmbeddingCard, "metric" | "threshold">): number {
+  return card.metric === "cosine" ? 1 - card.threshold : card.threshold;
+}

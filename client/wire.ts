@@ -1,0 +1,109 @@
+import { createHash } from "node:crypto";
+import type { CiphertextEncoding, ParameterSetName } from "@veilface/fhe";
+import { CiphertextEncoding as WireEncoding, Metric, ParameterSet } from "@veilface/proto";
+import type { Ciphertext, EmbeddingSpace as WireSpace, Gallery, Placement as WirePlacement, TemplateEntry } from "@veilface/proto";
+import { ClientError } from "./errors.ts";
+import type { ModelSpace } from "./model-space.ts";
+
+/** Where a template lies: a slot of a block. */
+export interface Placement {
+  readonly block: number;
+  readonly slot: number;
+  readonly stride: number;
+}
+
+/** A live template's line of the roster. */
+export interface RosterEntry {
+  readonly templateId: string;
+  readonly subjectId: string;
+  readonly placement: Placement;
+  /** The gallery's revision at its last change. */
+  readonly revision: number;
+}
+
+/** A gallery as the server describes it. */
+export interface GalleryInfo {
+  readonly galleryId: string;
+  readonly contextId: string;
+  readonly space: ModelSpace;
+  /** Strides of its blocks, ascending. */
+  readonly strides: readonly number[];
+  readonly templateCount: number;
+  readonly revision: number;
+  readonly createTime: Date;
+}
+
+const WIRE_PARAMETER_SETS = {
+  PACKED_N4096_Q60: ParameterSet.PARAMETER_SET_PACKED_N4096_Q60,
+  PACKED_N4096_Q30: ParameterSet.PARAMETER_SET_PACKED_N4096_Q30,
+} as const satisfies Record<ParameterSetName, ParameterSet>;
+
+export function toWireParameterSet(name: ParameterSetName): ParameterSet {
+  return WIRE_PARAMETER_SETS[name];
+}
+
+export function toWireSpace({ dimension, metric, modelId, normBound }: ModelSpace): WireSpace {
+  return { dimension, metric: metric === "cosine" ? Metric.METRIC_COSINE : Metric.METRIC_EUCLIDEAN, modelId, normBound };
+}
+
+/** Packed residues as a message, bound to their context and with their SHA-256. */
+export function toWireCiphertext(contextId: string, data: Uint8Array): Ciphertext {
+  const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+  return { contextId, encoding: WireEncoding.CIPHERTEXT_ENCODING_PACKED_RESIDUES, data: bytes, sha256: sha256(bytes) };
+}
+
+/** A reply's ciphertext: checked to be of our context and whole. Throws ClientError REPLY_INVALID. */
+export function fromWireCiphertext(contextId: string, wire: Ciphertext | undefined): { encoding: CiphertextEncoding; data: Uint8Array } {
+  if (wire === undefined) throw invalidReply("a distance without its ciphertext");
+  if (wire.contextId !== contextId) throw invalidReply("a ciphertext of another context");
+  if (!sha256(wire.data).equals(wire.sha256)) throw invalidReply("a ciphertext that does not have its SHA-256: it was damaged on the way");
+  return { encoding: fromWireEncoding(wire.encoding), data: wire.data };
+}
+
+/** Throws ClientError REPLY_INVALID for a gallery that lacks a field or has one out of its range. */
+export function fromWireGallery(wire: Gallery | undefined): GalleryInfo {
+  const { space, createTime } = wire ?? {};
+  if (wire === undefined || space === undefined || createTime === undefined) throw invalidReply("an incomplete gallery");
+  const { galleryId, contextId, strides, templateCount, revision } = wire;
+  return { galleryId, contextId, space: fromWireSpace(space), strides, templateCount, revision, createTime };
+}
+
+/** A live line of the roster; undefined for a deleted template. Throws ClientError REPLY_INVALID. */
+export function fromWireEntry(wire: TemplateEntry | undefined): RosterEntry | undefined {
+  if (wire?.templateId === undefined || wire.templateId === "") throw invalidReply("a roster entry without a template id");
+  if (wire.deleted) return undefined;
+  const { templateId, subjectId, placement, revision } = wire;
+  if (subjectId === "" || placement === undefined) throw invalidReply("a roster entry without its subject or place");
+  return { templateId, subjectId, placement: fromWirePlacement(placement), revision };
+}
+
+/** A live line of the roster. Throws ClientError REPLY_INVALID, also for a deleted one. */
+export function fromLiveWireEntry(wire: TemplateEntry | undefined): RosterEntry {
+  const entry = fromWireEntry(wire);
+  if (entry === undefined) throw invalidReply("a deleted template where a live one belongs");
+  return entry;
+}
+
+export function invalidReply(what: string): ClientError {
+  return new ClientError("REPLY_INVALID", `the server replied with ${what}: check that it is a veilface server of this version`);
+}
+
+function fromWireEncoding(encoding: WireEncoding): CiphertextEncoding {
+  if (encoding === WireEncoding.CIPHERTEXT_ENCODING_PACKED_RESIDUES) return "PACKED_RESIDUES";
+  throw invalidReply("a ciphertext in another encoding than the packed residues that were asked for");
+}
+
+function fromWireSpace({ dimension, metric, modelId, normBound }: WireSpace): ModelSpace {
+  if (metric !== Metric.METRIC_COSINE && metric !== Metric.METRIC_EUCLIDEAN) throw invalidReply("a gallery of an unknown metric");
+  if (!(dimension >= 1) || !(normBound > 0)) throw invalidReply("a gallery with a dimension or norm bound out of range");
+  return { dimension, metric: metric === Metric.METRIC_COSINE ? "cosine" : "euclidean", modelId, normBound };
+}
+
+function fromWirePlacement({ block, slot, stride }: WirePlacement): Placement {
+  if (block < 0 || slot < 0 || stride < 1) throw invalidReply("a template's place out of range");
+  return { block, slot, stride };
+}
+
+function sha256(bytes: Uint8Array): Buffer {
+  return createHash("sha256").update(bytes).digest();
+}
