@@ -1,0 +1,61 @@
+import * as lmdb from "lmdb";
+import type { Database } from "lmdb";
+
+// What lmdb 3.5.6 has but does not declare. The version is pinned exactly; `checkInternals` fails at start-up where one is gone.
+interface NativeAddon {
+  readonly resetTxn: (address: number) => void;
+}
+interface DirectWriter {
+  directWrite(key: Uint8Array, write: { offset: number; bytes: Uint8Array }): void;
+}
+interface Statistics {
+  readonly treeBranchPageCount: number;
+  readonly treeLeafPageCount: number;
+  readonly overflowPages: number;
+  readonly pageSize: number;
+  readonly lastPageNumber: number;
+}
+
+const { nativeAddon } = lmdb as unknown as { nativeAddon: NativeAddon };
+
+/** A read transaction that is kept for the life of a handle, so that it costs no allocation and its snapshot is released at will. */
+export interface Snapshot {
+  /** Pass as option of a read: the first read after {@link release} takes the newest commit. */
+  readonly options: { readonly transaction: ReturnType<Database["useReadTransaction"]> };
+  /** Lets go of the snapshot: pages that only it could see may be used again. */
+  release(): void;
+}
+
+/** Throws Error if this lmdb lacks what the store needs of its undeclared parts. */
+export function checkInternals(database: Database): void {
+  if (!("directWrite" in database) || typeof nativeAddon.resetTxn !== "function") {
+    throw new Error("this lmdb has no directWrite or resetTxn: install the version that package.json names");
+  }
+}
+
+/** Takes a transaction out of the handle's rotation; it lives until the database is closed. */
+export function takeSnapshot(database: Database): Snapshot {
+  const transaction = database.useReadTransaction();
+  const { address } = transaction as unknown as { address: number };
+  const release = (): void => { nativeAddon.resetTxn(address); };
+  release();
+  return { options: { transaction }, release };
+}
+
+// lmdb passes key and bytes to the native code in one buffer of 4096 bytes.
+const DIRECT_WRITE_BYTES = 3584;
+const ZEROS = new Uint8Array(DIRECT_WRITE_BYTES);
+
+/** Writes zeros over a committed value where it lies in the data file. The value must be on overflow pages: those are never copied. */
+export function overwriteWithZeros(database: Database, key: Uint8Array, byteLength: number): void {
+  for (let offset = 0; offset < byteLength; offset += DIRECT_WRITE_BYTES) {
+    const bytes = ZEROS.subarray(0, Math.min(DIRECT_WRITE_BYTES, byteLength - offset));
+    (database as unknown as DirectWriter).directWrite(key, { offset, bytes });
+  }
+}
+
+/** Pages in use by one table, and the file's page size and last page. No scan: LMDB keeps these counts. */
+export function pageCounts(database: Database): { used: number; pageSize: number; lastPage: number } {
+  const stats = database.getStats() as Statistics;
+  return { used: stats.treeBranchPageCount + stats.treeLeafPageCount + stats.overflowPages, pageSize: stats.pageSize, lastPage: stats.lastPageNumber };
+}

@@ -1,0 +1,199 @@
+import type { Database, RootDatabase } from "lmdb";
+
+/** Written into every store; a store of another version is refused. */
+export const SCHEMA_VERSION = 1;
+export const SCHEMA_KEY = Buffer.from("veilface.schema");
+
+export type Table = Database<Buffer, Buffer>;
+
+/**
+ * The tables. A gallery is a number that is never reused; numbers in keys are big-endian, so that keys sort as the numbers do.
+ *
+ * Blobs hold what is large: a blob's bytes are written once and never moved, so they can be erased where they lie. Everything that may
+ * be read names a blob through a block. Packed blocks fit in beside loose ones: another kind of row in `blocks` that lists the blobs of
+ * its tiles, and entries of another kind; both are told apart by their first byte.
+ */
+export interface Tables {
+  /** "gallery" and "blob" -> the next number of each, u48. */
+  readonly numbers: Table;
+  /** context id -> JSON. */
+  readonly contexts: Table;
+  /** gallery id -> JSON with the gallery's number. */
+  readonly galleries: Table;
+  /** context id / gallery id -> nothing. */
+  readonly contextGalleries: Table;
+  /** gallery -> JSON {@link GalleryState}. */
+  readonly states: Table;
+  /** gallery, template id -> {@link EntryRow}. */
+  readonly entries: Table;
+  /** gallery, revision -> template id: the latest change of each template. */
+  readonly changes: Table;
+  /** gallery, subject id, 0, block, slot -> template id. */
+  readonly subjects: Table;
+  /** gallery, block -> {@link BlockRow}: blocks with a live template. */
+  readonly blocks: Table;
+  /** blob -> SHA-256, bytes. */
+  readonly blobs: Table;
+  /** blob -> nothing: no longer named by anything, to be erased. */
+  readonly doomedBlobs: Table;
+  /** gallery -> nothing: deleted, its rows and blobs are to be erased. */
+  readonly doomedGalleries: Table;
+}
+
+const TABLE_NAMES = [
+  "numbers", "contexts", "galleries", "contextGalleries", "states", "entries", "changes", "subjects", "blocks", "blobs", "doomedBlobs", "doomedGalleries",
+] as const satisfies readonly (keyof Tables)[];
+
+/** For lmdb's `maxDbs`: room for tables that later versions add. */
+export const MAX_TABLES = 32;
+/** Keys and values are bytes. */
+export const BINARY = { encoding: "binary", keyEncoding: "binary" } as const;
+
+export function openTables(root: RootDatabase<Buffer, Buffer>): Tables {
+  return Object.fromEntries(TABLE_NAMES.map((name) => [name, root.openDB<Buffer, Buffer>(name, BINARY)])) as unknown as Tables;
+}
+
+/** What changes about a gallery with every template, kept so that nothing has to be counted. */
+export interface GalleryState {
+  readonly revision: number;
+  readonly templates: number;
+  /** Larger than every block number given out. */
+  readonly nextBlock: number;
+  /** Per stride: the block that is being filled and its next slot, and how many blocks hold a live template. */
+  readonly strides: Readonly<Record<number, StrideState>>;
+}
+
+export interface StrideState {
+  readonly block: number;
+  readonly nextSlot: number;
+  readonly liveBlocks: number;
+}
+
+export const NEW_GALLERY: GalleryState = { revision: 0, templates: 0, nextBlock: 0, strides: {} };
+
+/** A roster line as stored; without `live` the template was deleted. */
+export interface EntryRow {
+  readonly revision: number;
+  readonly live: LiveRow | undefined;
+}
+
+export interface LiveRow {
+  readonly subjectId: string;
+  readonly block: number;
+  readonly slot: number;
+  readonly stride: number;
+  readonly blob: number;
+}
+
+export interface BlockRow {
+  readonly stride: number;
+  /** Live templates in slot order. */
+  readonly members: readonly { readonly slot: number; readonly blob: number }[];
+}
+
+const DELETED = 0;
+const LOOSE = 1;
+const U48 = 6;
+
+export function u32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(value);
+  return bytes;
+}
+
+export function u48(value: number): Buffer {
+  const bytes = Buffer.alloc(U48);
+  bytes.writeUIntBE(value, 0, U48);
+  return bytes;
+}
+
+export function readU32(bytes: Buffer): number {
+  return bytes.readUInt32BE();
+}
+
+export function readU48(bytes: Buffer, offset = 0): number {
+  return bytes.readUIntBE(offset, U48);
+}
+
+export const idKey = (id: string): Buffer => Buffer.from(id, "latin1");
+export const contextGalleryKey = (contextId: string, galleryId: string): Buffer => idKey(`${contextId}/${galleryId}`);
+export const entryKey = (gallery: number, templateId: string): Buffer => Buffer.concat([u32(gallery), idKey(templateId)]);
+export const changeKey = (gallery: number, revision: number): Buffer => Buffer.concat([u32(gallery), u48(revision)]);
+export const blockKey = (gallery: number, block: number): Buffer => Buffer.concat([u32(gallery), u32(block)]);
+
+/** Without a place: the start of all keys of that subject. */
+export function subjectKey(gallery: number, subjectId: string, place?: { block: number; slot: number }): Buffer {
+  const prefix = Buffer.concat([u32(gallery), idKey(subjectId), Buffer.of(0)]);
+  if (place === undefined) return prefix;
+  const bytes = Buffer.alloc(6);
+  bytes.writeUInt32BE(place.block);
+  bytes.writeUInt16BE(place.slot, 4);
+  return Buffer.concat([prefix, bytes]);
+}
+
+/** The range of all keys that start with the prefix. */
+export function keysUnder(prefix: Buffer): { start: Buffer; end: Buffer } {
+  // 255 repeated sorts after every key: no id holds that byte, and no number here comes near its largest value.
+  return { start: prefix, end: Buffer.concat([prefix, Buffer.alloc(16, 255)]) };
+}
+
+/** The least key that sorts after this one. */
+export function keyAfter(key: Buffer): Buffer {
+  return Buffer.concat([key, Buffer.of(0)]);
+}
+
+export function encodeJson(value: unknown): Buffer {
+  return Buffer.from(JSON.stringify(value));
+}
+
+export function decodeJson(bytes: Buffer): unknown {
+  return JSON.parse(bytes.toString());
+}
+
+export function encodeEntry({ revision, live }: EntryRow): Buffer {
+  if (live === undefined) return Buffer.concat([Buffer.of(DELETED), u48(revision)]);
+  const head = Buffer.alloc(21);
+  head.writeUInt8(LOOSE, 0);
+  head.writeUIntBE(revision, 1, U48);
+  head.writeUInt32BE(live.block, 7);
+  head.writeUInt16BE(live.slot, 11);
+  head.writeUInt16BE(live.stride, 13);
+  head.writeUIntBE(live.blob, 15, U48);
+  return Buffer.concat([head, idKey(live.subjectId)]);
+}
+
+export function decodeEntry(bytes: Buffer): EntryRow {
+  const revision = readU48(bytes, 1);
+  if (bytes[0] === DELETED) return { revision, live: undefined };
+  const live = {
+    subjectId: bytes.toString("latin1", 21),
+    block: bytes.readUInt32BE(7),
+    slot: bytes.readUInt16BE(11),
+    stride: bytes.readUInt16BE(13),
+    blob: readU48(bytes, 15),
+  };
+  return { revision, live };
+}
+
+const BLOCK_HEAD = 3;
+const MEMBER = 8;
+
+export function encodeBlock({ stride, members }: BlockRow): Buffer {
+  const bytes = Buffer.alloc(BLOCK_HEAD + members.length * MEMBER);
+  bytes.writeUInt8(LOOSE, 0);
+  bytes.writeUInt16BE(stride, 1);
+  members.forEach(({ slot, blob }, i) => {
+    bytes.writeUInt16BE(slot, BLOCK_HEAD + i * MEMBER);
+    bytes.writeUIntBE(blob, BLOCK_HEAD + i * MEMBER + 2, U48);
+  });
+  return bytes;
+}
+
+export function decodeBlock(bytes: Buffer): BlockRow {
+  const count = (bytes.length - BLOCK_HEAD) / MEMBER;
+  const members = Array.from({ length: count }, (_, i) => {
+    const offset = BLOCK_HEAD + i * MEMBER;
+    return { slot: bytes.readUInt16BE(offset), blob: readU48(bytes, offset + 2) };
+  });
+  return { stride: bytes.readUInt16BE(1), members };
+}

@@ -1,0 +1,100 @@
+import type { Root } from "./lmdb-environment.ts";
+import { ServerError } from "../errors.ts";
+
+interface Job {
+  readonly action: () => unknown;
+  readonly bytes: number;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+// A commit costs one fsync (milliseconds) whatever it holds, so writes that wait share one. Bounds memory: dirty pages live on the heap.
+const BATCH_BYTES = 16 * 2 ** 20;
+const BATCH_JOBS = 1024;
+
+/**
+ * Runs write actions one after another, many to a commit. An action is synchronous and throws ServerError only before its first write;
+ * any other error undoes the whole batch, whose actions are then tried again one by one.
+ */
+export class WriteQueue {
+  readonly #root: Root;
+  readonly #beforeCommit: () => void;
+  #waiting: Job[] = [];
+  #draining: Promise<void> | undefined;
+  #closed = false;
+
+  constructor(root: Root, beforeCommit: () => void) {
+    this.#root = root;
+    this.#beforeCommit = beforeCommit;
+  }
+
+  /** Resolves with the action's value once it is on disk. `bytes`: about how much it writes. */
+  write<T>(action: () => T, bytes = 0): Promise<T> {
+    if (this.#closed) return Promise.reject(new ServerError("SHUTTING_DOWN", "the store is closed: no change was made"));
+    return new Promise<T>((resolve, reject) => {
+      this.#waiting.push({ action, bytes, resolve: resolve as Job["resolve"], reject });
+      this.#draining ??= this.#drain();
+    });
+  }
+
+  /** Refuses new writes; resolves once those under way are done. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#draining;
+  }
+
+  async #drain(): Promise<void> {
+    // Writes of the same turn of the event loop get into the same commit.
+    await new Promise(setImmediate);
+    while (this.#waiting.length > 0) await this.#commit(this.#takeBatch());
+    this.#draining = undefined;
+  }
+
+  #takeBatch(): Job[] {
+    let bytes = 0;
+    let count = 0;
+    while (count < Math.min(this.#waiting.length, BATCH_JOBS) && (count === 0 || bytes < BATCH_BYTES)) bytes += this.#waiting[count++]!.bytes;
+    return this.#waiting.splice(0, count);
+  }
+
+  async #commit(jobs: readonly Job[]): Promise<void> {
+    let settle: (() => void)[] = [];
+    try {
+      this.#beforeCommit();
+      // A child transaction, because lmdb commits a plain one even if its callback throws.
+      await this.#root.childTransaction(() => { settle = jobs.map(run); });
+      for (const done of settle) done();
+    } catch (error) {
+      if (jobs.length === 1) jobs[0]!.reject(storageError(await commitError(error)));
+      else for (const job of jobs) await this.#commit([job]);
+    }
+  }
+}
+
+function run({ action, resolve, reject }: Job): () => void {
+  try {
+    const value = action();
+    return () => { resolve(value); };
+  } catch (error) {
+    if (error instanceof ServerError) return () => { reject(error); };
+    throw error;
+  }
+}
+
+// lmdb rejects with a general error first; the reason follows in a promise of its own.
+async function commitError(error: unknown): Promise<unknown> {
+  try {
+    await (error as { commitError?: Promise<never> }).commitError;
+    return error;
+  } catch (reason) {
+    return reason;
+  }
+}
+
+// LMDB's MDB_MAP_FULL, and EFBIG, ENOSPC, EDQUOT as it passes them on.
+const FULL_CODES: readonly unknown[] = [-30792, 27, 28, 122];
+
+function storageError(error: unknown): unknown {
+  if (!FULL_CODES.includes((error as { code?: unknown }).code)) return error;
+  return new ServerError("STORAGE_FULL", "the disk is full: free space on it or delete templates", { cause: error });
+}
