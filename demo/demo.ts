@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { ClientError, FaceEncoder, KeyHolder, VeilfaceClient, loadDefaultModelPack, plainDistance, spaceOf, thresholdOf } from "@veilface/client";
 import { PEOPLE, readPhoto } from "../test/support/photos.ts";
 import { ServerProcess } from "../test/support/server-process.ts";
-import { ByteCounter } from "./byte-counter.ts";
-import { printTable } from "./table.ts";
+import { ByteCounter } from "../test/support/byte-counter.ts";
+import { printTable } from "../test/support/table.ts";
 
 type Person = keyof typeof PEOPLE;
 
