@@ -2,7 +2,7 @@ import { packedContextId } from "@veilface/fhe";
 import type { Context, ContextServiceImplementation, CreateContextRequest } from "@veilface/proto";
 import type { GalleryStore, StoredContext } from "./store/gallery-store.ts";
 import { contextToWire } from "./to-wire.ts";
-import { absent, contextId, fieldInvalid, packedScheme, pageSize, required } from "./validate.ts";
+import { absent, contextId, fieldInvalid, packedScheme, pageSize, pageToken, required } from "./validate.ts";
 
 const MOST_PER_PAGE = 1000;
 const USUAL_PER_PAGE = 100;
@@ -18,8 +18,8 @@ export function contextService(store: GalleryStore): ContextServiceImplementatio
     },
     async listContexts(request) {
       const limit = pageSize(request.pageSize, MOST_PER_PAGE, USUAL_PER_PAGE);
-      const contexts = store.listContexts(request.pageToken, limit);
-      const nextPageToken = contexts.length === limit ? contexts.at(-1)!.contextId : "";
+      const contexts = store.listContexts(pageToken(request.pageToken), limit);
+      const nextPageToken = contexts.length === limit ? contexts.at(-1).contextId : "";
       return Promise.resolve({ contexts: contexts.map(contextToWire), nextPageToken });
     },
     async deleteContext(request) {

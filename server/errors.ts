@@ -1,5 +1,8 @@
-/** Why the server refused something of its own accord. Closed: the names of the wire's ErrorReason. */
+import type { FheErrorReason } from "@veilface/fhe";
+
+/** Why the server refused something: of its own accord, or because a ciphertext in a field of the request is not sound. Closed. */
 export type ServerErrorReason =
+  | FheErrorReason
   | "FIELD_INVALID"
   | "CONTEXT_NOT_FOUND"
   | "CONTEXT_IN_USE"
@@ -8,9 +11,7 @@ export type ServerErrorReason =
   | "SUBJECT_NOT_FOUND"
   | "SPACE_MISMATCH"
   | "PROBE_INCOMPLETE"
-  | "CIPHERTEXT_CORRUPT"
   | "STORED_CORRUPT"
-  | "CONTEXT_MISMATCH"
   | "STORAGE_FULL"
   | "LIMIT_EXCEEDED"
   | "SHUTTING_DOWN"

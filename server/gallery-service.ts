@@ -3,7 +3,7 @@ import { enroll } from "./enrollment.ts";
 import type { Matcher } from "./matcher.ts";
 import type { GalleryStore } from "./store/gallery-store.ts";
 import { entryToWire, galleryToWire } from "./to-wire.ts";
-import { contextId, embeddingSpace, fieldInvalid, pageSize, required, resourceId, revision } from "./validate.ts";
+import { contextId, embeddingSpace, fieldInvalid, pageSize, pageToken, required, resourceId, revision, revisionToken } from "./validate.ts";
 
 const MOST_GALLERIES = 1000;
 const USUAL_GALLERIES = 100;
@@ -11,8 +11,8 @@ const MOST_ENTRIES = 10_000;
 const USUAL_ENTRIES = 1000;
 const MOST_IDS = 10_000;
 
-/** The rpcs of GalleryService over a store. */
-export function galleryService(store: GalleryStore, matcher: Matcher): GalleryServiceImplementation {
+/** The rpcs of GalleryService over a store. Enrollments end once `stopping` aborts. */
+export function galleryService(store: GalleryStore, matcher: Matcher, stopping: AbortSignal): GalleryServiceImplementation {
   return {
     async createGallery(request) {
       const { galleryId, contextId: context, space } = required("gallery", request.gallery);
@@ -29,8 +29,8 @@ export function galleryService(store: GalleryStore, matcher: Matcher): GallerySe
     async listGalleries(request) {
       const limit = pageSize(request.pageSize, MOST_GALLERIES, USUAL_GALLERIES);
       const context = request.contextId === "" ? undefined : contextId("context_id", request.contextId);
-      const galleries = store.listGalleries(context, request.pageToken, limit);
-      const nextPageToken = galleries.length === limit ? galleries.at(-1)!.galleryId : "";
+      const galleries = store.listGalleries(context, pageToken(request.pageToken), limit);
+      const nextPageToken = galleries.length === limit ? galleries.at(-1).galleryId : "";
       return Promise.resolve({ galleries: galleries.map(galleryToWire), nextPageToken });
     },
     async deleteGallery(request) {
@@ -38,11 +38,11 @@ export function galleryService(store: GalleryStore, matcher: Matcher): GallerySe
       return {};
     },
     async *enrollTemplates(requests) {
-      for await (const entry of enroll(store, matcher, requests)) yield { entry: entryToWire(entry) };
+      for await (const entry of enroll(store, matcher, requests, stopping)) yield { entry: entryToWire(entry) };
     },
     async listTemplates(request) {
       const limit = pageSize(request.pageSize, MOST_ENTRIES, USUAL_ENTRIES);
-      const since = request.pageToken === "" ? revision("since_revision", request.sinceRevision) : revision("page_token", Number(request.pageToken));
+      const since = request.pageToken === "" ? revision("since_revision", request.sinceRevision) : revisionToken(request.pageToken);
       const page = store.listEntries(resourceId("gallery_id", request.galleryId), since, limit);
       return Promise.resolve({ entries: page.entries.map(entryToWire), nextPageToken: page.next?.toString() ?? "", revision: page.revision });
     },

@@ -1,5 +1,5 @@
 import type { CiphertextEncoding, FheErrorReason, ParameterSetName } from "@veilface/fhe";
-import type { ServerErrorReason } from "./errors.ts";
+import type { FieldViolation, ServerErrorReason } from "./errors.ts";
 import type { ReaderLocation } from "./store/gallery-store.ts";
 import type { SealedBytes } from "./validate.ts";
 
@@ -54,4 +54,4 @@ export interface Product {
 export type Outcome<T> =
   | { readonly value: T }
   | { readonly fheError: { readonly reason: FheErrorReason; readonly message: string } }
-  | { readonly serverError: { readonly reason: ServerErrorReason; readonly message: string } };
+  | { readonly serverError: { readonly reason: ServerErrorReason; readonly message: string; readonly violations: readonly FieldViolation[] } };

@@ -1,6 +1,6 @@
 import { hash, timingSafeEqual } from "node:crypto";
 import { CiphertextCodec, FheError, RingKernel, loadPublicSeal, parameterSet, toTiles } from "@veilface/fhe";
-import type { ParameterSetName } from "@veilface/fhe";
+import type { FheErrorReason, ParameterSetName } from "@veilface/fhe";
 import { move, transferableSymbol, valueSymbol } from "piscina";
 import { ServerError } from "./errors.ts";
 import type { BlockTask, MatchBlocks, Outcome, PrepareProbe, PrepareTemplate, Product } from "./matcher-task.ts";
@@ -27,7 +27,7 @@ export function prepareTemplate(task: PrepareTemplate): Outcome<Uint8Array> {
     const { kernel, codec } = ringFor(task.parameterSet, 1);
     const residues = kernel.multiplyByMonomial(open(codec, task.ciphertext), task.exponent);
     return new Uint8Array(residues.buffer);
-  }, (residues) => [residues.buffer as ArrayBuffer]);
+  }, (residues) => [residues.buffer]);
 }
 
 /** Worker task: a checked probe, tile-major. */
@@ -75,11 +75,19 @@ function* residuesFrom(first: { residues: Uint8Array }, rest: Iterator<{ residue
 }
 
 // The digest is compared first: it tells damage in transit from bytes that never were a ciphertext.
-function open(codec: CiphertextCodec, { encoding, data, sha256 }: SealedBytes): Uint32Array {
+function open(codec: CiphertextCodec, { field, encoding, data, sha256 }: SealedBytes): Uint32Array {
   if (!timingSafeEqual(hash("sha256", data, "buffer"), sha256)) {
-    throw new ServerError("CIPHERTEXT_CORRUPT", "the ciphertext's bytes do not have the SHA-256 that came with them: send it again");
+    throw dataInvalid(field, "CIPHERTEXT_CORRUPT", "the ciphertext's bytes do not have the SHA-256 that came with them: send it again");
   }
-  return codec.parseFresh(encoding, data);
+  try {
+    return codec.parseFresh(encoding, data);
+  } catch (error) {
+    throw error instanceof FheError ? dataInvalid(field, error.reason, error.message) : error;
+  }
+}
+
+function dataInvalid(field: string, reason: FheErrorReason, description: string): ServerError {
+  return new ServerError(reason, description, { violations: [{ field: `${field}.data`, description }] });
 }
 
 function ringFor(name: ParameterSetName, pieces: number): Ring {
@@ -106,10 +114,10 @@ function outcome<T>(run: () => T, transfer: (value: T) => ArrayBuffer[] = () => 
   try {
     const value = run();
     // Piscina hands over the buffers instead of copying them, and gives the pool `value` alone.
-    return move({ [transferableSymbol]: transfer(value), [valueSymbol]: { value } } as never) as never;
+    return move({ [transferableSymbol]: transfer(value), [valueSymbol]: { value } }) as never;
   } catch (error) {
     if (error instanceof FheError) return { fheError: { reason: error.reason, message: error.message } };
-    if (error instanceof ServerError) return { serverError: { reason: error.reason, message: error.message } };
+    if (error instanceof ServerError) return { serverError: { reason: error.reason, message: error.message, violations: error.violations } };
     throw error;
   }
 }

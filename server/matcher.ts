@@ -25,6 +25,8 @@ export interface Match {
   readonly signal: AbortSignal;
 }
 
+type TaskName = "prepareTemplate" | "prepareProbe" | "matchBlocks";
+
 /** Compute on ciphertexts, in worker threads, so that the thread that speaks gRPC never waits for it. */
 export class Matcher {
   readonly #pool: Piscina;
@@ -48,12 +50,12 @@ export class Matcher {
 
   /** A loose template's residues at its slot, as stored. Throws FheError or ServerError for a ciphertext that is not sound. */
   async prepareTemplate(parameterSet: ParameterSetName, ciphertext: SealedBytes, layout: Layout, slot: number): Promise<Uint8Array> {
-    return this.#run<PrepareTemplate, Uint8Array>("prepareTemplate", { parameterSet, ciphertext, exponent: slot * layout.stride });
+    return this.#run<Uint8Array>("prepareTemplate", { parameterSet, ciphertext, exponent: slot * layout.stride });
   }
 
   /** A probe ready for matching, from its pieces in order. Throws as {@link prepareTemplate}. */
   async prepareProbe(parameterSet: ParameterSetName, pieces: readonly SealedBytes[]): Promise<PreparedProbe> {
-    const tiles = await this.#run<PrepareProbe, SharedArrayBuffer>("prepareProbe", { parameterSet, pieces });
+    const tiles = await this.#run<SharedArrayBuffer>("prepareProbe", { parameterSet, pieces });
     return { id: ++this.#lastProbe, pieces: pieces.length, tiles };
   }
 
@@ -64,7 +66,7 @@ export class Matcher {
     match.signal.addEventListener("abort", cancel);
     try {
       const tasks = tasksOf(match, cancelled);
-      for await (const products of mapUnordered(tasks, 2 * this.#workers, (task) => this.#run<MatchBlocks, Product[]>("matchBlocks", task))) {
+      for await (const products of mapUnordered(tasks, 2 * this.#workers, (task) => this.#run<Product[]>("matchBlocks", task))) {
         match.signal.throwIfAborted();
         yield* products;
       }
@@ -79,12 +81,13 @@ export class Matcher {
     await this.#pool.close();
   }
 
-  async #run<Task, T>(name: string, task: Task): Promise<T> {
+  async #run<T>(name: TaskName, task: PrepareTemplate | PrepareProbe | MatchBlocks): Promise<T> {
     if (this.#pool.queueSize >= MAX_WAITING_TASKS) throw new ServerError("LIMIT_EXCEEDED", "the server has too much waiting work: try again later");
     const outcome = (await this.#pool.run(task, { name })) as Outcome<T>;
     if ("value" in outcome) return outcome.value;
     if ("fheError" in outcome) throw new FheError(outcome.fheError.reason, outcome.fheError.message);
-    throw new ServerError(outcome.serverError.reason, outcome.serverError.message);
+    const { reason, message, violations } = outcome.serverError;
+    throw new ServerError(reason, message, { violations });
   }
 }
 

@@ -32,18 +32,26 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
   const store = LmdbStore.open({ path: config.dataFolder, ...(config.maxDataBytes === undefined ? {} : { maxBytes: config.maxDataBytes }) });
   const matcher = new Matcher(config.workers);
   const health = HealthState();
+  const stopping = new AbortController();
   try {
     await matcher.ready();
     const server = createServer().use(errorDetailsServerMiddleware).use(wall(log));
     server.add(ContextServiceDefinition, contextService(store));
-    server.add(GalleryServiceDefinition, galleryService(store, matcher));
+    server.add(GalleryServiceDefinition, galleryService(store, matcher, stopping.signal));
     server.add(MatchingServiceDefinition, matchingService(store, matcher));
     server.add(HealthDefinition, HealthServiceImpl(health));
     if (config.reflection) server.add(ServerReflectionService, ServerReflection(await descriptorSet(), SERVICES.map((service) => service.fullName)));
     const port = await server.listen(config.address, credentials);
     for (const service of SERVICES) health.setStatus("healthy", service.fullName);
     const address = config.address.replace(/:\d+$/, `:${port}`);
-    return { address, stop: () => stop(server, health, matcher, store, config.graceSeconds) };
+    const stop = async (): Promise<void> => {
+      health.setStatus("unhealthy");
+      stopping.abort();
+      await endCalls(server, config.graceSeconds);
+      await matcher.close();
+      await store.close();
+    };
+    return { address, stop };
   } catch (error) {
     await matcher.close();
     await store.close();
@@ -51,15 +59,12 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
   }
 }
 
-async function stop(server: Server, health: HealthState, matcher: Matcher, store: LmdbStore, graceSeconds: number): Promise<void> {
-  health.setStatus("unhealthy");
+async function endCalls(server: Server, graceSeconds: number): Promise<void> {
   const overdue = setTimeout(() => {
     server.forceShutdown();
   }, graceSeconds * 1000);
   await server.shutdown();
   clearTimeout(overdue);
-  await matcher.close();
-  await store.close();
 }
 
 async function credentialsOf({ tls }: ServerConfig): Promise<ServerCredentials> {

@@ -68,3 +68,19 @@ function quiet<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => undefined);
   return promise;
 }
+
+/** The same stream until `signal` aborts; then it fails with what `failure` makes, even if the source is silent. */
+export async function* failingOn<T>(source: AsyncIterable<T>, signal: AbortSignal, failure: () => Error): AsyncGenerator<T> {
+  const items = source[Symbol.asyncIterator]();
+  const aborted = quiet(
+    new Promise<never>((_, reject) => {
+      signal.addEventListener("abort", () => { reject(failure()); }, { once: true });
+    }),
+  );
+  for (;;) {
+    if (signal.aborted) throw failure();
+    const next = await Promise.race([items.next(), aborted]);
+    if (next.done === true) return;
+    yield next.value;
+  }
+}

@@ -7,6 +7,7 @@ import type { ModelSpace } from "./store/gallery-store.ts";
 const ID = /^[a-z0-9-]{1,64}$/;
 const CONTEXT_ID = /^[0-9a-f]{64}$/;
 const MAX_DIMENSION = 2048;
+const MAX_CIPHERTEXT_BYTES = 1 << 20;
 
 const METRICS: ReadonlyMap<wire.Metric, Metric> = new Map([
   [wire.Metric.METRIC_COSINE, "cosine"],
@@ -57,10 +58,23 @@ export function pageSize(value: number, most: number, usual: number): number {
   return value === 0 ? usual : value;
 }
 
-/** A revision, or a page token that holds one. */
-export function revision(field: string, value: number): number {
-  if (!Number.isSafeInteger(value) || value < 0) throw fieldInvalid(field, "must be a revision that the server gave, or empty");
+/** A page token that is the last id of the page before; empty for the first page. */
+export function pageToken(value: string): string {
+  if (value !== "" && !ID.test(value)) throw fieldInvalid("page_token", "must be a token that the server gave, or empty");
   return value;
+}
+
+/** A revision. */
+export function revision(field: string, value: number): number {
+  if (!Number.isSafeInteger(value) || value < 0) throw fieldInvalid(field, "must be a revision that the server gave, or 0");
+  return value;
+}
+
+/** A page token that holds a revision. */
+export function revisionToken(value: string): number {
+  const token = Number(value);
+  if (!/^\d+$/.test(value) || !Number.isSafeInteger(token)) throw fieldInvalid("page_token", "must be a token that the server gave, or empty");
+  return token;
 }
 
 export function embeddingSpace(field: string, value: wire.EmbeddingSpace | undefined): ModelSpace {
@@ -97,6 +111,8 @@ export function packedScheme(field: string, value: wire.PackedScheme): { paramet
 
 /** A ciphertext's envelope, its bytes not looked at yet. */
 export interface SealedBytes {
+  /** Path of the ciphertext in the request, for refusals. */
+  readonly field: string;
   readonly encoding: CiphertextEncoding;
   readonly data: Uint8Array;
   readonly sha256: Uint8Array;
@@ -106,12 +122,17 @@ export interface SealedBytes {
 export function ciphertext(field: string, value: wire.Ciphertext | undefined, context: string): SealedBytes {
   const { contextId: actual, encoding, data, sha256 } = required(field, value);
   if (actual !== context) {
-    throw new ServerError("CONTEXT_MISMATCH", `${field} belongs to context ${shortId(actual)}, but the gallery's is ${shortId(context)}: encrypt under the gallery's key`);
+    const description = `belongs to context ${shortId(actual)}, but the gallery's is ${shortId(context)}: encrypt under the gallery's key`;
+    throw new ServerError("CONTEXT_MISMATCH", `${field} ${description}`, { violations: [{ field: `${field}.context_id`, description }] });
   }
   const known = ENCODINGS.get(encoding);
   if (known === undefined) throw fieldInvalid(`${field}.encoding`, "must be CIPHERTEXT_ENCODING_SEAL or CIPHERTEXT_ENCODING_PACKED_RESIDUES");
+  if (data.length > MAX_CIPHERTEXT_BYTES) {
+    const description = `has ${data.length} bytes: expected at most ${MAX_CIPHERTEXT_BYTES}`;
+    throw new ServerError("CIPHERTEXT_TOO_LARGE", `${field}.data ${description}`, { violations: [{ field: `${field}.data`, description }] });
+  }
   if (sha256.length !== 32) throw fieldInvalid(`${field}.sha256`, "must have 32 bytes");
-  return { encoding: known, data, sha256 };
+  return { field, encoding: known, data, sha256 };
 }
 
 function shortId(id: string): string {

@@ -38,6 +38,8 @@ export function takeSnapshot(database: Database): Snapshot {
   const transaction = database.useReadTransaction();
   const { address } = transaction as unknown as { address: number };
   const release = (): void => { nativeAddon.resetTxn(address); };
+  // Out of the rotation first: another read of this turn would renew it and nobody would let go of it.
+  database.resetReadTxn();
   release();
   return { options: { transaction }, release };
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
-import { mapOrdered, mapUnordered } from "../../server/streams.ts";
+import { failingOn, mapOrdered, mapUnordered } from "../../server/streams.ts";
 
 async function collect<T>(stream: AsyncIterable<T>): Promise<{ results: T[]; error: unknown }> {
   const results: T[] = [];
@@ -80,4 +80,13 @@ void test("a failure ends the stream even while the source is silent", async () 
   const failure = new Error("no");
   const stream = mapOrdered((async function* () { yield 1; await new Promise(() => undefined); })(), 4, () => Promise.reject(failure));
   assert.deepEqual(await collect(stream), { results: [], error: failure });
+});
+
+void test("a silent stream fails when its signal aborts, and passes everything on until then", async () => {
+  const stop = new AbortController();
+  const stream = failingOn((async function* () { yield 1; yield 2; await new Promise(() => undefined); })(), stop.signal, () => new Error("stopped"));
+  assert.deepEqual([(await stream.next()).value, (await stream.next()).value], [1, 2]);
+  const next = stream.next();
+  stop.abort();
+  await assert.rejects(next, /stopped/);
 });
