@@ -28,7 +28,7 @@ export class RingKernel {
   }
 
   /**
-   * Takes about 10 ms a prime (tables) and (room.pieces * 2 + 6) * L * 16 KiB + 0.5 MiB of memory.
+   * Takes a few milliseconds a prime (tables) and about (2 pieces + 3 probes + 10) * L * 16 KiB + 0.3 MiB of memory, pieces and probes as in room.
    * @param primes one or two NTT primes between 2^29 and 2^30, in the order of the parameter set.
    * @param room what to reserve for loadProbes; without it the kernel cannot match.
    * @throws FheError PARAMETERS_INVALID

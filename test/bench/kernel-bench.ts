@@ -22,6 +22,7 @@
 import initialize from "node-seal";
 import asc from "assemblyscript/asc";
 import { N } from "../../fhe/ring/modulus.ts";
+import type { BenchLine } from "./figures.ts";
 import { RingKernel } from "../../fhe/ring/ring-kernel.ts";
 
 const DIMENSION = 128;
@@ -39,11 +40,13 @@ const PARAMETER_SETS = [
 const PROBE_COUNTS = [1, 4];
 
 /** One line of the bench. Rates are of one thread; gb_per_s counts the gallery's bytes once per probe. */
-export interface KernelFigures {
+export interface KernelFigures extends BenchLine {
   readonly case: string;
+  /** How many the gallery holds. */
+  readonly templates: number;
+  readonly dimension: number;
   readonly parameterSet: string;
   readonly stride: number;
-  readonly dimension: number;
   readonly probes: number;
   readonly templates_per_s: number;
   readonly us_per_product: number;
@@ -75,9 +78,10 @@ function figures(parameterSet: string, primes: number, probes: number, kernelRat
   const bytesRate = kernelRate * productBytes(primes);
   return {
     case: "kernel_match",
+    templates: (GALLERY_BYTES / productBytes(primes)) * TEMPLATES_PER_PRODUCT,
+    dimension: DIMENSION,
     parameterSet,
     stride: STRIDE,
-    dimension: DIMENSION,
     probes,
     templates_per_s: Math.round(kernelRate * TEMPLATES_PER_PRODUCT),
     us_per_product: round(1e6 / kernelRate),

@@ -8,15 +8,17 @@ export function countInRange(residues: usize, bytes: usize, modulus: usize): usi
   return bytes >> 2;
 }
 
-/** Integers |c| <= 2^51 as doubles -> residues in [0, q). The quotient is off by at most one, and quotient * q is exact below 2^53. */
+/**
+ * Integers |c| < 2^51 as doubles -> residues in [0, q], which the forward NTT takes. The product with 1/q is within 2^22 * 2^-52 = 2^-30 < 1/q of the
+ * quotient, so its floor is wrong only where q divides c, one too small: that leaves q. floor * q is exact, below 2^53.
+ */
 export function reduceCoefficients(coefficients: usize, residues: usize, modulus: usize): void {
-  const q = f64(primeScalar(modulus)), primes = f64x2.splat(q), inverse = f64x2.splat(1 / q), wide = prime(modulus);
+  const q = f64(primeScalar(modulus)), primes = f64x2.splat(q), inverse = f64x2.splat(1 / q);
   for (let i: usize = 0; i < POLYNOMIAL_BYTES; i += 16) {
     const low = v128.load(coefficients + 2 * i), high = v128.load(coefficients + 2 * i, 16);
     const lowRest = f64x2.sub(low, f64x2.mul(f64x2.floor(f64x2.mul(low, inverse)), primes));
     const highRest = f64x2.sub(high, f64x2.mul(f64x2.floor(f64x2.mul(high, inverse)), primes));
-    const rest = v128.shuffle<u32>(i32x4.trunc_sat_f64x2_s_zero(lowRest), i32x4.trunc_sat_f64x2_s_zero(highRest), 0, 1, 4, 5);
-    v128.store(residues + i, reduceOnce(i32x4.min_u(rest, i32x4.add(rest, wide)), wide));
+    v128.store(residues + i, v128.shuffle<u32>(i32x4.trunc_sat_f64x2_s_zero(lowRest), i32x4.trunc_sat_f64x2_s_zero(highRest), 0, 1, 4, 5));
   }
 }
 
