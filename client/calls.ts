@@ -98,11 +98,17 @@ export function translate(address: string, watch: Watchdog, cause: unknown): unk
 function translateGrpc(address: string, cause: GrpcError): ClientError {
   const serverReason = reasonOf(cause);
   const options = serverReason === undefined ? { cause } : { cause, serverReason };
-  if (cause.code === Status.UNAVAILABLE) {
-    return new ClientError("SERVER_UNAVAILABLE", `no veilface server answers at ${address}: check the address, and that the server is running`, options);
-  }
+  if (cause.code === Status.UNAVAILABLE) return new ClientError("SERVER_UNAVAILABLE", unavailable(address, cause, serverReason), options);
   if (cause.code === Status.DEADLINE_EXCEEDED) return new ClientError("DEADLINE_EXCEEDED", `${address} gave up: its deadline passed`, options);
   return new ClientError("SERVER_REFUSED", `the server refused: ${cause.details || Status[cause.code]}`, options);
+}
+
+function unavailable(address: string, { details }: GrpcError, serverReason: string | undefined): string {
+  if (serverReason !== undefined) return `the server at ${address} does not serve now: ${details}`;
+  // grpc-js wraps the socket's or TLS's own words in its own.
+  const why = /Last error: (?:Error: )?(.+?)\.? Resolution note/.exec(details)?.[1];
+  const advice = "check the address, that the server is running, and that both or neither use TLS";
+  return `no veilface server answers at ${address}${why === undefined ? "" : ` (${why})`}: ${advice}`;
 }
 
 function reasonOf(error: GrpcError): string | undefined {

@@ -24,9 +24,8 @@ export async function saveKeyFile(path: string, holder: KeyHolder, passphrase: s
   requirePassphrase(passphrase);
   const material = holder.exportSecretKeyUnprotected();
   try {
-    const file = await sealKeyFile(material, passphrase);
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-    await writeWhole(path, file, options.force === true);
+    await writeWhole(path, () => sealKeyFile(material, passphrase), options.force === true);
   } catch (cause) {
     throw cause instanceof ClientError ? cause : new ClientError("KEY_FILE_INVALID", `the key file ${path} cannot be written: ${errorCode(cause)}`, { cause });
   } finally {
@@ -74,11 +73,11 @@ function unreadable(path: string, cause: unknown): ClientError {
 }
 
 /** Written and synced beside its place, then renamed onto it. Unless forced, the place is first taken with an exclusive open. */
-async function writeWhole(path: string, bytes: Buffer, force: boolean): Promise<void> {
+async function writeWhole(path: string, make: () => Promise<Buffer>, force: boolean): Promise<void> {
   if (!force) await reserve(path);
   const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}.part`);
   try {
-    await writeSynced(temporary, bytes);
+    await writeSynced(temporary, await make());
     await rename(temporary, path);
     await syncFolder(dirname(path));
   } catch (error) {

@@ -96,10 +96,11 @@ export class PackedCrypto {
   }
 }
 
+/** What the caller or the server got wrong, as a ClientError; a failure of SEAL itself is neither's fault and passes as it is. */
 function translated<T>(reason: ClientErrorReason, run: () => T): T {
   try {
     return run();
   } catch (cause) {
-    throw cause instanceof FheError ? new ClientError(reason, cause.message, { cause }) : cause;
+    throw cause instanceof FheError && cause.reason !== "SEAL_FAILED" ? new ClientError(reason, cause.message, { cause }) : cause;
   }
 }

@@ -56,6 +56,9 @@ export function plainDistance(space: EmbeddingSpace, a: ArrayLike<number>, b: Ar
   return space.normBound * Math.hypot(...x.map((component, k) => component - y[k]!));
 }
 
+// Unit vectors in floating point are longer than 1 as often as not.
+const NORM_TOLERANCE = 1 + 1e-6;
+
 function normalise(space: EmbeddingSpace, embedding: ArrayLike<number>): { unit: Float64Array; squaredNorm: number } {
   if (embedding.length !== space.dimension) {
     throw new FheError("EMBEDDING_INVALID", `embedding has ${embedding.length} components: expected ${space.dimension}`);
@@ -64,7 +67,7 @@ function normalise(space: EmbeddingSpace, embedding: ArrayLike<number>): { unit:
   const norm = Math.sqrt(plain.reduce((sum, x) => sum + x * x, 0));
   if (!Number.isFinite(norm)) throw new FheError("EMBEDDING_INVALID", "embedding has a component that is not a finite number");
   if (space.metric === "cosine" && norm === 0) throw new FheError("EMBEDDING_INVALID", "embedding is the zero vector: it has no direction to compare");
-  if (space.metric === "euclidean" && norm > space.normBound) {
+  if (space.metric === "euclidean" && norm > space.normBound * NORM_TOLERANCE) {
     throw new FheError("EMBEDDING_INVALID", `embedding is longer than the norm bound ${space.normBound} of its embedding space: use a larger bound for this model`);
   }
   const scale = space.metric === "cosine" ? norm : space.normBound;

@@ -40,10 +40,15 @@ void test("the inner product of the encoded vectors gives the cosine distance, w
   );
 });
 
+void test("a unit vector that rounding made a little longer than 1 is within a norm bound of 1", () => {
+  const space: EmbeddingSpace = { dimension: 2, metric: "euclidean", normBound: 1 };
+  assert.ok(Math.abs(plainDistance(space, [1 + 2 ** -52, 0], [0, 1]) - Math.SQRT2) < 1e-12);
+});
+
 void test("embeddings that cannot be compared are refused", () => {
   const euclidean: EmbeddingSpace = { dimension: 3, metric: "euclidean", normBound: 1 };
   const cosine: EmbeddingSpace = { dimension: 3, metric: "cosine", normBound: 1 };
-  for (const [space, embedding] of [[euclidean, [1, 0]], [euclidean, [1, 1, 1]], [euclidean, [NaN, 0, 0]], [cosine, [0, 0, 0]], [cosine, [Infinity, 0, 0]]] as const) {
+  for (const [space, embedding] of [[euclidean, [1, 0]], [euclidean, [1.00001, 0, 0]], [euclidean, [NaN, 0, 0]], [cosine, [0, 0, 0]], [cosine, [Infinity, 0, 0]]] as const) {
     assert.throws(() => encodeTemplateEmbedding(space, embedding), { reason: "EMBEDDING_INVALID" });
     assert.throws(() => encodeProbeEmbedding(space, embedding), { reason: "EMBEDDING_INVALID" });
   }
