@@ -3,7 +3,7 @@ import { FheError } from "./errors.ts";
 import { DEGREE, PARAMETER_SET_NAMES, parameterSet } from "./parameters.ts";
 import type { ParameterSet } from "./parameters.ts";
 import type { RingKernel } from "./ring/ring-kernel.ts";
-import { CIPHERTEXT_HEADER_BYTES, inflateSeal, sealCiphertext, sealWords } from "./seal-bytes.ts";
+import { CIPHERTEXT_HEADER_BYTES, inflateSeal, isSealObject, sealCiphertext, sealWords } from "./seal-bytes.ts";
 import { callSeal, isSecretKey, openSealContext } from "./seal.ts";
 import type { PublicSeal } from "./seal.ts";
 
@@ -67,7 +67,7 @@ export class CiphertextCodec implements Disposable {
     if (data.length === expected) return this.#kernel.unpack(data);
     const other = PARAMETER_SET_NAMES.find((name) => data.length === components * parameterSet(name).dataPrimes.length * PACKED_POLYNOMIAL_BYTES);
     if (other !== undefined) throw this.#otherParameters(other);
-    this.#refuseSecretKey(data);
+    if (isSealObject(data)) this.#refuseSecretKey(inflateSeal(data));
     throw new FheError("CIPHERTEXT_MALFORMED", `packed residues have ${data.length} bytes: expected ${expected} for ${components} components of ${this.set.name}`);
   }
 
@@ -95,7 +95,7 @@ export class CiphertextCodec implements Disposable {
   }
 
   #refuseSecretKey(bytes: Uint8Array): void {
-    if (bytes[0] === 0x5e && isSecretKey(this.#seal, Uint8Array.from(bytes))) {
+    if (isSecretKey(this.#seal, Uint8Array.from(bytes))) {
       throw new FheError("SECRET_KEY_REFUSED", "the bytes are a secret key, which must never leave the key holder: nothing of it was kept; renew the key");
     }
   }

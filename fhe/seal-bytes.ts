@@ -67,6 +67,24 @@ export function sealWords(bytes: Uint8Array, headerBytes: number): Uint32Array {
 }
 
 /**
+ * Whether bytes have the one exact layout of an uncompressed secret key over so many primes. The words of a key are an object inside
+ * it, whose own header may ask SEAL to decompress: only bytes without such a wish may be shown to SEAL.
+ */
+export function hasSecretKeyLayout(bytes: Uint8Array, primes: number): boolean {
+  const nested = PLAINTEXT_HEADER_BYTES - NESTED_BYTES;
+  return (
+    bytes.length === PLAINTEXT_HEADER_BYTES + 8 * DEGREE * primes &&
+    bytes[COMPRESSION_AT] === COMPRESSION.none &&
+    bytes[nested + COMPRESSION_AT] === COMPRESSION.none
+  );
+}
+
+/** Whether bytes claim to be a SEAL object. */
+export function isSealObject(bytes: Uint8Array): boolean {
+  return bytes[0] === 0x5e && bytes[1] === 0xa1;
+}
+
+/**
  * An object that came from outside, uncompressed, header included. SEAL 4.1 allocates whatever a compressed stream unpacks to, so it
  * is inflated here, within bounds. Throws FheError CIPHERTEXT_TOO_LARGE or CIPHERTEXT_MALFORMED.
  */
@@ -102,7 +120,7 @@ function tooLarge(): FheError {
 }
 
 function hasSealHeader(data: Uint8Array): boolean {
-  if (data.length < HEADER_BYTES || data[0] !== 0x5e || data[1] !== 0xa1 || data[2] !== HEADER_BYTES || data[3] !== 4) return false;
+  if (data.length < HEADER_BYTES || !isSealObject(data) || data[2] !== HEADER_BYTES || data[3] !== 4) return false;
   return new DataView(data.buffer, data.byteOffset, data.byteLength).getBigUint64(SIZE_AT, true) === BigInt(data.length);
 }
 

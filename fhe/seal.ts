@@ -3,6 +3,7 @@ import type { MainModule, SEALContext } from "node-seal";
 import { FheError } from "./errors.ts";
 import { DEGREE, PARAMETER_SET_NAMES, parameterSet } from "./parameters.ts";
 import type { ParameterSet, ParameterSetName } from "./parameters.ts";
+import { hasSecretKeyLayout } from "./seal-bytes.ts";
 
 /** All of SEAL: for the key holder only. */
 export type Seal = MainModule;
@@ -60,12 +61,13 @@ export function openSealContext(seal: PublicSeal, set: ParameterSet): SEALContex
 const recognisers = new Map<ParameterSetName, SEALContext>();
 
 /**
- * Whether bytes are a SEAL secret key of one of our parameter sets, in order to refuse them. The bytes must be uncompressed and
- * bounded: SEAL itself never decompresses what came from outside.
+ * Whether bytes are a SEAL secret key of one of our parameter sets, uncompressed, in order to refuse them. SEAL itself never
+ * decompresses what came from outside: it sees only bytes of the exact bare layout.
  */
 export function isSecretKey(seal: PublicSeal, bytes: Uint8Array): boolean {
   const { SecretKey } = seal as Seal;
   return PARAMETER_SET_NAMES.some((name) => {
+    if (!hasSecretKeyLayout(bytes, parameterSet(name).dataPrimes.length + 1)) return false;
     const context = recognisers.get(name) ?? openSealContext(seal, parameterSet(name));
     recognisers.set(name, context);
     using candidate = new SecretKey();

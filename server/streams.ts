@@ -72,15 +72,23 @@ function quiet<T>(promise: Promise<T>): Promise<T> {
 /** The same stream until `signal` aborts; then it fails with what `failure` makes, even if the source is silent. */
 export async function* failingOn<T>(source: AsyncIterable<T>, signal: AbortSignal, failure: () => Error): AsyncGenerator<T> {
   const items = source[Symbol.asyncIterator]();
-  const aborted = quiet(
-    new Promise<never>((_, reject) => {
-      signal.addEventListener("abort", () => { reject(failure()); }, { once: true });
-    }),
-  );
-  for (;;) {
-    if (signal.aborted) throw failure();
-    const next = await Promise.race([items.next(), aborted]);
-    if (next.done === true) return;
-    yield next.value;
+  let fail: (error: Error) => void = () => undefined;
+  const onAbort = (): void => {
+    fail(failure());
+  };
+  signal.addEventListener("abort", onAbort);
+  try {
+    for (;;) {
+      if (signal.aborted) throw failure();
+      // Each wait has a promise of its own: a race against one promise for the whole stream would keep every item until the end.
+      const next = await new Promise<IteratorResult<T>>((resolve, reject) => {
+        fail = reject;
+        items.next().then(resolve, reject);
+      });
+      if (next.done === true) return;
+      yield next.value;
+    }
+  } finally {
+    signal.removeEventListener("abort", onAbort);
   }
 }

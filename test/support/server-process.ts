@@ -9,6 +9,8 @@ import { join } from "node:path";
 const ROOT = join(import.meta.dirname, "..", "..");
 const START_DEADLINE_MS = 20_000;
 const STOP_DEADLINE_MS = 15_000;
+// A test process that ends by an exception runs no exit handlers; the server then notices that its channel to it is closed.
+const END_WITH_PARENT = 'data:text/javascript,process.once("disconnect",()=>process.exit(1));process.channel?.unref()';
 
 /** How a process ended. */
 export interface Exit {
@@ -87,9 +89,9 @@ export class ServerProcess implements AsyncDisposable {
 
   #spawn(): ChildProcess {
     const main = join(ROOT, "server", "main.ts");
-    const args = ["--conditions=source", main, "--address", "127.0.0.1:0", "--data", this.dataFolder, ...this.#arguments];
-    const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"], env: withoutTestRunner(process.env) });
-    for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text: string) => (this.#log += text));
+    const args = ["--conditions=source", "--import", END_WITH_PARENT, main, "--address", "127.0.0.1:0", "--data", this.dataFolder, ...this.#arguments];
+    const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe", "ipc"], env: withoutTestRunner(process.env) });
+    for (const stream of [child.stdout, child.stderr]) stream?.setEncoding("utf8").on("data", (text: string) => (this.#log += text));
     return child;
   }
 
@@ -105,7 +107,7 @@ export class ServerProcess implements AsyncDisposable {
       if (!this.running || Date.now() > deadline) {
         const log = this.#log.slice(from);
         await this[Symbol.asyncDispose]();
-        throw new Error(`the server did not become ready within ${START_DEADLINE_MS} ms; it printed:\n${log}`);
+        throw new Error(`the server ended, or did not become ready within ${START_DEADLINE_MS} ms; it printed:\n${log}`);
       }
       await new Promise((resolve) => setTimeout(resolve, 20));
     }

@@ -125,6 +125,19 @@ void test("what unpacks to more than a ciphertext is refused before it is unpack
   refused(q60.codec, new Uint8Array((1 << 20) + 1), "CIPHERTEXT_TOO_LARGE");
 });
 
+// A secret key's words are an object of their own inside it, and SEAL decompresses that too.
+void test("a bomb inside an uncompressed secret key never reaches SEAL, in either encoding", () => {
+  const [key] = q60.secretKeys;
+  const inner = bomb(2, 1 << 27);
+  const bytes = Buffer.concat([key!.subarray(0, 64), inner]);
+  bytes.writeBigUInt64LE(BigInt(bytes.length), 8);
+  const before = process.memoryUsage().rss;
+  refused(q60.codec, bytes, "PARAMETER_SET_MISMATCH");
+  assert.throws(() => q60.codec.parseFresh("PACKED_RESIDUES", bytes), { reason: "CIPHERTEXT_MALFORMED" });
+  assert.throws(() => q60.codec.parseFresh("PACKED_RESIDUES", bomb(2, 1 << 27)), { reason: "CIPHERTEXT_TOO_LARGE" });
+  assert.ok(process.memoryUsage().rss - before < 32 << 20);
+});
+
 void test("any cut or any flipped header byte is refused with a closed reason, and never crosses into SEAL compressed", () => {
   const reasons = new Set(["CIPHERTEXT_MALFORMED", "CIPHERTEXT_TOO_LARGE", "PARAMETER_SET_MISMATCH"]);
   const isRefusal = (error: unknown): boolean => error instanceof FheError && reasons.has(error.reason);
