@@ -1,4 +1,5 @@
-import { mkdirSync, realpathSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readSync, realpathSync } from "node:fs";
+import { join } from "node:path";
 import { open } from "lmdb";
 import type { RootDatabase, RootDatabaseOptions } from "lmdb";
 import { ServerError } from "../errors.ts";
@@ -30,6 +31,7 @@ export function openEnvironment(folder: string, mapSizeBytes = MAP_BYTES): Envir
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const path = realpathSync(folder);
   if (openFolders.has(path)) throw unusable(path, "is open already in this process: close that store first");
+  checkDataFile(path);
   const root = openRoot(path, mapSizeBytes);
   try {
     const close = claim(path, root);
@@ -42,8 +44,32 @@ export function openEnvironment(folder: string, mapSizeBytes = MAP_BYTES): Envir
   }
 }
 
-// A commit is fsynced before its promise resolves because overlappingSync is off.
-const OPTIONS = { ...BINARY, noSubdir: false, overlappingSync: false, maxDbs: MAX_TABLES, pageSize: PAGE_BYTES, permissionsMode: 0o600 };
+// A commit is fsynced before its promise resolves because overlappingSync is off. The write queue makes batches, so lmdb need not; and
+// of a batch of its own that fails it would leave a rejected promise behind that nobody can handle.
+const OPTIONS = {
+  ...BINARY, noSubdir: false, overlappingSync: false, eventTurnBatching: false, maxDbs: MAX_TABLES, pageSize: PAGE_BYTES, permissionsMode: 0o600,
+};
+
+// LMDB's first page: a header of 24 bytes, then its magic number and format version 2, little-endian.
+const LMDB_MAGIC = 0xbeefc0de;
+const LMDB_FORMAT = 2;
+const MAGIC_OFFSET = 24;
+
+// Looked at here because lmdb 3.5.6 ends the process with a segmentation fault where LMDB itself refuses the file.
+function checkDataFile(path: string): void {
+  const head = Buffer.alloc(MAGIC_OFFSET + 8);
+  try {
+    const file = openSync(join(path, "data.mdb"), "a+", 0o600);
+    const size = readSync(file, head, 0, head.length, 0);
+    closeSync(file);
+    if (size === 0) return;
+  } catch (error) {
+    throw unusable(path, "cannot be written: give its files to the user that runs the server", error);
+  }
+  if (head.readUInt32LE(MAGIC_OFFSET) !== LMDB_MAGIC || head.readUInt32LE(MAGIC_OFFSET + 4) !== LMDB_FORMAT) {
+    throw unusable(path, "has a data file of another kind: give an empty or new folder, or restore it from a backup");
+  }
+}
 
 function openRoot(path: string, mapSize: number): Root {
   try {
@@ -52,7 +78,7 @@ function openRoot(path: string, mapSize: number): Root {
     checkInternals(root);
     return root;
   } catch (error) {
-    throw unusable(path, "cannot be opened as a store: give an empty or new folder, or restore it from a backup", error);
+    throw unusable(path, "cannot be opened: see the cause", error);
   }
 }
 

@@ -33,12 +33,13 @@ export function checkInternals(database: Database): void {
   }
 }
 
-/** Takes a transaction out of the handle's rotation; it lives until the database is closed. */
+/** Takes a transaction from the handle for reads of single keys; it lives until the database is closed. */
 export function takeSnapshot(database: Database): Snapshot {
   const transaction = database.useReadTransaction();
-  const { address } = transaction as unknown as { address: number };
-  const release = (): void => { nativeAddon.resetTxn(address); };
-  // Out of the rotation first: another read of this turn would renew it and nobody would let go of it.
+  const internal = transaction as unknown as { readonly address: number; isDone: boolean };
+  const release = (): void => { nativeAddon.resetTxn(internal.address); };
+  // Out of lmdb's rotation: it would use a transaction that it believes in use for other reads, and never let go of the snapshot.
+  internal.isDone = true;
   database.resetReadTxn();
   release();
   return { options: { transaction }, release };

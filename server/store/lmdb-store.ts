@@ -18,7 +18,10 @@ import { WriteQueue } from "./write-queue.ts";
 export interface LmdbStoreOptions {
   /** Folder of the store; made with mode 0700 if it does not exist. */
   readonly path: string;
-  /** Address space to map the data file into, in bytes (default 2^40); a larger file is mapped anew as it grows. */
+  /**
+   * Address space to map the data file into, in bytes (default 2^40); a larger file is mapped anew as it grows. Give less where the
+   * address space of a process is limited (ulimit -v).
+   */
   readonly mapSizeBytes?: number;
   /** Bytes of the data file that may be in use; default: what the disk has, less a reserve of 16 MiB for deletions. */
   readonly maxBytes?: number;
@@ -30,7 +33,12 @@ interface GalleryRow { readonly gallery: number; readonly contextId: string; rea
 // What a put may add beside the ciphertext: its rows, and what is left unused of the last page of each.
 const PUT_OVERHEAD_BYTES = 8 * 1024;
 
-/** {@link GalleryStore} in one LMDB data file. Reads are synchronous and see the newest commit. */
+/**
+ * {@link GalleryStore} in one LMDB data file. Reads are synchronous and see the newest commit.
+ *
+ * Ciphertexts that were acknowledged are erased from the file as the interface says. One thing is not: a ciphertext whose enrollment
+ * failed or was cut off by the end of the process may have been written to pages that are free, and stays there until they are used.
+ */
 export class LmdbStore implements GalleryStore {
   readonly #environment: Environment;
   readonly #tables: Tables;

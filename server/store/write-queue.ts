@@ -1,5 +1,6 @@
-import type { Root } from "./lmdb-environment.ts";
 import { ServerError } from "../errors.ts";
+import type { Root } from "./lmdb-environment.ts";
+import { SCHEMA_KEY, SCHEMA_VERSION, u32 } from "./lmdb-schema.ts";
 
 interface Job {
   readonly action: () => unknown;
@@ -58,16 +59,36 @@ export class WriteQueue {
   }
 
   async #commit(jobs: readonly Job[]): Promise<void> {
+    try {
+      await this.#transact(jobs);
+    } catch (error) {
+      if (jobs.length > 1) for (const job of jobs) await this.#commit([job]);
+      else await this.#tryAgain(jobs[0]!, error);
+    }
+  }
+
+  // Pages that a commit frees can be used from the commit after the next one on: so an almost full disk may have room after all.
+  async #tryAgain(job: Job, error: unknown): Promise<void> {
+    try {
+      if (!isFull(error)) throw error;
+      await this.#root.childTransaction(() => { this.#root.putSync(SCHEMA_KEY, u32(SCHEMA_VERSION)); });
+      await this.#transact([job]);
+    } catch (reason) {
+      await commitError(reason);
+      job.reject(isFull(error) ? full(error) : error);
+    }
+  }
+
+  async #transact(jobs: readonly Job[]): Promise<void> {
     let settle: (() => void)[] = [];
     try {
       this.#beforeCommit();
       // A child transaction, because lmdb commits a plain one even if its callback throws.
       await this.#root.childTransaction(() => { settle = jobs.map(run); });
-      for (const done of settle) done();
     } catch (error) {
-      if (jobs.length === 1) jobs[0]!.reject(storageError(await commitError(error)));
-      else for (const job of jobs) await this.#commit([job]);
+      throw await commitError(error);
     }
+    for (const done of settle) done();
   }
 }
 
@@ -81,7 +102,8 @@ function run({ action, resolve, reject }: Job): () => void {
   }
 }
 
-// lmdb rejects with a general error first; the reason follows in a promise of its own.
+// lmdb rejects with a general error first; the reason follows in a promise of its own, which must be looked at in any case: a
+// rejection that nobody handles would end the process.
 async function commitError(error: unknown): Promise<unknown> {
   try {
     await (error as { commitError?: Promise<never> }).commitError;
@@ -91,10 +113,14 @@ async function commitError(error: unknown): Promise<unknown> {
   }
 }
 
-// LMDB's MDB_MAP_FULL, and EFBIG, ENOSPC, EDQUOT as it passes them on.
-const FULL_CODES: readonly unknown[] = [-30792, 27, 28, 122];
+// LMDB's MDB_MAP_FULL; EFBIG, ENOSPC and EDQUOT as it passes them on; EIO, because that is what it makes of a write that the disk took
+// only a part of, which is how a full disk shows first.
+const FULL_CODES: readonly unknown[] = [-30792, 27, 28, 122, 5];
 
-function storageError(error: unknown): unknown {
-  if (!FULL_CODES.includes((error as { code?: unknown }).code)) return error;
-  return new ServerError("STORAGE_FULL", "the disk is full: free space on it or delete templates", { cause: error });
+function isFull(error: unknown): boolean {
+  return FULL_CODES.includes((error as { code?: unknown }).code);
+}
+
+function full(cause: unknown): ServerError {
+  return new ServerError("STORAGE_FULL", "the disk is full (or failing, see the cause): free space on it or delete templates", { cause });
 }

@@ -1,0 +1,93 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { Worker } from "node:worker_threads";
+import { ServerError } from "../../server/errors.ts";
+import { LmdbStore } from "../../server/store/lmdb-store.ts";
+import { StoreFixture, readAll } from "../unit/store-fixture.ts";
+
+const CHILD = fileURLToPath(new URL("store-open-child.ts", import.meta.url));
+const READER = new URL("../../server/store/lmdb-block-reader.ts", import.meta.url).href;
+
+/** A process that opens the folder, and its first line. */
+async function openElsewhere(path: string): Promise<{ child: ChildProcess; said: string }> {
+  const child = spawn(process.execPath, ["--conditions=source", CHILD, path], { stdio: ["pipe", "pipe", "inherit"] });
+  const [line] = await once(child.stdout, "data") as [Buffer];
+  return { child, said: line.toString().trim() };
+}
+
+async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
+}
+
+function unusable(path: string, words: RegExp): void {
+  assert.throws(() => LmdbStore.open({ path }), (error) => error instanceof ServerError && error.reason === "STORE_UNUSABLE" && words.test(error.message));
+}
+
+test("a second process is refused while the first lives, also after worker threads have opened and closed the store", async () => {
+  await using fixture = await StoreFixture.withGallery();
+  const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(`const { openBlockReader } = await import("${READER}"); await openBlockReader(${JSON.stringify(fixture.path)}).close();`)}`), { execArgv: ["--conditions=source"] });
+  await once(worker, "exit");
+  const refused = await openElsewhere(fixture.path);
+  assert.match(refused.said, new RegExp(`^STORE_UNUSABLE .* is open in process ${process.pid}: stop that process first`));
+  await ended(refused.child);
+  // The refused process has not disturbed the first.
+  await fixture.put("t", "s");
+  assert.equal((await readAll(fixture)).size, 1);
+  await fixture.store.close();
+  const taken = await openElsewhere(fixture.path);
+  assert.equal(taken.said, "open");
+  taken.child.stdin!.end();
+  await ended(taken.child);
+  await fixture.reopen();
+});
+
+test("a process that was killed does not keep the next one out", async () => {
+  await using fixture = await StoreFixture.withGallery();
+  await fixture.store.close();
+  const { child, said } = await openElsewhere(fixture.path);
+  assert.equal(said, "open");
+  unusable(fixture.path, /is open in process \d+/);
+  child.kill("SIGKILL");
+  await ended(child);
+  await fixture.reopen();
+  assert.equal(fixture.store.getGallery("g").templateCount, 0);
+});
+
+test("one process cannot open a store twice", async () => {
+  await using fixture = new StoreFixture();
+  unusable(fixture.path, /is open already in this process/);
+  await fixture.reopen();
+});
+
+const KEY = Buffer.from("veilface.schema");
+
+// The version stands behind its key in the file; older copies of the page hold it too.
+for (const [name, change, words] of [
+  ["a store of a newer schema version", (file: Buffer, at: number) => file.writeUInt32BE(2, at + KEY.length), /has schema version 2, expected 1: use the server version that wrote it/],
+  ["another program's LMDB file", (file: Buffer, at: number) => file.write("w", at), /holds another program's LMDB data/],
+] as const) {
+  test(`${name} is refused and left as it is`, async () => {
+    await using fixture = await StoreFixture.withGallery();
+    const path = join(fixture.path, "other");
+    await LmdbStore.open({ path }).close();
+    const file = readFileSync(join(path, "data.mdb"));
+    for (let at = file.indexOf(KEY); at >= 0; at = file.indexOf(KEY, at + 1)) change(file, at);
+    writeFileSync(join(path, "data.mdb"), file);
+    unusable(path, words);
+    assert.deepEqual(readFileSync(join(path, "data.mdb")), file);
+  });
+}
+
+test("a folder whose data file is no LMDB file is refused", async () => {
+  await using fixture = new StoreFixture();
+  const path = join(fixture.path, "garbage");
+  mkdirSync(path);
+  writeFileSync(join(path, "data.mdb"), Buffer.alloc(65536, "garbage"));
+  unusable(path, /has a data file of another kind/);
+});
