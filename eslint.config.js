@@ -19,5 +19,5 @@ export default defineConfig(
     },
   },
   { files: ["test/**"], rules: { "@typescript-eslint/no-floating-promises": ["error", { allowForKnownSafeCalls: [{ from: "package", package: "node:test", name: ["test", "it", "suite", "describe"] }] }] } },
-  { files: ["eslint.config.js"], rules: { "no-restricted-exports": "off" } },
+  { files: ["eslint.config.js", "**/*.d.ts"], extends: [tseslint.configs.disableTypeChecked], rules: { "no-restricted-exports": "off" } },
 );

@@ -19,7 +19,7 @@ export function contextService(store: GalleryStore): ContextServiceImplementatio
     async listContexts(request) {
       const limit = pageSize(request.pageSize, MOST_PER_PAGE, USUAL_PER_PAGE);
       const contexts = store.listContexts(pageToken(request.pageToken), limit);
-      const nextPageToken = contexts.length === limit ? contexts.at(-1).contextId : "";
+      const nextPageToken = contexts.length === limit ? contexts.at(-1)!.contextId : "";
       return Promise.resolve({ contexts: contexts.map(contextToWire), nextPageToken });
     },
     async deleteContext(request) {

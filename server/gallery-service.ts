@@ -30,7 +30,7 @@ export function galleryService(store: GalleryStore, matcher: Matcher, stopping: 
       const limit = pageSize(request.pageSize, MOST_GALLERIES, USUAL_GALLERIES);
       const context = request.contextId === "" ? undefined : contextId("context_id", request.contextId);
       const galleries = store.listGalleries(context, pageToken(request.pageToken), limit);
-      const nextPageToken = galleries.length === limit ? galleries.at(-1).galleryId : "";
+      const nextPageToken = galleries.length === limit ? galleries.at(-1)!.galleryId : "";
       return Promise.resolve({ galleries: galleries.map(galleryToWire), nextPageToken });
     },
     async deleteGallery(request) {

@@ -37,7 +37,7 @@ function withField(path: string, value: unknown): string {
   const card = structuredClone<Record<string, unknown>>(ARCFACE_CARD);
   const names = path.split(".");
   const parent = names.slice(0, -1).reduce((object, name) => object[name] as Record<string, unknown>, card);
-  parent[names.at(-1)] = value;
+  parent[names.at(-1)!] = value;
   return JSON.stringify(card);
 }
 
