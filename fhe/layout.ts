@@ -79,9 +79,12 @@ export function placeTemplate(layout: Layout, scales: Scales, vector: Float64Arr
   if (!Number.isInteger(slot) || slot < 0 || slot >= layout.slots) {
     throw new FheError("LAYOUT_INVALID", `slot ${slot} is out of range: expected a whole number in [0, ${layout.slots})`);
   }
-  vector.forEach((component, k) => {
-    polynomials[Math.floor(k / layout.stride)]![slot * layout.stride + (k % layout.stride)] = Math.round(scales.template * component);
-  });
+  // Plain loops here and below: bulk enrollment spends a tenth of its time in them.
+  for (let piece = 0, k = 0; k < layout.dimension; piece++) {
+    const polynomial = polynomials[piece]!;
+    const end = Math.min(k + layout.stride, layout.dimension);
+    for (let at = slot * layout.stride; k < end; k++, at++) polynomial[at] = Math.round(scales.template * vector[k]!);
+  }
 }
 
 /** `pieces` polynomials of 4096 zero coefficients. */
@@ -117,7 +120,8 @@ function checkVector(layout: Layout, vector: Float64Array): void {
   if (vector.length !== layout.dimension) {
     throw new FheError("EMBEDDING_INVALID", `vector has ${vector.length} components: expected ${layout.dimension}`);
   }
-  const squaredNorm = vector.reduce((sum, x) => sum + x * x, 0);
+  let squaredNorm = 0;
+  for (let k = 0; k < vector.length; k++) squaredNorm += vector[k]! ** 2;
   // 1.25 is the largest squared norm that a probe of the Euclidean metric has; NaN fails the comparison too.
   if (!(squaredNorm <= 1.25 + 1e-6)) {
     throw new FheError("EMBEDDING_INVALID", "vector is not finite or longer than the scheme's bound: scale embeddings by their norm bound first");

@@ -63,15 +63,18 @@ function normalise(space: EmbeddingSpace, embedding: ArrayLike<number>): { unit:
   if (embedding.length !== space.dimension) {
     throw new FheError("EMBEDDING_INVALID", `embedding has ${embedding.length} components: expected ${space.dimension}`);
   }
-  const plain = Float64Array.from(embedding);
-  const norm = Math.sqrt(plain.reduce((sum, x) => sum + x * x, 0));
+  const unit = new Float64Array(embedding.length);
+  let sum = 0;
+  for (let k = 0; k < unit.length; k++) sum += (unit[k] = embedding[k]!) ** 2;
+  const norm = Math.sqrt(sum);
   if (!Number.isFinite(norm)) throw new FheError("EMBEDDING_INVALID", "embedding has a component that is not a finite number");
   if (space.metric === "cosine" && norm === 0) throw new FheError("EMBEDDING_INVALID", "embedding is the zero vector: it has no direction to compare");
   if (space.metric === "euclidean" && norm > space.normBound * NORM_TOLERANCE) {
     throw new FheError("EMBEDDING_INVALID", `embedding is longer than the norm bound ${space.normBound} of its embedding space: use a larger bound for this model`);
   }
   const scale = space.metric === "cosine" ? norm : space.normBound;
-  return { unit: plain.map((x) => x / scale), squaredNorm: (norm / scale) ** 2 };
+  for (let k = 0; k < unit.length; k++) unit[k]! /= scale;
+  return { unit, squaredNorm: (norm / scale) ** 2 };
 }
 
 function append(vector: Float64Array, component: number): Float64Array {

@@ -20,6 +20,10 @@ export type StoredResidues = Uint32Array | Uint8Array;
 export interface MatchingRoom {
   readonly probes: number;
   readonly pieces: number;
+  /** Blocks that are matched side by side; 1 unless given. */
+  readonly blocks?: number;
+  /** Bytes of the buffer into which chunks may be read (RingKernel.chunkBuffer); none unless given. */
+  readonly chunkBytes?: number;
 }
 
 /** One WASM instance, its regions and the views on them. The memory never grows, so the views stay attached. */
@@ -44,7 +48,9 @@ interface Regions {
   readonly probes: number;
   readonly tiles: number;
   readonly tilesBytes: number;
-  /** [probe][component][prime][coefficient]. */
+  readonly chunk: number;
+  readonly chunkBytes: number;
+  /** [block][probe][component][prime][coefficient]. */
   readonly products: number;
 }
 
@@ -67,6 +73,7 @@ export function createKernelMemory(primes: readonly number[], room: MatchingRoom
 
 function allocateRegions(allocator: BumpAllocator, primes: number, room: MatchingRoom): Regions {
   const component = primes * POLYNOMIAL_BYTES;
+  const { blocks = 1, chunkBytes = 0 } = room;
   const tilesBytes = room.pieces === 0 ? 0 : Math.max(TILE_BUFFER_BYTES, tileBytes(room.pieces));
   return {
     coefficients: allocator.allocate(8 * N),
@@ -75,7 +82,9 @@ function allocateRegions(allocator: BumpAllocator, primes: number, room: Matchin
     probes: allocator.allocate(room.pieces * 2 * component),
     tiles: allocator.allocate(tilesBytes),
     tilesBytes,
-    products: allocator.allocate(room.probes * 3 * component),
+    chunk: allocator.allocate(chunkBytes),
+    chunkBytes,
+    products: allocator.allocate(blocks * room.probes * 3 * component),
   };
 }
 

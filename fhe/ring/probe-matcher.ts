@@ -31,51 +31,79 @@ export class ProbeMatcher {
     this.#pieces = pieces;
   }
 
-  matchBlock(chunks: Iterable<StoredResidues>): Uint32Array<ArrayBuffer>[] {
+  /** Blocks advance chunk by chunk side by side, so that a part of the probe is multiplied with all of them while it is in cache. */
+  matchBlocks(blocks: readonly Iterable<StoredResidues>[]): Uint32Array<ArrayBuffer>[][] {
     if (this.#probes === 0) throw new FheError("LAYOUT_INVALID", "no probes are loaded: call loadProbes first");
-    const tiles = this.#memory.moduli.length * TILES_PER_PRIME;
-    const bytes = tileBytes(this.#pieces);
-    let done = 0;
-    for (const chunk of chunks) {
-      const count = chunk.byteLength / bytes;
-      if (!Number.isInteger(count) || done + count > tiles) throw invalidBlock(chunk.byteLength, bytes, tiles - done);
-      this.#multiplyChunk(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength), done);
-      done += count;
+    if (blocks.length > (this.#room.blocks ?? 1)) throw new FheError("LAYOUT_INVALID", `${blocks.length} blocks: this kernel has room for ${this.#room.blocks ?? 1} side by side`);
+    const cursors = blocks.map((chunks) => ({ chunks: chunks[Symbol.iterator](), tile: 0, over: false }));
+    while (cursors.some(({ over }) => !over)) {
+      cursors.forEach((cursor, block) => {
+        const next = cursor.over ? undefined : cursor.chunks.next();
+        cursor.over = next?.done !== false;
+        if (next?.done === false) cursor.tile += this.#multiplyChunk(next.value, cursor.tile, block);
+      });
     }
-    if (done !== tiles) throw invalidBlock(done * bytes, bytes, tiles);
-    return this.#products();
+    const bytes = tileBytes(this.#pieces);
+    for (const { tile } of cursors) if (tile !== this.#tiles) throw invalidBlock(tile * bytes, bytes, this.#tiles);
+    return blocks.map((_, block) => this.#products(block));
+  }
+
+  /** Tiles of a block, of all primes. */
+  get #tiles(): number {
+    return this.#memory.moduli.length * TILES_PER_PRIME;
+  }
+
+  /** Multiplies whole tiles, the first of which is `firstTile` of its block. Returns how many. */
+  #multiplyChunk(chunk: StoredResidues, firstTile: number, block: number): number {
+    const bytes = tileBytes(this.#pieces);
+    const count = chunk.byteLength / bytes;
+    if (!Number.isInteger(count) || firstTile + count > this.#tiles) throw invalidBlock(chunk.byteLength, bytes, this.#tiles - firstTile);
+    // What lies in the kernel's own memory is not copied.
+    if (chunk.buffer === this.#memory.bytes.buffer && chunk.byteOffset % 16 === 0) this.#multiplyInPlace(chunk.byteOffset, firstTile, count, block);
+    else this.#multiplyCopies(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength), firstTile, block);
+    return count;
+  }
+
+  #multiplyInPlace(address: number, firstTile: number, count: number, block: number): void {
+    for (let done = 0; done < count; ) {
+      const tile = firstTile + done;
+      const run = Math.min(count - done, TILES_PER_PRIME - (tile % TILES_PER_PRIME));
+      this.#multiplyRun(address + done * tileBytes(this.#pieces), tile, run, block);
+      done += run;
+    }
   }
 
   /** Copies a chunk in runs that fit the tile buffer and never cross from one prime to the next. */
-  #multiplyChunk(chunk: Uint8Array, firstTile: number): void {
+  #multiplyCopies(chunk: Uint8Array, firstTile: number, block: number): void {
     const { bytes, regions } = this.#memory;
     const size = tileBytes(this.#pieces);
     const most = Math.floor(regions.tilesBytes / size);
     for (let offset = 0, tile = firstTile; offset < chunk.byteLength; ) {
       const count = Math.min(most, (chunk.byteLength - offset) / size, TILES_PER_PRIME - (tile % TILES_PER_PRIME));
       bytes.set(chunk.subarray(offset, offset + count * size), regions.tiles);
-      this.#multiplyRun(tile, count);
+      this.#multiplyRun(regions.tiles, tile, count, block);
       offset += count * size;
       tile += count;
     }
   }
 
-  #multiplyRun(tile: number, count: number): void {
+  #multiplyRun(tiles: number, tile: number, count: number, block: number): void {
     const { exports, moduli, regions } = this.#memory;
     const size = tileBytes(this.#pieces);
-    const probeBytes = moduli.length * TILES_PER_PRIME * size;
+    const probeBytes = this.#tiles * size;
     const componentBytes = moduli.length * POLYNOMIAL_BYTES;
     const modulus = moduli[Math.floor(tile / TILES_PER_PRIME)]!;
     for (let i = 0; i < this.#probes; i++) {
-      const out = regions.products + i * 3 * componentBytes + tile * TILE_COEFFICIENTS * 4;
-      exports.multiplyTiles(regions.tiles, regions.probes + i * probeBytes + tile * size, count, this.#pieces, out, componentBytes, modulus);
+      const out = regions.products + (block * this.#probes + i) * 3 * componentBytes + tile * TILE_COEFFICIENTS * 4;
+      exports.multiplyTiles(tiles, regions.probes + i * probeBytes + tile * size, count, this.#pieces, out, componentBytes, modulus);
     }
   }
 
-  #products(): Uint32Array<ArrayBuffer>[] {
+  #products(block: number): Uint32Array<ArrayBuffer>[] {
     const { words, moduli, regions } = this.#memory;
     const length = 3 * moduli.length * N;
-    return Array.from({ length: this.#probes }, (_, i) => words.slice(regions.products / 4 + i * length, regions.products / 4 + (i + 1) * length));
+    const first = regions.products / 4 + block * this.#probes * length;
+    return Array.from({ length: this.#probes }, (_, i) => words.slice(first + i * length, first + (i + 1) * length));
   }
 
   /** Pieces of each probe. */

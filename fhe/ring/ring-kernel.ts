@@ -183,7 +183,23 @@ export class RingKernel {
    * @throws FheError LAYOUT_INVALID (no probes loaded, or not the tiles of one block)
    */
   matchBlock(chunks: Iterable<StoredResidues>): Uint32Array<ArrayBuffer>[] {
-    return this.#requireMatcher().matchBlock(chunks);
+    return this.matchBlocks([chunks])[0]!;
+  }
+
+  /**
+   * Products of several blocks, as {@link matchBlock} of each, side by side: the probe is read from memory once for all of them.
+   * Iterators are stepped in turn, one chunk each; a chunk need not outlive the step.
+   * @param blocks at most as many as the room given to create.
+   * @throws FheError LAYOUT_INVALID
+   */
+  matchBlocks(blocks: readonly Iterable<StoredResidues>[]): Uint32Array<ArrayBuffer>[][] {
+    return this.#requireMatcher().matchBlocks(blocks);
+  }
+
+  /** Memory of the kernel that chunks may be read into, to be matched without a copy. Empty unless room was given to create. */
+  get chunkBuffer(): Uint8Array<ArrayBuffer> {
+    const { bytes, regions } = this.#memory;
+    return bytes.subarray(regions.chunk, regions.chunk + regions.chunkBytes);
   }
 
   #requireMatcher(): ProbeMatcher {
