@@ -1,12 +1,14 @@
 import { eraseBlob } from "./blob-store.ts";
 import type { Environment } from "./lmdb-environment.ts";
-import { decodeBlock, keysUnder, readU32, readU48, u32, u48 } from "./lmdb-schema.ts";
-import type { Table } from "./lmdb-schema.ts";
+import { decodeBlock } from "./block-rows.ts";
+import { keysUnder, readU32, readU48, u32, u48 } from "./lmdb-schema.ts";
+import type { BlockRow, Table } from "./lmdb-schema.ts";
 import type { WriteQueue } from "./write-queue.ts";
 
-// Erasing 64 ciphertexts of 64 KiB holds the event loop for some 5 ms, removing 1000 rows for about as long.
-const BLOBS_AT_ONCE = 64;
+// Erasing 4 MiB holds the event loop for some 5 ms, removing 1000 rows for about as long.
+const BYTES_AT_ONCE = 4 * 2 ** 20;
 const ROWS_AT_ONCE = 1000;
+const BLOCKS_AT_ONCE = 64;
 
 /**
  * Makes deleted ciphertexts unreadable in the data file. LMDB would leave their bytes in free pages; so a blob is first unnamed by a
@@ -34,14 +36,12 @@ export class BlobEraser {
 
   /** Resolves once the zeros are on disk, or when the store closes. */
   async eraseBlobs(blobs: readonly number[]): Promise<void> {
-    const all = [...this.#unfinished.splice(0), ...blobs];
-    for (let first = 0; first < all.length && !this.#closing; first += BLOBS_AT_ONCE) {
-      try {
-        await this.#eraseSome(all.slice(first, first + BLOBS_AT_ONCE));
-      } catch (error) {
-        this.#unfinished.push(...all.slice(first));
-        throw error;
-      }
+    let rest = [...this.#unfinished.splice(0), ...blobs];
+    try {
+      while (rest.length > 0 && !this.#closing) rest = await this.#eraseSome(rest);
+    } catch (error) {
+      this.#unfinished.push(...rest);
+      throw error;
     }
   }
 
@@ -50,12 +50,13 @@ export class BlobEraser {
     const { tables } = this.#environment;
     const under = keysUnder(u32(gallery));
     while (!this.#closing && (await this.#eraseBlocks(gallery))) continue;
-    for (const table of [tables.entries, tables.changes, tables.subjects]) {
+    for (const table of [tables.entries, tables.changes, tables.subjects, tables.rosters, tables.indexes, tables.liveSlots]) {
       while (!this.#closing && (await this.#removeRows(table, under))) continue;
     }
     if (this.#closing) return;
     await this.#queue.write(() => {
       tables.states.removeSync(u32(gallery));
+      tables.packedBlocks.removeSync(u32(gallery));
       tables.doomedGalleries.removeSync(u32(gallery));
     });
   }
@@ -65,30 +66,30 @@ export class BlobEraser {
     this.#closing = true;
   }
 
-  // The fsync of the commit covers the zeros too.
-  async #eraseSome(blobs: readonly number[], blocks: readonly Buffer[] = []): Promise<void> {
+  // Returns the blobs left to do. The fsync of the commit covers the zeros too.
+  async #eraseSome(blobs: readonly number[]): Promise<number[]> {
     const { tables, root } = this.#environment;
     root.resetReadTxn();
-    for (const blob of blobs) eraseBlob(tables.blobs, blob);
+    let erased = 0;
+    for (let bytes = 0; erased < blobs.length && bytes < BYTES_AT_ONCE; erased++) bytes += eraseBlob(tables.blobs, blobs[erased]!);
     await this.#queue.write(() => {
-      for (const key of blobs.map(u48)) {
+      for (const key of blobs.slice(0, erased).map(u48)) {
         tables.blobs.removeSync(key);
         tables.doomedBlobs.removeSync(key);
       }
-      for (const key of blocks) tables.blocks.removeSync(key);
     });
+    return blobs.slice(erased);
   }
 
+  // The rows go last: they tell what to erase after a crash.
   async #eraseBlocks(gallery: number): Promise<boolean> {
-    const blobs: number[] = [];
-    const keys: Buffer[] = [];
-    for (const { key, value } of this.#environment.tables.blocks.getRange(keysUnder(u32(gallery)))) {
-      blobs.push(...decodeBlock(value).members.map(({ blob }) => blob));
-      keys.push(key);
-      if (blobs.length >= BLOBS_AT_ONCE) break;
-    }
-    if (keys.length > 0) await this.#eraseSome(blobs, keys);
-    return keys.length > 0;
+    const blocks = Array.from(this.#environment.tables.blocks.getRange({ ...keysUnder(u32(gallery)), limit: BLOCKS_AT_ONCE }));
+    await this.eraseBlobs(blocks.flatMap(({ value }) => blobsOf(decodeBlock(value))));
+    if (this.#closing) return false;
+    await this.#queue.write(() => {
+      for (const { key } of blocks) this.#environment.tables.blocks.removeSync(key);
+    });
+    return blocks.length > 0;
   }
 
   async #removeRows(table: Table, range: { start: Buffer; end: Buffer }): Promise<boolean> {
@@ -99,4 +100,8 @@ export class BlobEraser {
     });
     return true;
   }
+}
+
+function blobsOf(row: BlockRow): number[] {
+  return row.kind === "loose" ? row.members.map(({ blob }) => blob) : row.chunks.map(({ blob }) => blob);
 }

@@ -6,18 +6,18 @@ import type { Table, Tables } from "./lmdb-schema.ts";
 
 const DIGEST_BYTES = 32;
 // Values over half a page (4096 bytes) lie on overflow pages, which stay where they are; smaller ones are copied with their neighbours.
-const MIN_BYTES = 4096;
+export const MIN_BLOB_BYTES = 4096;
 
 /** SHA-256 of the content, then the content. Throws RangeError below 4096 bytes. */
 export function encodeBlob(content: Uint8Array): Buffer {
-  if (content.length < MIN_BYTES) throw new RangeError(`a ciphertext of ${content.length} bytes cannot be stored: expected at least ${MIN_BYTES}`);
+  if (content.length < MIN_BLOB_BYTES) throw new RangeError(`a ciphertext of ${content.length} bytes cannot be stored: expected at least ${MIN_BLOB_BYTES}`);
   return Buffer.concat([digest(content), content]);
 }
 
-/** Stores an encoded blob inside a write transaction and returns its number, which no other blob ever has. */
-export function putBlob({ blobs, numbers }: Tables, encoded: Buffer): number {
+/** Stores a blob of at least 4096 bytes inside a write transaction and returns its number, which no other blob ever has. */
+export function putBlob({ blobs, numbers }: Tables, bytes: Buffer): number {
   const blob = takeNumber(numbers, "blob");
-  blobs.putSync(u48(blob), encoded);
+  blobs.putSync(u48(blob), bytes);
   return blob;
 }
 
@@ -38,13 +38,14 @@ export function readBlob(blobs: Table, blob: number, options?: GetOptions): Uint
   return encoded.subarray(0, DIGEST_BYTES).equals(digest(content)) ? content : undefined;
 }
 
-/** Fills a committed blob that nothing names any more with zeros, in the data file itself. Durable with the next commit. */
-export function eraseBlob(blobs: Table, blob: number): void {
+/** Fills a committed blob that nothing names any more with zeros, in the data file itself. Durable with the next commit. Returns its length. */
+export function eraseBlob(blobs: Table, blob: number): number {
   const key = u48(blob);
   const length = getFast(blobs, key)?.length;
-  if (length === undefined) return;
+  if (length === undefined) return 0;
   overwriteWithZeros(blobs, key, length);
   if (getFast(blobs, key)?.equals(Buffer.alloc(length)) !== true) throw new Error("a deleted ciphertext could not be erased from the data file");
+  return length;
 }
 
 // lmdb lends one large buffer for all reads and sets its `length`, which the methods of Buffer do not look at.
@@ -53,6 +54,6 @@ function getFast(table: Table, key: Buffer, options?: GetOptions): Buffer | unde
   return reader.getBinaryFast(key, options)?.subarray(0, reader.lastSize);
 }
 
-function digest(content: Uint8Array): Buffer {
+export function digest(content: Uint8Array): Buffer {
   return hash("sha256", content, "buffer");
 }

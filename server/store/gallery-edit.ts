@@ -1,41 +1,32 @@
 import { ServerError } from "../errors.ts";
-import type { LooseTemplate, Placement, RosterEntry } from "./gallery-store.ts";
-import {
-  NEW_GALLERY, blockKey, changeKey, decodeBlock, decodeEntry, decodeJson, encodeBlock, encodeEntry, encodeJson, entryKey, idKey, keysUnder, subjectKey, u32, u48,
-} from "./lmdb-schema.ts";
-import type { EntryRow, GalleryState, LiveRow, Tables } from "./lmdb-schema.ts";
+import { blockKind, decodeBlock, encodeBlock } from "./block-rows.ts";
+import type { LooseTemplate, PackedBlock, PackedBlockEntry, Placement, RosterEntry } from "./gallery-store.ts";
+import { encodeIndex, indexIds } from "./id-index.ts";
+import { NEW_STRIDE, blockKey, changeKey, encodeChange, encodeEntry, encodeJson, entryKey, idKey, subjectKey, u32, u48 } from "./lmdb-schema.ts";
+import type { ChunkRow, EntryRow, GalleryState, LiveRow, LooseBlockRow, PackedBlockRow, StrideState, Tables } from "./lmdb-schema.ts";
+import { packedBlocksOf, readLiveSlots } from "./packed-lookup.ts";
+import type { PackedLookup, PackedTemplate } from "./packed-lookup.ts";
+import { LiveSlots, encodeRoster } from "./packed-rows.ts";
+import { looseTemplatesOf, readEntry, readState, rosterEntry } from "./roster.ts";
 
-export function readState(tables: Tables, gallery: number): GalleryState {
-  const bytes = tables.states.get(u32(gallery));
-  return bytes === undefined ? NEW_GALLERY : (decodeJson(bytes) as GalleryState);
-}
-
-export function readEntry(tables: Tables, gallery: number, templateId: string): EntryRow | undefined {
-  const bytes = tables.entries.get(entryKey(gallery, templateId));
-  return bytes === undefined ? undefined : decodeEntry(bytes);
-}
-
-/** Template ids of a subject's live templates, in the order of their places. */
-export function templatesOfSubject(tables: Tables, gallery: number, subjectId: string): string[] {
-  return Array.from(tables.subjects.getRange(keysUnder(subjectKey(gallery, subjectId))), ({ value }) => value.toString("latin1"));
-}
-
-export function rosterEntry(templateId: string, { revision, live }: EntryRow): RosterEntry {
-  if (live === undefined) return { templateId, revision, live };
-  const { subjectId, block, slot, stride } = live;
-  return { templateId, revision, live: { subjectId, placement: { block, slot, stride } } };
-}
-
-/** One change of a gallery's roster inside a write transaction: rows, indexes and counters stay in step. */
+/**
+ * One change of a gallery's roster inside a write transaction: rows, indexes and counters stay in step. Nothing may be read through
+ * the lookup between a change and `save`.
+ */
 export class GalleryEdit {
   readonly #tables: Tables;
+  readonly #lookup: PackedLookup;
   readonly #gallery: number;
   #state: GalleryState;
+  /** Live slots of packed blocks in which templates were struck. */
+  readonly #struckBlocks = new Map<number, LiveSlots>();
+  readonly #struck: PackedTemplate[] = [];
   /** Blobs that nothing names any more, to be erased after the commit. */
   readonly doomed: number[] = [];
 
-  constructor(tables: Tables, gallery: number) {
+  constructor(tables: Tables, lookup: PackedLookup, gallery: number) {
     this.#tables = tables;
+    this.#lookup = lookup;
     this.#gallery = gallery;
     this.#state = readState(tables, gallery);
   }
@@ -44,77 +35,166 @@ export class GalleryEdit {
     return this.#state.revision;
   }
 
+  /** Templates that were struck from packed blocks which have live ones left. */
+  get struckTemplateIds(): string[] {
+    return this.#struck.filter(({ block }) => !this.#struckBlocks.get(block)!.isEmpty()).map(({ templateId }) => templateId);
+  }
+
   /** Makes the template live at its place with the blob that `store` makes. Throws ServerError if another template holds the place. */
   put({ templateId, subjectId, placement: { block, slot, stride } }: LooseTemplate, store: () => number): RosterEntry {
     const old = readEntry(this.#tables, this.#gallery, templateId);
     this.#checkFree({ block, slot, stride }, old?.live);
     if (old?.live !== undefined) this.#unlink(old.live);
+    else if (old === undefined) this.#lookup.templates(this.#gallery, [templateId]).forEach((packed) => { this.#strike(packed); });
     const live: LiveRow = { subjectId, block, slot, stride, blob: store() };
     this.#link(templateId, live);
     return this.#record(templateId, old, live);
   }
 
-  /** Undefined if there is no live template of that id. */
-  delete(templateId: string): RosterEntry | undefined {
-    const old = readEntry(this.#tables, this.#gallery, templateId);
-    if (old?.live === undefined) return undefined;
-    this.#unlink(old.live);
-    return this.#record(templateId, old, undefined);
+  /** Makes the templates of a block live, with the chunks that `store` makes. */
+  putPacked(block: number, { stride, slots }: PackedBlock, store: () => ChunkRow[]): PackedBlockEntry {
+    const templateIds = slots.map(({ templateId }) => templateId);
+    this.#lookup.templates(this.#gallery, templateIds).forEach((packed) => { this.#strike(packed); });
+    for (const templateId of templateIds) this.#forget(templateId);
+    const row: PackedBlockRow = { kind: "packed", stride, count: slots.length, firstRevision: this.#state.revision + 1, chunks: store() };
+    this.#addPacked(block, row);
+    const key = blockKey(this.#gallery, block);
+    this.#tables.rosters.putSync(key, encodeRoster(slots));
+    this.#tables.indexes.putSync(key, Buffer.concat([encodeIndex(indexIds(templateIds)), encodeIndex(indexIds(slots.map(({ subjectId }) => subjectId)))]));
+    this.#tables.liveSlots.putSync(key, LiveSlots.all(slots.length).bytes);
+    this.#state = { ...this.#state, revision: this.#state.revision + row.count, nextBlock: Math.max(this.#state.nextBlock, block + 1) };
+    return { block, stride, count: row.count, firstRevision: row.firstRevision };
+  }
+
+  /** Deletes live templates by id and by subject; passes over what is not there. */
+  delete(templateIds: readonly string[], subjectIds: readonly string[]): RosterEntry[] {
+    const packed = this.#lookup.templates(this.#gallery, templateIds);
+    for (const template of this.#lookup.templatesOf(this.#gallery, subjectIds)) packed.set(template.templateId, template);
+    const loose = subjectIds.flatMap((subjectId) => looseTemplatesOf(this.#tables, this.#gallery, subjectId));
+    const ids = new Set([...templateIds, ...loose, ...packed.keys()]);
+    return Array.from(ids, (id) => this.#deleteOne(id, packed.get(id))).filter((entry) => entry !== undefined);
   }
 
   save(): void {
+    for (const [block, live] of this.#struckBlocks) {
+      if (live.isEmpty()) this.#dropPacked(block);
+      else this.#tables.liveSlots.putSync(blockKey(this.#gallery, block), live.bytes);
+    }
     this.#tables.states.putSync(u32(this.#gallery), encodeJson(this.#state));
   }
 
   #checkFree({ block, slot }: Placement, own: LiveRow | undefined): void {
     if (own?.block === block && own.slot === slot) return;
     const bytes = this.#tables.blocks.get(blockKey(this.#gallery, block));
-    if (bytes === undefined || decodeBlock(bytes).members.every((member) => member.slot !== slot)) return;
+    if (bytes === undefined || (blockKind(bytes) === "loose" && !this.#membersOf(block).some((member) => member.slot === slot))) return;
     // Unreachable with reserved places. Thrown before the first write, as the write queue asks.
     throw new ServerError("STORED_CORRUPT", `slot ${slot} of block ${block} holds another template: reserve a place before storing`);
+  }
+
+  #deleteOne(templateId: string, packed: PackedTemplate | undefined): RosterEntry | undefined {
+    const old = readEntry(this.#tables, this.#gallery, templateId);
+    if (old?.live !== undefined) this.#unlink(old.live);
+    else if (packed !== undefined) this.#strike(packed);
+    else return undefined;
+    return this.#record(templateId, old, undefined);
   }
 
   #record(templateId: string, old: EntryRow | undefined, live: LiveRow | undefined): RosterEntry {
     if (old !== undefined) this.#tables.changes.removeSync(changeKey(this.#gallery, old.revision));
     const row = { revision: this.#state.revision + 1, live };
-    this.#tables.changes.putSync(changeKey(this.#gallery, row.revision), idKey(templateId));
+    this.#tables.changes.putSync(changeKey(this.#gallery, row.revision), encodeChange({ templateId }));
     this.#tables.entries.putSync(entryKey(this.#gallery, templateId), encodeEntry(row));
     this.#state = { ...this.#state, revision: row.revision };
     return rosterEntry(templateId, row);
   }
 
+  /** Removes a loose or deleted template's line, because a packed block has the template now. */
+  #forget(templateId: string): void {
+    const old = readEntry(this.#tables, this.#gallery, templateId);
+    if (old === undefined) return;
+    if (old.live !== undefined) this.#unlink(old.live);
+    this.#tables.changes.removeSync(changeKey(this.#gallery, old.revision));
+    this.#tables.entries.removeSync(entryKey(this.#gallery, templateId));
+  }
+
+  #membersOf(block: number): LooseBlockRow["members"] {
+    const bytes = this.#tables.blocks.get(blockKey(this.#gallery, block));
+    return bytes === undefined ? [] : (decodeBlock(bytes) as LooseBlockRow).members;
+  }
+
   #link(templateId: string, { subjectId, block, slot, stride, blob }: LiveRow): void {
     this.#tables.subjects.putSync(subjectKey(this.#gallery, subjectId, { block, slot }), idKey(templateId));
-    const key = blockKey(this.#gallery, block);
-    const bytes = this.#tables.blocks.get(key);
-    const members = bytes === undefined ? [] : decodeBlock(bytes).members;
-    const after = [...members, { slot, blob }].sort((a, b) => a.slot - b.slot);
-    this.#tables.blocks.putSync(key, encodeBlock({ stride, members: after }));
-    this.#count({ block, slot, stride }, 1, members.length === 0 ? 1 : 0);
+    const before = this.#membersOf(block);
+    const members = [...before, { slot, blob }].sort((a, b) => a.slot - b.slot);
+    this.#tables.blocks.putSync(blockKey(this.#gallery, block), encodeBlock({ kind: "loose", stride, members }));
+    this.#count(stride, 1, before.length === 0 ? 1 : 0);
+    this.#fill({ block, slot, stride });
   }
 
   #unlink({ subjectId, block, slot, stride, blob }: LiveRow): void {
     this.#tables.subjects.removeSync(subjectKey(this.#gallery, subjectId, { block, slot }));
     const key = blockKey(this.#gallery, block);
-    const members = decodeBlock(this.#tables.blocks.get(key)!).members.filter((member) => member.slot !== slot);
+    const members = this.#membersOf(block).filter((member) => member.slot !== slot);
     if (members.length === 0) this.#tables.blocks.removeSync(key);
-    else this.#tables.blocks.putSync(key, encodeBlock({ stride, members }));
+    else this.#tables.blocks.putSync(key, encodeBlock({ kind: "loose", stride, members }));
+    this.#doom(blob);
+    this.#count(stride, -1, members.length === 0 ? -1 : 0);
+  }
+
+  #strike(template: PackedTemplate): void {
+    const { block, slot } = template;
+    const live = this.#struckBlocks.get(block) ?? readLiveSlots(this.#tables, this.#gallery, block);
+    this.#struckBlocks.set(block, live);
+    live.strike(slot);
+    this.#struck.push(template);
+    this.#state = { ...this.#state, templates: this.#state.templates - 1 };
+  }
+
+  #addPacked(block: number, row: PackedBlockRow): void {
+    this.#tables.blocks.putSync(blockKey(this.#gallery, block), encodeBlock(row));
+    this.#tables.changes.putSync(changeKey(this.#gallery, row.firstRevision), encodeChange({ packedBlock: block }));
+    this.#listPacked([...packedBlocksOf(this.#tables, this.#gallery), block]);
+    this.#count(row.stride, row.count, 1);
+  }
+
+  #dropPacked(block: number): void {
+    const key = blockKey(this.#gallery, block);
+    const { stride, firstRevision, chunks } = decodeBlock(this.#tables.blocks.get(key)!) as PackedBlockRow;
+    for (const table of [this.#tables.blocks, this.#tables.rosters, this.#tables.indexes, this.#tables.liveSlots]) table.removeSync(key);
+    this.#tables.changes.removeSync(changeKey(this.#gallery, firstRevision));
+    this.#listPacked(packedBlocksOf(this.#tables, this.#gallery).filter((other) => other !== block));
+    for (const { blob } of chunks) this.#doom(blob);
+    this.#count(stride, 0, -1);
+  }
+
+  #listPacked(blocks: readonly number[]): void {
+    this.#tables.packedBlocks.putSync(u32(this.#gallery), Buffer.concat(blocks.map(u32)));
+  }
+
+  #doom(blob: number): void {
     this.#tables.doomedBlobs.putSync(u48(blob), Buffer.alloc(0));
     this.doomed.push(blob);
-    this.#count({ block, slot, stride }, -1, members.length === 0 ? -1 : 0);
+  }
+
+  #count(stride: number, templates: number, blocks: number): void {
+    const before = this.#stride(stride);
+    this.#state = { ...this.#state, templates: this.#state.templates + templates };
+    this.#setStride(stride, { ...before, liveBlocks: before.liveBlocks + blocks });
   }
 
   // The next slot only grows, whatever the order in which reserved places are filled.
-  #count({ block, slot, stride }: Placement, templates: number, blocks: number): void {
-    const state = this.#state;
-    const before = state.strides[stride] ?? { block, nextSlot: 0, liveBlocks: 0 };
+  #fill({ block, slot, stride }: Placement): void {
+    const before = this.#stride(stride);
+    this.#state = { ...this.#state, nextBlock: Math.max(this.#state.nextBlock, block + 1) };
     const later = block > before.block || (block === before.block && slot >= before.nextSlot);
-    const filling = later ? { block, nextSlot: slot + 1 } : before;
-    this.#state = {
-      ...state,
-      templates: state.templates + templates,
-      nextBlock: Math.max(state.nextBlock, block + 1),
-      strides: { ...state.strides, [stride]: { block: filling.block, nextSlot: filling.nextSlot, liveBlocks: before.liveBlocks + blocks } },
-    };
+    if (later) this.#setStride(stride, { ...before, block, nextSlot: slot + 1 });
+  }
+
+  #stride(stride: number): StrideState {
+    return this.#state.strides[stride] ?? NEW_STRIDE;
+  }
+
+  #setStride(stride: number, state: StrideState): void {
+    this.#state = { ...this.#state, strides: { ...this.#state.strides, [stride]: state } };
   }
 }

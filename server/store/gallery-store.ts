@@ -24,7 +24,16 @@ export interface StoredGallery {
   readonly templateCount: number;
   /** Strides of the blocks that hold a live template, ascending. */
   readonly strides: readonly number[];
+  /** The stride of its packed blocks, chosen at creation. */
+  readonly packedStride: number;
+  /** As told at creation. */
+  readonly expectedTemplates: number;
+  /** The gallery that this one is a draft for; undefined for a gallery of its own. */
+  readonly draftOf: string | undefined;
 }
+
+/** What {@link GalleryStore.createGallery} takes. */
+export type NewGallery = Pick<StoredGallery, "galleryId" | "contextId" | "space" | "packedStride" | "expectedTemplates" | "draftOf">;
 
 /** Where a template lies. A place is never given to another template again, not even after a restart. */
 export interface Placement {
@@ -57,11 +66,64 @@ export interface LooseTemplate {
   readonly residues: Uint8Array;
 }
 
+/** Whose template lies in a slot of a packed block. */
+export interface PackedSlot {
+  readonly templateId: string;
+  readonly subjectId: string;
+}
+
+/** A block whose slots the client filled: template i lies in slot i. */
+export interface PackedBlock {
+  /** {@link ReaderLocation.gallery} when the block was begun, so that it never gets into a gallery that was deleted and made again. */
+  readonly gallery: number;
+  readonly stride: number;
+  /** At least one; no template id twice. */
+  readonly slots: readonly PackedSlot[];
+  /** The tiles in order as `cutChunks` cuts them: each chunk whole tiles of one prime, 4096 to LARGEST_CHUNK_BYTES. Not to be changed before the promise resolves. */
+  readonly chunks: readonly Uint8Array[];
+}
+
+/** Where a packed block got to. The template in slot i has revision firstRevision + i. */
+export interface PackedBlockEntry {
+  readonly block: number;
+  readonly stride: number;
+  /** Templates, in slots 0 to count - 1. */
+  readonly count: number;
+  readonly firstRevision: number;
+}
+
+export interface DeletedTemplates {
+  /** Lines of the deleted templates, in the order of their revisions. */
+  readonly entries: readonly RosterEntry[];
+  /** The gallery's revision after the deletion. */
+  readonly revision: number;
+  /** Of those, the templates whose bits stay in a packed block that still has live ones. */
+  readonly struckTemplateIds: readonly string[];
+}
+
 /** A block that holds at least one live template. */
 export interface BlockRef {
   readonly block: number;
   readonly stride: number;
 }
+
+/** What is stored of a loose template or of a packed block, for the key holder. Bytes are valid until the iteration's next step. */
+export type StoredBlock =
+  | {
+      readonly kind: "loose";
+      readonly entry: RosterEntry;
+      /** As in {@link LooseTemplate}. */
+      readonly residues: Uint8Array;
+    }
+  | {
+      readonly kind: "packed";
+      readonly block: number;
+      readonly stride: number;
+      /** Live templates in slot order. */
+      readonly entries: readonly RosterEntry[];
+      /** As {@link BlockReader.packedChunks}. */
+      readonly chunks: Iterable<Uint8Array>;
+    };
 
 export interface RosterPage {
   readonly entries: readonly RosterEntry[];
@@ -85,17 +147,29 @@ export interface GalleryStore {
   /** Throws CONTEXT_NOT_FOUND; CONTEXT_IN_USE if it has galleries and `force` is false. Resolves as {@link GalleryStore.deleteGallery}. */
   deleteContext(contextId: string, force: boolean): Promise<void>;
 
-  /** Throws CONTEXT_NOT_FOUND or GALLERY_EXISTS. */
-  createGallery(gallery: Pick<StoredGallery, "galleryId" | "contextId" | "space">): Promise<StoredGallery>;
+  /**
+   * Throws CONTEXT_NOT_FOUND or GALLERY_EXISTS; for a draft GALLERY_NOT_FOUND if the gallery it is for is not there, FIELD_INVALID if
+   * that is a draft itself.
+   */
+  createGallery(gallery: NewGallery): Promise<StoredGallery>;
   /** Throws GALLERY_NOT_FOUND, as every method below that takes a gallery id. */
   getGallery(galleryId: string): StoredGallery;
   /** Galleries in the order of their ids, those after `after`, of one context or of all. */
   listGalleries(contextId: string | undefined, after: string, limit: number): StoredGallery[];
   /**
-   * Gone for every reader from its first commit on; resolves once all its ciphertexts are erased from the data file. If the store
-   * closes before that, erasure goes on when it is opened again.
+   * Deletes a gallery and its drafts. Gone for every reader from its first commit on; resolves once all its ciphertexts are erased
+   * from the data file. If the store closes before that, erasure goes on when it is opened again.
    */
   deleteGallery(galleryId: string): Promise<void>;
+  /**
+   * Puts a draft in the place of its gallery by one commit: the draft's context, space and templates get the gallery's id and the
+   * draft's id is free. The gallery gets the draft's create time, by which clients know that it is another one, and a larger revision.
+   * No place of the old templates is used again and all new ones have larger revisions, because a draft counts on from where its
+   * gallery was when it was created: so make the draft first, then read the gallery. Resolves as {@link GalleryStore.deleteGallery},
+   * for what the gallery held before. Throws GALLERY_NOT_FOUND for either id; GALLERY_CHANGED if the gallery's revision is not the
+   * expected one, or changed since the draft was created, or the draft is not a draft of it.
+   */
+  replaceGallery(galleryId: string, draftId: string, expectedRevision: number): Promise<StoredGallery>;
 
   /**
    * The place for a loose template of the gallery at a stride of `slots` slots per block. A template that is there already under
@@ -109,16 +183,30 @@ export interface GalleryStore {
    */
   putLooseTemplate(galleryId: string, template: LooseTemplate): Promise<RosterEntry>;
   /**
-   * Deletes templates by id and by subject; ids that are not there are passed over. The entries are in the order of their revisions.
-   * The deletion is seen by readers from its commit on; resolves once the ciphertexts are erased from the data file.
+   * Stores a packed block, all of it or nothing. Templates whose ids the gallery has are replaced: loose ones are erased, those in
+   * packed blocks are struck, and a packed block without live templates is erased; so sending a block again leaves no duplicates.
+   * Resolves once the block is durable and what it replaced is erased. Throws BLOCK_INVALID, STORAGE_FULL; GALLERY_NOT_FOUND if the
+   * gallery was deleted or replaced since the block was begun.
    */
-  deleteTemplates(galleryId: string, templateIds: readonly string[], subjectIds: readonly string[]): Promise<{ entries: RosterEntry[]; revision: number }>;
+  putPackedBlock(galleryId: string, block: PackedBlock): Promise<PackedBlockEntry>;
+  /**
+   * Deletes templates by id and by subject; ids that are not there are passed over. The deletion is seen by readers from its commit
+   * on; resolves once the ciphertexts are erased from the data file. A template in a packed block is struck: its bits, and its id in
+   * the block's roster, stay until the last live template of the block is gone.
+   */
+  deleteTemplates(galleryId: string, templateIds: readonly string[], subjectIds: readonly string[]): Promise<DeletedTemplates>;
   /** The latest change of each template that changed after revision `since`, oldest first. */
   listEntries(galleryId: string, since: number, limit: number): RosterPage;
   /** The live entries of a subject, in the order of their places. */
   entriesOfSubject(galleryId: string, subjectId: string): RosterEntry[];
   /** The blocks with a live template, with the revision they were read at. */
   listBlocks(galleryId: string): { blocks: BlockRef[]; revision: number };
+  /**
+   * Loose templates, one by one, and packed blocks in the order of their revisions, in bounded memory. A template that is there all the
+   * while is read at least once; one that is replaced meanwhile may be read in both versions: compare the gallery's revisions before
+   * and after. Throws GALLERY_CHANGED if the gallery is deleted or replaced meanwhile, or a packed block goes while it is read.
+   */
+  readBlocks(galleryId: string): Iterable<StoredBlock>;
 
   /** What a worker thread needs to open a {@link BlockReader} on a gallery: plain data. */
   readerLocation(galleryId: string): ReaderLocation;
@@ -141,5 +229,19 @@ export interface BlockReader {
    * stored bytes do not have their SHA-256.
    */
   looseTemplates(gallery: number, block: number, slots?: readonly number[]): Iterable<{ slot: number; residues: Uint8Array }>;
+  /**
+   * Which iteration reads a block; undefined if no live template is in it (any more). Throws ServerError GALLERY_CHANGED if the gallery
+   * was deleted or replaced.
+   */
+  blockKind(gallery: number, block: number): "loose" | "packed" | undefined;
+  /**
+   * The tiles of a packed block in order, each chunk whole tiles of one prime, copied straight from the data file into `into` (say,
+   * memory of a WebAssembly module; LARGEST_CHUNK_BYTES suffice for any chunk), else into a buffer of the reader's own, and valid until
+   * the next step. Throws ServerError GALLERY_CHANGED if the block is not there or goes while it is read; STORED_CORRUPT where a chunk
+   * does not have its SHA-256, which is computed when this reader first reads the chunk; RangeError if `into` is too short.
+   */
+  packedChunks(gallery: number, block: number, into?: Uint8Array): Iterable<Uint8Array>;
+  /** Has the SHA-256 of every chunk computed again when it is next read. */
+  verifyAgain(): void;
   close(): Promise<void>;
 }

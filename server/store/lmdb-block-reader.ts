@@ -1,32 +1,38 @@
 import { ServerError } from "../errors.ts";
-import { readBlob } from "./blob-store.ts";
+import { blockKind, decodeBlock } from "./block-rows.ts";
+import { digest, readBlob } from "./blob-store.ts";
 import type { BlockReader } from "./gallery-store.ts";
 import { openReadOnly } from "./lmdb-environment.ts";
 import type { Root } from "./lmdb-environment.ts";
-import { takeSnapshot } from "./lmdb-internals.ts";
+import { readInto, takeSnapshot } from "./lmdb-internals.ts";
 import type { Snapshot } from "./lmdb-internals.ts";
-import { BINARY, blockKey, decodeBlock, u32 } from "./lmdb-schema.ts";
-import type { BlockRow, Table } from "./lmdb-schema.ts";
+import { BINARY, SCHEMA_KEY, blockKey, u32, u48 } from "./lmdb-schema.ts";
+import type { ChunkRow, LooseBlockRow, PackedBlockRow, Table, Tables } from "./lmdb-schema.ts";
 
-type Member = BlockRow["members"][number];
+type Member = LooseBlockRow["members"][number];
+type ReaderTables = Pick<Tables, "blocks" | "blobs" | "states" | "doomedGalleries">;
+
+/** Chunks whose SHA-256 a reader remembers to have seen: those of 250 GB, in at most 16 MB of memory. */
+const MOST_VERIFIED = 2 ** 18;
 
 /** Opens the store of that folder for reading, in a worker thread of the process whose LmdbStore has it open. */
 export function openBlockReader(path: string): BlockReader {
-  return new LmdbBlockReader(openReadOnly(path));
+  const root = openReadOnly(path);
+  const table = (name: keyof ReaderTables): Table => root.openDB(name, BINARY);
+  return new LmdbBlockReader(root, { blocks: table("blocks"), blobs: table("blobs"), states: table("states"), doomedGalleries: table("doomedGalleries") });
 }
 
-class LmdbBlockReader implements BlockReader {
+export class LmdbBlockReader implements BlockReader {
   readonly #root: Root;
-  readonly #blocks: Table;
-  readonly #blobs: Table;
-  readonly #doomedGalleries: Table;
+  readonly #tables: ReaderTables;
   readonly #snapshot: Snapshot;
+  #buffer = new Uint8Array();
+  /** Blobs of packed blocks. Their numbers are never given to other bytes. */
+  readonly #verified = new Set<number>();
 
-  constructor(root: Root) {
+  constructor(root: Root, tables: ReaderTables) {
     this.#root = root;
-    this.#blocks = root.openDB("blocks", BINARY);
-    this.#blobs = root.openDB("blobs", BINARY);
-    this.#doomedGalleries = root.openDB("doomedGalleries", BINARY);
+    this.#tables = tables;
     this.#snapshot = takeSnapshot(root);
   }
 
@@ -39,6 +45,33 @@ class LmdbBlockReader implements BlockReader {
     }
   }
 
+  blockKind(gallery: number, block: number): "loose" | "packed" | undefined {
+    const row = this.#row(gallery, block);
+    if (row !== undefined) return blockKind(row);
+    // A gallery that ever had a block has a state until it is erased.
+    const { options } = this.#snapshot;
+    const gone = this.#tables.doomedGalleries.get(u32(gallery), options) !== undefined || this.#tables.states.get(u32(gallery), options) === undefined;
+    this.#snapshot.release();
+    if (gone) throw galleryChanged();
+    return undefined;
+  }
+
+  *packedChunks(gallery: number, block: number, into?: Uint8Array): Generator<Uint8Array> {
+    const { chunks } = this.#packed(gallery, block);
+    for (const chunk of chunks) {
+      const bytes = this.#read(chunk, into);
+      const sound = bytes !== undefined && this.#isSound(chunk, bytes);
+      // A block is erased only after it is unnamed: what was read is right if the block is named still.
+      this.#packed(gallery, block);
+      if (!sound) throw corrupt(`a chunk of block ${block}`);
+      yield bytes;
+    }
+  }
+
+  verifyAgain(): void {
+    this.#verified.clear();
+  }
+
   close(): Promise<void> {
     return this.#root.close();
   }
@@ -47,25 +80,59 @@ class LmdbBlockReader implements BlockReader {
   // looked up once more: it is corrupt only if the block still names it.
   #residues(gallery: number, block: number, member: Member): Uint8Array | undefined {
     for (let blob = member.blob; ;) {
-      const residues = readBlob(this.#blobs, blob, this.#snapshot.options);
+      const residues = readBlob(this.#tables.blobs, blob, this.#snapshot.options);
       this.#snapshot.release();
       if (residues !== undefined) return residues;
       const now = this.#members(gallery, block).find(({ slot }) => slot === member.slot);
       if (now === undefined) return undefined;
-      if (now.blob === blob) throw corrupt(block, member.slot);
+      if (now.blob === blob) throw corrupt(`the ciphertext in slot ${member.slot} of block ${block}`);
       blob = now.blob;
     }
   }
 
   #members(gallery: number, block: number): readonly Member[] {
+    const row = this.#row(gallery, block);
+    const decoded = row === undefined ? undefined : decodeBlock(row);
+    return decoded?.kind === "loose" ? decoded.members : [];
+  }
+
+  #packed(gallery: number, block: number): PackedBlockRow {
+    const row = this.#row(gallery, block);
+    const decoded = row === undefined ? undefined : decodeBlock(row);
+    if (decoded?.kind !== "packed") throw galleryChanged();
+    return decoded;
+  }
+
+  #row(gallery: number, block: number): Buffer | undefined {
     const { options } = this.#snapshot;
-    const deleted = this.#doomedGalleries.get(u32(gallery), options) !== undefined;
-    const row = deleted ? undefined : this.#blocks.get(blockKey(gallery, block), options);
+    const deleted = this.#tables.doomedGalleries.get(u32(gallery), options) !== undefined;
+    const row = deleted ? undefined : this.#tables.blocks.get(blockKey(gallery, block), options);
     this.#snapshot.release();
-    return row === undefined ? [] : decodeBlock(row).members;
+    return row;
+  }
+
+  #read({ blob, bytes }: ChunkRow, into: Uint8Array | undefined): Uint8Array | undefined {
+    if (into === undefined && this.#buffer.length < bytes) this.#buffer = new Uint8Array(bytes);
+    const target = into ?? this.#buffer;
+    if (target.length < bytes) throw new RangeError(`a chunk of ${bytes} bytes does not fit into ${target.length}`);
+    const length = readInto(this.#tables.blobs, u48(blob), target, this.#snapshot, this.#root, SCHEMA_KEY);
+    this.#snapshot.release();
+    return length === bytes ? target.subarray(0, bytes) : undefined;
+  }
+
+  #isSound({ blob, sha256 }: ChunkRow, bytes: Uint8Array): boolean {
+    if (this.#verified.has(blob)) return true;
+    if (!digest(bytes).equals(sha256)) return false;
+    if (this.#verified.size >= MOST_VERIFIED) this.#verified.clear();
+    this.#verified.add(blob);
+    return true;
   }
 }
 
-function corrupt(block: number, slot: number): ServerError {
-  return new ServerError("STORED_CORRUPT", `the ciphertext in slot ${slot} of block ${block} does not have its SHA-256: restore the store from a backup, or enroll the template again`);
+function corrupt(what: string): ServerError {
+  return new ServerError("STORED_CORRUPT", `${what} does not have its SHA-256: restore the store from a backup, or enroll the templates again`);
+}
+
+export function galleryChanged(): ServerError {
+  return new ServerError("GALLERY_CHANGED", "the gallery was changed while it was read: read it again");
 }

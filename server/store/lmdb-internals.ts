@@ -4,6 +4,15 @@ import type { Database } from "lmdb";
 // What lmdb 3.5.6 has but does not declare. The version is pinned exactly; `checkInternals` fails at start-up where one is gone.
 interface NativeAddon {
   readonly resetTxn: (address: number) => void;
+  readonly setGlobalBuffer: (target: Uint8Array) => void;
+}
+interface FastReader {
+  getBinaryFast(key: Uint8Array, options: Snapshot["options"]): LentBuffer | undefined;
+  readonly lastSize: number;
+}
+/** The one buffer that lmdb copies values to and lends to whoever reads; `maxLength` is its size, `length` that of the last value. */
+interface LentBuffer extends Uint8Array {
+  maxLength: number;
 }
 interface DirectWriter {
   directWrite(key: Uint8Array, write: { offset: number; bytes: Uint8Array }): void;
@@ -28,8 +37,8 @@ export interface Snapshot {
 
 /** Throws Error if this lmdb lacks what the store needs of its undeclared parts. */
 export function checkInternals(database: Database): void {
-  if (!("directWrite" in database) || typeof nativeAddon.resetTxn !== "function") {
-    throw new Error("this lmdb has no directWrite or resetTxn: install the version that package.json names");
+  if (!("directWrite" in database) || typeof nativeAddon.resetTxn !== "function" || typeof nativeAddon.setGlobalBuffer !== "function") {
+    throw new Error("this lmdb has no directWrite, resetTxn or setGlobalBuffer: install the version that package.json names");
   }
 }
 
@@ -43,6 +52,25 @@ export function takeSnapshot(database: Database): Snapshot {
   database.resetReadTxn();
   release();
   return { options: { transaction }, release };
+}
+
+/**
+ * Copies a value from the data file straight into `target`, which may be memory of a WebAssembly module and must be long enough.
+ * Returns the value's length; undefined if it is not there. `lender` has a small value under `lentKey`.
+ */
+export function readInto(database: Database, key: Uint8Array, target: Uint8Array, { options }: Snapshot, lender: Database, lentKey: Uint8Array): number | undefined {
+  // For one read lmdb takes the target for its own buffer. Only a read tells which one that is at present.
+  const own = (lender as unknown as FastReader).getBinaryFast(lentKey, options)!;
+  const { maxLength } = own;
+  const reader = database as unknown as FastReader;
+  nativeAddon.setGlobalBuffer(target);
+  own.maxLength = target.length;
+  try {
+    return reader.getBinaryFast(key, options) === undefined ? undefined : reader.lastSize;
+  } finally {
+    own.maxLength = maxLength;
+    nativeAddon.setGlobalBuffer(own);
+  }
 }
 
 // lmdb passes key and bytes to the native code in one buffer of 4096 bytes.

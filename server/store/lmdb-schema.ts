@@ -1,7 +1,9 @@
 import type { Database, RootDatabase } from "lmdb";
 
 /** Written into every store; a store of another version is refused. */
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
+/** Had no packed blocks; what is in it is right in this version too. */
+export const LOOSE_ONLY_VERSION = 1;
 export const SCHEMA_KEY = Buffer.from("veilface.schema");
 
 export type Table = Database<Buffer, Buffer>;
@@ -10,8 +12,10 @@ export type Table = Database<Buffer, Buffer>;
  * The tables. A gallery is a number that is never reused; numbers in keys are big-endian, so that keys sort as the numbers do.
  *
  * Blobs hold what is large: a blob's bytes are written once and never moved, so they can be erased where they lie. Everything that may
- * be read names a blob through a block. Packed blocks fit in beside loose ones: another kind of row in `blocks` that lists the blobs of
- * its tiles, and entries of another kind; both are told apart by their first byte.
+ * be read names a blob through a block.
+ *
+ * A template has a row in `entries` (loose, or deleted) or a live slot in one packed block, never both. The templates of a packed
+ * block have no rows of their own: their ids are in `rosters`, found by `indexes`, and one row in `changes` stands for all of them.
  */
 export interface Tables {
   /** "gallery" and "blob" -> the next number of each, u48. */
@@ -26,13 +30,21 @@ export interface Tables {
   readonly states: Table;
   /** gallery, template id -> {@link EntryRow}. */
   readonly entries: Table;
-  /** gallery, revision -> template id: the latest change of each template. */
+  /** gallery, revision -> {@link Change}: the latest change of each template; of a packed block the revision of slot 0. */
   readonly changes: Table;
   /** gallery, subject id, 0, block, slot -> template id. */
   readonly subjects: Table;
   /** gallery, block -> {@link BlockRow}: blocks with a live template. */
   readonly blocks: Table;
-  /** blob -> SHA-256, bytes. */
+  /** gallery -> u32 numbers of its packed blocks. */
+  readonly packedBlocks: Table;
+  /** gallery, packed block -> {@link BlockRoster}; not changed when a template is struck. */
+  readonly rosters: Table;
+  /** gallery, packed block -> {@link IdIndex} of template ids, then of subject ids. */
+  readonly indexes: Table;
+  /** gallery, packed block -> {@link LiveSlots}. */
+  readonly liveSlots: Table;
+  /** blob -> SHA-256, bytes; of a packed block the bytes alone. */
   readonly blobs: Table;
   /** blob -> nothing: no longer named by anything, to be erased. */
   readonly doomedBlobs: Table;
@@ -41,7 +53,8 @@ export interface Tables {
 }
 
 const TABLE_NAMES = [
-  "numbers", "contexts", "galleries", "contextGalleries", "states", "entries", "changes", "subjects", "blocks", "blobs", "doomedBlobs", "doomedGalleries",
+  "numbers", "contexts", "galleries", "contextGalleries", "states", "entries", "changes", "subjects", "blocks", "packedBlocks", "rosters", "indexes", "liveSlots", "blobs",
+  "doomedBlobs", "doomedGalleries",
 ] as const satisfies readonly (keyof Tables)[];
 
 /** For lmdb's `maxDbs`: room for tables that later versions add. */
@@ -59,17 +72,19 @@ export interface GalleryState {
   readonly templates: number;
   /** Larger than every block number given out. */
   readonly nextBlock: number;
-  /** Per stride: the block that is being filled and its next slot, and how many blocks hold a live template. */
+  /** Per stride: the block that loose templates fill and its next slot, and how many blocks hold a live template. */
   readonly strides: Readonly<Record<number, StrideState>>;
 }
 
 export interface StrideState {
+  /** -1: none. */
   readonly block: number;
   readonly nextSlot: number;
   readonly liveBlocks: number;
 }
 
 export const NEW_GALLERY: GalleryState = { revision: 0, templates: 0, nextBlock: 0, strides: {} };
+export const NEW_STRIDE: StrideState = { block: -1, nextSlot: 0, liveBlocks: 0 };
 
 /** A roster line as stored; without `live` the template was deleted. */
 export interface EntryRow {
@@ -85,11 +100,32 @@ export interface LiveRow {
   readonly blob: number;
 }
 
-export interface BlockRow {
+export interface LooseBlockRow {
+  readonly kind: "loose";
   readonly stride: number;
   /** Live templates in slot order. */
   readonly members: readonly { readonly slot: number; readonly blob: number }[];
 }
+
+export interface PackedBlockRow {
+  readonly kind: "packed";
+  readonly stride: number;
+  readonly count: number;
+  /** Of slot 0; slot i has this plus i. */
+  readonly firstRevision: number;
+  readonly chunks: readonly ChunkRow[];
+}
+
+export interface ChunkRow {
+  readonly blob: number;
+  readonly bytes: number;
+  readonly sha256: Buffer;
+}
+
+export type BlockRow = LooseBlockRow | PackedBlockRow;
+
+/** What happened at a revision: to one template, or a packed block was stored. */
+export type Change = { readonly templateId: string } | { readonly packedBlock: number };
 
 const DELETED = 0;
 const LOOSE = 1;
@@ -175,25 +211,11 @@ export function decodeEntry(bytes: Buffer): EntryRow {
   return { revision, live };
 }
 
-const BLOCK_HEAD = 3;
-const MEMBER = 8;
-
-export function encodeBlock({ stride, members }: BlockRow): Buffer {
-  const bytes = Buffer.alloc(BLOCK_HEAD + members.length * MEMBER);
-  bytes.writeUInt8(LOOSE, 0);
-  bytes.writeUInt16BE(stride, 1);
-  members.forEach(({ slot, blob }, i) => {
-    bytes.writeUInt16BE(slot, BLOCK_HEAD + i * MEMBER);
-    bytes.writeUIntBE(blob, BLOCK_HEAD + i * MEMBER + 2, U48);
-  });
-  return bytes;
+// No id begins with a zero byte.
+export function encodeChange(change: Change): Buffer {
+  return "templateId" in change ? idKey(change.templateId) : Buffer.concat([Buffer.of(0), u32(change.packedBlock)]);
 }
 
-export function decodeBlock(bytes: Buffer): BlockRow {
-  const count = (bytes.length - BLOCK_HEAD) / MEMBER;
-  const members = Array.from({ length: count }, (_, i) => {
-    const offset = BLOCK_HEAD + i * MEMBER;
-    return { slot: bytes.readUInt16BE(offset), blob: readU48(bytes, offset + 2) };
-  });
-  return { stride: bytes.readUInt16BE(1), members };
+export function decodeChange(bytes: Buffer): Change {
+  return bytes[0] === 0 ? { packedBlock: bytes.readUInt32BE(1) } : { templateId: bytes.toString("latin1") };
 }

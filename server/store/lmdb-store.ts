@@ -1,18 +1,24 @@
 import { ServerError } from "../errors.ts";
 import { BlobEraser } from "./blob-eraser.ts";
-import { encodeBlob, putBlob, takeNumber } from "./blob-store.ts";
-import { GalleryEdit, readEntry, readState, rosterEntry, templatesOfSubject } from "./gallery-edit.ts";
+import { encodeBlob, putBlob } from "./blob-store.ts";
+import { blockStride } from "./block-rows.ts";
+import { GalleryEdit } from "./gallery-edit.ts";
 import type {
-  BlockRef, GalleryStore, LooseTemplate, ModelSpace, ReaderLocation, Reservation, RosterEntry, RosterPage, StoredContext, StoredGallery,
+  BlockReader, BlockRef, DeletedTemplates, GalleryStore, LooseTemplate, NewGallery, PackedBlock, PackedBlockEntry, ReaderLocation, Reservation,
+  RosterEntry, RosterPage, StoredBlock, StoredContext, StoredGallery,
 } from "./gallery-store.ts";
+import { GalleryTable, notFound } from "./gallery-table.ts";
+import { LmdbBlockReader } from "./lmdb-block-reader.ts";
 import { openEnvironment } from "./lmdb-environment.ts";
 import type { Environment } from "./lmdb-environment.ts";
-import {
-  changeKey, contextGalleryKey, decodeBlock, decodeJson, encodeJson, idKey, keyAfter, keysUnder, u32,
-} from "./lmdb-schema.ts";
+import { decodeJson, encodeJson, idKey, keyAfter, keysUnder, u32 } from "./lmdb-schema.ts";
 import type { Tables } from "./lmdb-schema.ts";
+import { PackedLookup } from "./packed-lookup.ts";
+import { packedRows } from "./packed-put.ts";
 import { PlacementCounter } from "./placement-counter.ts";
+import { entriesOfSubject, readEntry, readState, rosterPage } from "./roster.ts";
 import { StorageRoom } from "./storage-room.ts";
+import { storedBlocks } from "./stored-blocks.ts";
 import { WriteQueue } from "./write-queue.ts";
 
 export interface LmdbStoreOptions {
@@ -28,7 +34,6 @@ export interface LmdbStoreOptions {
 }
 
 interface ContextRow { readonly parameterSet: StoredContext["parameterSet"]; readonly keyId: string; readonly createTime: string }
-interface GalleryRow { readonly gallery: number; readonly contextId: string; readonly space: ModelSpace; readonly createTime: string }
 
 // What a put may add beside the ciphertext: its rows, and what is left unused of the last page of each.
 const PUT_OVERHEAD_BYTES = 8 * 1024;
@@ -42,6 +47,9 @@ const PUT_OVERHEAD_BYTES = 8 * 1024;
 export class LmdbStore implements GalleryStore {
   readonly #environment: Environment;
   readonly #tables: Tables;
+  readonly #galleries: GalleryTable;
+  readonly #lookup: PackedLookup;
+  readonly #reader: BlockReader;
   readonly #room: StorageRoom;
   readonly #queue: WriteQueue;
   readonly #eraser: BlobEraser;
@@ -56,6 +64,9 @@ export class LmdbStore implements GalleryStore {
   private constructor(environment: Environment, maxBytes: number | undefined) {
     this.#environment = environment;
     this.#tables = environment.tables;
+    this.#galleries = new GalleryTable(this.#tables);
+    this.#lookup = new PackedLookup(this.#tables);
+    this.#reader = new LmdbBlockReader(environment.root, this.#tables);
     const room = new StorageRoom(environment, maxBytes);
     this.#room = room;
     this.#queue = new WriteQueue(environment.root, () => { room.measure(); });
@@ -89,64 +100,65 @@ export class LmdbStore implements GalleryStore {
   async deleteContext(contextId: string, force: boolean): Promise<void> {
     const doomed = await this.#queue.write(() => {
       this.getContext(contextId);
-      const galleryIds = this.#galleriesOf(contextId);
-      if (galleryIds.length > 0 && !force) {
+      if (this.#galleries.idsOfContext(contextId).length > 0 && !force) {
         throw new ServerError("CONTEXT_IN_USE", `context ${contextId} has galleries: delete them first, or force the deletion of all`);
       }
-      const galleries = galleryIds.map((galleryId) => this.#doomGallery(galleryId));
       this.#tables.contexts.removeSync(idKey(contextId));
+      const galleries: number[] = [];
+      // One by one, as a gallery's drafts go with it.
+      for (let [next] = this.#galleries.idsOfContext(contextId, "", 1); next !== undefined; [next] = this.#galleries.idsOfContext(contextId, "", 1)) {
+        galleries.push(...this.#galleries.doom(next));
+      }
       return galleries;
     });
-    for (const gallery of doomed) await this.#eraseGallery(gallery);
+    await this.#eraseGalleries(doomed);
   }
 
-  createGallery({ galleryId, contextId, space }: Pick<StoredGallery, "galleryId" | "contextId" | "space">): Promise<StoredGallery> {
+  createGallery(gallery: NewGallery): Promise<StoredGallery> {
     return this.#queue.write(() => {
-      const { galleries, contextGalleries, numbers } = this.#tables;
-      this.getContext(contextId);
-      if (galleries.get(idKey(galleryId)) !== undefined) throw new ServerError("GALLERY_EXISTS", `there is a gallery ${galleryId} already: choose another id`);
-      const row: GalleryRow = { gallery: takeNumber(numbers, "gallery"), contextId, space, createTime: new Date().toISOString() };
-      galleries.putSync(idKey(galleryId), encodeJson(row));
-      contextGalleries.putSync(contextGalleryKey(contextId, galleryId), Buffer.alloc(0));
-      return this.getGallery(galleryId);
+      this.getContext(gallery.contextId);
+      this.#galleries.create(gallery);
+      return this.getGallery(gallery.galleryId);
     });
   }
 
   getGallery(galleryId: string): StoredGallery {
-    return this.#galleryFrom(galleryId, this.#row(galleryId));
+    return this.#galleries.get(galleryId);
   }
 
   listGalleries(contextId: string | undefined, after: string, limit: number): StoredGallery[] {
-    const ids = contextId === undefined
-      ? Array.from(this.#tables.galleries.getKeys({ ...startAfter(after), limit }), (key) => key.toString("latin1"))
-      : this.#galleriesOf(contextId, after, limit);
+    const ids = contextId === undefined ? this.#galleries.ids(after, limit) : this.#galleries.idsOfContext(contextId, after, limit);
     return ids.map((id) => this.getGallery(id));
   }
 
   async deleteGallery(galleryId: string): Promise<void> {
-    await this.#eraseGallery(await this.#queue.write(() => this.#doomGallery(galleryId)));
+    await this.#eraseGalleries(await this.#queue.write(() => this.#galleries.doom(galleryId)));
+  }
+
+  async replaceGallery(galleryId: string, draftId: string, expectedRevision: number): Promise<StoredGallery> {
+    const { replaced, gallery } = await this.#queue.write(() => {
+      const replaced = this.#galleries.replace(galleryId, draftId, expectedRevision);
+      return { replaced, gallery: this.getGallery(galleryId) };
+    });
+    await this.#eraseGalleries([replaced]);
+    return gallery;
   }
 
   reservePlacement(galleryId: string, templateId: string, subjectId: string, stride: number, slots: number): Reservation {
-    const { gallery } = this.#row(galleryId);
+    const { gallery } = this.#galleries.row(galleryId);
     const live = readEntry(this.#tables, gallery, templateId)?.live;
     if (live?.subjectId === subjectId && live.stride === stride) return { gallery, block: live.block, slot: live.slot, stride };
-    let counter = this.#counters.get(gallery);
-    if (counter === undefined) {
-      counter = new PlacementCounter(readState(this.#tables, gallery));
-      this.#counters.set(gallery, counter);
-    }
-    return { gallery, ...counter.next(stride, slots) };
+    return { gallery, ...this.#counter(gallery).next(stride, slots) };
   }
 
   async putLooseTemplate(galleryId: string, template: LooseTemplate): Promise<RosterEntry> {
     const encoded = encodeBlob(template.residues);
     const bytes = encoded.length + PUT_OVERHEAD_BYTES;
     const { entry, doomed } = await this.#queue.write(() => {
-      const { gallery } = this.#row(galleryId);
+      const { gallery } = this.#galleries.row(galleryId);
       if (gallery !== template.placement.gallery) throw notFound(galleryId);
       this.#room.take(bytes);
-      const edit = new GalleryEdit(this.#tables, gallery);
+      const edit = new GalleryEdit(this.#tables, this.#lookup, gallery);
       const entry = edit.put(template, () => putBlob(this.#tables, encoded));
       edit.save();
       return { entry, doomed: edit.doomed };
@@ -155,41 +167,56 @@ export class LmdbStore implements GalleryStore {
     return entry;
   }
 
-  async deleteTemplates(galleryId: string, templateIds: readonly string[], subjectIds: readonly string[]): Promise<{ entries: RosterEntry[]; revision: number }> {
+  async putPackedBlock(galleryId: string, block: PackedBlock): Promise<PackedBlockEntry> {
+    const { bytes, store } = packedRows(this.#tables, block);
+    const { entry, doomed } = await this.#queue.write(() => {
+      const { gallery } = this.#galleries.row(galleryId);
+      if (gallery !== block.gallery) throw notFound(galleryId);
+      this.#room.take(bytes);
+      const edit = new GalleryEdit(this.#tables, this.#lookup, gallery);
+      const entry = edit.putPacked(this.#counter(gallery).nextBlock(), block, store);
+      edit.save();
+      return { entry, doomed: edit.doomed };
+    }, bytes);
+    await this.#eraser.eraseBlobs(doomed);
+    return entry;
+  }
+
+  async deleteTemplates(galleryId: string, templateIds: readonly string[], subjectIds: readonly string[]): Promise<DeletedTemplates> {
     const { doomed, ...deleted } = await this.#queue.write(() => {
-      const { gallery } = this.#row(galleryId);
-      const edit = new GalleryEdit(this.#tables, gallery);
-      const ids = [...templateIds, ...subjectIds.flatMap((subjectId) => templatesOfSubject(this.#tables, gallery, subjectId))];
-      const entries = ids.map((id) => edit.delete(id)).filter((entry) => entry !== undefined);
+      const { gallery } = this.#galleries.row(galleryId);
+      const edit = new GalleryEdit(this.#tables, this.#lookup, gallery);
+      const entries = edit.delete(templateIds, subjectIds);
       if (entries.length > 0) edit.save();
-      return { entries, revision: edit.revision, doomed: edit.doomed };
+      return { entries, revision: edit.revision, struckTemplateIds: edit.struckTemplateIds, doomed: edit.doomed };
     });
     await this.#eraser.eraseBlobs(doomed);
     return deleted;
   }
 
   listEntries(galleryId: string, since: number, limit: number): RosterPage {
-    const { gallery } = this.#row(galleryId);
-    const { end } = keysUnder(u32(gallery));
-    const ids = Array.from(this.#tables.changes.getRange({ start: changeKey(gallery, since + 1), end, limit: limit + 1 }), ({ value }) => value.toString("latin1"));
-    const entries = ids.slice(0, limit).map((id) => this.#entry(gallery, id));
-    return { entries, revision: readState(this.#tables, gallery).revision, next: ids.length > limit ? entries[entries.length - 1]!.revision : undefined };
+    return rosterPage(this.#tables, this.#galleries.row(galleryId).gallery, since, limit);
   }
 
   entriesOfSubject(galleryId: string, subjectId: string): RosterEntry[] {
-    const { gallery } = this.#row(galleryId);
-    return templatesOfSubject(this.#tables, gallery, subjectId).map((id) => this.#entry(gallery, id));
+    return entriesOfSubject(this.#tables, this.#lookup, this.#galleries.row(galleryId).gallery, subjectId);
   }
 
   listBlocks(galleryId: string): { blocks: BlockRef[]; revision: number } {
-    const { gallery } = this.#row(galleryId);
+    const { gallery } = this.#galleries.row(galleryId);
     const rows = this.#tables.blocks.getRange(keysUnder(u32(gallery)));
-    const blocks = Array.from(rows, ({ key, value }) => ({ block: key.readUInt32BE(4), stride: decodeBlock(value).stride }));
+    const blocks = Array.from(rows, ({ key, value }) => ({ block: key.readUInt32BE(4), stride: blockStride(value) }));
     return { blocks, revision: readState(this.#tables, gallery).revision };
   }
 
+  readBlocks(galleryId: string): Iterable<StoredBlock> {
+    const { gallery } = this.#galleries.row(galleryId);
+    const isThere = (): boolean => this.#galleries.has(galleryId, gallery);
+    return storedBlocks({ tables: this.#tables, reader: this.#reader, gallery, isThere });
+  }
+
   readerLocation(galleryId: string): ReaderLocation {
-    return { path: this.#environment.path, gallery: this.#row(galleryId).gallery };
+    return { path: this.#environment.path, gallery: this.#galleries.row(galleryId).gallery };
   }
 
   async close(): Promise<void> {
@@ -199,41 +226,17 @@ export class LmdbStore implements GalleryStore {
     await this.#environment.close();
   }
 
-  #row(galleryId: string): GalleryRow {
-    const bytes = this.#tables.galleries.get(idKey(galleryId));
-    if (bytes === undefined) throw notFound(galleryId);
-    return decodeJson(bytes) as GalleryRow;
+  #counter(gallery: number): PlacementCounter {
+    const counter = this.#counters.get(gallery) ?? new PlacementCounter(readState(this.#tables, gallery));
+    this.#counters.set(gallery, counter);
+    return counter;
   }
 
-  #galleryFrom(galleryId: string, { gallery, contextId, space, createTime }: GalleryRow): StoredGallery {
-    const { revision, templates, strides } = readState(this.#tables, gallery);
-    const used = Object.entries(strides).filter(([, { liveBlocks }]) => liveBlocks > 0).map(([stride]) => Number(stride));
-    return { galleryId, contextId, space, createTime: new Date(createTime), revision, templateCount: templates, strides: used.sort((a, b) => a - b) };
-  }
-
-  #galleriesOf(contextId: string, after = "", limit?: number): string[] {
-    const { start } = startAfter(contextGalleryKey(contextId, after).toString("latin1"));
-    const { end } = keysUnder(contextGalleryKey(contextId, ""));
-    const keys = this.#tables.contextGalleries.getKeys({ start, end, ...(limit === undefined ? {} : { limit }) });
-    return Array.from(keys, (key) => key.toString("latin1", contextId.length + 1));
-  }
-
-  #entry(gallery: number, templateId: string): RosterEntry {
-    return rosterEntry(templateId, readEntry(this.#tables, gallery, templateId)!);
-  }
-
-  // Inside a write transaction: one commit hides the gallery, whatever its size.
-  #doomGallery(galleryId: string): number {
-    const { gallery, contextId } = this.#row(galleryId);
-    this.#tables.galleries.removeSync(idKey(galleryId));
-    this.#tables.contextGalleries.removeSync(contextGalleryKey(contextId, galleryId));
-    this.#tables.doomedGalleries.putSync(u32(gallery), Buffer.alloc(0));
-    return gallery;
-  }
-
-  async #eraseGallery(gallery: number): Promise<void> {
-    this.#counters.delete(gallery);
-    await this.#eraser.eraseGallery(gallery);
+  async #eraseGalleries(galleries: readonly number[]): Promise<void> {
+    for (const gallery of galleries) {
+      this.#counters.delete(gallery);
+      await this.#eraser.eraseGallery(gallery);
+    }
   }
 }
 
@@ -244,8 +247,4 @@ function startAfter(id: string): { start: Buffer } {
 function contextFrom(contextId: string, bytes: Buffer): StoredContext {
   const { parameterSet, keyId, createTime } = decodeJson(bytes) as ContextRow;
   return { contextId, parameterSet, keyId: Uint8Array.from(Buffer.from(keyId, "hex")), createTime: new Date(createTime) };
-}
-
-function notFound(galleryId: string): ServerError {
-  return new ServerError("GALLERY_NOT_FOUND", `there is no gallery ${galleryId}: create it first`);
 }

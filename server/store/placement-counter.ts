@@ -11,15 +11,21 @@ export class PlacementCounter {
 
   constructor(state: GalleryState) {
     this.#nextBlock = state.nextBlock;
-    this.#filling = new Map(Object.entries(state.strides).map(([stride, { block, nextSlot }]) => [Number(stride), { block, nextSlot }]));
+    const strides = Object.entries(state.strides).filter(([, { block }]) => block >= 0);
+    this.#filling = new Map(strides.map(([stride, { block, nextSlot }]) => [Number(stride), { block, nextSlot }]));
   }
 
   next(stride: number, slots: number): Placement {
     let filling = this.#filling.get(stride);
     if (filling === undefined || filling.nextSlot >= slots) {
-      filling = { block: this.#nextBlock++, nextSlot: 0 };
+      filling = { block: this.nextBlock(), nextSlot: 0 };
       this.#filling.set(stride, filling);
     }
     return { block: filling.block, slot: filling.nextSlot++, stride };
+  }
+
+  /** A block that no loose template gets into. */
+  nextBlock(): number {
+    return this.#nextBlock++;
   }
 }

@@ -1,9 +1,18 @@
 import { ServerError } from "../../server/errors.ts";
-import { FULL_BYTES, StoreFixture, placeOf, readAll, residuesOf } from "../unit/store-fixture.ts";
+import type { RosterEntry } from "../../server/store/gallery-store.ts";
+import { FULL_BYTES, PACKED_STRIDE, StoreFixture, chunksOf, placeOf, readAll, residuesOf } from "../unit/store-fixture.ts";
 
 // Runs where no file may grow past a limit: the kernel then fails writes as it does on a full disk, with EFBIG for ENOSPC. Prints
 // what it found as JSON.
 process.on("SIGXFSZ", () => undefined);
+
+/** Packed blocks instead of loose templates, each of one template, in three chunks. */
+const packed = process.argv[2] === "packed";
+
+async function put(fixture: StoreFixture, id: string): Promise<void> {
+  if (packed) await fixture.putPacked([{ templateId: id, subjectId: "s" }], id, "g", PACKED_STRIDE, FULL_BYTES);
+  else await fixture.put(id, "s", residuesOf(id, FULL_BYTES));
+}
 
 /** Enrolls with 8 under way until one is refused; returns the ids that were acknowledged and the reasons of those that were not. */
 async function fill(fixture: StoreFixture, prefix: string): Promise<{ stored: string[]; reasons: string[] }> {
@@ -11,7 +20,7 @@ async function fill(fixture: StoreFixture, prefix: string): Promise<{ stored: st
   const reasons: string[] = [];
   for (let round = 0; reasons.length === 0; round++) {
     const ids = Array.from({ length: 8 }, (_, i) => `${prefix}-${round}-${i}`);
-    const settled = await Promise.allSettled(ids.map((id) => fixture.put(id, "s", residuesOf(id, FULL_BYTES))));
+    const settled = await Promise.allSettled(ids.map((id) => put(fixture, id)));
     settled.forEach((result, i) => {
       if (result.status === "fulfilled") stored.push(ids[i]!);
       else reasons.push(result.reason instanceof ServerError ? result.reason.reason : String(result.reason));
@@ -25,8 +34,16 @@ async function holds(fixture: StoreFixture, ids: readonly string[]): Promise<boo
   const { entries } = fixture.store.listEntries("g", 0, 10_000);
   const live = entries.filter((entry) => entry.live !== undefined);
   const ciphertexts = await readAll(fixture);
-  const whole = live.every((entry) => Buffer.from(ciphertexts.get(placeOf(entry))!).equals(residuesOf(entry.templateId, FULL_BYTES)));
-  return whole && ciphertexts.size === ids.length && live.map(({ templateId }) => templateId).sort().join() === [...ids].sort().join();
+  const whole = live.every((entry) => isWhole(ciphertexts, entry));
+  return whole && ciphertexts.size === ids.length * (packed ? 3 : 1) && live.map(({ templateId }) => templateId).sort().join() === [...ids].sort().join();
+}
+
+function isWhole(ciphertexts: Map<string, Uint8Array>, entry: RosterEntry): boolean {
+  const { block } = entry.live!.placement;
+  const [keys, expected] = packed
+    ? [[0, 1, 2].map((i) => `${block}#${i}`), chunksOf(entry.templateId, FULL_BYTES)]
+    : [[placeOf(entry)], [residuesOf(entry.templateId, FULL_BYTES)]];
+  return keys.every((key, i) => Buffer.from(ciphertexts.get(key)!).equals(expected[i]!));
 }
 
 await using fixture = await StoreFixture.withGallery();

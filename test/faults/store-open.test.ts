@@ -7,9 +7,10 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
+import { open } from "lmdb";
 import { ServerError } from "../../server/errors.ts";
 import { LmdbStore } from "../../server/store/lmdb-store.ts";
-import { StoreFixture, readAll } from "../unit/store-fixture.ts";
+import { STRIDE, StoreFixture, chunksOf, readAll } from "../unit/store-fixture.ts";
 
 const CHILD = fileURLToPath(new URL("store-open-child.ts", import.meta.url));
 const READER = new URL("../../server/store/lmdb-block-reader.ts", import.meta.url).href;
@@ -69,7 +70,7 @@ const KEY = Buffer.from("veilface.schema");
 
 // The version stands behind its key in the file; older copies of the page hold it too.
 for (const [name, change, words] of [
-  ["a store of a newer schema version", (file: Buffer, at: number) => file.writeUInt32BE(2, at + KEY.length), /has schema version 2, expected 1: use the server version that wrote it/],
+  ["a store of a newer schema version", (file: Buffer, at: number) => file.writeUInt32BE(3, at + KEY.length), /has schema version 3, expected 2: use the server version that wrote it/],
   ["another program's LMDB file", (file: Buffer, at: number) => file.write("w", at), /holds another program's LMDB data/],
 ] as const) {
   test(`${name} is refused and left as it is`, async () => {
@@ -83,6 +84,26 @@ for (const [name, change, words] of [
     assert.deepEqual(readFileSync(join(path, "data.mdb")), file);
   });
 }
+
+test("a store of the version before packed blocks is taken over, with its templates", async () => {
+  await using fixture = await StoreFixture.withGallery();
+  const entry = await fixture.put("t", "s");
+  await fixture.store.close();
+  const root = open<Buffer, Buffer>(fixture.path, { encoding: "binary", keyEncoding: "binary", noSubdir: false, maxDbs: 32 });
+  const galleries = root.openDB<Buffer, Buffer>("galleries", { encoding: "binary", keyEncoding: "binary" });
+  const { gallery, contextId, space, createTime } = JSON.parse(galleries.get(Buffer.from("g"))!.toString()) as Record<string, unknown>;
+  await galleries.put(Buffer.from("g"), Buffer.from(JSON.stringify({ gallery, contextId, space, createTime })));
+  await root.put(KEY, Buffer.of(0, 0, 0, 1));
+  await root.close();
+  await fixture.reopen();
+  const { packedStride, expectedTemplates, draftOf, templateCount } = fixture.store.getGallery("g");
+  assert.deepEqual([packedStride, expectedTemplates, draftOf, templateCount], [STRIDE, 0, undefined, 1]);
+  assert.deepEqual(fixture.store.listEntries("g", 0, 9).entries, [entry]);
+  await fixture.putPacked([{ templateId: "t", subjectId: "s" }], "one");
+  assert.deepEqual([...(await readAll(fixture)).values()], chunksOf("one"));
+  await fixture.reopen();
+  assert.equal(fixture.store.getGallery("g").templateCount, 1);
+});
 
 test("a folder whose data file is no LMDB file is refused", async () => {
   await using fixture = new StoreFixture();

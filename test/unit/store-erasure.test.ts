@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { openBlockReader } from "../../server/store/lmdb-block-reader.ts";
-import { FULL_BYTES, SLOTS, StoreFixture, residuesOf } from "./store-fixture.ts";
+import { CONTEXT, FULL_BYTES, PACKED_STRIDE, PLAIN, SLOTS, StoreFixture, residuesOf } from "./store-fixture.ts";
 
 const templateIds = (count: number): string[] => Array.from({ length: count }, (_, i) => `t-${i}`);
 
@@ -20,6 +20,15 @@ function found(fixture: StoreFixture, seeds: readonly string[]): string[] {
 async function enroll(fixture: StoreFixture, ids: readonly string[]): Promise<void> {
   await Promise.all(ids.map((id, i) => fixture.put(id, `s-${i % 4}`, residuesOf(id, FULL_BYTES))));
 }
+
+/** Those of the seeds of which a chunk is in the data file, whole or in part. */
+function foundPacked(fixture: StoreFixture, seeds: readonly string[]): string[] {
+  const names = seeds.flatMap((seed) => [1, 2, 3].map((i) => `${seed} chunk ${i}`));
+  const left = found(fixture, names);
+  return seeds.filter((seed) => left.some((name) => name.startsWith(`${seed} `)));
+}
+
+const slotsOf = (ids: readonly string[]) => ids.map((templateId, i) => ({ templateId, subjectId: `s-${i % 4}` }));
 
 // The small map makes the file outgrow it several times, which moves it in memory.
 for (const [name, options] of [["", {}], [" in a file that outgrew its map", { mapSizeBytes: 2 ** 18 }]] as const) {
@@ -44,6 +53,49 @@ test("no byte of a replaced ciphertext is in the data file once its successor is
   }
 });
 
+test("no byte of a packed block is in the data file once its last live template is deleted or replaced", async () => {
+  await using fixture = await StoreFixture.withGallery();
+  const pack = (ids: readonly string[], seed: string) => fixture.putPacked(slotsOf(ids), seed, "g", PACKED_STRIDE, FULL_BYTES);
+  await pack(["a", "b", "c"], "first");
+  await pack(["d", "e"], "second");
+  await fixture.store.deleteTemplates("g", ["a", "d"], []);
+  assert.deepEqual(foundPacked(fixture, ["first", "second"]), ["first", "second"]);
+  await fixture.store.deleteTemplates("g", ["e"], []);
+  assert.deepEqual(foundPacked(fixture, ["first", "second"]), ["first"]);
+  await pack(["b"], "third");
+  assert.deepEqual(foundPacked(fixture, ["first", "third"]), ["first", "third"]);
+  await fixture.put("c", "s", residuesOf("loose c", FULL_BYTES));
+  assert.deepEqual(foundPacked(fixture, ["first", "third"]), ["third"]);
+  await pack(["b"], "again");
+  await pack(["c"], "fourth");
+  assert.deepEqual([foundPacked(fixture, ["first", "second", "third", "again", "fourth"]), found(fixture, ["loose c"])], [["again", "fourth"], []]);
+  await fixture.reopen();
+  assert.deepEqual(foundPacked(fixture, ["first", "second", "third", "again", "fourth"]), ["again", "fourth"]);
+});
+
+test("no byte of what a gallery held is in the data file once it is replaced", async () => {
+  await using fixture = await StoreFixture.withGallery();
+  const { store } = fixture;
+  await fixture.putPacked(slotsOf(["a", "b"]), "old", "g", PACKED_STRIDE, FULL_BYTES);
+  await fixture.put("c", "s", residuesOf("old loose", FULL_BYTES));
+  await store.createGallery({ ...PLAIN, galleryId: "d", contextId: CONTEXT, draftOf: "g" });
+  await fixture.putPacked(slotsOf(["a", "b"]), "new", "d", PACKED_STRIDE, FULL_BYTES);
+  await fixture.put("c", "s", residuesOf("new loose", FULL_BYTES), "d");
+  assert.deepEqual(foundPacked(fixture, ["old", "new"]), ["old", "new"]);
+  await store.replaceGallery("g", "d", store.getGallery("g").revision);
+  assert.deepEqual([foundPacked(fixture, ["old", "new"]), found(fixture, ["old loose", "new loose"])], [["new"], ["new loose"]]);
+});
+
+test("a deleted gallery of many packed blocks leaves none of their bytes, nor do its drafts", async () => {
+  await using fixture = await StoreFixture.withGallery();
+  await fixture.store.createGallery({ ...PLAIN, galleryId: "d", contextId: CONTEXT, draftOf: "g" });
+  const seeds = Array.from({ length: 70 }, (_, i) => `block ${i}`);
+  await Promise.all(seeds.map((seed, i) => fixture.putPacked(slotsOf([`t-${i}`]), seed, i % 7 === 0 ? "d" : "g", PACKED_STRIDE, FULL_BYTES)));
+  assert.deepEqual(foundPacked(fixture, seeds.slice(0, 8)), seeds.slice(0, 8));
+  await fixture.store.deleteGallery("g");
+  assert.deepEqual(foundPacked(fixture, seeds), []);
+});
+
 test("a reader that still holds its place does not keep a deleted ciphertext in the data file", async () => {
   await using fixture = await StoreFixture.withGallery();
   await enroll(fixture, templateIds(6));
@@ -61,8 +113,7 @@ test("a reader that still holds its place does not keep a deleted ciphertext in 
 test("a deleted gallery leaves no ciphertext in the data file, and its neighbour keeps all of its own", async () => {
   await using fixture = await StoreFixture.withGallery();
   const ids = templateIds(3 * SLOTS);
-  const { contextId, space } = fixture.store.getGallery("g");
-  await fixture.store.createGallery({ galleryId: "h", contextId, space });
+  await fixture.store.createGallery({ galleryId: "h", contextId: CONTEXT, ...PLAIN });
   await enroll(fixture, ids);
   await fixture.put("kept", "s", residuesOf("kept", FULL_BYTES), "h");
   await fixture.store.deleteGallery("g");

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ServerError } from "../../server/errors.ts";
-import type { ModelSpace, RosterEntry } from "../../server/store/gallery-store.ts";
+import type { ModelSpace, PackedBlockEntry, PackedSlot, RosterEntry } from "../../server/store/gallery-store.ts";
 import { openBlockReader } from "../../server/store/lmdb-block-reader.ts";
 import { LmdbStore } from "../../server/store/lmdb-store.ts";
 import type { LmdbStoreOptions } from "../../server/store/lmdb-store.ts";
@@ -13,6 +13,10 @@ export const KEY_ID = new Uint8Array(32).fill(7);
 export const SPACE: ModelSpace = { dimension: 128, metric: "euclidean", normBound: 1, modelId: "model-1" };
 export const STRIDE = 129;
 export const SLOTS = 31;
+/** Of packed blocks in gallery "g": 512 slots. */
+export const PACKED_STRIDE = 8;
+/** What a test does not care about of a new gallery. */
+export const PLAIN = { space: SPACE, packedStride: PACKED_STRIDE, expectedTemplates: 0, draftOf: undefined };
 
 /** The least that the store takes, so that tests are quick. */
 export const SMALL_BYTES = 4096;
@@ -34,7 +38,7 @@ export class StoreFixture {
   static async withGallery(options: Omit<LmdbStoreOptions, "path"> = {}): Promise<StoreFixture> {
     const fixture = new StoreFixture(options);
     await fixture.store.createContext({ contextId: CONTEXT, parameterSet: "PACKED_N4096_Q60", keyId: KEY_ID });
-    await fixture.store.createGallery({ galleryId: "g", contextId: CONTEXT, space: SPACE });
+    await fixture.store.createGallery({ galleryId: "g", contextId: CONTEXT, ...PLAIN });
     return fixture;
   }
 
@@ -46,6 +50,12 @@ export class StoreFixture {
   put(templateId: string, subjectId: string, residues = residuesOf(templateId), galleryId = "g"): Promise<RosterEntry> {
     const placement = this.store.reservePlacement(galleryId, templateId, subjectId, STRIDE, SLOTS);
     return this.store.putLooseTemplate(galleryId, { templateId, subjectId, placement, residues });
+  }
+
+  /** Packs a block of templates with these ids and subjects; its chunks are {@link chunksOf} the seed. */
+  putPacked(slots: readonly PackedSlot[], seed: string, galleryId = "g", stride = PACKED_STRIDE, chunkBytes = SMALL_BYTES): Promise<PackedBlockEntry> {
+    const { gallery } = this.store.readerLocation(galleryId);
+    return this.store.putPackedBlock(galleryId, { gallery, stride, slots, chunks: chunksOf(seed, chunkBytes) });
   }
 
   dataFile(): Buffer {
@@ -63,6 +73,11 @@ export function residuesOf(seed: string, bytes = SMALL_BYTES): Uint8Array {
   return Uint8Array.from(hash("shake256", seed, { outputEncoding: "buffer", outputLength: bytes }));
 }
 
+/** Three chunks that differ from those of every other seed. */
+export function chunksOf(seed: string, bytes = SMALL_BYTES): Uint8Array[] {
+  return [1, 2, 3].map((i) => residuesOf(`${seed} chunk ${i}`, bytes));
+}
+
 export const hasReason = (reason: string) => (error: unknown): boolean => error instanceof ServerError && error.reason === reason;
 
 /** "block/slot" of a live entry. */
@@ -71,13 +86,16 @@ export function placeOf({ live }: RosterEntry): string {
   return `${live.placement.block}/${live.placement.slot}`;
 }
 
-/** Every ciphertext of gallery "g" by its place, as a worker thread would read them. */
-export async function readAll({ path, store }: StoreFixture): Promise<Map<string, Uint8Array>> {
+/** Every ciphertext of a gallery as a worker thread would read them: loose ones by "block/slot", chunks of a packed block by "block#i". */
+export async function readAll({ path, store }: StoreFixture, galleryId = "g"): Promise<Map<string, Uint8Array>> {
   const reader = openBlockReader(path);
-  const { gallery } = store.readerLocation("g");
+  const { gallery } = store.readerLocation(galleryId);
   const found = new Map<string, Uint8Array>();
-  for (const { block } of store.listBlocks("g").blocks) {
+  for (const { block } of store.listBlocks(galleryId).blocks) {
     for (const { slot, residues } of reader.looseTemplates(gallery, block)) found.set(`${block}/${slot}`, Uint8Array.from(residues));
+    if (reader.blockKind(gallery, block) !== "packed") continue;
+    let i = 0;
+    for (const chunk of reader.packedChunks(gallery, block)) found.set(`${block}#${i++}`, Uint8Array.from(chunk));
   }
   await reader.close();
   return found;

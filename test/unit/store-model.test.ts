@@ -2,98 +2,115 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import type { RosterEntry } from "../../server/store/gallery-store.ts";
-import { STRIDE, StoreFixture, placeOf, readAll, residuesOf } from "./store-fixture.ts";
+import { CONTEXT, PACKED_STRIDE, PLAIN, STRIDE, StoreFixture, chunksOf, hasReason, placeOf, readAll, residuesOf } from "./store-fixture.ts";
+import { Model } from "./store-model.ts";
+import type { Made } from "./store-model.ts";
 
 const TEMPLATES = ["t-1", "t-2", "t-3", "t-4", "t-5", "t-6"];
 const SUBJECTS = ["s-1", "s-2", "s-3"];
 
-type Change = { readonly kind: "put"; readonly templateId: string; readonly subjectId: string } | { readonly kind: "delete"; readonly templateIds: readonly string[]; readonly subjectIds: readonly string[] };
-type Step = { readonly kind: "changes"; readonly changes: readonly Change[] } | { readonly kind: "reopen" };
-
-const put = fc.record({ kind: fc.constant("put" as const), templateId: fc.constantFrom(...TEMPLATES), subjectId: fc.constantFrom(...SUBJECTS) });
-const remove = fc.record({ kind: fc.constant("delete" as const), templateIds: fc.array(fc.constantFrom(...TEMPLATES, "unknown"), { maxLength: 3 }), subjectIds: fc.array(fc.constantFrom(...SUBJECTS), { maxLength: 1 }) });
-const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 8, arbitrary: fc.record({ kind: fc.constant("changes" as const), changes: fc.array(fc.oneof({ weight: 3, arbitrary: put }, { weight: 1, arbitrary: remove }), { minLength: 1, maxLength: 4 }) }) },
+const slot = fc.record({ templateId: fc.constantFrom(...TEMPLATES), subjectId: fc.constantFrom(...SUBJECTS) });
+const put = fc.record({ kind: fc.constant("put" as const), slot });
+const pack = fc.record({
+  kind: fc.constant("pack" as const),
+  // A packed block may have the stride of loose templates too.
+  stride: fc.constantFrom(PACKED_STRIDE, STRIDE),
+  slots: fc.uniqueArray(slot, { selector: ({ templateId }) => templateId, minLength: 1, maxLength: 4 }),
+});
+const remove = fc.record({
+  kind: fc.constant("delete" as const),
+  templateIds: fc.array(fc.constantFrom(...TEMPLATES, "unknown"), { maxLength: 3 }),
+  subjectIds: fc.array(fc.constantFrom(...SUBJECTS), { maxLength: 1 }),
+});
+const changes = fc.array(fc.oneof({ weight: 3, arbitrary: put }, { weight: 2, arbitrary: pack }, { weight: 2, arbitrary: remove }), { minLength: 1, maxLength: 4 });
+const step = fc.oneof(
+  { weight: 8, arbitrary: fc.record({ kind: fc.constant("changes" as const), changes }) },
   { weight: 1, arbitrary: fc.constant({ kind: "reopen" as const }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("replace" as const), changes, late: fc.option(put, { nil: undefined }) }) },
 );
 
-/** The plain model: a roster line per template, its ciphertext, and who ever held each place. */
-class Model {
-  readonly lines = new Map<string, RosterEntry>();
-  readonly ciphertexts = new Map<string, Uint8Array>();
-  readonly owners = new Map<string, string>();
-  revision = 0;
-
-  isLive(templateId: string): boolean {
-    return this.lines.get(templateId)?.live !== undefined;
-  }
-
-  apply(entry: RosterEntry, residues: Uint8Array | undefined): void {
-    assert.equal(entry.revision, this.revision + 1, "every change has the next revision");
-    this.revision = entry.revision;
-    this.lines.set(entry.templateId, entry);
-    if (entry.live === undefined) return;
-    const owner = `${entry.templateId} of ${entry.live.subjectId}`;
-    assert.equal(this.owners.get(placeOf(entry)) ?? owner, owner, "a place belongs to one template of one subject for ever");
-    this.owners.set(placeOf(entry), owner);
-    this.ciphertexts.set(entry.templateId, residues!);
-  }
-
-  live(): RosterEntry[] {
-    return [...this.lines.values()].filter((entry) => entry.live !== undefined);
-  }
-}
+type Change = typeof changes extends fc.Arbitrary<(infer T)[]> ? T : never;
+type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 
 let versions = 0;
 
-async function change({ store }: StoreFixture, wanted: Change): Promise<{ entry: RosterEntry; residues: Uint8Array | undefined }[]> {
-  if (wanted.kind === "delete") {
-    const { entries } = await store.deleteTemplates("g", wanted.templateIds, wanted.subjectIds);
-    return entries.map((entry) => ({ entry, residues: undefined }));
+async function change(fixture: StoreFixture, galleryId: string, wanted: Change): Promise<Made> {
+  const { store } = fixture;
+  const seed = `version ${versions++}`;
+  if (wanted.kind === "delete") return { kind: "deleted", ...await store.deleteTemplates(galleryId, wanted.templateIds, wanted.subjectIds) };
+  if (wanted.kind === "pack") {
+    const { slots, stride } = wanted;
+    return { kind: "packed", slots, chunks: chunksOf(seed), entry: await fixture.putPacked(slots, seed, galleryId, stride) };
   }
-  const residues = residuesOf(`version ${versions++}`);
+  const { templateId, subjectId } = wanted.slot;
+  const residues = residuesOf(seed);
   // Two slots to a block, so that blocks fill up and empty out.
-  const placement = store.reservePlacement("g", wanted.templateId, wanted.subjectId, STRIDE, 2);
-  return [{ entry: await store.putLooseTemplate("g", { ...wanted, placement, residues }), residues }];
+  const placement = store.reservePlacement(galleryId, templateId, subjectId, STRIDE, 2);
+  return { kind: "loose", residues, entry: await store.putLooseTemplate(galleryId, { templateId, subjectId, placement, residues }) };
 }
 
-async function run(fixture: StoreFixture, model: Model, steps: readonly Step[]): Promise<void> {
-  for (const next of steps) {
-    if (next.kind === "reopen") await fixture.reopen();
-    else await runChanges(fixture, model, next.changes);
-    await compare(fixture, model);
-  }
+function firstRevision(made: Made): number {
+  if (made.kind === "deleted") return made.entries[0]?.revision ?? 0;
+  return made.kind === "packed" ? made.entry.firstRevision : made.entry.revision;
 }
 
-// The changes of a step are made at the same time; their revisions tell the order they took.
-async function runChanges(fixture: StoreFixture, model: Model, changes: readonly Change[]): Promise<void> {
+// The changes are made at the same time; their revisions tell the order they took.
+async function runChanges(fixture: StoreFixture, model: Model, wanted: readonly Change[], galleryId = "g"): Promise<void> {
   const usedBefore = new Set(model.owners.keys());
   const deadBefore = TEMPLATES.filter((id) => !model.isLive(id));
-  const made = (await Promise.all(changes.map((wanted) => change(fixture, wanted)))).flat();
-  for (const { entry, residues } of made.sort((a, b) => a.entry.revision - b.entry.revision)) {
-    if (entry.live !== undefined && deadBefore.includes(entry.templateId)) assert.ok(!usedBefore.has(placeOf(entry)), "a deleted template comes back in a new place");
-    model.apply(entry, residues);
+  const made = await Promise.all(wanted.map((one) => change(fixture, galleryId, one)));
+  for (const one of made.sort((a, b) => firstRevision(a) - firstRevision(b))) {
+    if (one.kind === "loose" && deadBefore.includes(one.entry.templateId)) assert.ok(!usedBefore.has(placeOf(one.entry)), "a deleted template comes back in a new place");
+    if (one.kind === "packed") assert.ok(![...model.owners.keys()].some((place) => place.startsWith(`${one.entry.block}/`)), "a packed block has a number of its own");
+    model.apply(one);
   }
+}
+
+async function replace(fixture: StoreFixture, model: Model, { changes: wanted, late }: Step & { kind: "replace" }): Promise<void> {
+  const { store } = fixture;
+  const draft = new Model();
+  draft.revision = model.revision;
+  await store.createGallery({ galleryId: "d", contextId: CONTEXT, ...PLAIN, draftOf: "g" });
+  await runChanges(fixture, draft, wanted, "d");
+  if (late === undefined) {
+    await store.replaceGallery("g", "d", model.revision);
+    model.replaceBy(draft);
+  } else {
+    const expected = model.revision;
+    await runChanges(fixture, model, [late]);
+    for (const revision of [expected, model.revision]) await assert.rejects(store.replaceGallery("g", "d", revision), hasReason("GALLERY_CHANGED"));
+    await store.deleteGallery("d");
+  }
+  assert.deepEqual(store.listGalleries(undefined, "", 9).map(({ galleryId }) => galleryId), ["g"]);
 }
 
 async function compare(fixture: StoreFixture, model: Model): Promise<void> {
   const { store } = fixture;
   const live = model.live();
   const { revision, templateCount, strides } = store.getGallery("g");
-  assert.deepEqual([revision, templateCount, strides], [model.revision, live.length, live.length > 0 ? [STRIDE] : []]);
-  const blocks = new Set(live.map((entry) => entry.live!.placement.block));
-  assert.deepEqual(store.listBlocks("g"), { blocks: [...blocks].sort((a, b) => a - b).map((block) => ({ block, stride: STRIDE })), revision });
-  for (const subjectId of SUBJECTS) {
-    const own = live.filter((entry) => entry.live!.subjectId === subjectId).sort((a, b) => order(a) - order(b));
-    assert.deepEqual(store.entriesOfSubject("g", subjectId), own);
+  const blocks = model.blocks();
+  assert.deepEqual([revision, templateCount, strides], [model.revision, live.length, [...new Set(blocks.map(({ stride }) => stride))].sort((a, b) => a - b)]);
+  assert.deepEqual(store.listBlocks("g"), { blocks, revision });
+  for (const subjectId of SUBJECTS) assert.deepEqual(store.entriesOfSubject("g", subjectId), live.filter((entry) => entry.live!.subjectId === subjectId));
+  for (let since = 0; since <= revision; since += 1 + Math.floor(revision / 7)) {
+    assert.deepEqual(pages(fixture, since, 1 + (since % 3)), model.changes().filter((entry) => entry.revision > since));
   }
-  const changes = [...model.lines.values()].sort((a, b) => a.revision - b.revision);
-  for (const since of [0, Math.floor(revision / 2)]) assert.deepEqual(pages(fixture, since, 2), changes.filter((entry) => entry.revision > since));
-  assert.deepEqual(await readAll(fixture), new Map(live.sort((a, b) => order(a) - order(b)).map((entry) => [placeOf(entry), model.ciphertexts.get(entry.templateId)])));
+  assert.deepEqual(await readAll(fixture), model.stored());
+  compareStored(fixture, model);
 }
 
-function order({ live }: RosterEntry): number {
-  return live!.placement.block * 2 + live!.placement.slot;
+/** As the key holder would read the gallery: one loose template or packed block after the other, in the order of their revisions. */
+function compareStored({ store }: StoreFixture, model: Model): void {
+  const entries: RosterEntry[] = [];
+  const found = new Map<string, Uint8Array>();
+  for (const stored of store.readBlocks("g")) {
+    entries.push(...stored.kind === "loose" ? [stored.entry] : stored.entries);
+    if (stored.kind === "loose") found.set(placeOf(stored.entry), stored.residues);
+    else Array.from(stored.chunks, (chunk, i) => found.set(`${stored.block}#${i}`, Uint8Array.from(chunk)));
+  }
+  assert.deepEqual(entries, model.changes().filter((entry) => entry.live !== undefined));
+  const byKey = (map: Map<string, Uint8Array>): [string, Uint8Array][] => [...map].sort(([a], [b]) => (a < b ? -1 : 1));
+  assert.deepEqual(byKey(found), byKey(model.stored()));
 }
 
 function pages({ store }: StoreFixture, since: number, limit: number): RosterEntry[] {
@@ -107,9 +124,15 @@ function pages({ store }: StoreFixture, since: number, limit: number): RosterEnt
   return entries;
 }
 
-test("after any changes, at the same time or in turn, and any restarts, the store holds what a plain model holds", { timeout: 60_000 }, async () => {
-  await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 25 }), async (steps) => {
+test("after any changes, at the same time or in turn, and any replacements and restarts, the store holds what a plain model holds", { timeout: 60_000 }, async () => {
+  await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 20 }), async (steps) => {
     await using fixture = await StoreFixture.withGallery();
-    await run(fixture, new Model(), steps);
-  }), { numRuns: 25 });
+    const model = new Model();
+    for (const next of steps) {
+      if (next.kind === "changes") await runChanges(fixture, model, next.changes);
+      else if (next.kind === "replace") await replace(fixture, model, next);
+      else await fixture.reopen();
+      await compare(fixture, model);
+    }
+  }), { numRuns: 40 });
 });

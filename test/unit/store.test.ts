@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { openBlockReader } from "../../server/store/lmdb-block-reader.ts";
 import type { RosterEntry } from "../../server/store/gallery-store.ts";
 import { LmdbStore } from "../../server/store/lmdb-store.ts";
-import { CONTEXT, KEY_ID, SLOTS, SPACE, STRIDE, StoreFixture, hasReason, placeOf, readAll, residuesOf } from "./store-fixture.ts";
+import { CONTEXT, KEY_ID, PLAIN, SLOTS, STRIDE, StoreFixture, hasReason, placeOf, readAll, residuesOf } from "./store-fixture.ts";
 
 const OTHER = "d".repeat(64);
 
@@ -23,7 +23,7 @@ test("contexts and galleries are listed in the order of their ids, page by page"
   await using fixture = new StoreFixture();
   const { store } = fixture;
   for (const contextId of [OTHER, CONTEXT]) await store.createContext({ contextId, parameterSet: "PACKED_N4096_Q60", keyId: KEY_ID });
-  for (const [galleryId, contextId] of [["b", CONTEXT], ["a", OTHER], ["a-2", CONTEXT], ["c", CONTEXT]] as const) await store.createGallery({ galleryId, contextId, space: SPACE });
+  for (const [galleryId, contextId] of [["b", CONTEXT], ["a", OTHER], ["a-2", CONTEXT], ["c", CONTEXT]] as const) await store.createGallery({ galleryId, contextId, ...PLAIN });
   const galleries = (contextId: string | undefined, after: string, limit: number): string[] => store.listGalleries(contextId, after, limit).map(({ galleryId }) => galleryId);
   assert.deepEqual(store.listContexts("", 1).map(({ contextId }) => contextId), [CONTEXT]);
   assert.deepEqual(store.listContexts(CONTEXT, 5).map(({ contextId }) => contextId), [OTHER]);
@@ -40,8 +40,8 @@ test("what is not there is refused by its own reason", async () => {
   const { store } = fixture;
   assert.throws(() => store.getContext(OTHER), hasReason("CONTEXT_NOT_FOUND"));
   await assert.rejects(store.deleteContext(OTHER, true), hasReason("CONTEXT_NOT_FOUND"));
-  await assert.rejects(store.createGallery({ galleryId: "h", contextId: OTHER, space: SPACE }), hasReason("CONTEXT_NOT_FOUND"));
-  await assert.rejects(store.createGallery({ galleryId: "g", contextId: CONTEXT, space: SPACE }), hasReason("GALLERY_EXISTS"));
+  await assert.rejects(store.createGallery({ galleryId: "h", contextId: OTHER, ...PLAIN }), hasReason("CONTEXT_NOT_FOUND"));
+  await assert.rejects(store.createGallery({ galleryId: "g", contextId: CONTEXT, ...PLAIN }), hasReason("GALLERY_EXISTS"));
   await assert.rejects(store.deleteGallery("h"), hasReason("GALLERY_NOT_FOUND"));
   await assert.rejects(store.deleteTemplates("h", [], []), hasReason("GALLERY_NOT_FOUND"));
   for (const read of [() => store.getGallery("h"), () => store.listEntries("h", 0, 1), () => store.entriesOfSubject("h", "s"), () => store.listBlocks("h"), () => store.readerLocation("h"), () => store.reservePlacement("h", "t", "s", STRIDE, SLOTS)]) {
@@ -122,7 +122,7 @@ test("a client that asks for changes since a revision learns of each template's 
   for (const id of ["a", "b", "c"]) await fixture.put(id, "s");
   await fixture.put("a", "s");
   const deleted = await fixture.store.deleteTemplates("g", ["b"], []);
-  assert.deepEqual(deleted, { entries: [{ templateId: "b", revision: 5, live: undefined }], revision: 5 });
+  assert.deepEqual(deleted, { entries: [{ templateId: "b", revision: 5, live: undefined }], revision: 5, struckTemplateIds: [] });
   const first = fixture.store.listEntries("g", 0, 2);
   assert.deepEqual(first.entries.map(({ templateId, revision }) => [templateId, revision]), [["c", 3], ["a", 4]]);
   assert.deepEqual([first.revision, first.next], [5, 4]);
@@ -134,7 +134,7 @@ test("a client that asks for changes since a revision learns of each template's 
 test("deleting what is not there changes nothing", async () => {
   await using fixture = await StoreFixture.withGallery();
   await fixture.put("t", "s");
-  assert.deepEqual(await fixture.store.deleteTemplates("g", ["x"], ["y"]), { entries: [], revision: 1 });
+  assert.deepEqual(await fixture.store.deleteTemplates("g", ["x"], ["y"]), { entries: [], revision: 1, struckTemplateIds: [] });
   assert.deepEqual((await fixture.store.deleteTemplates("g", ["t", "t"], ["s"])).entries.length, 1);
 });
 
@@ -145,7 +145,7 @@ test("a gallery made again under the same id is empty, and a place reserved in t
   const former = store.readerLocation("g");
   const placement = store.reservePlacement("g", "u", "s", STRIDE, SLOTS);
   await store.deleteGallery("g");
-  const made = await store.createGallery({ galleryId: "g", contextId: CONTEXT, space: SPACE });
+  const made = await store.createGallery({ galleryId: "g", contextId: CONTEXT, ...PLAIN });
   assert.deepEqual([made.revision, made.templateCount, made.strides], [0, 0, []]);
   await assert.rejects(store.putLooseTemplate("g", { templateId: "u", subjectId: "s", placement, residues: residuesOf("u") }), hasReason("GALLERY_NOT_FOUND"));
   assert.notEqual(store.readerLocation("g").gallery, former.gallery);

@@ -1,0 +1,116 @@
+import type { PackedSlot } from "./gallery-store.ts";
+import { INDEX_BYTES_PER_ID, WantedIds, decodeIndex, indexIds } from "./id-index.ts";
+import type { IdIndex } from "./id-index.ts";
+import { blockKey, u32 } from "./lmdb-schema.ts";
+import type { Tables } from "./lmdb-schema.ts";
+import { BlockRoster, LiveSlots } from "./packed-rows.ts";
+
+/** A live template of a packed block. */
+export interface PackedTemplate extends PackedSlot {
+  readonly block: number;
+  readonly slot: number;
+}
+
+interface BlockIndexes {
+  readonly templates: IdIndex;
+  readonly subjects: IdIndex;
+}
+
+/** Indexes of about 4 million templates. Those of further blocks are read anew for every search, some 10 us a block. */
+const CACHE_BYTES = 48 * 2 ** 20;
+/** What an index can hold slots of. */
+const MOST_IDS_AT_ONCE = 2 ** 16;
+
+/** The packed blocks of a gallery, ascending. */
+export function packedBlocksOf(tables: Tables, gallery: number): number[] {
+  const bytes = tables.packedBlocks.get(u32(gallery)) ?? Buffer.alloc(0);
+  return Array.from({ length: bytes.length / 4 }, (_, i) => bytes.readUInt32BE(4 * i));
+}
+
+export function readRoster(tables: Tables, gallery: number, block: number): BlockRoster {
+  return new BlockRoster(tables.rosters.get(blockKey(gallery, block))!);
+}
+
+export function readLiveSlots(tables: Tables, gallery: number, block: number): LiveSlots {
+  return new LiveSlots(tables.liveSlots.get(blockKey(gallery, block))!);
+}
+
+/**
+ * Finds templates of packed blocks by their ids: a search in the sorted hashes of every block, then a look at the ids found. Indexes are
+ * kept in memory up to a bound, which is safe because a block's index never changes and its number is never given to another block.
+ */
+export class PackedLookup {
+  readonly #tables: Tables;
+  readonly #most: number;
+  readonly #cache = new Map<string, BlockIndexes>();
+  readonly #cached: string[] = [];
+  #bytes = 0;
+
+  constructor(tables: Tables, cacheBytes = CACHE_BYTES) {
+    this.#tables = tables;
+    this.#most = cacheBytes;
+  }
+
+  /** The live templates with those ids, by id. */
+  templates(gallery: number, templateIds: readonly string[]): Map<string, PackedTemplate> {
+    return new Map(this.#find(gallery, templateIds, "templates").map((found) => [found.templateId, found]));
+  }
+
+  /** The live templates of those subjects, in the order of their places. */
+  templatesOf(gallery: number, subjectIds: readonly string[]): PackedTemplate[] {
+    return this.#find(gallery, subjectIds, "subjects").sort((a, b) => a.block - b.block || a.slot - b.slot);
+  }
+
+  #find(gallery: number, ids: readonly string[], kind: keyof BlockIndexes): PackedTemplate[] {
+    const blocks = packedBlocksOf(this.#tables, gallery);
+    const unique = [...new Set(ids)];
+    const found: PackedTemplate[] = [];
+    for (let first = 0; blocks.length > 0 && first < unique.length; first += MOST_IDS_AT_ONCE) {
+      const some = unique.slice(first, first + MOST_IDS_AT_ONCE);
+      const wanted = new WantedIds(indexIds(some));
+      for (const block of blocks) found.push(...this.#findIn(gallery, block, some, wanted, kind));
+    }
+    return found;
+  }
+
+  #findIn(gallery: number, block: number, ids: readonly string[], wanted: WantedIds, kind: keyof BlockIndexes): PackedTemplate[] {
+    const candidates: { id: string; slot: number }[] = [];
+    wanted.eachMatch(this.#indexes(gallery, block)[kind], (i, slot) => candidates.push({ id: ids[i]!, slot }));
+    if (candidates.length === 0) return [];
+    const roster = readRoster(this.#tables, gallery, block);
+    const live = readLiveSlots(this.#tables, gallery, block);
+    const idOf = (slot: number): string => (kind === "templates" ? roster.templateId(slot) : roster.subjectId(slot));
+    const found = candidates.filter(({ id, slot }) => live.has(slot) && idOf(slot) === id);
+    return found.map(({ slot }) => ({ block, slot, templateId: roster.templateId(slot), subjectId: roster.subjectId(slot) }));
+  }
+
+  #indexes(gallery: number, block: number): BlockIndexes {
+    const key = `${gallery}/${block}`;
+    const cached = this.#cache.get(key);
+    if (cached !== undefined) return cached;
+    const bytes = this.#tables.indexes.get(blockKey(gallery, block))!;
+    const half = bytes.length / 2;
+    const indexes = { templates: decodeIndex(bytes.subarray(0, half)), subjects: decodeIndex(bytes.subarray(half)) };
+    this.#keep(key, indexes);
+    return indexes;
+  }
+
+  // One at random makes way: searches go through all blocks in turn, for which the one least recently used would be the worst choice.
+  #keep(key: string, indexes: BlockIndexes): void {
+    this.#cache.set(key, indexes);
+    this.#bytes += sizeOf(indexes);
+    this.#cached.push(key);
+    while (this.#bytes > this.#most && this.#cached.length > 1) {
+      const i = Math.floor(Math.random() * this.#cached.length);
+      const victim = this.#cached[i]!;
+      this.#cached[i] = this.#cached.at(-1)!;
+      this.#cached.pop();
+      this.#bytes -= sizeOf(this.#cache.get(victim)!);
+      this.#cache.delete(victim);
+    }
+  }
+}
+
+function sizeOf({ templates, subjects }: BlockIndexes): number {
+  return (templates.slots.length + subjects.slots.length) * INDEX_BYTES_PER_ID;
+}

@@ -1,0 +1,50 @@
+import { decodeBlock } from "./block-rows.ts";
+import type { BlockReader, StoredBlock } from "./gallery-store.ts";
+import { galleryChanged } from "./lmdb-block-reader.ts";
+import { blockKey } from "./lmdb-schema.ts";
+import type { Change, Tables } from "./lmdb-schema.ts";
+import { LARGEST_CHUNK_BYTES } from "./packed-chunks.ts";
+import { changesAfter, entriesOfPacked, readEntry, rosterEntry } from "./roster.ts";
+
+export interface StoredBlocksSource {
+  readonly tables: Tables;
+  readonly reader: BlockReader;
+  readonly gallery: number;
+  /** Whether the gallery is still the one that its id names. */
+  readonly isThere: () => boolean;
+}
+
+/**
+ * See {@link GalleryStore.readBlocks}. Between two steps no snapshot is held, only the revision that was reached; the bytes are in
+ * memory of this iteration alone, as many may be under way on one thread.
+ */
+export function* storedBlocks(source: StoredBlocksSource): Generator<StoredBlock> {
+  const { tables, gallery, isThere } = source;
+  const buffer = new Uint8Array(LARGEST_CHUNK_BYTES);
+  for (let since = 0; ;) {
+    if (!isThere()) throw galleryChanged();
+    const [next] = changesAfter(tables, gallery, since, 1);
+    if (next === undefined) return;
+    since = next.revision;
+    const found = storedBlock(source, next.change, buffer);
+    if (found !== undefined) yield found;
+  }
+}
+
+function storedBlock(source: StoredBlocksSource, change: Change, buffer: Uint8Array): StoredBlock | undefined {
+  return "packedBlock" in change ? packedBlock(source, change.packedBlock, buffer) : looseTemplate(source, change.templateId);
+}
+
+function packedBlock({ tables, reader, gallery }: StoredBlocksSource, block: number, buffer: Uint8Array): StoredBlock {
+  const { stride } = decodeBlock(tables.blocks.get(blockKey(gallery, block))!);
+  return { kind: "packed", block, stride, entries: entriesOfPacked(tables, gallery, block, 0, Infinity), chunks: reader.packedChunks(gallery, block, buffer) };
+}
+
+/** Undefined for one that was deleted. */
+function looseTemplate({ tables, reader, gallery }: StoredBlocksSource, templateId: string): StoredBlock | undefined {
+  const entry = rosterEntry(templateId, readEntry(tables, gallery, templateId)!);
+  if (entry.live === undefined) return undefined;
+  const { block, slot } = entry.live.placement;
+  const [found] = reader.looseTemplates(gallery, block, [slot]);
+  return found === undefined ? undefined : { kind: "loose", entry, residues: Uint8Array.from(found.residues) };
+}

@@ -1,0 +1,92 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { CONTEXT, KEY_ID, PACKED_STRIDE, PLAIN, StoreFixture, hasReason, readAll } from "./store-fixture.ts";
+
+const OTHER = "d".repeat(64);
+const ids = ({ store }: StoreFixture, contextId?: string): string[] => store.listGalleries(contextId, "", 9).map(({ galleryId }) => galleryId);
+const slots = [{ templateId: "a", subjectId: "s" }, { templateId: "b", subjectId: "s" }];
+
+/** With gallery "g" of two packed templates, and a draft of it, "d", in another context. */
+async function withDraft(): Promise<StoreFixture> {
+  const fixture = await StoreFixture.withGallery();
+  await fixture.putPacked(slots, "old");
+  await fixture.store.createContext({ contextId: OTHER, parameterSet: "PACKED_N4096_Q30", keyId: KEY_ID });
+  await fixture.store.createGallery({ ...PLAIN, galleryId: "d", contextId: OTHER, packedStride: 4, expectedTemplates: 5000, draftOf: "g" });
+  return fixture;
+}
+
+test("a gallery is stored with its packed stride, its expected size and what it is a draft of", async () => {
+  await using fixture = await withDraft();
+  await fixture.reopen();
+  const [draft, gallery] = fixture.store.listGalleries(undefined, "", 9);
+  assert.deepEqual([gallery?.packedStride, gallery?.expectedTemplates, gallery?.draftOf], [PACKED_STRIDE, 0, undefined]);
+  assert.deepEqual([draft?.packedStride, draft?.expectedTemplates, draft?.draftOf], [4, 5000, "g"]);
+});
+
+test("a draft of a gallery that is not there, or of a draft, is refused", async () => {
+  await using fixture = await withDraft();
+  await assert.rejects(fixture.store.createGallery({ ...PLAIN, galleryId: "e", contextId: CONTEXT, draftOf: "x" }), hasReason("GALLERY_NOT_FOUND"));
+  await assert.rejects(fixture.store.createGallery({ ...PLAIN, galleryId: "e", contextId: CONTEXT, draftOf: "d" }), hasReason("FIELD_INVALID"));
+  assert.deepEqual(ids(fixture), ["d", "g"]);
+});
+
+test("a draft takes its gallery's place with its context and its templates, and its own id is free", async () => {
+  await using fixture = await withDraft();
+  const { store } = fixture;
+  const draft = store.getGallery("d");
+  const old = store.getGallery("g");
+  await fixture.putPacked(slots.slice(1), "new", "d", 4);
+  const replaced = await store.replaceGallery("g", "d", old.revision);
+  assert.deepEqual(replaced, { ...draft, galleryId: "g", templateCount: 1, strides: [4], revision: old.revision + 2, draftOf: undefined });
+  assert.deepEqual([ids(fixture), ids(fixture, CONTEXT), ids(fixture, OTHER)], [["g"], [], ["g"]]);
+  const { entries } = store.listEntries("g", old.revision, 9);
+  assert.deepEqual(entries.map(({ templateId, live }) => [templateId, live?.placement.block]), [["b", 1]]);
+  await fixture.reopen();
+  assert.deepEqual(fixture.store.getGallery("g"), replaced);
+  assert.equal((await readAll(fixture)).size, 3);
+});
+
+test("a gallery is not replaced by what is not its draft, or once it has changed", async () => {
+  await using fixture = await withDraft();
+  const { store } = fixture;
+  const { revision } = store.getGallery("g");
+  await store.createGallery({ ...PLAIN, galleryId: "e", contextId: CONTEXT });
+  await assert.rejects(store.replaceGallery("x", "d", 0), hasReason("GALLERY_NOT_FOUND"));
+  await assert.rejects(store.replaceGallery("g", "x", revision), hasReason("GALLERY_NOT_FOUND"));
+  for (const [galleryId, draftId] of [["g", "e"], ["e", "d"], ["g", "g"], ["d", "g"]] as const) {
+    await assert.rejects(store.replaceGallery(galleryId, draftId, store.getGallery(galleryId).revision), hasReason("GALLERY_CHANGED"));
+  }
+  await assert.rejects(store.replaceGallery("g", "d", revision + 1), hasReason("GALLERY_CHANGED"));
+  await store.deleteTemplates("g", ["a"], []);
+  for (const expected of [revision, revision + 1]) await assert.rejects(store.replaceGallery("g", "d", expected), hasReason("GALLERY_CHANGED"));
+  assert.deepEqual([ids(fixture), store.getGallery("g").templateCount], [["d", "e", "g"], 1]);
+});
+
+test("of two drafts of a gallery the first one wins, and the second is told so", async () => {
+  await using fixture = await withDraft();
+  const { store } = fixture;
+  const { revision } = store.getGallery("g");
+  await store.createGallery({ ...PLAIN, galleryId: "e", contextId: CONTEXT, draftOf: "g" });
+  const settled = await Promise.allSettled([store.replaceGallery("g", "d", revision), store.replaceGallery("g", "e", revision)]);
+  assert.deepEqual(settled.map(({ status }) => status), ["fulfilled", "rejected"]);
+  assert.ok(hasReason("GALLERY_CHANGED")((settled[1] as PromiseRejectedResult).reason));
+  assert.deepEqual([ids(fixture), store.getGallery("e").draftOf], [["e", "g"], "g"]);
+  await store.deleteGallery("g");
+  assert.deepEqual(ids(fixture), []);
+});
+
+test("a gallery's drafts go with it, in whatever context they are", async () => {
+  await using fixture = await withDraft();
+  await fixture.store.deleteContext(CONTEXT, true);
+  assert.deepEqual(ids(fixture), []);
+  await fixture.store.deleteContext(OTHER, false);
+});
+
+test("a draft that is deleted leaves its gallery as it is", async () => {
+  await using fixture = await withDraft();
+  await fixture.store.deleteContext(OTHER, true);
+  assert.deepEqual([ids(fixture), fixture.store.getGallery("g").templateCount], [["g"], 2]);
+  await fixture.store.createGallery({ ...PLAIN, galleryId: "d", contextId: CONTEXT, draftOf: "g" });
+  await fixture.store.replaceGallery("g", "d", fixture.store.getGallery("g").revision);
+  assert.equal(fixture.store.getGallery("g").templateCount, 0);
+});
