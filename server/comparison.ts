@@ -2,9 +2,11 @@ import { encodedDimension } from "@veilface/fhe";
 import type { CiphertextEncoding } from "@veilface/fhe";
 import type { CompareTarget, EmbeddingSpace, ProbePiece, SearchTarget } from "@veilface/proto";
 import { ServerError } from "./errors.ts";
-import type { BlockTask, Matcher, PreparedProbe, Product } from "./matcher.ts";
+import type { BlockTask, PreparedProbe } from "./matcher-task.ts";
+import type { Matcher } from "./matcher.ts";
 import { ProbeAssembly } from "./probe.ts";
-import type { GalleryStore, RosterEntry, StoredGallery } from "./store/gallery-store.ts";
+import type { Product, Search, SharedScans } from "./shared-scans.ts";
+import type { GalleryStore, ReaderLocation, RosterEntry, StoredGallery } from "./store/gallery-store.ts";
 import { absent, embeddingSpace, replyEncoding, required, resourceId, sameSpace } from "./validate.ts";
 
 /** A message of a comparison or a search: the first one has the target, any may have pieces of the probe. */
@@ -38,25 +40,29 @@ export interface SearchStep {
 }
 
 /** Compares a probe with the live templates of one subject, block by block. Throws ServerError SUBJECT_NOT_FOUND if there are none. */
-export async function* compareTemplates(store: GalleryStore, matcher: Matcher, messages: AsyncIterable<ProbeMessage<CompareTarget>>, signal: AbortSignal): AsyncGenerator<Comparison> {
+export async function* compareTemplates(store: GalleryStore, matcher: Matcher, scans: SharedScans, messages: AsyncIterable<ProbeMessage<CompareTarget>>, signal: AbortSignal): AsyncGenerator<Comparison> {
   const question = await receive(store, messages);
   const { gallery, encoding, target } = question;
   const entries = store.entriesOfSubject(gallery.galleryId, resourceId("target.subject_id", target.subjectId));
   if (entries.length === 0) throw new ServerError("SUBJECT_NOT_FOUND", `gallery "${gallery.galleryId}" has no template of subject "${target.subjectId}"`);
   const byBlock = entriesByBlock(entries);
   const blocks = [...byBlock.values()].map(blockTask);
-  for await (const product of match(store, matcher, question, blocks, signal)) {
-    yield { gallery, encoding, product, entries: byBlock.get(product.block) ?? [] };
-  }
+  const location = store.readerLocation(gallery.galleryId);
+  const search = await prepare(store, matcher, question, { blocks, location, signal });
+  for await (const product of scans.compare(search)) yield { gallery, encoding, product, entries: byBlock.get(product.block) ?? [] };
+  checkUnchanged(store, gallery, location);
 }
 
 /** Compares a probe with every block of a gallery. */
-export async function* searchGallery(store: GalleryStore, matcher: Matcher, messages: AsyncIterable<ProbeMessage<SearchTarget>>, signal: AbortSignal): AsyncGenerator<SearchStep> {
+export async function* searchGallery(store: GalleryStore, matcher: Matcher, scans: SharedScans, messages: AsyncIterable<ProbeMessage<SearchTarget>>, signal: AbortSignal): AsyncGenerator<SearchStep> {
   const question = await receive(store, messages);
   const { gallery, encoding } = question;
   const { blocks, revision } = store.listBlocks(gallery.galleryId);
+  const location = store.readerLocation(gallery.galleryId);
   yield { gallery, encoding, revision, product: undefined };
-  for await (const product of match(store, matcher, question, blocks, signal)) yield { gallery, encoding, revision, product };
+  const search = await prepare(store, matcher, question, { blocks, location, signal });
+  for await (const product of scans.search(search)) yield { gallery, encoding, revision, product };
+  checkUnchanged(store, gallery, location);
 }
 
 async function receive<Target extends { galleryId: string; space: EmbeddingSpace | undefined; replyEncoding: number }>(
@@ -79,13 +85,19 @@ function questionOf<Target extends { galleryId: string; space: EmbeddingSpace | 
   return { target, gallery, encoding: replyEncoding("target.reply_encoding", target.replyEncoding as never), probe };
 }
 
-async function* match(store: GalleryStore, matcher: Matcher, { gallery, encoding, probe }: Question<unknown>, blocks: readonly BlockTask[], signal: AbortSignal): AsyncGenerator<Product> {
+/** The probe, prepared for each stride of the blocks. Throws ServerError PROBE_INCOMPLETE, and what is wrong with a piece. */
+async function prepare(store: GalleryStore, matcher: Matcher, { gallery, encoding, probe }: Question<unknown>, where: Pick<Search, "blocks" | "location" | "signal">): Promise<Search> {
   const { parameterSet } = store.getContext(gallery.contextId);
   const probes = new Map<number, PreparedProbe>();
-  for (const stride of new Set(blocks.map((block) => block.stride))) {
+  for (const stride of new Set(where.blocks.map((block) => block.stride))) {
     probes.set(stride, await matcher.prepareProbe(parameterSet, probe.complete(stride)));
   }
-  yield* matcher.match({ parameterSet, location: store.readerLocation(gallery.galleryId), probes, blocks, encoding, signal });
+  return { parameterSet, probes, encoding, ...where };
+}
+
+function checkUnchanged(store: GalleryStore, { galleryId }: StoredGallery, location: ReaderLocation): void {
+  if (store.readerLocation(galleryId).gallery === location.gallery) return;
+  throw new ServerError("GALLERY_CHANGED", `gallery "${galleryId}" was replaced while it was read: read it again and retry`);
 }
 
 type LiveEntry = RosterEntry & { live: NonNullable<RosterEntry["live"]> };

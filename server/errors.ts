@@ -15,6 +15,8 @@ export type ServerErrorReason =
   | "STORAGE_FULL"
   | "LIMIT_EXCEEDED"
   | "SHUTTING_DOWN"
+  | "GALLERY_CHANGED"
+  | "BLOCK_INVALID"
   /** At start-up only: the data folder cannot be used. Never leaves the server. */
   | "STORE_UNUSABLE";
 

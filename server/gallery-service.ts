@@ -1,9 +1,11 @@
 import type { GalleryServiceImplementation } from "@veilface/proto";
 import { enroll } from "./enrollment.ts";
 import type { Matcher } from "./matcher.ts";
+import { newGallery } from "./new-gallery.ts";
+import { readTemplates } from "./reading.ts";
 import type { GalleryStore } from "./store/gallery-store.ts";
-import { entryToWire, galleryToWire } from "./to-wire.ts";
-import { contextId, embeddingSpace, fieldInvalid, pageSize, pageToken, required, resourceId, revision, revisionToken } from "./validate.ts";
+import { enrolledToWire, entryToWire, galleryToWire, readStepToWire } from "./to-wire.ts";
+import { contextId, fieldInvalid, pageSize, pageToken, required, resourceId, revision, revisionToken } from "./validate.ts";
 
 const MOST_GALLERIES = 1000;
 const USUAL_GALLERIES = 100;
@@ -15,13 +17,7 @@ const MOST_IDS = 10_000;
 export function galleryService(store: GalleryStore, matcher: Matcher, stopping: AbortSignal): GalleryServiceImplementation {
   return {
     async createGallery(request) {
-      const { galleryId, contextId: context, space } = required("gallery", request.gallery);
-      const gallery = await store.createGallery({
-        galleryId: resourceId("gallery.gallery_id", galleryId),
-        contextId: contextId("gallery.context_id", context),
-        space: embeddingSpace("gallery.space", space),
-      });
-      return { gallery: galleryToWire(gallery) };
+      return { gallery: galleryToWire(await store.createGallery(newGallery(store, required("gallery", request.gallery)))) };
     },
     async getGallery(request) {
       return Promise.resolve({ gallery: galleryToWire(store.getGallery(resourceId("gallery_id", request.galleryId))) });
@@ -38,7 +34,7 @@ export function galleryService(store: GalleryStore, matcher: Matcher, stopping: 
       return {};
     },
     async *enrollTemplates(requests) {
-      for await (const entry of enroll(store, matcher, requests, stopping)) yield { entry: entryToWire(entry) };
+      for await (const enrolled of enroll(store, matcher, requests, stopping)) yield enrolledToWire(enrolled);
     },
     async listTemplates(request) {
       const limit = pageSize(request.pageSize, MOST_ENTRIES, USUAL_ENTRIES);
@@ -49,7 +45,15 @@ export function galleryService(store: GalleryStore, matcher: Matcher, stopping: 
     async deleteTemplates(request) {
       const galleryId = resourceId("gallery_id", request.galleryId);
       const deleted = await store.deleteTemplates(galleryId, ids("template_ids", request.templateIds), ids("subject_ids", request.subjectIds));
-      return { entries: deleted.entries.map(entryToWire), revision: deleted.revision };
+      return { entries: deleted.entries.map(entryToWire), revision: deleted.revision, struckTemplateIds: [...deleted.struckTemplateIds] };
+    },
+    async *readTemplates(request, { signal }) {
+      for await (const step of readTemplates(store, matcher, resourceId("gallery_id", request.galleryId), signal)) yield { message: readStepToWire(step) };
+    },
+    async replaceGallery(request) {
+      const [galleryId, draftId] = [resourceId("gallery_id", request.galleryId), resourceId("draft_id", request.draftId)];
+      const gallery = await store.replaceGallery(galleryId, draftId, revision("expected_revision", request.expectedRevision));
+      return { gallery: galleryToWire(gallery) };
     },
   };
 }

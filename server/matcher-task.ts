@@ -3,6 +3,9 @@ import type { FieldViolation, ServerErrorReason } from "./errors.ts";
 import type { ReaderLocation } from "./store/gallery-store.ts";
 import type { SealedBytes } from "./validate.ts";
 
+/** Probes that may be matched in one pass. */
+export const MAX_PROBES = 8;
+
 /** Check a fresh ciphertext and move it to its slot: multiply by X^exponent. */
 export interface PrepareTemplate {
   readonly parameterSet: ParameterSetName;
@@ -31,23 +34,49 @@ export interface BlockTask {
   readonly slots?: readonly number[];
 }
 
-/** Multiply blocks with a probe. */
+/** Multiply blocks of one stride with probes of that stride, all at once. */
 export interface MatchBlocks {
   readonly parameterSet: ParameterSetName;
-  readonly probe: PreparedProbe;
+  readonly probes: readonly PreparedProbe[];
+  /** How to answer each probe. */
+  readonly encodings: readonly CiphertextEncoding[];
   readonly location: ReaderLocation;
   readonly blocks: readonly BlockTask[];
-  readonly encoding: CiphertextEncoding;
-  /** One i32; not 0 once the search was cancelled. */
+  /** One i32 per probe; not 0 once its search was cancelled. */
   readonly cancelled: SharedArrayBuffer;
 }
 
-/** The encrypted inner products of one block. */
-export interface Product {
-  readonly block: number;
-  readonly stride: number;
+/** Whether nobody waits for any of the probes any more. */
+export function allCancelled(cancelled: Int32Array): boolean {
+  return cancelled.every((_, i) => Atomics.load(cancelled, i) !== 0);
+}
+
+/** Encrypted inner products with one probe. */
+export interface SealedProduct {
   readonly data: Uint8Array;
   readonly sha256: Uint8Array;
+}
+
+/** What a block gives: a product for each probe. */
+export interface MatchedBlock {
+  readonly block: number;
+  readonly stride: number;
+  readonly products: readonly SealedProduct[];
+}
+
+/** Check the polynomials of a block that the client packed and lay them out for the store. */
+export interface PrepareBlock {
+  readonly parameterSet: ParameterSetName;
+  readonly pieces: readonly SealedBytes[];
+}
+
+/** Turn stored residues back into ciphertexts as they are sent. */
+export interface SerialisePieces {
+  readonly parameterSet: ParameterSetName;
+  /** The chunks of a packed block's tiles; or one chunk, the residues of a loose template. */
+  readonly chunks: readonly Uint8Array[];
+  /** Polynomials of the packed block; undefined for a loose template. */
+  readonly tiledPieces: number | undefined;
 }
 
 /** Errors lose their class between threads, so tasks answer with values. */

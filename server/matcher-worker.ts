@@ -1,21 +1,27 @@
 import { hash, timingSafeEqual } from "node:crypto";
-import { CiphertextCodec, FheError, RingKernel, loadPublicSeal, parameterSet, toTiles } from "@veilface/fhe";
-import type { FheErrorReason, ParameterSetName } from "@veilface/fhe";
+import { CiphertextCodec, FheError, RingKernel, fromTiles, loadPublicSeal, parameterSet, toTiles } from "@veilface/fhe";
+import type { CiphertextEncoding, FheErrorReason, ParameterSetName } from "@veilface/fhe";
 import { move, transferableSymbol, valueSymbol } from "piscina";
 import { ServerError } from "./errors.ts";
-import type { BlockTask, MatchBlocks, Outcome, PrepareProbe, PrepareTemplate, Product } from "./matcher-task.ts";
+import { MAX_PROBES, allCancelled } from "./matcher-task.ts";
+import type { BlockTask, MatchBlocks, MatchedBlock, Outcome, PrepareBlock, PrepareProbe, PrepareTemplate, PreparedProbe, SealedProduct, SerialisePieces } from "./matcher-task.ts";
 import type { BlockReader } from "./store/gallery-store.ts";
 import { openBlockReader } from "./store/lmdb-block-reader.ts";
+import { LARGEST_CHUNK_BYTES } from "./store/packed-chunks.ts";
 import type { SealedBytes } from "./validate.ts";
 
 /** What one worker thread keeps for a parameter set. */
 interface Ring {
   readonly kernel: RingKernel;
   readonly codec: CiphertextCodec;
-  /** Pieces of the largest probe that the kernel has room for. */
+  /** Pieces of probes that the kernel has room for. */
   readonly room: number;
-  loadedProbe: number | undefined;
+  /** Ids of the probes that the kernel has loaded, in order. */
+  loadedProbes: string | undefined;
 }
+
+/** Blocks that are matched side by side, so that a probe of 8 MB is read from memory once for all of them. */
+const BLOCKS_ABREAST = 4;
 
 const seal = await loadPublicSeal();
 const rings = new Map<ParameterSetName, Ring>();
@@ -41,30 +47,104 @@ export function prepareProbe(task: PrepareProbe): Outcome<SharedArrayBuffer> {
   });
 }
 
-/** Worker task: products of blocks with a probe. Blocks whose templates are all gone by now are passed over. */
-export function matchBlocks(task: MatchBlocks): Outcome<Product[]> {
+/** Worker task: a block that the client packed, tile-major. */
+export function prepareBlock(task: PrepareBlock): Outcome<Uint8Array> {
   return outcome(() => {
-    const ring = ringFor(task.parameterSet, task.probe.pieces);
-    if (ring.loadedProbe !== task.probe.id) {
-      ring.kernel.loadProbes([new Uint32Array(task.probe.tiles)]);
-      ring.loadedProbe = task.probe.id;
-    }
-    const cancelled = new Int32Array(task.cancelled);
-    return task.blocks.flatMap((block) => (Atomics.load(cancelled, 0) === 0 ? matchBlock(ring, task, block) : []));
-  }, (products) => products.map((product) => product.data.buffer as ArrayBuffer));
+    const { codec } = ringFor(task.parameterSet, 1);
+    return new Uint8Array(toTiles(task.pieces.map((piece) => open(codec, piece))).buffer);
+  }, (tiles) => [tiles.buffer]);
 }
 
-function matchBlock({ kernel, codec }: Ring, task: MatchBlocks, { block, stride, slots }: BlockTask): Product[] {
-  const sum = sumLoose(kernel, task, block, slots);
-  if (sum === undefined) return [];
-  const [product] = kernel.matchBlock([toTiles([sum])]);
-  const data = codec.serialise(task.encoding, product!);
-  return [{ block, stride, data, sha256: Uint8Array.from(hash("sha256", data, "buffer")) }];
+/** Worker task: stored residues as packed residues of whole ciphertexts, in the order of the pieces. */
+export function serialisePieces(task: SerialisePieces): Outcome<SealedProduct[]> {
+  return outcome(() => {
+    const { codec } = ringFor(task.parameterSet, 1);
+    const bytes = Buffer.concat(task.chunks);
+    const residues = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+    const pieces = task.tiledPieces === undefined ? [residues] : fromTiles(residues, task.tiledPieces);
+    return pieces.map((piece) => sealed(codec, "PACKED_RESIDUES", piece));
+  }, (pieces) => pieces.map(({ data }) => data.buffer as ArrayBuffer));
+}
+
+/** Worker task: products of blocks with probes. Blocks whose templates are all gone by now are passed over. */
+export function matchBlocks(task: MatchBlocks): Outcome<MatchedBlock[]> {
+  return outcome(() => {
+    const ring = ringFor(task.parameterSet, task.probes.reduce((sum, { pieces }) => sum + pieces, 0));
+    loadProbes(ring, task.probes);
+    const cancelled = new Int32Array(task.cancelled);
+    const matched: MatchedBlock[] = [];
+    for (let at = 0; at < task.blocks.length && !allCancelled(cancelled); at += BLOCKS_ABREAST) {
+      matched.push(...matchAbreast(ring, task, task.blocks.slice(at, at + BLOCKS_ABREAST), cancelled));
+    }
+    return matched;
+  }, (blocks) => blocks.flatMap(({ products }) => products.map(({ data }) => data.buffer as ArrayBuffer)));
+}
+
+function loadProbes(ring: Ring, probes: readonly PreparedProbe[]): void {
+  const ids = probes.map(({ id }) => id).join();
+  if (ring.loadedProbes === ids) return;
+  ring.kernel.loadProbes(probes.map(({ tiles }) => new Uint32Array(tiles)));
+  ring.loadedProbes = ids;
+}
+
+function matchAbreast({ kernel, codec }: Ring, task: MatchBlocks, blocks: readonly BlockTask[], cancelled: Int32Array): MatchedBlock[] {
+  const live = blocks.flatMap((block) => {
+    const tiles = tilesOf(kernel, task, block);
+    return tiles === undefined ? [] : [{ block, tiles: checked(tiles, cancelled) }];
+  });
+  const products = unlessCancelled(() => kernel.matchBlocks(live.map(({ tiles }) => tiles))) ?? [];
+  return products.map((ofBlock, b) => {
+    const { block, stride } = live[b]!.block;
+    return { block, stride, products: ofBlock.map((product, i) => sealed(codec, task.encodings[i]!, product)) };
+  });
+}
+
+/** The tiles of a block; undefined if none of its templates is there any more. */
+function tilesOf(kernel: RingKernel, { location }: MatchBlocks, { block, slots }: BlockTask): Iterable<Uint8Array | Uint32Array> | undefined {
+  const reader = readerFor(location.path);
+  switch (reader.blockKind(location.gallery, block)) {
+    case "packed":
+      return reader.packedChunks(location.gallery, block, kernel.chunkBuffer);
+    case "loose":
+      return looseTiles(kernel, reader.looseTemplates(location.gallery, block, slots));
+    case undefined:
+      return undefined;
+  }
+}
+
+/** The tiles of the sum of a block's live templates; undefined if there are none. */
+function looseTiles(kernel: RingKernel, live: Iterable<{ residues: Uint8Array }>): Uint32Array[] | undefined {
+  const sum = sumLoose(kernel, live);
+  return sum && [toTiles([sum])];
+}
+
+class Cancelled extends Error {}
+
+/** The same chunks as long as anybody waits for the result; a chunk takes about a millisecond. */
+function* checked<T>(chunks: Iterable<T>, cancelled: Int32Array): Generator<T> {
+  for (const chunk of chunks) {
+    if (allCancelled(cancelled)) throw new Cancelled();
+    yield chunk;
+  }
+}
+
+function unlessCancelled<R>(run: () => R): R | undefined {
+  try {
+    return run();
+  } catch (error) {
+    if (error instanceof Cancelled) return undefined;
+    throw error;
+  }
+}
+
+function sealed(codec: CiphertextCodec, encoding: CiphertextEncoding, residues: Uint32Array): SealedProduct {
+  const data = codec.serialise(encoding, residues);
+  return { data, sha256: Uint8Array.from(hash("sha256", data, "buffer")) };
 }
 
 /** The sum of a block's live templates; undefined if there are none. */
-function sumLoose(kernel: RingKernel, { location }: MatchBlocks, block: number, slots: readonly number[] | undefined): Uint32Array | undefined {
-  const templates = readerFor(location.path).looseTemplates(location.gallery, block, slots)[Symbol.iterator]();
+function sumLoose(kernel: RingKernel, live: Iterable<{ residues: Uint8Array }>): Uint32Array | undefined {
+  const templates = live[Symbol.iterator]();
   const first = templates.next();
   if (first.done === true) return undefined;
   return kernel.sum(residuesFrom(first.value, templates));
@@ -95,8 +175,8 @@ function ringFor(name: ParameterSetName, pieces: number): Ring {
   if (existing !== undefined && existing.room >= pieces) return existing;
   existing?.codec[Symbol.dispose]();
   const set = parameterSet(name);
-  const kernel = RingKernel.create(set.dataPrimes, { probes: 1, pieces });
-  const ring = { kernel, codec: new CiphertextCodec(seal, kernel, set), room: pieces, loadedProbe: undefined };
+  const kernel = RingKernel.create(set.dataPrimes, { probes: Math.min(pieces, MAX_PROBES), pieces, blocks: BLOCKS_ABREAST, chunkBytes: LARGEST_CHUNK_BYTES });
+  const ring = { kernel, codec: new CiphertextCodec(seal, kernel, set), room: pieces, loadedProbes: undefined };
   rings.set(name, ring);
   return ring;
 }

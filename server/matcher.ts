@@ -2,30 +2,35 @@ import { FheError } from "@veilface/fhe";
 import type { CiphertextEncoding, Layout, ParameterSetName } from "@veilface/fhe";
 import { Piscina } from "piscina";
 import { ServerError } from "./errors.ts";
-import type { BlockTask, MatchBlocks, Outcome, PrepareProbe, PrepareTemplate, PreparedProbe, Product } from "./matcher-task.ts";
+import { allCancelled } from "./matcher-task.ts";
+import type { BlockTask, MatchBlocks, MatchedBlock, Outcome, PrepareBlock, PrepareProbe, PrepareTemplate, PreparedProbe, SealedProduct, SerialisePieces } from "./matcher-task.ts";
 import type { ReaderLocation } from "./store/gallery-store.ts";
 import { mapUnordered } from "./streams.ts";
 import type { SealedBytes } from "./validate.ts";
 
-export type { BlockTask, PreparedProbe, Product } from "./matcher-task.ts";
-
 /** Tasks that may wait for a worker before calls are refused with LIMIT_EXCEEDED. */
 const MAX_WAITING_TASKS = 4096;
-/** Blocks a worker multiplies before it hands over products: about 3 ms of work, so that searches share the workers fairly. */
-const BLOCKS_PER_TASK = 4;
+/** Ciphertexts a worker multiplies before it hands over products: a few milliseconds of work, so that searches share the workers fairly. */
+const CIPHERTEXTS_PER_TASK = 512;
 
-/** One search or comparison, as the matcher needs to know it. */
-export interface Match {
+/** Blocks of one stride to be multiplied with probes of that stride. */
+export interface Scan {
   readonly parameterSet: ParameterSetName;
   readonly location: ReaderLocation;
-  /** The prepared probe of each stride that the blocks have. */
-  readonly probes: ReadonlyMap<number, PreparedProbe>;
+  readonly probes: readonly PreparedProbe[];
+  readonly encodings: readonly CiphertextEncoding[];
   readonly blocks: readonly BlockTask[];
-  readonly encoding: CiphertextEncoding;
-  readonly signal: AbortSignal;
+  /** One i32 per probe; not 0 once nobody waits for it. A worker stops within a chunk (1 MiB) once all are set. */
+  readonly cancelled: SharedArrayBuffer;
 }
 
-type TaskName = "prepareTemplate" | "prepareProbe" | "matchBlocks";
+interface Tasks {
+  readonly prepareTemplate: PrepareTemplate;
+  readonly prepareBlock: PrepareBlock;
+  readonly prepareProbe: PrepareProbe;
+  readonly matchBlocks: MatchBlocks;
+  readonly serialisePieces: SerialisePieces;
+}
 
 /** Compute on ciphertexts, in worker threads, so that the thread that speaks gRPC never waits for it. */
 export class Matcher {
@@ -50,7 +55,12 @@ export class Matcher {
 
   /** A loose template's residues at its slot, as stored. Throws FheError or ServerError for a ciphertext that is not sound. */
   async prepareTemplate(parameterSet: ParameterSetName, ciphertext: SealedBytes, layout: Layout, slot: number): Promise<Uint8Array> {
-    return this.#run<Uint8Array>("prepareTemplate", { parameterSet, ciphertext, exponent: slot * layout.stride });
+    return this.#run("prepareTemplate", { parameterSet, ciphertext, exponent: slot * layout.stride });
+  }
+
+  /** A packed block's tiles, as stored, from its polynomials in order. Throws as {@link prepareTemplate}. */
+  async prepareBlock(parameterSet: ParameterSetName, pieces: readonly SealedBytes[]): Promise<Uint8Array> {
+    return this.#run("prepareBlock", { parameterSet, pieces });
   }
 
   /** A probe ready for matching, from its pieces in order. Throws as {@link prepareTemplate}. */
@@ -59,21 +69,14 @@ export class Matcher {
     return { id: ++this.#lastProbe, pieces: pieces.length, tiles };
   }
 
-  /** The products of blocks with a probe, each as soon as it is ready. Stops scanning when the signal aborts. */
-  async *match(match: Match): AsyncGenerator<Product> {
-    const cancelled = new SharedArrayBuffer(4);
-    const cancel = (): void => void Atomics.store(new Int32Array(cancelled), 0, 1);
-    match.signal.addEventListener("abort", cancel);
-    try {
-      const tasks = tasksOf(match, cancelled);
-      for await (const products of mapUnordered(tasks, 2 * this.#workers, (task) => this.#run<Product[]>("matchBlocks", task))) {
-        match.signal.throwIfAborted();
-        yield* products;
-      }
-    } finally {
-      cancel();
-      match.signal.removeEventListener("abort", cancel);
-    }
+  /** Stored residues as ciphertexts in packed residues: of a packed block with so many pieces, or of a loose template. */
+  async serialise(parameterSet: ParameterSetName, chunks: readonly Uint8Array[], tiledPieces?: number): Promise<SealedProduct[]> {
+    return this.#run("serialisePieces", { parameterSet, chunks, tiledPieces });
+  }
+
+  /** The products of blocks with probes, each block as soon as it is ready. */
+  async *scan(scan: Scan): AsyncGenerator<MatchedBlock> {
+    for await (const matched of mapUnordered(tasksOf(scan), 2 * this.#workers, (task) => this.#run<MatchedBlock[]>("matchBlocks", task))) yield* matched;
   }
 
   /** Waits for tasks under way, then ends the workers. */
@@ -81,7 +84,7 @@ export class Matcher {
     await this.#pool.close();
   }
 
-  async #run<T>(name: TaskName, task: PrepareTemplate | PrepareProbe | MatchBlocks): Promise<T> {
+  async #run<T>(name: keyof Tasks, task: Tasks[keyof Tasks]): Promise<T> {
     if (this.#pool.queueSize >= MAX_WAITING_TASKS) throw new ServerError("LIMIT_EXCEEDED", "the server has too much waiting work: try again later");
     const outcome = (await this.#pool.run(task, { name })) as Outcome<T>;
     if ("value" in outcome) return outcome.value;
@@ -91,11 +94,8 @@ export class Matcher {
   }
 }
 
-function* tasksOf({ parameterSet, location, probes, blocks, encoding }: Match, cancelled: SharedArrayBuffer): Generator<MatchBlocks> {
-  for (const [stride, probe] of probes) {
-    const ofStride = blocks.filter((block) => block.stride === stride);
-    for (let first = 0; first < ofStride.length; first += BLOCKS_PER_TASK) {
-      yield { parameterSet, probe, location, blocks: ofStride.slice(first, first + BLOCKS_PER_TASK), encoding, cancelled };
-    }
-  }
+function* tasksOf({ blocks, ...scan }: Scan): Generator<MatchBlocks> {
+  const cancelled = new Int32Array(scan.cancelled);
+  const blocksPerTask = Math.max(1, Math.floor(CIPHERTEXTS_PER_TASK / Math.max(1, scan.probes[0]!.pieces)));
+  for (let first = 0; first < blocks.length && !allCancelled(cancelled); first += blocksPerTask) yield { ...scan, blocks: blocks.slice(first, first + blocksPerTask) };
 }

@@ -1,21 +1,27 @@
 /**
- * Maps a stream with up to `limit` results under way, in the order of the stream. A result is yielded as soon as it and those before
- * it are there, even while the source is silent. The first failure, of the source or of a result, ends it after what came before.
+ * Maps a stream with items of up to `limit` in weight under way, in the order of the stream; an item that is heavier goes alone. A
+ * result is yielded as soon as it and those before it are there, even while the source is silent. The first failure, of the source or
+ * of a result, ends it after what came before.
  */
-export async function* mapOrdered<T, R>(source: AsyncIterable<T>, limit: number, map: (item: T) => Promise<R>): AsyncGenerator<R> {
+export async function* mapOrdered<T, R>(source: AsyncIterable<T>, limit: number, map: (item: T) => Promise<R>, weigh: (item: T) => number = () => 1): AsyncGenerator<R> {
   const items = source[Symbol.asyncIterator]();
   const pending: Promise<R>[] = [];
+  const weights: number[] = [];
+  let load = 0;
   let incoming: Promise<IteratorResult<T>> | undefined = quiet(items.next());
   try {
     while (incoming !== undefined || pending.length > 0) {
-      const next: Step<T, R> = await firstOf(pending.length < limit ? incoming : undefined, pending[0]);
+      const next: Step<T, R> = await firstOf(load < limit ? incoming : undefined, pending[0]);
       if ("result" in next) {
         void pending.shift();
+        load -= weights.shift()!;
         yield next.result;
       } else if (next.item === undefined) {
         incoming = undefined;
       } else {
         pending.push(quiet(map(next.item.value)));
+        weights.push(weigh(next.item.value));
+        load += weights.at(-1)!;
         incoming = quiet(items.next());
       }
     }

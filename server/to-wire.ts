@@ -1,6 +1,8 @@
 import type { CiphertextEncoding, Metric, ParameterSetName } from "@veilface/fhe";
 import * as wire from "@veilface/proto";
-import type { Product } from "./matcher.ts";
+import type { Enrolled } from "./enrollment.ts";
+import type { ReadStep } from "./reading.ts";
+import type { Product } from "./shared-scans.ts";
 import type { RosterEntry, StoredContext, StoredGallery } from "./store/gallery-store.ts";
 
 const METRICS: Readonly<Record<Metric, wire.Metric>> = { cosine: wire.Metric.METRIC_COSINE, euclidean: wire.Metric.METRIC_EUCLIDEAN };
@@ -21,7 +23,7 @@ export function contextToWire(context: StoredContext): wire.Context {
 }
 
 export function galleryToWire(gallery: StoredGallery): wire.Gallery {
-  return { ...gallery, space: { ...gallery.space, metric: METRICS[gallery.space.metric] }, strides: [...gallery.strides] };
+  return { ...gallery, space: { ...gallery.space, metric: METRICS[gallery.space.metric] }, strides: [...gallery.strides], draftOf: gallery.draftOf ?? "" };
 }
 
 export function entryToWire(entry: RosterEntry): wire.TemplateEntry {
@@ -32,6 +34,21 @@ export function entryToWire(entry: RosterEntry): wire.TemplateEntry {
     revision: entry.revision,
     deleted: entry.live === undefined,
   };
+}
+
+export function enrolledToWire(enrolled: Enrolled): Partial<wire.EnrollTemplatesResponse> {
+  return "entry" in enrolled ? { entry: entryToWire(enrolled.entry) } : { block: { ...enrolled.block } };
+}
+
+export function readStepToWire(step: ReadStep): NonNullable<wire.ReadTemplatesResponse["message"]> {
+  switch (step.kind) {
+    case "gallery":
+      return { $case: "gallery", value: galleryToWire(step.gallery) };
+    case "block":
+      return { $case: "block", value: { block: step.block, stride: step.stride, entries: step.entries.map(entryToWire), pieces: step.pieces } };
+    case "pieces":
+      return { $case: "pieces", value: { pieces: step.pieces.map((piece) => ({ contextId: step.contextId, encoding: ENCODINGS.PACKED_RESIDUES, ...piece })) } };
+  }
 }
 
 export function distancesToWire(contextId: string, encoding: CiphertextEncoding, product: Product): wire.EncryptedDistances {

@@ -31,6 +31,8 @@ const STATUS: Readonly<Partial<Record<ServerErrorReason | FheErrorReason, Status
   STORAGE_FULL: Status.RESOURCE_EXHAUSTED,
   LIMIT_EXCEEDED: Status.RESOURCE_EXHAUSTED,
   SHUTTING_DOWN: Status.UNAVAILABLE,
+  GALLERY_CHANGED: Status.ABORTED,
+  BLOCK_INVALID: Status.INVALID_ARGUMENT,
 };
 
 /** The one place where errors become gRPC statuses, and calls become log lines: method, status and time, never content. */

@@ -26,6 +26,7 @@ test("a new gallery is empty, at revision 0, and reads back as it was created", 
   const { create_time, ...described } = await gallery.describe();
   assert.deepEqual(described, {
     gallery_id: gallery.galleryId, context_id: key.contextId, space: EUCLIDEAN_128, strides: [], template_count: 0, revision: 0,
+    packed_stride: 6, expected_templates: 10_000, draft_of: "",
   });
   assert.ok(Math.abs(create_time.seconds - Date.now() / 1000) < 60);
 });
@@ -33,7 +34,10 @@ test("a new gallery is empty, at revision 0, and reads back as it was created", 
 test("output-only fields of a gallery to be created are ignored", async () => {
   const { context_id, space, gallery_id } = await (await TestGallery.create(client, key)).describe();
   const [answer] = await create({ gallery_id: `${gallery_id}-b`, context_id, space, strides: [7], template_count: 5, revision: 9, create_time: { seconds: 1 } });
-  assert.deepEqual({ ...answer!.gallery, create_time: null }, { gallery_id: `${gallery_id}-b`, context_id, space, strides: [], template_count: 0, revision: 0, create_time: null });
+  assert.deepEqual({ ...answer!.gallery, create_time: null }, {
+    gallery_id: `${gallery_id}-b`, context_id, space, strides: [], template_count: 0, revision: 0, create_time: null,
+    packed_stride: 8, expected_templates: 10_000, draft_of: "",
+  });
 });
 
 test("ids of one and of 64 characters are accepted", async () => {

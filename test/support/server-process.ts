@@ -72,6 +72,13 @@ export class ServerProcess implements AsyncDisposable {
     await this.#ready();
   }
 
+  /** What the process holds now, in bytes: in all, and without the pages of files, which the kernel takes back at will. */
+  async memoryBytes(): Promise<{ readonly resident: number; readonly anonymous: number }> {
+    const status = await readFile(`/proc/${this.#child.pid ?? 0}/status`, "utf8");
+    const field = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(status)?.[1]) * 1024;
+    return { resident: field("VmRSS"), anonymous: field("RssAnon") };
+  }
+
   /** The most memory the process has ever held, in bytes. */
   async peakMemoryBytes(): Promise<number> {
     const status = await readFile(`/proc/${this.#child.pid ?? 0}/status`, "utf8");
