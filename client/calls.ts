@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises";
 import { ClientError as GrpcError, Status } from "nice-grpc";
 import { RichClientError } from "nice-grpc-error-details";
 import { ClientError } from "./errors.ts";
@@ -38,6 +39,25 @@ export async function* callStream<T>(address: string, options: CallOptions, run:
   }
 }
 
+// 0.1 + 0.2 + ... + 5 + 5 + 5 s: a server has 21 s to come back.
+const MAX_RETRIES = 9;
+const FIRST_PAUSE_MS = 100;
+const LONGEST_PAUSE_MS = 5000;
+
+/** Whether a call failed because the server went away or is going: what is idempotent may then be tried again. */
+export function isUnavailable(error: unknown): boolean {
+  return error instanceof ClientError && error.reason === "SERVER_UNAVAILABLE";
+}
+
+/** Waits before an idempotent call is tried again after so many failures in a row. Throws `error` once there were too many; ClientError CANCELLED. */
+export async function pauseBeforeRetry(failures: number, error: unknown, { signal }: CallOptions): Promise<void> {
+  if (failures > MAX_RETRIES) throw error;
+  const milliseconds = Math.min(FIRST_PAUSE_MS * 2 ** (failures - 1), LONGEST_PAUSE_MS);
+  await setTimeout(milliseconds, undefined, signal && { signal }).catch((cause: unknown) => {
+    throw new ClientError("CANCELLED", "the call was cancelled", { cause });
+  });
+}
+
 /** Aborts its signal when the caller's is aborted, or when it was not restarted in time. */
 export class Watchdog implements Disposable {
   readonly deadlineMs: number;
@@ -72,7 +92,7 @@ export class Watchdog implements Disposable {
 
   restart(): void {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
+    this.#timer = globalThis.setTimeout(() => {
       this.expired = true;
       this.#controller.abort();
     }, this.deadlineMs);

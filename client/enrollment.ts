@@ -1,119 +1,144 @@
-import type { EnrollTemplatesRequest } from "@veilface/proto";
-import { Watchdog, translate } from "./calls.ts";
+import type { EnrollTemplatesRequest, EnrollTemplatesResponse } from "@veilface/proto";
+import { Watchdog, isUnavailable, pauseBeforeRetry, translate } from "./calls.ts";
 import type { CallOptions } from "./calls.ts";
 import type { Services } from "./channel.ts";
-import type { KeyHolder } from "./key-holder.ts";
-import { checkId } from "./ids.ts";
-import type { PackedCrypto } from "./packed-crypto.ts";
-import { fromLiveWireEntry, invalidReply, toWireCiphertext, toWireSpace } from "./wire.ts";
+import type { EnrollmentUnit } from "./enrollment-units.ts";
+import { Outbox } from "./outbox.ts";
+import { fromLiveWireEntry, invalidReply, toWireSpace } from "./wire.ts";
 import type { GalleryInfo, RosterEntry } from "./wire.ts";
-
-/** A template to enroll. Ids: 1 to 64 of a-z, 0-9 and "-". An id that the gallery has is replaced. */
-export interface Enrollment {
-  readonly templateId: string;
-  readonly subjectId: string;
-  /** The gallery's dimension of finite numbers. */
-  readonly embedding: ArrayLike<number>;
-}
 
 export interface EnrollOptions extends CallOptions {
   /** Called for each template once it is durable, with how many are so far. */
   readonly onProgress?: (enrolled: number, entry: RosterEntry) => void;
-  /** How many templates may be sent and not yet acknowledged, >= 1; 64 by default, about 4 MB. */
+  /** How many templates enrolled alone may be sent and not yet acknowledged, >= 1; 64 by default, about 4 MB. Of packed blocks at most three are. */
   readonly maxInFlight?: number;
+  /**
+   * "auto" (the default) packs templates into blocks of the gallery's packed stride, which are enrolled and searched far faster; they
+   * become durable block by block, and a deleted one's bits stay until its block is packed anew. "never" enrolls each alone, as it comes.
+   */
+  readonly packing?: "auto" | "never";
 }
 
 const DEFAULT_MAX_IN_FLIGHT = 64;
+// A block of 128 components has 8 MB at stride 1: enough to keep the server busy while the next is encrypted.
+const BLOCKS_IN_FLIGHT = 3;
 
-type Source = AsyncIterable<Enrollment> | Iterable<Enrollment>;
-
-/** One enrollment stream: encrypts and sends as the source yields, bounded by what the server has acknowledged. */
+/**
+ * One enrollment: encrypts and sends as its source yields, bounded by what the server has acknowledged. Where the stream breaks
+ * because the server went away, a new one sends what was not acknowledged again: enrolling is idempotent, so nothing is lost or doubled.
+ */
 export class EnrollmentStream {
   readonly #services: Services;
-  readonly #keyHolder: KeyHolder;
-  readonly #crypto: PackedCrypto;
-  readonly #gallery: GalleryInfo;
-  readonly #maxInFlight: number;
-  readonly #onProgress: EnrollOptions["onProgress"];
-  readonly #watch: Watchdog;
-  readonly #sent: Enrollment[] = [];
+  readonly #gallery: Pick<GalleryInfo, "galleryId" | "space">;
+  readonly #options: EnrollOptions;
+  readonly #outbox: Outbox<EnrollmentUnit>;
   #enrolled = 0;
-  #closed = false;
   #sourceError: { readonly error: unknown } | undefined;
-  #wake: () => void = () => undefined;
 
-  constructor(services: Services, keyHolder: KeyHolder, crypto: PackedCrypto, gallery: GalleryInfo, options: EnrollOptions) {
+  constructor(services: Services, gallery: Pick<GalleryInfo, "galleryId" | "space">, options: EnrollOptions) {
     this.#services = services;
-    this.#keyHolder = keyHolder;
-    this.#crypto = crypto;
     this.#gallery = gallery;
-    this.#maxInFlight = options.maxInFlight ?? DEFAULT_MAX_IN_FLIGHT;
-    this.#onProgress = options.onProgress;
-    this.#watch = new Watchdog(options);
+    this.#options = options;
+    const { maxInFlight = DEFAULT_MAX_IN_FLIGHT } = options;
+    this.#outbox = new Outbox(1 + 1e-9, ({ kind }) => 1 / (kind === "block" ? BLOCKS_IN_FLIGHT : maxInFlight));
   }
 
   /**
-   * Runs it to the end; once. Returns how many templates were enrolled. Where the source throws, what was sent before is awaited
-   * first, so that exactly the templates reported by onProgress are enrolled.
+   * Runs it to the end; once. Returns how many templates were enrolled. Where the source throws, what it yielded before is enrolled
+   * first, so that exactly the templates reported by onProgress are.
    */
-  async run(source: Source): Promise<number> {
-    using watch = this.#watch;
+  async run(units: AsyncIterable<EnrollmentUnit>): Promise<number> {
+    void this.#fill(units);
     try {
-      const acknowledged = this.#services.galleries.enrollTemplates(this.#requests(source), { signal: watch.signal });
-      for await (const { entry } of acknowledged) this.#acknowledge(fromLiveWireEntry(entry));
-    } catch (error) {
-      throw translate(this.#services.address, watch, error);
+      await this.#sendAll();
     } finally {
-      this.#closed = true;
-      this.#wake();
+      this.#outbox.close();
     }
     if (this.#sourceError !== undefined) throw this.#sourceError.error;
-    if (this.#sent.length > 0) throw invalidReply("an end of the enrollment before every template was acknowledged");
     return this.#enrolled;
   }
 
-  async *#requests(source: Source): AsyncGenerator<EnrollTemplatesRequest, void, undefined> {
-    yield { message: { $case: "target", value: { galleryId: this.#gallery.galleryId, space: toWireSpace(this.#gallery.space) } } };
-    this.#watch.pause();
+  async #fill(units: AsyncIterable<EnrollmentUnit>): Promise<void> {
     try {
-      for await (const item of source) {
-        await this.#room();
-        if (this.#closed) return;
-        yield this.#send(item);
-      }
+      for await (const unit of units) if (!(await this.#outbox.put(unit))) return;
     } catch (error) {
       this.#sourceError = { error };
     }
-    this.#watch.restart();
+    this.#outbox.end();
   }
 
-  #send(item: Enrollment): EnrollTemplatesRequest {
-    const templateId = checkId("template", item.templateId);
-    const subjectId = checkId("subject", item.subjectId);
-    const ciphertext = toWireCiphertext(this.#keyHolder.contextId, this.#crypto.encryptTemplate(item.embedding));
-    this.#sent.push(item);
-    this.#watch.restart();
-    return { message: { $case: "template", value: { templateId, subjectId, ciphertext } } };
-  }
-
-  async #room(): Promise<void> {
-    while (this.#sent.length >= this.#maxInFlight && !this.#closed) {
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
+  async #sendAll(): Promise<void> {
+    for (let failures = 0; ; ) {
+      const before = this.#outbox.acknowledged;
+      try {
+        await this.#attempt();
+        return;
+      } catch (error) {
+        failures = this.#outbox.acknowledged > before ? 1 : failures + 1;
+        if (!isUnavailable(error)) throw error;
+        if (this.#outbox.done) return;
+        await pauseBeforeRetry(failures, error, this.#options);
+      }
     }
   }
 
-  #acknowledge(entry: RosterEntry): void {
-    const item = this.#sent.shift();
-    if (item?.templateId !== entry.templateId || item.subjectId !== entry.subjectId) {
+  /** One stream: all that is not acknowledged, and what comes. */
+  async #attempt(): Promise<void> {
+    using watch = new Watchdog(this.#options);
+    const attempt = { over: false, sent: this.#outbox.acknowledged };
+    try {
+      const replies = this.#services.galleries.enrollTemplates(this.#requests(attempt, watch), { signal: watch.signal });
+      for await (const reply of replies) {
+        this.#acknowledge(reply);
+        // With nothing in flight the silence is the source's, which may take its time.
+        if (attempt.sent === this.#outbox.acknowledged) watch.pause();
+        else watch.restart();
+      }
+    } catch (error) {
+      throw translate(this.#services.address, watch, error);
+    } finally {
+      attempt.over = true;
+      this.#outbox.wake();
+    }
+    if (!this.#outbox.done) throw invalidReply("an end of the enrollment before every template was acknowledged");
+  }
+
+  async *#requests(attempt: { over: boolean; sent: number }, watch: Watchdog): AsyncGenerator<EnrollTemplatesRequest, void, undefined> {
+    const { galleryId, space } = this.#gallery;
+    yield { message: { $case: "target", value: { galleryId, space: toWireSpace(space) } } };
+    if (attempt.sent === this.#outbox.acknowledged) watch.pause();
+    for (;;) {
+      const unit = await this.#outbox.at(attempt.sent, () => attempt.over);
+      if (unit === undefined) break;
+      attempt.sent++;
+      for (const message of unit.messages) {
+        watch.restart();
+        yield message;
+      }
+    }
+    if (!attempt.over) watch.restart();
+  }
+
+  #acknowledge({ entry, block }: EnrollTemplatesResponse): void {
+    const unit = this.#outbox.oldest();
+    const entries = unit?.kind === "block" ? entriesOfBlock(unit, block) : [fromLiveWireEntry(entry)];
+    const [first] = entries;
+    const [expected] = unit?.templates ?? [];
+    if (expected === undefined || first?.templateId !== expected.templateId || first.subjectId !== expected.subjectId) {
       throw invalidReply("an acknowledgement of another template than the next one sent");
     }
-    this.#enrolled++;
-    // With nothing in flight the silence is the source's, which may take its time.
-    if (this.#sent.length === 0) this.#watch.pause();
-    else this.#watch.restart();
-    this.#wake();
-    this.#onProgress?.(this.#enrolled, entry);
+    this.#outbox.acknowledge();
+    for (const acknowledged of entries) {
+      this.#enrolled++;
+      this.#options.onProgress?.(this.#enrolled, acknowledged);
+    }
   }
+}
+
+function entriesOfBlock({ stride, templates }: EnrollmentUnit, wire: EnrollTemplatesResponse["block"]): RosterEntry[] {
+  if (wire?.stride !== stride || wire.count !== templates.length || wire.block < 0 || wire.firstRevision < 1) {
+    throw invalidReply("an acknowledgement of another block than the next one sent");
+  }
+  const { block, firstRevision } = wire;
+  return templates.map((template, slot) => ({ ...template, placement: { block, slot, stride }, revision: firstRevision + slot }));
 }

@@ -1,6 +1,5 @@
-import type { Roster } from "./roster.ts";
+import type { RosterTable } from "./roster-table.ts";
 import { invalidReply } from "./wire.ts";
-import type { RosterEntry } from "./wire.ts";
 
 /** A subject that a probe may be of, by the nearest of its templates. */
 export interface Candidate {
@@ -17,29 +16,85 @@ export interface BlockDistances {
   readonly distances: Float64Array;
 }
 
+/** A search's answers, and the gallery's revision that they are of. */
+export interface SearchAnswer {
+  readonly revision: number;
+  readonly blocks: readonly BlockDistances[];
+}
+
+/** Whether a block that the roster has at the search's revision was not answered: one that vanished meanwhile, or was left out. */
+export function lacksBlock(table: RosterTable, { revision, blocks }: SearchAnswer): boolean {
+  const answered = new Set(blocks.map(({ block }) => block));
+  for (const [block, rows] of table.places) {
+    if (!answered.has(block) && rows.some((row) => row >= 0 && table.revision(row) <= revision)) return true;
+  }
+  return false;
+}
+
 /**
  * The nearest subjects, nearest first; equal distances in the order of subject and template ids. Sees the gallery as of the search's
  * revision: templates that changed later are left out, since their block may have been read before or after.
- * Throws ClientError REPLY_INVALID where a block that the roster has at that revision was not answered, or a slot is out of range.
+ * Throws ClientError REPLY_INVALID where a block that the roster has at that revision was not answered, or answered at another stride.
  */
-export function rankCandidates(roster: Roster, searchRevision: number, blocks: readonly BlockDistances[], top: number): Candidate[] {
-  const answered = new Map(blocks.map((block) => [`${block.block}/${block.stride}`, block.distances]));
-  const best = new Map<string, Candidate>();
-  for (const entry of roster.entries()) {
-    if (entry.revision > searchRevision) continue;
-    const candidate = { subjectId: entry.subjectId, templateId: entry.templateId, distance: distanceOf(answered, entry) };
-    const before = best.get(entry.subjectId);
-    if (before === undefined || compareCandidates(candidate, before) < 0) best.set(entry.subjectId, candidate);
+export function rankCandidates(table: RosterTable, answer: SearchAnswer, top: number): Candidate[] {
+  if (lacksBlock(table, answer)) throw invalidReply("a search that leaves out a block of the gallery");
+  // Most subjects have few templates: a few more than asked for usually name enough subjects, and if not, more do.
+  for (let count = 4 * top + 16; ; count *= 8) {
+    const nearest = nearestRows(table, answer, count);
+    const candidates = bestOfSubjects(table, nearest);
+    if (candidates.length >= top || nearest.all) return candidates.slice(0, top);
   }
-  return best.values().toArray().sort(compareCandidates).slice(0, top);
 }
 
-function distanceOf(answered: ReadonlyMap<string, Float64Array>, { placement }: RosterEntry): number {
-  const distances = answered.get(`${placement.block}/${placement.stride}`);
-  if (distances === undefined) throw invalidReply("a search that leaves out a block of the gallery");
-  const distance = distances[placement.slot];
-  if (distance === undefined) throw invalidReply("a template's slot beyond its block");
-  return distance;
+interface NearestRows {
+  readonly rows: readonly number[];
+  readonly distances: readonly number[];
+  /** Whether these are all rows there are. */
+  readonly all: boolean;
+}
+
+/** The rows at most as far as the count-th nearest: at least `count` of them, where there are so many; more where distances are equal. */
+function nearestRows(table: RosterTable, { revision, blocks }: SearchAnswer, count: number): NearestRows {
+  let kept = { rows: [] as number[], distances: [] as number[] };
+  let limit = Infinity;
+  let all = true;
+  for (const { block, stride, distances } of blocks) {
+    const rows = table.places.get(block);
+    if (rows === undefined) continue;
+    for (let slot = 0; slot < rows.length; slot++) {
+      const row = rows[slot]!;
+      if (row < 0 || table.revision(row) > revision) continue;
+      if (table.stride(row) !== stride || slot >= distances.length) throw invalidReply("a block at another stride than its templates have");
+      if (distances[slot]! > limit) all = false;
+      else {
+        kept.rows.push(row);
+        kept.distances.push(distances[slot]!);
+      }
+    }
+    if (kept.rows.length <= 4 * count + 1024) continue;
+    limit = Float64Array.from(kept.distances).sort()[count - 1]!;
+    const before = kept.rows.length;
+    kept = upTo(kept, limit);
+    all &&= kept.rows.length === before;
+  }
+  return { ...kept, all };
+}
+
+function upTo({ rows, distances }: { rows: readonly number[]; distances: readonly number[] }, limit: number): { rows: number[]; distances: number[] } {
+  const kept = { rows: [] as number[], distances: [] as number[] };
+  distances.forEach((distance, i) => {
+    if (distance > limit) return;
+    kept.rows.push(rows[i]!);
+    kept.distances.push(distance);
+  });
+  return kept;
+}
+
+function bestOfSubjects(table: RosterTable, { rows, distances }: NearestRows): Candidate[] {
+  const candidates = rows.map((row, i) => ({ subjectId: table.subjectId(row), templateId: table.templateId(row), distance: distances[i]! })).sort(compareCandidates);
+  const best = new Map<string, Candidate>();
+  for (const candidate of candidates) if (!best.has(candidate.subjectId)) best.set(candidate.subjectId, candidate);
+  return best.values().toArray();
 }
 
 function compareCandidates(a: Candidate, b: Candidate): number {

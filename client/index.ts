@@ -1,9 +1,15 @@
 export { DEFAULT_DEADLINE_MS } from "./calls.ts";
 export type { CallOptions } from "./calls.ts";
 export type { ServerOptions, TlsOptions } from "./channel.ts";
+export type {
+  CreateGalleryOptions, IdentifyOptions, ModelOption, PackOptions, RotateOptions, Verification, VeilfaceClientOptions, VerifyOptions,
+} from "./client-options.ts";
 export { decide } from "./decision.ts";
 export type { Decision } from "./decision.ts";
-export type { EnrollOptions, Enrollment } from "./enrollment.ts";
+export type { EnrollOptions } from "./enrollment.ts";
+export type { Enrollment } from "./enrollment-units.ts";
+export { readEmbeddings } from "./embeddings/read-embeddings.ts";
+export type { ReadEmbeddingsOptions } from "./embeddings/read-embeddings.ts";
 export { ClientError } from "./errors.ts";
 export type { ClientErrorReason } from "./errors.ts";
 export { FaceEncoder } from "./face/face-encoder.ts";
@@ -11,6 +17,7 @@ export type { DetectedFace, EncodeSingleOptions, EncodedFace } from "./face/face
 export type { ModelCard } from "./face/model-card.ts";
 export { loadDefaultModelPack, loadModelPack } from "./face/model-pack.ts";
 export type { ModelPack, ModelPackOptions } from "./face/model-pack.ts";
+export type { DeletedIds } from "./gallery-calls.ts";
 export type { Candidate } from "./identification.ts";
 export { loadKeyFile, saveKeyFile } from "./key-file.ts";
 export type { SaveKeyFileOptions } from "./key-file.ts";
@@ -20,8 +27,8 @@ export { spaceOf, thresholdOf } from "./model-space.ts";
 export type { EmbeddingCard, ModelSpace } from "./model-space.ts";
 export { PackedCrypto } from "./packed-crypto.ts";
 export type { EncryptedPiece, EncryptedProbe } from "./packed-crypto.ts";
+export type { RewrittenGallery } from "./rewriting.ts";
 export { VeilfaceClient } from "./veilface-client.ts";
-export type { IdentifyOptions, ModelOption, Verification, VeilfaceClientOptions, VerifyOptions } from "./veilface-client.ts";
 export type { GalleryInfo, Placement, RosterEntry } from "./wire.ts";
 export { plainDistance } from "@veilface/fhe";
 export type { EmbeddingSpace, Metric, ParameterSetName } from "@veilface/fhe";

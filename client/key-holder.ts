@@ -1,4 +1,4 @@
-import { createHmac, hkdfSync, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import {
   CiphertextCodec, DEFAULT_PARAMETER_SET, FheError, KEY_ID_BYTES, PLAINTEXT_HEADER_BYTES, RingKernel,
   callSeal, loadSealForKeyHolder, packedContextId, parameterSet, sealPlaintext, sealWords,
@@ -6,6 +6,7 @@ import {
 import type { CiphertextEncoding, ParameterSet, ParameterSetName, Seal } from "@veilface/fhe";
 import type { Decryptor, Encryptor, SecretKey } from "node-seal";
 import { ClientError } from "./errors.ts";
+import { LocalKeys } from "./local-keys.ts";
 
 /** A secret key as bytes, with what makes a context of it. */
 export interface SecretKeyMaterial {
@@ -32,7 +33,7 @@ export class KeyHolder implements Disposable {
   readonly #secretKey: SecretKey;
   readonly #encryptor: Encryptor;
   readonly #decryptor: Decryptor;
-  readonly #idKey: Buffer;
+  readonly #localKeys: LocalKeys;
   readonly #owned: DisposableStack;
 
   private constructor(seal: Seal, set: ParameterSet, keyId: Uint8Array, makeKey: (codec: CiphertextCodec) => SecretKey) {
@@ -46,7 +47,7 @@ export class KeyHolder implements Disposable {
     this.#secretKey = owned.use(makeKey(this.#codec));
     this.#encryptor = owned.use(symmetricEncryptor(seal, this.#codec, this.#secretKey));
     this.#decryptor = owned.use(new seal.Decryptor(this.#codec.context, this.#secretKey));
-    this.#idKey = this.#deriveIdKey();
+    this.#localKeys = owned.use(this.#deriveLocalKeys());
     this.#owned = owned.move();
   }
 
@@ -81,12 +82,17 @@ export class KeyHolder implements Disposable {
    * ("ab", "c") and ("a", "bc") differ. 64 lowercase hexadecimal digits.
    */
   pseudonym(...parts: readonly (string | Uint8Array)[]): string {
-    const hmac = createHmac("sha256", this.#idKey);
-    for (const part of parts) {
-      const bytes = typeof part === "string" ? Buffer.from(part) : part;
-      hmac.update(`${bytes.length}:`).update(bytes);
-    }
-    return hmac.digest("hex");
+    return this.#localKeys.pseudonym(parts);
+  }
+
+  /** Seals bytes for a file that only this key opens: nonce (12 bytes), AES-256-GCM, tag (16 bytes). `about` must be given again to open it. */
+  sealLocally(about: string, bytes: Uint8Array): Buffer {
+    return this.#localKeys.seal(about, bytes);
+  }
+
+  /** Opens what {@link sealLocally} sealed; undefined for bytes of another key, about something else, or damaged. */
+  openLocally(about: string, sealed: Uint8Array): Buffer | undefined {
+    return this.#localKeys.open(about, sealed);
   }
 
   /**
@@ -110,10 +116,23 @@ export class KeyHolder implements Disposable {
    * PARAMETER_SET_MISMATCH reasons for bytes that are not one; a product under another key decrypts to noise.
    */
   decryptProduct(encoding: CiphertextEncoding, data: Uint8Array): Float64Array {
-    const bytes = this.#codec.serialise("SEAL", this.#codec.parseProduct(encoding, data));
+    return this.#decrypt(this.#codec.parseProduct(encoding, data));
+  }
+
+  /** Decrypts a two-component ciphertext, as encryptPolynomial makes it, to its 4096 centred coefficients. Throws as {@link decryptProduct}. */
+  decryptPolynomial(encoding: CiphertextEncoding, data: Uint8Array): Float64Array {
+    return this.#decrypt(this.#codec.parseFresh(encoding, data));
+  }
+
+  [Symbol.dispose](): void {
+    this.#owned.dispose();
+  }
+
+  #decrypt(residues: Uint32Array): Float64Array {
+    const bytes = this.#codec.serialise("SEAL", residues);
     using ciphertext = new this.#seal.Ciphertext();
     using plaintext = new this.#seal.Plaintext();
-    const saved = callSeal("decrypt a product", () => {
+    const saved = callSeal("decrypt a ciphertext", () => {
       ciphertext.loadFromArray(this.#codec.context, bytes);
       this.#decryptor.decrypt(ciphertext, plaintext);
       return plaintext.saveToArray(this.#seal.ComprModeType.none) as Uint8Array;
@@ -121,17 +140,12 @@ export class KeyHolder implements Disposable {
     return this.#kernel.decode(sealWords(saved, PLAINTEXT_HEADER_BYTES));
   }
 
-  [Symbol.dispose](): void {
-    this.#idKey.fill(0);
-    this.#owned.dispose();
-  }
-
   // Without SEAL's header: its version bytes may change while the key stays the same.
-  #deriveIdKey(): Buffer {
+  #deriveLocalKeys(): LocalKeys {
     const { secretKey } = this.exportSecretKeyUnprotected();
-    const idKey = Buffer.from(hkdfSync("sha256", secretKey.subarray(PLAINTEXT_HEADER_BYTES), this.keyId, "veilface.v1 pseudonymous ids", 32));
+    const keys = new LocalKeys(secretKey.subarray(PLAINTEXT_HEADER_BYTES), this.keyId);
     secretKey.fill(0);
-    return idKey;
+    return keys;
   }
 }
 

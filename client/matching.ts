@@ -2,12 +2,12 @@ import type { CompareTemplatesResponse, EncryptedDistances, ProbePiece } from "@
 import { callStream } from "./calls.ts";
 import type { CallOptions } from "./calls.ts";
 import type { Services } from "./channel.ts";
-import { rankCandidates } from "./identification.ts";
+import { lacksBlock, rankCandidates } from "./identification.ts";
 import type { BlockDistances, Candidate } from "./identification.ts";
 import type { KeyHolder } from "./key-holder.ts";
 import type { EncryptedProbe, PackedCrypto } from "./packed-crypto.ts";
 import type { Roster } from "./roster.ts";
-import { fromLiveWireEntry, fromWireCiphertext, invalidReply, toWireCiphertext, toWireSpace } from "./wire.ts";
+import { PIECES_PER_MESSAGE, fromLiveWireEntry, fromWireCiphertext, invalidReply, toWireCiphertext, toWireSpace } from "./wire.ts";
 import type { GalleryInfo } from "./wire.ts";
 
 /** A gallery with what is needed to ask of it. */
@@ -16,9 +16,6 @@ export interface OpenGallery {
   readonly crypto: PackedCrypto;
   readonly roster: Roster;
 }
-
-// A piece has at most 61,440 bytes of residues, and a message should stay below 1 MiB.
-const PIECES_PER_MESSAGE = 16;
 
 /** Asks the matching server and reads its answers. */
 export class Matching {
@@ -45,21 +42,29 @@ export class Matching {
     return others.reduce((best, candidate) => (candidate.distance < best.distance ? candidate : best), first);
   }
 
-  /** The nearest subjects of a gallery. Throws ClientError as VeilfaceClient.identify. */
-  async search(gallery: OpenGallery, embedding: ArrayLike<number>, top: number, options: CallOptions): Promise<Candidate[]> {
+  /**
+   * The nearest subjects of a gallery. `confirm` throws if the gallery is another one by now: it runs once the server has begun, so
+   * that answers and roster are known to be of the same. Throws ClientError as VeilfaceClient.identify.
+   */
+  async search(gallery: OpenGallery, embedding: ArrayLike<number>, top: number, confirm: () => Promise<void>, options: CallOptions): Promise<Candidate[]> {
     const { info, crypto, roster } = gallery;
     const probe = crypto.encryptProbe(embedding, stridesOf(gallery));
-    const target = { galleryId: info.galleryId, space: toWireSpace(info.space) };
-    const requests = this.#messages(target, probe);
+    const requests = this.#messages({ galleryId: info.galleryId, space: toWireSpace(info.space) }, probe);
     const blocks: BlockDistances[] = [];
-    let search: { readonly revision: number; readonly updated: Promise<void> } | undefined;
+    let search: { readonly revision: number; readonly confirmed: Promise<void> } | undefined;
     for await (const { revision, distances } of callStream(this.#services.address, options, (signal) => this.#services.matching.searchGallery(requests, { signal }))) {
       if (search !== undefined) blocks.push(this.#readDistances(gallery, probe, distances));
-      else search = { revision, updated: updateInBackground(roster, revision) };
+      else search = { revision, confirmed: inBackground(roster.update(revision).then(confirm)) };
     }
     if (search === undefined) throw invalidReply("a search without its revision");
-    await search.updated;
-    return rankCandidates(roster, search.revision, blocks, top);
+    await search.confirmed;
+    const answer = { revision: search.revision, blocks };
+    // A block all of whose templates were deleted while the search ran is not there to be answered.
+    if (lacksBlock(roster.table, answer)) {
+      await roster.refresh();
+      await confirm();
+    }
+    return rankCandidates(roster.table, answer, top);
   }
 
   #messages<T>(target: T, { pieces }: EncryptedProbe): AsyncIterable<{ target: T | undefined; pieces: ProbePiece[] }> {
@@ -96,8 +101,7 @@ function stridesOf({ info, crypto }: OpenGallery): readonly number[] {
 }
 
 // Its failure is met when it is awaited after the search; until then it must not count as unhandled.
-function updateInBackground(roster: Roster, revision: number): Promise<void> {
-  const updated = roster.update(revision);
-  updated.catch(() => undefined);
-  return updated;
+function inBackground(work: Promise<void>): Promise<void> {
+  work.catch(() => undefined);
+  return work;
 }

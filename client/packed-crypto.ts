@@ -22,6 +22,12 @@ export interface EncryptedProbe {
   readonly squaredNorm: number;
 }
 
+/** A ciphertext's bytes and how they are laid out. */
+export interface EncodedBytes {
+  readonly encoding: CiphertextEncoding;
+  readonly data: Uint8Array;
+}
+
 interface Packing {
   readonly layout: Layout;
   readonly scales: Scales;
@@ -51,13 +57,41 @@ export class PackedCrypto {
    * FheError LAYOUT_INVALID for more templates than the stride has slots.
    */
   encryptBlock(stride: number, embeddings: readonly ArrayLike<number>[]): Uint8Array[] {
+    return [...this.encryptEncoded(stride, embeddings.map((embedding) => this.encode(embedding)))];
+  }
+
+  /** A template's embedding in encoded form. Throws ClientError EMBEDDING_INVALID for an embedding not of this space. */
+  encode(embedding: ArrayLike<number>): Float64Array {
+    return translated("EMBEDDING_INVALID", () => encodeTemplateEmbedding(this.space, embedding).vector);
+  }
+
+  /** As {@link encryptBlock}, from embeddings in encoded form and one ciphertext at a time, each about 1 ms of work. */
+  *encryptEncoded(stride: number, vectors: readonly Float64Array[]): Generator<Uint8Array, void, undefined> {
     const { layout, scales } = this.#packing(stride);
     const polynomials = emptyPolynomials(layout);
-    embeddings.forEach((embedding, slot) => {
-      const { vector } = translated("EMBEDDING_INVALID", () => encodeTemplateEmbedding(this.space, embedding));
+    vectors.forEach((vector, slot) => {
       placeTemplate(layout, scales, vector, slot, polynomials);
     });
-    return polynomials.map((polynomial) => this.#keyHolder.encryptPolynomial(polynomial));
+    for (const polynomial of polynomials) yield this.#keyHolder.encryptPolynomial(polynomial);
+  }
+
+  /**
+   * The encoded embeddings that lie in slots of a block, from all its ciphertexts in order. They differ from what was encrypted by
+   * the encryption's noise: 3.2 / (scale of templates) a component. Throws ClientError REPLY_INVALID for a stride or slot that this
+   * space cannot have, or bytes that are no fresh ciphertexts of this parameter set.
+   */
+  decryptTemplates(stride: number, pieces: readonly EncodedBytes[], slots: readonly number[]): Float64Array[] {
+    return translated("REPLY_INVALID", () => {
+      const { layout, scales } = this.#packing(stride);
+      if (pieces.length !== layout.pieces) throw new ClientError("REPLY_INVALID", `a block of ${pieces.length} ciphertexts: expected ${layout.pieces} at stride ${stride}`);
+      const polynomials = pieces.map(({ encoding, data }) => this.#keyHolder.decryptPolynomial(encoding, data));
+      return slots.map((slot) => readTemplate(layout, scales, slot, polynomials));
+    });
+  }
+
+  /** Templates in a block and ciphertexts that it takes. Throws FheError LAYOUT_INVALID for a stride that this space cannot have. */
+  layout(stride: number): Layout {
+    return this.#packing(stride).layout;
   }
 
   /** A probe at each of the strides, all pieces of each. Throws ClientError EMBEDDING_INVALID. */
@@ -75,7 +109,10 @@ export class PackedCrypto {
    * a template. Throws ClientError REPLY_INVALID for a stride that this space cannot have, or bytes that are no product of this parameter set.
    */
   decryptDistances(stride: number, encoding: CiphertextEncoding, data: Uint8Array, probeSquaredNorm: number): Float64Array {
-    return this.decryptScores(stride, encoding, data).map((score) => distanceFromScore(this.space, score, probeSquaredNorm));
+    const values = this.decryptScores(stride, encoding, data);
+    // A plain loop: a million of these are part of every large search.
+    for (let slot = 0; slot < values.length; slot++) values[slot] = distanceFromScore(this.space, values[slot]!, probeSquaredNorm);
+    return values;
   }
 
   /** The inner products behind {@link decryptDistances}. */
@@ -94,6 +131,14 @@ export class PackedCrypto {
     this.#packings.set(stride, packing);
     return packing;
   }
+}
+
+/** The inverse of placeTemplate: component g*s + l from coefficient slot*s + l of polynomial g. */
+function readTemplate({ dimension, stride, slots }: Layout, { template }: Scales, slot: number, polynomials: readonly Float64Array[]): Float64Array {
+  if (slot < 0 || slot >= slots) throw new ClientError("REPLY_INVALID", `a template in slot ${slot}: expected one in [0, ${slots})`);
+  const vector = new Float64Array(dimension);
+  for (let k = 0; k < dimension; k++) vector[k] = polynomials[Math.floor(k / stride)]![slot * stride + (k % stride)]! / template;
+  return vector;
 }
 
 /** What the caller or the server got wrong, as a ClientError; a failure of SEAL itself is neither's fault and passes as it is. */

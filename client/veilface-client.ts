@@ -1,13 +1,17 @@
-import { packedContextId } from "@veilface/fhe";
-import { DEFAULT_DEADLINE_MS, call } from "./calls.ts";
+import { DEFAULT_DEADLINE_MS } from "./calls.ts";
 import type { CallOptions } from "./calls.ts";
 import { openServices } from "./channel.ts";
-import type { ServerOptions, Services } from "./channel.ts";
+import type {
+  CreateGalleryOptions, IdentifyOptions, ModelOption, PackOptions, RotateOptions, Verification, VeilfaceClientOptions, VerifyOptions,
+} from "./client-options.ts";
 import { checkThreshold, decide } from "./decision.ts";
-import type { Decision } from "./decision.ts";
+import { UnitMaker, encodeEnrollments } from "./enrollment-units.ts";
+import type { Enrollment } from "./enrollment-units.ts";
 import { EnrollmentStream } from "./enrollment.ts";
-import type { EnrollOptions, Enrollment } from "./enrollment.ts";
+import type { EnrollOptions } from "./enrollment.ts";
 import { ClientError } from "./errors.ts";
+import { GalleryCalls } from "./gallery-calls.ts";
+import type { DeletedIds } from "./gallery-calls.ts";
 import type { Candidate } from "./identification.ts";
 import { checkId } from "./ids.ts";
 import type { KeyHolder } from "./key-holder.ts";
@@ -15,44 +19,15 @@ import { Matching } from "./matching.ts";
 import type { OpenGallery } from "./matching.ts";
 import type { ModelSpace } from "./model-space.ts";
 import { PackedCrypto } from "./packed-crypto.ts";
+import { discardDrafts, rewriteGallery } from "./rewriting.ts";
+import type { RewrittenGallery } from "./rewriting.ts";
+import { RosterCache } from "./roster-cache.ts";
 import { Roster } from "./roster.ts";
-import { fromWireEntry, fromWireGallery, invalidReply, toWireParameterSet, toWireSpace } from "./wire.ts";
 import type { GalleryInfo, RosterEntry } from "./wire.ts";
 
-export interface VeilfaceClientOptions extends ServerOptions {
-  /** Encrypts and decrypts. Stays the caller's: it outlives the client. */
-  readonly keyHolder: KeyHolder;
-  /** The deadline of calls that name none, in milliseconds; 60,000 unless set. */
-  readonly deadlineMs?: number;
-}
-
-/** Names the model that made the embeddings, so that those of another than the gallery's are refused with MODEL_MISMATCH. */
-export interface ModelOption {
-  readonly modelId?: string;
-}
-
-export interface VerifyOptions extends CallOptions, ModelOption {
-  /** The largest distance that is accepted, in the gallery's metric. */
-  readonly threshold: number;
-}
-
-export interface IdentifyOptions extends CallOptions, ModelOption {
-  /** How many subjects at most, >= 1; 5 unless set. */
-  readonly top?: number;
-  /** Leaves out subjects beyond this distance; unless set, the nearest are returned however far they are. */
-  readonly threshold?: number;
-}
-
-/** The outcome of a verification: the nearest of the subject's templates and whether it is near enough. */
-export interface Verification extends Decision {
-  readonly subjectId: string;
-  readonly templateId: string;
-}
-
 // The server may hold other strides, or another gallery under this id, than when it was last read.
-const REASONS_TO_READ_AGAIN: readonly (string | undefined)[] = ["PROBE_INCOMPLETE", "FIELD_INVALID", "SPACE_MISMATCH", "CONTEXT_MISMATCH"];
-const PAGE_SIZE = 1000;
-const MAX_IDS_PER_DELETE = 10_000;
+const REASONS_TO_READ_AGAIN: readonly string[] = ["PROBE_INCOMPLETE", "FIELD_INVALID", "SPACE_MISMATCH", "CONTEXT_MISMATCH", "GALLERY_CHANGED", "ROSTER_STALE"];
+const ATTEMPTS = 3;
 
 /**
  * Enrolls, verifies and identifies embeddings on a matching server that sees ciphertexts and opaque ids only. One connection; calls
@@ -61,73 +36,92 @@ const MAX_IDS_PER_DELETE = 10_000;
  */
 export class VeilfaceClient implements Disposable {
   readonly #keyHolder: KeyHolder;
-  readonly #services: Services;
+  readonly #calls: GalleryCalls;
   readonly #matching: Matching;
-  readonly #deadlineMs: number;
+  readonly #rosterCache: RosterCache | undefined;
   readonly #galleries = new Map<string, OpenGallery>();
 
   /** Connects at the first call. Throws ClientError USAGE for a malformed address, or plain text to another machine. */
   constructor(options: VeilfaceClientOptions) {
     this.#keyHolder = options.keyHolder;
-    this.#services = openServices(options);
-    this.#matching = new Matching(this.#services, options.keyHolder);
-    this.#deadlineMs = options.deadlineMs ?? DEFAULT_DEADLINE_MS;
+    this.#calls = new GalleryCalls(openServices(options), options.deadlineMs ?? DEFAULT_DEADLINE_MS);
+    this.#matching = new Matching(this.#calls.services, options.keyHolder);
+    this.#rosterCache = options.rosterCache === undefined ? undefined : new RosterCache(options.rosterCache, options.keyHolder);
   }
 
   /** Makes the key's context known to the server: a parameter set's name and 32 random bytes. Changes nothing where it is known. */
   async ensureContext(options: CallOptions = {}): Promise<void> {
-    const { parameterSet, keyId } = this.#keyHolder;
-    const packed = { parameterSet: toWireParameterSet(parameterSet.name), keyId: Buffer.from(keyId) };
-    const requests = ReadableStream.from([{ context: { scheme: { $case: "packed" as const, value: packed } } }]);
-    const { context } = await this.#call(options, (signal) => this.#services.contexts.createContext(requests, { signal }));
-    if (context?.contextId !== packedContextId(parameterSet.name, keyId)) throw invalidReply("another context id than the context's content gives");
+    await this.#calls.ensureContext(this.#keyHolder, options);
   }
 
   /** Creates an empty gallery under this key, and the key's context where the server does not have it. Refused with GALLERY_EXISTS. */
-  async createGallery(galleryId: string, space: ModelSpace, options: CallOptions = {}): Promise<GalleryInfo> {
+  async createGallery(galleryId: string, space: ModelSpace, options: CreateGalleryOptions = {}): Promise<GalleryInfo> {
     await this.ensureContext(options);
-    const gallery = { galleryId: checkId("gallery", galleryId), contextId: this.#keyHolder.contextId, space: toWireSpace(space) };
-    const reply = await this.#call(options, (signal) => this.#services.galleries.createGallery({ gallery }, { signal }));
-    return fromWireGallery(reply.gallery);
+    const { packedStride = 0, expectedTemplates = 0 } = options;
+    return this.#calls.create({ galleryId, contextId: this.#keyHolder.contextId, space, packedStride, expectedTemplates }, options);
   }
 
   /** One gallery as it is now. Refused with GALLERY_NOT_FOUND. */
   async getGallery(galleryId: string, options: CallOptions = {}): Promise<GalleryInfo> {
-    checkId("gallery", galleryId);
-    const { gallery } = await this.#call(options, (signal) => this.#services.galleries.getGallery({ galleryId }, { signal }));
-    return fromWireGallery(gallery);
+    return this.#calls.get(galleryId, options);
   }
 
-  /** The galleries under this key, in the order of their ids; none where the server does not know the key's context. */
+  /** The galleries under this key, drafts too, in the order of their ids; none where the server does not know the key's context. */
   async listGalleries(options: CallOptions = {}): Promise<GalleryInfo[]> {
-    const galleries: GalleryInfo[] = [];
-    const { contextId } = this.#keyHolder;
-    let pageToken = "";
-    do {
-      const request = { contextId, pageSize: PAGE_SIZE, pageToken };
-      const page = await this.#call(options, (signal) => this.#services.galleries.listGalleries(request, { signal }));
-      galleries.push(...page.galleries.map(fromWireGallery));
-      pageToken = page.nextPageToken;
-    } while (pageToken !== "");
-    return galleries;
+    return this.#calls.list(this.#keyHolder.contextId, options);
   }
 
   /** Deletes a gallery with all its templates. Refused with GALLERY_NOT_FOUND. */
   async deleteGallery(galleryId: string, options: CallOptions = {}): Promise<void> {
-    checkId("gallery", galleryId);
-    await this.#call(options, (signal) => this.#services.galleries.deleteGallery({ galleryId }, { signal }));
+    await this.#calls.delete(galleryId, options);
     this.#galleries.delete(galleryId);
+    await this.#rosterCache?.forget(galleryId);
   }
 
   /**
-   * Encrypts and enrolls templates as the source yields them; memory does not grow with their number. Returns how many. Enrolling an
-   * id again replaces its template, so a broken enrollment is resumed by running it again. Where it throws, what onProgress reported
-   * is enrolled and stays. Throws ClientError EMBEDDING_INVALID, KEY_MISMATCH, MODEL_MISMATCH, and what the source throws.
+   * Encrypts and enrolls templates as the source yields them, packed into blocks where there are enough (see EnrollOptions.packing);
+   * memory does not grow with their number. Returns how many. Enrolling an id again replaces its template, so a broken enrollment is
+   * resumed by running it again; where only the server went away for a moment, the call itself goes on. Where it throws, what
+   * onProgress reported is enrolled and stays. Throws ClientError EMBEDDING_INVALID, KEY_MISMATCH, MODEL_MISMATCH, and what the source throws.
    */
   async enroll(galleryId: string, source: AsyncIterable<Enrollment> | Iterable<Enrollment>, options: EnrollOptions & ModelOption = {}): Promise<number> {
     const { info, crypto } = await this.#read(galleryId, options);
-    const stream = new EnrollmentStream(this.#services, this.#keyHolder, crypto, info, { ...options, ...this.#deadline(options) });
-    return stream.run(source);
+    const packedStride = options.packing === "never" || info.packedStride === 0 ? undefined : info.packedStride;
+    const maker = new UnitMaker(crypto, this.#keyHolder.contextId, packedStride);
+    return new EnrollmentStream(this.#calls.services, info, this.#calls.deadline(options)).run(maker.units(encodeEnrollments(source, crypto)));
+  }
+
+  /**
+   * Packs a gallery's templates into full blocks, in one step for everybody else: those enrolled alone take far less room and time
+   * to search afterwards, and the bits of deleted ones are gone. Every packing adds the encryption noise of one template to each, half
+   * the variance of a fresh comparison: after k of them distances err by sqrt(1 + k / 2) times as much (test/unit/packed-precision.test.ts).
+   * Needs room for a second copy meanwhile. Throws ClientError SERVER_REFUSED with GALLERY_CHANGED where the gallery was changed or
+   * packed by somebody else meanwhile: it is then as they left it.
+   */
+  async pack(galleryId: string, options: PackOptions = {}): Promise<RewrittenGallery> {
+    const { stride = 0, onProgress } = options;
+    return this.#rewrite(galleryId, this.#keyHolder, () => stride, onProgress, options);
+  }
+
+  /**
+   * Encrypts galleries anew under another key, each in one step (see {@link pack}). This client's key must be kept until it is
+   * done; a rotation that was interrupted is finished by running it again. Returns the galleries that are under the new key since.
+   */
+  async rotate(newKeyHolder: KeyHolder, options: RotateOptions = {}): Promise<RewrittenGallery[]> {
+    if (newKeyHolder.contextId === this.#keyHolder.contextId) throw new ClientError("USAGE", "the new key is the old one: make another");
+    const sameSet = newKeyHolder.parameterSet.name === this.#keyHolder.parameterSet.name;
+    const rotated: RewrittenGallery[] = [];
+    for (const galleryId of await this.#galleriesToRotate(newKeyHolder, options)) {
+      const onProgress = (done: number, total: number): void => options.onProgress?.(galleryId, done, total);
+      // Another parameter set has another best stride.
+      rotated.push(await this.#rewrite(galleryId, newKeyHolder, ({ packedStride }) => (sameSet ? packedStride : 0), onProgress, options));
+    }
+    return rotated;
+  }
+
+  /** Deletes what interrupted runs of {@link pack} and {@link rotate} left behind for a gallery, whatever its age. Do not call it while one runs. Returns how many drafts. */
+  async discardDrafts(galleryId: string, options: CallOptions = {}): Promise<number> {
+    return discardDrafts(this.#calls, galleryId, [this.#keyHolder.contextId], 0, options);
   }
 
   /**
@@ -137,7 +131,7 @@ export class VeilfaceClient implements Disposable {
   async verify(galleryId: string, subjectId: string, embedding: ArrayLike<number>, options: VerifyOptions): Promise<Verification> {
     checkThreshold(options.threshold);
     checkId("subject", subjectId);
-    const nearest = await this.#withGallery(galleryId, options, (gallery) => this.#matching.compare(gallery, subjectId, embedding, { ...options, ...this.#deadline(options) }));
+    const nearest = await this.#withGallery(galleryId, options, (gallery) => this.#matching.compare(gallery, subjectId, embedding, this.#calls.deadline(options)));
     return { ...decide(nearest.distance, options.threshold), subjectId, templateId: nearest.templateId };
   }
 
@@ -149,35 +143,44 @@ export class VeilfaceClient implements Disposable {
     const { top = 5, threshold } = options;
     if (!Number.isInteger(top) || top < 1) throw new ClientError("USAGE", `top ${top} is out of range: expected a whole number >= 1`);
     if (threshold !== undefined) checkThreshold(threshold);
-    // Always read anew: a gallery that was deleted and created again under its id would have other people in the same places.
-    const gallery = await this.#read(galleryId, options);
-    const candidates = await this.#matching.search(gallery, embedding, top, { ...options, ...this.#deadline(options) });
+    const candidates = await this.#withCurrent(galleryId, options, (gallery, confirm) => this.#matching.search(gallery, embedding, top, confirm, this.#calls.deadline(options)));
     return threshold === undefined ? candidates : candidates.filter(({ distance }) => distance <= threshold);
   }
 
   /** The live templates of a gallery with their subjects, in the order they last changed. */
   async listTemplates(galleryId: string, options: CallOptions = {}): Promise<RosterEntry[]> {
-    const { info, roster } = await this.#read(galleryId, options);
-    await roster.update(info.revision);
-    return roster.entries();
+    return this.#withCurrent(galleryId, options, async ({ info, roster }, confirm) => {
+      await roster.update(info.revision);
+      await confirm();
+      return roster.entries();
+    });
   }
 
-  /** Deletes templates by id or by subject; ids that are not there are passed over. Returns the ids of the templates that are gone. */
-  async deleteTemplates(galleryId: string, ids: { readonly templateIds?: readonly string[]; readonly subjectIds?: readonly string[] }, options: CallOptions = {}): Promise<string[]> {
-    const templateIds = (ids.templateIds ?? []).map((id) => checkId("template", id));
-    const subjectIds = (ids.subjectIds ?? []).map((id) => checkId("subject", id));
-    const deleted: string[] = [];
-    for (let at = 0; at < Math.max(templateIds.length, subjectIds.length); at += MAX_IDS_PER_DELETE) {
-      const page = (all: string[]): string[] => all.slice(at, at + MAX_IDS_PER_DELETE);
-      const request = { galleryId: checkId("gallery", galleryId), templateIds: page(templateIds), subjectIds: page(subjectIds) };
-      const { entries } = await this.#call(options, (signal) => this.#services.galleries.deleteTemplates(request, { signal }));
-      deleted.push(...entries.map(({ templateId }) => templateId));
-    }
-    return deleted;
+  /**
+   * Deletes templates by id or by subject; ids that are not there are passed over. Returns the ids of the templates that are gone.
+   * The bits of those that lay in packed blocks stay on the server's disk until the gallery is packed or all of a block is deleted.
+   */
+  async deleteTemplates(galleryId: string, ids: DeletedIds, options: CallOptions = {}): Promise<string[]> {
+    return (await this.#calls.deleteTemplates(galleryId, ids, options)).deleted;
   }
 
   [Symbol.dispose](): void {
-    this.#services.close();
+    this.#calls.services.close();
+  }
+
+  async #rewrite(galleryId: string, to: KeyHolder, packedStride: (info: GalleryInfo) => number, onProgress: PackOptions["onProgress"], options: CallOptions): Promise<RewrittenGallery> {
+    const { signal, deadlineMs } = options;
+    const rewritten = await rewriteGallery(this.#calls, { galleryId, from: this.#keyHolder, to, packedStride, onProgress, ...(signal && { signal }), ...(deadlineMs !== undefined && { deadlineMs }) });
+    this.#galleries.delete(galleryId);
+    return rewritten;
+  }
+
+  async #galleriesToRotate({ contextId }: KeyHolder, options: RotateOptions): Promise<string[]> {
+    if (options.galleryIds === undefined) {
+      return (await this.listGalleries(options)).filter(({ draftOf }) => draftOf === undefined).map(({ galleryId }) => galleryId);
+    }
+    const galleries = await Promise.all(options.galleryIds.map((galleryId) => this.getGallery(galleryId, options)));
+    return galleries.filter((gallery) => gallery.contextId !== contextId).map(({ galleryId }) => galleryId);
   }
 
   async #withGallery<T>(galleryId: string, options: CallOptions & ModelOption, run: (gallery: OpenGallery) => Promise<T>): Promise<T> {
@@ -187,8 +190,28 @@ export class VeilfaceClient implements Disposable {
     try {
       return await run(known);
     } catch (error) {
-      if (!(error instanceof ClientError) || !REASONS_TO_READ_AGAIN.includes(error.serverReason)) throw error;
+      if (!mayHaveChanged(error)) throw error;
       return run(await this.#read(galleryId, options));
+    }
+  }
+
+  /**
+   * Runs with a gallery that is read anew: one that was packed, or deleted and created again, has other people in the same places.
+   * `confirm` throws ROSTER_STALE if it is another one by then; it all starts over in that case, three times at most.
+   */
+  async #withCurrent<T>(galleryId: string, options: CallOptions & ModelOption, run: (gallery: OpenGallery, confirm: () => Promise<void>) => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      const gallery = await this.#read(galleryId, options);
+      const confirm = async (): Promise<void> => {
+        if (isSame(gallery.info, await this.getGallery(galleryId, options))) return;
+        throw new ClientError("ROSTER_STALE", `gallery "${galleryId}" was replaced meanwhile: try again`);
+      };
+      try {
+        return await run(gallery, confirm);
+      } catch (error) {
+        if (!mayHaveChanged(error) || attempt === ATTEMPTS) throw error;
+        this.#galleries.delete(galleryId);
+      }
     }
   }
 
@@ -200,27 +223,25 @@ export class VeilfaceClient implements Disposable {
     }
     checkModel(info, options);
     const known = this.#galleries.get(galleryId);
-    const same = known?.info.createTime.getTime() === info.createTime.getTime() ? known : undefined;
-    const gallery = { info, crypto: same?.crypto ?? new PackedCrypto(this.#keyHolder, info.space), roster: same?.roster ?? this.#newRoster(galleryId) };
+    const { crypto, roster } = known !== undefined && isSame(known.info, info) ? known : this.#open(info);
+    const gallery = { info, crypto, roster };
     this.#galleries.set(galleryId, gallery);
     return gallery;
   }
 
-  #newRoster(galleryId: string): Roster {
-    return new Roster(async (sinceRevision, pageToken) => {
-      const request = { galleryId, sinceRevision, pageSize: PAGE_SIZE, pageToken };
-      const { entries, revision, nextPageToken } = await this.#call({}, (signal) => this.#services.galleries.listTemplates(request, { signal }));
-      return { changes: entries.map((entry) => ({ templateId: entry.templateId, live: fromWireEntry(entry) })), revision, nextPageToken };
-    });
+  #open(info: GalleryInfo): OpenGallery {
+    const roster = new Roster((since, token) => this.#calls.readRosterPage(info.galleryId, since, token), this.#rosterCache?.storeFor(info));
+    return { info, crypto: new PackedCrypto(this.#keyHolder, info.space), roster };
   }
+}
 
-  #call<T>(options: CallOptions, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    return call(this.#services.address, { ...options, ...this.#deadline(options) }, run);
-  }
+/** Whether a gallery is the same as before, whatever was enrolled meanwhile: under one id there is one at a time. */
+function isSame(a: GalleryInfo, b: GalleryInfo): boolean {
+  return a.createTime.getTime() === b.createTime.getTime() && a.contextId === b.contextId;
+}
 
-  #deadline({ deadlineMs }: CallOptions): { deadlineMs: number } {
-    return { deadlineMs: deadlineMs ?? this.#deadlineMs };
-  }
+function mayHaveChanged(error: unknown): boolean {
+  return error instanceof ClientError && REASONS_TO_READ_AGAIN.includes(error.serverReason ?? error.reason);
 }
 
 function checkModel({ galleryId, space }: GalleryInfo, { modelId }: ModelOption): void {

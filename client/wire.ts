@@ -4,6 +4,7 @@ import { CiphertextEncoding as WireEncoding, Metric, ParameterSet } from "@veilf
 import type { Ciphertext, EmbeddingSpace as WireSpace, Gallery, Placement as WirePlacement, TemplateEntry } from "@veilface/proto";
 import { ClientError } from "./errors.ts";
 import type { ModelSpace } from "./model-space.ts";
+import type { EncodedBytes } from "./packed-crypto.ts";
 
 /** Where a template lies: a slot of a block. */
 export interface Placement {
@@ -31,7 +32,16 @@ export interface GalleryInfo {
   readonly templateCount: number;
   readonly revision: number;
   readonly createTime: Date;
+  /** The stride of the blocks that templates are packed into, in [1, encoded dimension]; 0 from a server that packs none. */
+  readonly packedStride: number;
+  /** How many templates it was made for; 0 where nobody said. */
+  readonly expectedTemplates: number;
+  /** The gallery that it is a draft for, being packed or encrypted anew; undefined for a gallery of its own. */
+  readonly draftOf: string | undefined;
 }
+
+/** A ciphertext of two components has at most 61,440 bytes, and a message should stay below 1 MiB. */
+export const PIECES_PER_MESSAGE = 16;
 
 const WIRE_PARAMETER_SETS = {
   PACKED_N4096_Q60: ParameterSet.PARAMETER_SET_PACKED_N4096_Q60,
@@ -53,8 +63,8 @@ export function toWireCiphertext(contextId: string, data: Uint8Array): Ciphertex
 }
 
 /** A reply's ciphertext: checked to be of our context and whole. Throws ClientError REPLY_INVALID. */
-export function fromWireCiphertext(contextId: string, wire: Ciphertext | undefined): { encoding: CiphertextEncoding; data: Uint8Array } {
-  if (wire === undefined) throw invalidReply("a distance without its ciphertext");
+export function fromWireCiphertext(contextId: string, wire: Ciphertext | undefined): EncodedBytes {
+  if (wire === undefined) throw invalidReply("an answer without its ciphertext");
   if (wire.contextId !== contextId) throw invalidReply("a ciphertext of another context");
   if (!sha256(wire.data).equals(wire.sha256)) throw invalidReply("a ciphertext that does not have its SHA-256: it was damaged on the way");
   return { encoding: fromWireEncoding(wire.encoding), data: wire.data };
@@ -64,8 +74,9 @@ export function fromWireCiphertext(contextId: string, wire: Ciphertext | undefin
 export function fromWireGallery(wire: Gallery | undefined): GalleryInfo {
   const { space, createTime } = wire ?? {};
   if (wire === undefined || space === undefined || createTime === undefined) throw invalidReply("an incomplete gallery");
-  const { galleryId, contextId, strides, templateCount, revision } = wire;
-  return { galleryId, contextId, space: fromWireSpace(space), strides, templateCount, revision, createTime };
+  const { galleryId, contextId, strides, templateCount, revision, packedStride, expectedTemplates } = wire;
+  const draftOf = wire.draftOf === "" ? undefined : wire.draftOf;
+  return { galleryId, contextId, space: fromWireSpace(space), strides, templateCount, revision, createTime, packedStride, expectedTemplates, draftOf };
 }
 
 /** A live line of the roster; undefined for a deleted template. Throws ClientError REPLY_INVALID. */
@@ -99,7 +110,7 @@ function fromWireSpace({ dimension, metric, modelId, normBound }: WireSpace): Mo
   return { dimension, metric: metric === Metric.METRIC_COSINE ? "cosine" : "euclidean", modelId, normBound };
 }
 
-function fromWirePlacement({ block, slot, stride }: WirePlacement): Placement {
+export function fromWirePlacement({ block, slot, stride }: WirePlacement): Placement {
   if (block < 0 || slot < 0 || stride < 1) throw invalidReply("a template's place out of range");
   return { block, slot, stride };
 }

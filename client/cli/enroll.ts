@@ -1,8 +1,10 @@
 import type { Command } from "commander";
-import type { Enrollment } from "../enrollment.ts";
+import type { Enrollment } from "../enrollment-units.ts";
 import { ClientError } from "../errors.ts";
 import { checkId } from "../ids.ts";
 import type { KeyHolder } from "../key-holder.ts";
+import { enrollEmbeddings, partly } from "./enroll-embeddings.ts";
+import type { EmbeddingsFlags } from "./enroll-embeddings.ts";
 import { addJson, addKey, addModel, addServer, openClient } from "./options.ts";
 import type { KeyFlags, ModelFlags, ServerFlags } from "./options.ts";
 import type { Cli, Outcome } from "./outcome.ts";
@@ -10,7 +12,7 @@ import { openPhotoEncoder, photosOfPeople } from "./photos.ts";
 import type { Photo, PhotoEncoder } from "./photos.ts";
 import { showProgress } from "./progress.ts";
 
-interface EnrollFlags extends KeyFlags, ServerFlags, ModelFlags {
+interface EnrollFlags extends KeyFlags, ServerFlags, ModelFlags, EmbeddingsFlags {
   dir?: string;
 }
 
@@ -20,16 +22,35 @@ interface PhotoEnrollment extends Enrollment, Photo {}
 // Up to here every photo is looked at before any is enrolled, so that one bad photo leaves nothing half done: a minute's work.
 const FEW_PHOTOS = 200;
 
+const EXAMPLES = `
+Examples:
+  veilface enroll staff ada ada-1.jpg ada-2.jpg
+  veilface enroll staff --dir people/
+  veilface enroll staff --embeddings faces.npy --ids names.txt
+
+Embeddings files, of any size:
+  .npy    numpy.save of a (templates, components) array of float16, float32 or float64
+  .csv    id[,subject],component,... with or without a header line
+  .jsonl  {"templateId": ..., "subjectId": ..., "embedding": [...]} a line; both ids may be left out`;
+
 export function addEnroll(program: Command, cli: Cli): void {
   const command = program
     .command("enroll")
     .argument("<gallery>")
     .argument("[subject]", "the person's id: 1 to 64 of a-z, 0-9 and -")
     .argument("[images...]", "photos that show one face each")
-    .description("Encrypt faces and enroll them. Enrolling a photo again replaces it, so a broken run is simply run again.")
+    .description("Encrypt faces and enroll them. Enrolling a photo or an id again replaces it, so a broken run is simply run again.")
     .option("--dir <people>", "a folder with a folder of photos per person, named by the person's id")
-    .addHelpText("after", "\nExamples:\n  veilface enroll staff ada ada-1.jpg ada-2.jpg\n  veilface enroll staff --dir people/")
+    .option("--embeddings <file>", "embeddings made elsewhere, by the gallery's model: .npy, .csv or .jsonl")
+    .option("--ids <file>", "with .npy: a line subjectId or templateId,subjectId for every row (default: row-0000001 and so on)")
+    .option("--model-id <id>", "with --embeddings: the model that made them, refused where it is not the gallery's")
+    .addHelpText("after", EXAMPLES)
     .action(async (galleryId: string, subjectId: string | undefined, images: string[], flags: EnrollFlags) => {
+      if (flags.embeddings !== undefined) {
+        if (subjectId !== undefined || flags.dir !== undefined) throw new ClientError("USAGE", "--embeddings takes subjects from its file: give it alone");
+        cli.finish(await enrollEmbeddings(galleryId, flags.embeddings, flags, cli.signal));
+        return;
+      }
       cli.finish(await enroll(galleryId, await choosePhotos(subjectId, images, flags.dir), flags, cli.signal));
     });
   addJson(addModel(addServer(addKey(command))));
@@ -40,7 +61,7 @@ async function choosePhotos(subjectId: string | undefined, images: readonly stri
     if (subjectId !== undefined) throw new ClientError("USAGE", "--dir takes subjects from its folders: give either --dir or a subject with images");
     return photosOfPeople(dir);
   }
-  if (subjectId === undefined || images.length === 0) throw new ClientError("USAGE", "nothing to enroll: give a subject with its images, or --dir");
+  if (subjectId === undefined || images.length === 0) throw new ClientError("USAGE", "nothing to enroll: give a subject with its images, --dir or --embeddings");
   checkId("subject", subjectId);
   return images.map((path) => ({ subjectId, path }));
 }
@@ -57,9 +78,10 @@ async function enroll(galleryId: string, photos: readonly Photo[], flags: Enroll
     templates.push({ templateId, subjectId });
   };
   try {
-    await opened.client.enroll(galleryId, source, { signal, modelId: encoder.card.id, onProgress });
+    // Photos come slowly: each is enrolled as it comes, and can be erased alone. Packing them is for gallery pack.
+    await opened.client.enroll(galleryId, source, { signal, modelId: encoder.card.id, onProgress, packing: "never" });
   } catch (cause) {
-    throw templates.length > 0 ? partly(cause, templates.length, photos.length) : cause;
+    throw partly(cause, templates.length, `of ${photos.length} photos`);
   }
   return report(galleryId, templates);
 }
@@ -83,13 +105,6 @@ async function collect<T>(source: AsyncIterable<T>): Promise<T[]> {
 /** The same photo of the same person has the same id, so it is replaced rather than doubled; without the key the id tells nothing. */
 function templateIdOf(keyHolder: KeyHolder, subjectId: string, image: Uint8Array): string {
   return keyHolder.pseudonym("photo", subjectId, image).slice(0, 16);
-}
-
-function partly(cause: unknown, enrolled: number, total: number): unknown {
-  if (!(cause instanceof ClientError)) return cause;
-  const message = `${cause.message} (${enrolled} of ${total} photos are enrolled; run it again once this is settled, none is doubled)`;
-  const { serverReason } = cause;
-  return new ClientError(cause.reason, message, { cause, ...(serverReason !== undefined && { serverReason }) });
 }
 
 function report(galleryId: string, templates: readonly { templateId: string; subjectId: string }[]): Outcome {

@@ -7,6 +7,7 @@ import { addJson, addKey, addServer, openClient, parseCount } from "./options.ts
 import type { KeyFlags, ModelFlags, ServerFlags } from "./options.ts";
 import { formatTable } from "./outcome.ts";
 import type { Cli, Outcome } from "./outcome.ts";
+import { addPack } from "./pack.ts";
 import { loadPack } from "./photos.ts";
 
 type CommonFlags = KeyFlags & ServerFlags;
@@ -16,11 +17,14 @@ interface CreateFlags extends CommonFlags, ModelFlags {
   dimension?: number;
   normBound?: number;
   modelId?: string;
+  expect?: number;
+  packedStride?: number;
 }
 
 export function addGallery(program: Command, cli: Cli): void {
-  const gallery = program.command("gallery").description("Create, list and delete galleries.");
+  const gallery = program.command("gallery").description("Create, list, pack and delete galleries.");
   addCreate(gallery, cli);
+  addPack(gallery, cli);
   addCommon(gallery.command("list").description("List the galleries of the key."))
     .addHelpText("after", "\nExample:\n  veilface gallery list --json")
     .action(async (flags: CommonFlags) => {
@@ -41,7 +45,9 @@ function addCreate(gallery: Command, cli: Cli): void {
     .option("--dimension <n>", "components of an embedding", parseCount)
     .option("--norm-bound <r>", "largest Euclidean norm of an embedding (metric euclidean)", parsePositive)
     .option("--model-id <id>", "the model's id")
-    .addHelpText("after", "\nExamples:\n  veilface gallery create staff\n  veilface gallery create visitors --metric cosine --dimension 512 --model-id my-arcface")
+    .option("--expect <n>", "how many templates it is made for (default: 10000): decides how they are packed", parseCount)
+    .option("--packed-stride <s>", "components of a template in each ciphertext, instead of the server's choice", parseCount)
+    .addHelpText("after", "\nExamples:\n  veilface gallery create staff\n  veilface gallery create visitors --metric cosine --dimension 512 --model-id my-arcface --expect 1000000")
     .action(async (galleryId: string, flags: CreateFlags) => {
       cli.finish(await create(galleryId, flags, cli.signal));
     });
@@ -54,7 +60,8 @@ function addCommon(command: Command): Command {
 async function create(galleryId: string, flags: CreateFlags, signal: AbortSignal): Promise<Outcome> {
   const space = await chooseSpace(flags);
   using opened = await openClient(flags, signal);
-  const gallery = await opened.client.createGallery(galleryId, space, { signal });
+  const { expect: expectedTemplates, packedStride } = flags;
+  const gallery = await opened.client.createGallery(galleryId, space, { signal, ...given({ expectedTemplates, packedStride }) });
   const { modelId, dimension, metric } = gallery.space;
   return { json: { gallery: describe(gallery) }, text: [`gallery ${galleryId} created for ${modelId}: ${dimension} components, ${metric}`], yes: true };
 }
@@ -74,9 +81,13 @@ function given<T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], un
 async function list(flags: CommonFlags, signal: AbortSignal): Promise<Outcome> {
   using opened = await openClient(flags, signal);
   const galleries = await opened.client.listGalleries({ signal });
-  const rows = galleries.map(({ galleryId, templateCount, space }) => [galleryId, String(templateCount), space.modelId, String(space.dimension), space.metric]);
-  const table = formatTable(["gallery", "templates", "model", "dimension", "metric"], rows);
+  const table = formatTable(["gallery", "templates", "model", "dimension", "metric", "packed stride", "note"], galleries.map(rowOf));
   return { json: { galleries: galleries.map(describe) }, text: galleries.length === 0 ? ["no galleries under this key"] : table, yes: true };
+}
+
+function rowOf({ galleryId, templateCount, space, packedStride, draftOf }: GalleryInfo): string[] {
+  const note = draftOf === undefined ? "" : `draft of ${draftOf}`;
+  return [galleryId, String(templateCount), space.modelId, String(space.dimension), space.metric, String(packedStride), note];
 }
 
 async function remove(galleryId: string, flags: CommonFlags, signal: AbortSignal): Promise<Outcome> {
@@ -85,8 +96,9 @@ async function remove(galleryId: string, flags: CommonFlags, signal: AbortSignal
   return { json: { galleryId, deleted: true }, text: [`gallery ${galleryId} deleted`], yes: true };
 }
 
-function describe({ galleryId, contextId, space, templateCount, revision, createTime }: GalleryInfo): Record<string, unknown> {
-  return { galleryId, contextId, ...space, templateCount, revision, createTime: createTime.toISOString() };
+/** A gallery as JSON. */
+export function describe({ space, createTime, ...gallery }: GalleryInfo): Record<string, unknown> {
+  return { ...gallery, ...space, createTime: createTime.toISOString() };
 }
 
 function parsePositive(text: string): number {

@@ -28,7 +28,7 @@ export function addKeygen(program: Command, cli: Cli): void {
 }
 
 async function keygen({ key, passphraseFile, parameterSet, force }: KeygenFlags, signal: AbortSignal): Promise<Outcome> {
-  const passphrase = await askPassphrase(passphraseFile, signal, true);
+  const passphrase = await askPassphrase(passphraseFile, signal, { confirm: true });
   using holder = await KeyHolder.create(parameterSet);
   await saveKeyFile(key, holder, passphrase, { force: force === true });
   return {

@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { ClientError } from "../errors.ts";
 import { addEnroll } from "./enroll.ts";
 import { addGallery } from "./gallery.ts";
+import { addKeyCommands } from "./key.ts";
 import { addKeygen } from "./keygen.ts";
 import { addCompare, addIdentify, addVerify } from "./match.ts";
 import type { Cli, Outcome } from "./outcome.ts";
@@ -22,14 +23,14 @@ A first run, beside a running server:
   veilface identify staff door.jpg
 
 Exit codes: 0 yes, 1 no (not accepted, nobody found), 2 error.
-Environment: VEILFACE_SERVER, VEILFACE_KEY, VEILFACE_PASSPHRASE, VEILFACE_CACHE (model cache folder).`;
+Environment: VEILFACE_SERVER, VEILFACE_KEY, VEILFACE_PASSPHRASE, VEILFACE_CACHE (folder for models and rosters).`;
 
 function buildProgram(cli: Cli): Command {
   const program = new Command("veilface")
     .description("Face recognition on encrypted embeddings: faces are encrypted here, and matched by a server that sees none.")
     .helpCommand(false)
     .addHelpText("after", EXAMPLES);
-  for (const add of [addKeygen, addGallery, addEnroll, addVerify, addIdentify, addList, addDelete, addCompare]) add(program, cli);
+  for (const add of [addKeygen, addKeyCommands, addGallery, addEnroll, addVerify, addIdentify, addList, addDelete, addCompare]) add(program, cli);
   forEachCommand(program, (command) => {
     // Errors are thrown and printed in one place, as one line or as JSON.
     command.exitOverride().configureOutput({ writeErr: () => undefined });

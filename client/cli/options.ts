@@ -73,7 +73,7 @@ export async function openClient(flags: KeyFlags & ServerFlags, signal: AbortSig
   const server = await serverOptions(flags);
   using opened = new DisposableStack();
   const keyHolder = opened.use(await openKey(flags, signal));
-  const client = opened.use(new VeilfaceClient({ keyHolder, ...server }));
+  const client = opened.use(new VeilfaceClient({ keyHolder, ...server, rosterCache: join(cacheFolder(), "rosters") }));
   const owned = opened.move();
   return {
     keyHolder,
@@ -82,6 +82,12 @@ export async function openClient(flags: KeyFlags & ServerFlags, signal: AbortSig
       owned.dispose();
     },
   };
+}
+
+/** Where face models and rosters are kept. */
+function cacheFolder(): string {
+  const chosen = process.env["VEILFACE_CACHE"];
+  return chosen === undefined || chosen === "" ? envPaths("veilface", { suffix: "" }).cache : chosen;
 }
 
 async function serverOptions({ server, tls, tlsCa, insecure }: ServerFlags): Promise<ServerOptions> {

@@ -7,18 +7,25 @@ import { ClientError } from "../errors.ts";
  * The passphrase: first line of the file, else the environment variable VEILFACE_PASSPHRASE, else asked on the terminal, twice where
  * `confirm` is set. Throws ClientError PASSPHRASE_MISSING where there is none of these, or CANCELLED.
  */
-export async function askPassphrase(file: string | undefined, signal: AbortSignal, confirm = false): Promise<string> {
+export async function askPassphrase(file: string | undefined, signal: AbortSignal, { of = "the key", confirm = false } = {}): Promise<string> {
   if (file !== undefined) return readFirstLine(file);
   const fromEnvironment = process.env["VEILFACE_PASSPHRASE"];
   if (fromEnvironment !== undefined) return fromEnvironment;
   if (!process.stdin.isTTY) {
     throw new ClientError("PASSPHRASE_MISSING", "no passphrase: set VEILFACE_PASSPHRASE, give --passphrase-file, or run it in a terminal");
   }
-  const passphrase = await askHidden("Passphrase of the key: ", signal);
+  const passphrase = await askHidden(`Passphrase of ${of}: `, signal);
   if (confirm && passphrase !== (await askHidden("The same once more: ", signal))) {
     throw new ClientError("PASSPHRASE_MISSING", "the two passphrases differ: try again");
   }
   return passphrase;
+}
+
+/** The passphrase of the new key of a rotation: first line of the file, else VEILFACE_NEW_PASSPHRASE, else as {@link askPassphrase} does. */
+export async function askNewPassphrase(file: string | undefined, signal: AbortSignal): Promise<string> {
+  const fromEnvironment = process.env["VEILFACE_NEW_PASSPHRASE"];
+  if (file === undefined && fromEnvironment !== undefined) return fromEnvironment;
+  return askPassphrase(file, signal, { of: "the new key" });
 }
 
 async function readFirstLine(file: string): Promise<string> {

@@ -29,10 +29,10 @@ export class FakeServer implements AsyncDisposable {
 
   private constructor(contextId: string) {
     const space = { dimension: 4, metric: Metric.METRIC_COSINE, modelId: "fake", normBound: 1 };
-    this.gallery = { galleryId: "g", contextId, space, strides: [4], templateCount: 0, revision: 0, createTime: new Date(1) };
+    this.gallery = { galleryId: "g", contextId, space, strides: [4], templateCount: 0, revision: 0, createTime: new Date(1), packedStride: 0, expectedTemplates: 0, draftOf: "" };
     this.#server.add(ContextServiceDefinition, { createContext: refuse, getContext: refuse, listContexts: refuse, deleteContext: refuse });
     this.#server.add(GalleryServiceDefinition, {
-      createGallery: refuse, listGalleries: refuse, deleteGallery: refuse, deleteTemplates: refuse,
+      createGallery: refuse, listGalleries: refuse, deleteGallery: refuse, deleteTemplates: refuse, readTemplates: refuse, replaceGallery: refuse,
       getGallery: () => Promise.resolve({ gallery: this.gallery }),
       listTemplates: ({ sinceRevision }) => Promise.resolve({ entries: this.entries.filter(({ revision }) => revision > sinceRevision), nextPageToken: "", revision: this.gallery.revision }),
       enrollTemplates: (requests) => this.#enroll(requests),
@@ -81,7 +81,7 @@ export class FakeServer implements AsyncDisposable {
     this.#residues.push(this.#kernel.multiplyByMonomial(this.#kernel.unpack(ciphertext!.data), 4 * slot));
     const entry = { templateId, subjectId, placement: { block: 0, slot, stride: 4 }, revision: this.gallery.revision, deleted: false };
     this.entries.push(entry);
-    return { entry };
+    return { entry, block: undefined };
   }
 
   async *#compare(requests: AsyncIterable<{ target: { subjectId: string } | undefined; pieces: ProbePiece[] }>): AsyncGenerator<CompareTemplatesResponse> {

@@ -7,7 +7,7 @@ import { after, before, test } from "node:test";
 import { runCli, temporaryFolder } from "../support/cli-process.ts";
 import type { CliRun } from "../support/cli-process.ts";
 
-const COMMANDS = [["keygen"], ["gallery"], ["gallery", "create"], ["gallery", "list"], ["gallery", "delete"], ["enroll"], ["verify"], ["identify"], ["list"], ["delete"], ["compare"]];
+const COMMANDS = [["keygen"], ["gallery"], ["gallery", "create"], ["gallery", "list"], ["gallery", "delete"], ["gallery", "pack"], ["key"], ["key", "rotate"], ["enroll"], ["verify"], ["identify"], ["list"], ["delete"], ["compare"]];
 
 const { folder, remove } = await temporaryFolder();
 const key = join(folder, "a.key");
@@ -42,7 +42,7 @@ test("every command explains itself with examples on --help, and so does the pro
   for (const { command, run } of runs) {
     assert.deepEqual([run.code, run.stderr], [0, ""], command.join(" "));
     assert.match(run.stdout, new RegExp(`^Usage: veilface ${command.join(" ")}`.trim()));
-    if (command.join() !== "gallery") assert.match(run.stdout, /(Examples?|A first run[^\n]*):\n {2}veilface /);
+    if (!["gallery", "key"].includes(command.join())) assert.match(run.stdout, /(Examples?|A first run[^\n]*):\n {2}veilface /);
   }
 });
 
@@ -64,6 +64,9 @@ test("wrong usage is one line and exit code 2, in JSON where asked for", async (
   assertJsonError(await runCli(["verify", "g", "--json"], { env }), "USAGE");
   assertError(await runCli(["enroll", "g"], { env }), /nothing to enroll/);
   assertError(await runCli(["enroll", "g", "s", "a.jpg", "--dir", "people"], { env }), /either/);
+  assertError(await runCli(["enroll", "g", "s", "--embeddings", "x.npy"], { env }), /give it alone/);
+  assertError(await runCli(["gallery", "create", "g", "--packed-stride", "0"], { env }), /whole number/);
+  assertError(await runCli(["key", "rotate"], { env }), /--new-key/);
   assertError(await runCli(["enroll", "g", "Not An Id", "a.jpg"], { env }), /a-z, 0-9/);
   assertError(await runCli(["delete", "g"], { env }), /--subject or --template/);
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import type { CompareTemplatesResponse, SearchGalleryResponse } from "@veilface/proto";
-import type { Enrollment } from "../../client/enrollment.ts";
+import type { Enrollment } from "../../client/enrollment-units.ts";
 import { ClientError } from "../../client/errors.ts";
 import type { ClientErrorReason } from "../../client/errors.ts";
 import { KeyHolder } from "../../client/key-holder.ts";
@@ -118,7 +118,7 @@ test("a gallery that was deleted and created again under its id names its own pe
 });
 
 test("an acknowledgement of another template than the one sent ends the enrollment", async () => {
-  server.falsify = { enroll: (reply) => ({ entry: { ...reply.entry!, templateId: "somebody-else" } }) };
+  server.falsify = { enroll: (reply) => ({ ...reply, entry: { ...reply.entry!, templateId: "somebody-else" } }) };
   await assert.rejects(client.enroll("g", [enrollment(0)]), refusedAs("REPLY_INVALID"));
   server.falsify = {};
 });

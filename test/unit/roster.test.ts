@@ -3,6 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { ClientError } from "../../client/errors.ts";
 import { rankCandidates } from "../../client/identification.ts";
+import type { BlockDistances } from "../../client/identification.ts";
 import { Roster } from "../../client/roster.ts";
 import type { ReadRosterPage, RosterChange } from "../../client/roster.ts";
 import type { RosterEntry } from "../../client/wire.ts";
@@ -20,13 +21,13 @@ class ServedRoster {
     this.revision++;
     const live = entry(templateId, subjectId, this.revision, this.revision);
     this.live.set(templateId, live);
-    this.#record({ templateId, live });
+    this.#record({ templateId, live, revision: this.revision });
   }
 
   remove(templateId: string): void {
     if (!this.live.delete(templateId)) return;
     this.revision++;
-    this.#record({ templateId, live: undefined });
+    this.#record({ templateId, live: undefined, revision: this.revision });
   }
 
   /** Two changes a page, so that histories take several. */
@@ -98,7 +99,7 @@ test("an update that fails half way is made good by the next one", async () => {
 });
 
 async function rosterOf(entries: readonly RosterEntry[]): Promise<Roster> {
-  const roster = new Roster(() => Promise.resolve({ changes: entries.map((live) => ({ templateId: live.templateId, live })), revision: 100, nextPageToken: "" }));
+  const roster = new Roster(() => Promise.resolve({ changes: entries.map((live) => ({ templateId: live.templateId, live, revision: live.revision })), revision: 100, nextPageToken: "" }));
   await roster.update(100);
   return roster;
 }
@@ -111,7 +112,7 @@ test("candidates are the subjects by their nearest template, nearest first, ties
   await fc.assert(
     fc.asyncProperty(fc.array(template, { maxLength: 12 }), fc.integer({ min: 1, max: 6 }), async (templates, top) => {
       const roster = await rosterOf(templates.map(({ subject }, i) => entry(`t${String(i).padStart(2, "0")}`, `s${subject}`, i, 1)));
-      const candidates = rankCandidates(roster, 100, distancesOf(...templates.map(({ distance }) => distance)), top);
+      const candidates = rankCandidates(roster.table, { revision: 100, blocks: distancesOf(...templates.map(({ distance }) => distance)) }, top);
       // By sorting everything and keeping the first of each subject.
       const all = templates.map(({ subject, distance }, i) => ({ subjectId: `s${subject}`, templateId: `t${String(i).padStart(2, "0")}`, distance }));
       all.sort((a, b) => a.distance - b.distance || a.subjectId.localeCompare(b.subjectId) || a.templateId.localeCompare(b.templateId));
@@ -123,13 +124,14 @@ test("candidates are the subjects by their nearest template, nearest first, ties
 
 test("templates that changed after the search began are left out of it", async () => {
   const roster = await rosterOf([entry("old", "ada", 0, 5), entry("new", "bob", 1, 6)]);
-  assert.deepEqual(rankCandidates(roster, 5, distancesOf(1, 0), 5).map(({ subjectId }) => subjectId), ["ada"]);
+  assert.deepEqual(rankCandidates(roster.table, { revision: 5, blocks: distancesOf(1, 0) }, 5).map(({ subjectId }) => subjectId), ["ada"]);
 });
 
 test("an answer that lacks a block or a slot of the roster is refused rather than read as nobody", async () => {
   const roster = await rosterOf([entry("a", "ada", 0, 1), entry("b", "bob", 1, 1)]);
   const isRefused = (error: unknown): boolean => error instanceof ClientError && error.reason === "REPLY_INVALID";
-  assert.throws(() => rankCandidates(roster, 1, [], 5), isRefused);
-  assert.throws(() => rankCandidates(roster, 1, distancesOf(0.5), 5), isRefused);
-  assert.throws(() => rankCandidates(roster, 1, [{ ...distancesOf(1, 2)[0]!, stride: 2 }], 5), isRefused);
+  const rank = (blocks: readonly BlockDistances[]) => (): unknown => rankCandidates(roster.table, { revision: 1, blocks }, 5);
+  assert.throws(rank([]), isRefused);
+  assert.throws(rank(distancesOf(0.5)), isRefused);
+  assert.throws(rank([{ ...distancesOf(1, 2)[0]!, stride: 2 }]), isRefused);
 });

@@ -1,0 +1,57 @@
+import type { CallOptions } from "./calls.ts";
+import type { ServerOptions } from "./channel.ts";
+import type { Decision } from "./decision.ts";
+import type { KeyHolder } from "./key-holder.ts";
+
+export interface VeilfaceClientOptions extends ServerOptions {
+  /** Encrypts and decrypts. Stays the caller's: it outlives the client. */
+  readonly keyHolder: KeyHolder;
+  /** The deadline of calls that name none, in milliseconds; 60,000 unless set. */
+  readonly deadlineMs?: number;
+  /** A folder to keep rosters in, sealed under the key: a new process then asks for changes only. In memory alone unless given. */
+  readonly rosterCache?: string;
+}
+
+/** Names the model that made the embeddings, so that those of another than the gallery's are refused with MODEL_MISMATCH. */
+export interface ModelOption {
+  readonly modelId?: string;
+}
+
+export interface VerifyOptions extends CallOptions, ModelOption {
+  /** The largest distance that is accepted, in the gallery's metric. */
+  readonly threshold: number;
+}
+
+export interface IdentifyOptions extends CallOptions, ModelOption {
+  /** How many subjects at most, >= 1; 5 unless set. */
+  readonly top?: number;
+  /** Leaves out subjects beyond this distance; unless set, the nearest are returned however far they are. */
+  readonly threshold?: number;
+}
+
+export interface CreateGalleryOptions extends CallOptions {
+  /** The stride of packed blocks, in [1, encoded dimension]; chosen by the server unless given. */
+  readonly packedStride?: number;
+  /** How many templates the server chooses the stride for; 10,000 unless given. */
+  readonly expectedTemplates?: number;
+}
+
+export interface PackOptions extends CallOptions {
+  /** The stride of its blocks from now on; unless given, the server chooses the best for the gallery's size. */
+  readonly stride?: number;
+  /** Called with how many of how many templates are packed so far. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+export interface RotateOptions extends CallOptions {
+  /** Which galleries; unless given, all under this key. Those under the new key already are passed over. */
+  readonly galleryIds?: readonly string[];
+  /** Called with the gallery, and how many of how many of its templates are encrypted anew. */
+  readonly onProgress?: (galleryId: string, done: number, total: number) => void;
+}
+
+/** The outcome of a verification: the nearest of the subject's templates and whether it is near enough. */
+export interface Verification extends Decision {
+  readonly subjectId: string;
+  readonly templateId: string;
+}

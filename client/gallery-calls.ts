@@ -1,0 +1,117 @@
+import { packedContextId } from "@veilface/fhe";
+import { call } from "./calls.ts";
+import type { CallOptions } from "./calls.ts";
+import type { Services } from "./channel.ts";
+import { checkId } from "./ids.ts";
+import type { KeyHolder } from "./key-holder.ts";
+import type { ModelSpace } from "./model-space.ts";
+import type { RosterPage } from "./roster.ts";
+import { fromWireEntry, fromWireGallery, invalidReply, toWireParameterSet, toWireSpace } from "./wire.ts";
+import type { GalleryInfo } from "./wire.ts";
+
+/** A gallery to be created. */
+export interface NewGallery {
+  readonly galleryId: string;
+  readonly contextId: string;
+  readonly space: ModelSpace;
+  /** The stride of packed blocks; the server chooses where it is not given. */
+  readonly packedStride?: number;
+  /** What the server chooses the stride for; 10,000 where it is not given. */
+  readonly expectedTemplates?: number;
+  readonly draftOf?: string;
+}
+
+/** The ids of templates to delete, by template or by subject. */
+export interface DeletedIds {
+  readonly templateIds?: readonly string[];
+  readonly subjectIds?: readonly string[];
+}
+
+const MAX_GALLERIES_PER_PAGE = 1000;
+const MAX_ENTRIES_PER_PAGE = 10_000;
+const MAX_IDS_PER_DELETE = 10_000;
+
+/** The calls about contexts and galleries, one method each: what is asked and answered is checked here. */
+export class GalleryCalls {
+  readonly services: Services;
+  readonly #deadlineMs: number;
+
+  constructor(services: Services, deadlineMs: number) {
+    this.services = services;
+    this.#deadlineMs = deadlineMs;
+  }
+
+  /** As VeilfaceClient.ensureContext, for any key. */
+  async ensureContext({ parameterSet, keyId, contextId }: KeyHolder, options: CallOptions): Promise<void> {
+    const packed = { parameterSet: toWireParameterSet(parameterSet.name), keyId: Buffer.from(keyId) };
+    const requests = ReadableStream.from([{ context: { scheme: { $case: "packed" as const, value: packed } } }]);
+    const { context } = await this.#call(options, (signal) => this.services.contexts.createContext(requests, { signal }));
+    if (context?.contextId !== contextId || contextId !== packedContextId(parameterSet.name, keyId)) throw invalidReply("another context id than the context's content gives");
+  }
+
+  async create({ galleryId, space, ...gallery }: NewGallery, options: CallOptions): Promise<GalleryInfo> {
+    const request = { gallery: { ...gallery, galleryId: checkId("gallery", galleryId), space: toWireSpace(space) } };
+    const reply = await this.#call(options, (signal) => this.services.galleries.createGallery(request, { signal }));
+    return fromWireGallery(reply.gallery);
+  }
+
+  async get(galleryId: string, options: CallOptions): Promise<GalleryInfo> {
+    checkId("gallery", galleryId);
+    const { gallery } = await this.#call(options, (signal) => this.services.galleries.getGallery({ galleryId }, { signal }));
+    return fromWireGallery(gallery);
+  }
+
+  /** All galleries of a context, drafts too, in the order of their ids. */
+  async list(contextId: string, options: CallOptions): Promise<GalleryInfo[]> {
+    const galleries: GalleryInfo[] = [];
+    let pageToken = "";
+    do {
+      const request = { contextId, pageSize: MAX_GALLERIES_PER_PAGE, pageToken };
+      const page = await this.#call(options, (signal) => this.services.galleries.listGalleries(request, { signal }));
+      galleries.push(...page.galleries.map(fromWireGallery));
+      pageToken = page.nextPageToken;
+    } while (pageToken !== "");
+    return galleries;
+  }
+
+  async delete(galleryId: string, options: CallOptions): Promise<void> {
+    checkId("gallery", galleryId);
+    await this.#call(options, (signal) => this.services.galleries.deleteGallery({ galleryId }, { signal }));
+  }
+
+  async replace(galleryId: string, draftId: string, expectedRevision: number, options: CallOptions): Promise<GalleryInfo> {
+    const request = { galleryId, draftId, expectedRevision };
+    const { gallery } = await this.#call(options, (signal) => this.services.galleries.replaceGallery(request, { signal }));
+    return fromWireGallery(gallery);
+  }
+
+  async readRosterPage(galleryId: string, sinceRevision: number, pageToken: string): Promise<RosterPage> {
+    const request = { galleryId, sinceRevision, pageSize: MAX_ENTRIES_PER_PAGE, pageToken };
+    const { entries, revision, nextPageToken } = await this.#call({}, (signal) => this.services.galleries.listTemplates(request, { signal }));
+    return { changes: entries.map((entry) => ({ templateId: entry.templateId, live: fromWireEntry(entry), revision: entry.revision })), revision, nextPageToken };
+  }
+
+  /** Deletes any number of templates, as many calls as it takes. */
+  async deleteTemplates(galleryId: string, ids: DeletedIds, options: CallOptions): Promise<{ deleted: string[]; struck: string[] }> {
+    const templateIds = (ids.templateIds ?? []).map((id) => checkId("template", id));
+    const subjectIds = (ids.subjectIds ?? []).map((id) => checkId("subject", id));
+    const gone = { deleted: [] as string[], struck: [] as string[] };
+    for (let at = 0; at < Math.max(templateIds.length, subjectIds.length); at += MAX_IDS_PER_DELETE) {
+      const page = (all: string[]): string[] => all.slice(at, at + MAX_IDS_PER_DELETE);
+      const request = { galleryId: checkId("gallery", galleryId), templateIds: page(templateIds), subjectIds: page(subjectIds) };
+      const { entries, struckTemplateIds } = await this.#call(options, (signal) => this.services.galleries.deleteTemplates(request, { signal }));
+      for (const { templateId } of entries) gone.deleted.push(templateId);
+      for (const templateId of struckTemplateIds) gone.struck.push(templateId);
+    }
+    return gone;
+  }
+
+  /** The options with a deadline: their own, or the client's. */
+  deadline<T extends CallOptions>(options: T): T & { deadlineMs: number } {
+    return { ...options, deadlineMs: options.deadlineMs ?? this.#deadlineMs };
+  }
+
+  #call<T>(options: CallOptions, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return call(this.services.address, this.deadline(options), run);
+  }
+}
