@@ -1,4 +1,4 @@
-// Puts the figures of a bench run into README, between its figures marks. Reads docs/bench.jsonl, which `npm run figures` makes.
+// Puts the figures of a bench run into README, between its figures marks. Reads docs/bench.jsonl, which `npm run performance` makes.
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { BenchLine } from "../test/bench/figures.ts";
@@ -10,7 +10,7 @@ const lines = (await readFile(join(ROOT, "docs", "bench.jsonl"), "utf8")).trim()
 
 function figure(name: string, parameterSet: string, key: string): number {
   const value = lines.find((line) => line.case === name && line.parameterSet === parameterSet)?.[key];
-  if (typeof value !== "number") throw new Error(`docs/bench.jsonl has no ${key} of ${name} for ${parameterSet}: run npm run figures`);
+  if (typeof value !== "number") throw new Error(`docs/bench.jsonl has no ${key} of ${name} for ${parameterSet}: run npm run performance`);
   return value;
 }
 

@@ -52,7 +52,7 @@ async function enrollment({ client, about, server }: Road): Promise<BenchLine> {
   const before = await storedBytes(server);
   const source = Array.from({ length: TEMPLATES }, (_, i) => ({ templateId: `t-${i}`, subjectId: `s-${i}`, embedding: unitVector(i, SPACE.dimension) }));
   const start = performance.now();
-  await client.enroll(GALLERY, source);
+  await client.enroll(GALLERY, source, { packing: "never" });
   const seconds = (performance.now() - start) / 1000;
   const bytes = (await storedBytes(server)) - before;
   return { case: "enroll_loose", templates: TEMPLATES, ...about, templates_per_s: round(TEMPLATES / seconds), bytes_per_template: Math.round(bytes / TEMPLATES) };
@@ -91,7 +91,7 @@ async function* sizes({ client, wire, about }: Road): AsyncGenerator<BenchLine> 
   yield { case: "bytes_compare_1_to_1", templates: TEMPLATES, ...about, ...(await measure(() => client.verify(GALLERY, "s-0", probe, { threshold: 0.5 }))) };
   yield { case: "bytes_search_loose", templates: TEMPLATES, ...about, ...(await measure(() => client.identify(GALLERY, probe))) };
   const template = { templateId: "t-0", subjectId: "s-0", embedding: probe };
-  yield { case: "bytes_enroll_loose", templates: 1, ...about, ...(await measure(() => client.enroll(GALLERY, [template]))) };
+  yield { case: "bytes_enroll_loose", templates: 1, ...about, ...(await measure(() => client.enroll(GALLERY, [template], { packing: "never" }))) };
 }
 
 async function storedBytes(server: ServerProcess): Promise<number> {
