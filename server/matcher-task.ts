@@ -6,6 +6,12 @@ import type { SealedBytes } from "./validate.ts";
 /** Probes that may be matched in one pass. */
 export const MAX_PROBES = 8;
 
+/**
+ * Blocks that a worker matches side by side and hands over together: a probe of 8 MB is read from memory once for all of them, and
+ * searches share the workers fairly, as four blocks take it a few milliseconds.
+ */
+export const BLOCKS_PER_TASK = 4;
+
 /** Check a fresh ciphertext and move it to its slot: multiply by X^exponent. */
 export interface PrepareTemplate {
   readonly parameterSet: ParameterSetName;

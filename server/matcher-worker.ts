@@ -3,7 +3,7 @@ import { CiphertextCodec, FheError, RingKernel, fromTiles, loadPublicSeal, param
 import type { CiphertextEncoding, FheErrorReason, ParameterSetName } from "@veilface/fhe";
 import { move, transferableSymbol, valueSymbol } from "piscina";
 import { ServerError } from "./errors.ts";
-import { MAX_PROBES, allCancelled } from "./matcher-task.ts";
+import { BLOCKS_PER_TASK, MAX_PROBES, allCancelled } from "./matcher-task.ts";
 import type { BlockTask, MatchBlocks, MatchedBlock, Outcome, PrepareBlock, PrepareProbe, PrepareTemplate, PreparedProbe, SealedProduct, SerialisePieces } from "./matcher-task.ts";
 import type { BlockReader } from "./store/gallery-store.ts";
 import { openBlockReader } from "./store/lmdb-block-reader.ts";
@@ -19,9 +19,6 @@ interface Ring {
   /** Ids of the probes that the kernel has loaded, in order. */
   loadedProbes: string | undefined;
 }
-
-/** Blocks that are matched side by side, so that a probe of 8 MB is read from memory once for all of them. */
-const BLOCKS_ABREAST = 4;
 
 const seal = await loadPublicSeal();
 const rings = new Map<ParameterSetName, Ring>();
@@ -71,12 +68,7 @@ export function matchBlocks(task: MatchBlocks): Outcome<MatchedBlock[]> {
   return outcome(() => {
     const ring = ringFor(task.parameterSet, task.probes.reduce((sum, { pieces }) => sum + pieces, 0));
     loadProbes(ring, task.probes);
-    const cancelled = new Int32Array(task.cancelled);
-    const matched: MatchedBlock[] = [];
-    for (let at = 0; at < task.blocks.length && !allCancelled(cancelled); at += BLOCKS_ABREAST) {
-      matched.push(...matchAbreast(ring, task, task.blocks.slice(at, at + BLOCKS_ABREAST), cancelled));
-    }
-    return matched;
+    return matchAbreast(ring, task, new Int32Array(task.cancelled));
   }, (blocks) => blocks.flatMap(({ products }) => products.map(({ data }) => data.buffer as ArrayBuffer)));
 }
 
@@ -87,8 +79,8 @@ function loadProbes(ring: Ring, probes: readonly PreparedProbe[]): void {
   ring.loadedProbes = ids;
 }
 
-function matchAbreast({ kernel, codec }: Ring, task: MatchBlocks, blocks: readonly BlockTask[], cancelled: Int32Array): MatchedBlock[] {
-  const live = blocks.flatMap((block) => {
+function matchAbreast({ kernel, codec }: Ring, task: MatchBlocks, cancelled: Int32Array): MatchedBlock[] {
+  const live = task.blocks.flatMap((block) => {
     const tiles = tilesOf(kernel, task, block);
     return tiles === undefined ? [] : [{ block, tiles: checked(tiles, cancelled) }];
   });
@@ -175,7 +167,7 @@ function ringFor(name: ParameterSetName, pieces: number): Ring {
   if (existing !== undefined && existing.room >= pieces) return existing;
   existing?.codec[Symbol.dispose]();
   const set = parameterSet(name);
-  const kernel = RingKernel.create(set.dataPrimes, { probes: Math.min(pieces, MAX_PROBES), pieces, blocks: BLOCKS_ABREAST, chunkBytes: LARGEST_CHUNK_BYTES });
+  const kernel = RingKernel.create(set.dataPrimes, { probes: Math.min(pieces, MAX_PROBES), pieces, blocks: BLOCKS_PER_TASK, chunkBytes: LARGEST_CHUNK_BYTES });
   const ring = { kernel, codec: new CiphertextCodec(seal, kernel, set), room: pieces, loadedProbes: undefined };
   rings.set(name, ring);
   return ring;

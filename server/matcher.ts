@@ -2,7 +2,7 @@ import { FheError } from "@veilface/fhe";
 import type { CiphertextEncoding, Layout, ParameterSetName } from "@veilface/fhe";
 import { Piscina } from "piscina";
 import { ServerError } from "./errors.ts";
-import { allCancelled } from "./matcher-task.ts";
+import { BLOCKS_PER_TASK, allCancelled } from "./matcher-task.ts";
 import type { BlockTask, MatchBlocks, MatchedBlock, Outcome, PrepareBlock, PrepareProbe, PrepareTemplate, PreparedProbe, SealedProduct, SerialisePieces } from "./matcher-task.ts";
 import type { ReaderLocation } from "./store/gallery-store.ts";
 import { mapUnordered } from "./streams.ts";
@@ -10,9 +10,6 @@ import type { SealedBytes } from "./validate.ts";
 
 /** Tasks that may wait for a worker before calls are refused with LIMIT_EXCEEDED. */
 const MAX_WAITING_TASKS = 4096;
-/** Ciphertexts a worker multiplies before it hands over products: a few milliseconds of work, so that searches share the workers fairly. */
-const CIPHERTEXTS_PER_TASK = 512;
-
 /** Blocks of one stride to be multiplied with probes of that stride. */
 export interface Scan {
   readonly parameterSet: ParameterSetName;
@@ -96,6 +93,5 @@ export class Matcher {
 
 function* tasksOf({ blocks, ...scan }: Scan): Generator<MatchBlocks> {
   const cancelled = new Int32Array(scan.cancelled);
-  const blocksPerTask = Math.max(1, Math.floor(CIPHERTEXTS_PER_TASK / Math.max(1, scan.probes[0]!.pieces)));
-  for (let first = 0; first < blocks.length && !allCancelled(cancelled); first += blocksPerTask) yield { ...scan, blocks: blocks.slice(first, first + blocksPerTask) };
+  for (let first = 0; first < blocks.length && !allCancelled(cancelled); first += BLOCKS_PER_TASK) yield { ...scan, blocks: blocks.slice(first, first + BLOCKS_PER_TASK) };
 }
