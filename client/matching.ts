@@ -95,9 +95,10 @@ export class Matching {
   }
 }
 
-// A gallery without loose templates when it was read may have some by now.
+// A search must have a probe, and an empty gallery may have templates by now. Where another stride came into use since the gallery was
+// read, the server refuses with PROBE_INCOMPLETE and it is read anew.
 function stridesOf({ info, crypto }: OpenGallery): readonly number[] {
-  return [...new Set([...info.strides, crypto.looseStride])];
+  return info.strides.length === 0 ? [crypto.looseStride] : info.strides;
 }
 
 // Its failure is met when it is awaited after the search; until then it must not count as unhandled.
