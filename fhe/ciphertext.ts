@@ -2,6 +2,7 @@ import type { SEALContext } from "node-seal";
 import { FheError } from "./errors.ts";
 import { DEGREE, PARAMETER_SET_NAMES, parameterSet } from "./parameters.ts";
 import type { ParameterSet } from "./parameters.ts";
+import { PACKED_POLYNOMIAL_BYTES } from "./ring/ring-kernel.ts";
 import type { RingKernel } from "./ring/ring-kernel.ts";
 import { CIPHERTEXT_HEADER_BYTES, inflateSeal, isSealObject, sealCiphertext, sealWords } from "./seal-bytes.ts";
 import { callSeal, isSecretKey, openSealContext } from "./seal.ts";
@@ -12,8 +13,6 @@ export type CiphertextEncoding = "SEAL" | "PACKED_RESIDUES";
 
 /** Components of a ciphertext: 2 fresh from encryption, 3 as the product of two. */
 export type Components = 2 | 3;
-
-const PACKED_POLYNOMIAL_BYTES = (DEGREE * 30) / 8;
 
 /**
  * Turns bytes into checked residues and back, for one parameter set. Owns a SEAL context; free it with `using`.

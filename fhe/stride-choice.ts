@@ -1,6 +1,6 @@
 import { layoutOf } from "./layout.ts";
-import { DEGREE } from "./parameters.ts";
 import type { ParameterSet } from "./parameters.ts";
+import { PACKED_POLYNOMIAL_BYTES } from "./ring/ring-kernel.ts";
 
 /**
  * What a search costs besides the scan, by stride. The scan itself takes the same products whatever the stride (templates * dimension
@@ -18,8 +18,6 @@ export interface SearchCosts {
 
 /** One core of a 2-core x86-64 machine (npm run bench: encrypt, decrypt) and a network of 1 Gbit/s. */
 export const USUAL_COSTS: SearchCosts = { encryptSeconds: 0.0004, decryptSeconds: 0.0003, bytesPerSecond: 125e6 };
-
-const PACKED_POLYNOMIAL_BYTES = (DEGREE * 30) / 8;
 
 /** Seconds that a search among `templates` packed at `stride` takes besides the scan, by the model of {@link SearchCosts}. */
 export function searchSeconds(set: ParameterSet, dimension: number, stride: number, templates: number, costs: SearchCosts = USUAL_COSTS): number {

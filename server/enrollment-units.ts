@@ -95,5 +95,5 @@ class OpenBlock {
 }
 
 function blockInvalid(field: string, description: string): ServerError {
-  return new ServerError("BLOCK_INVALID", `${field} ${description}`, { violations: [{ field, description }] });
+  return fieldInvalid(field, description, "BLOCK_INVALID");
 }

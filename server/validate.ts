@@ -2,6 +2,7 @@ import { KEY_ID_BYTES, PARAMETER_SET_NAMES } from "@veilface/fhe";
 import type { CiphertextEncoding, Metric, ParameterSetName } from "@veilface/fhe";
 import * as wire from "@veilface/proto";
 import { ServerError } from "./errors.ts";
+import type { ServerErrorReason } from "./errors.ts";
 import type { ModelSpace } from "./store/gallery-store.ts";
 
 const ID = /^[a-z0-9-]{1,64}$/;
@@ -25,8 +26,8 @@ const PARAMETER_SETS: ReadonlyMap<wire.ParameterSet, ParameterSetName> = new Map
 ]);
 
 /** A refusal that names one field of the request. */
-export function fieldInvalid(field: string, description: string): ServerError {
-  return new ServerError("FIELD_INVALID", `${field} ${description}`, { violations: [{ field, description }] });
+export function fieldInvalid(field: string, description: string, reason: ServerErrorReason = "FIELD_INVALID"): ServerError {
+  return new ServerError(reason, `${field} ${description}`, { violations: [{ field, description }] });
 }
 
 /** An id chosen by the client. */
@@ -97,8 +98,7 @@ export function sameSpace(field: string, actual: ModelSpace, expected: ModelSpac
   const names = { dimension: "dimension", metric: "metric", modelId: "model_id", normBound: "norm_bound" } as const;
   for (const [key, name] of Object.entries(names) as [keyof typeof names, string][]) {
     if (actual[key] === expected[key]) continue;
-    const description = `is ${actual[key]}, but the gallery has ${expected[key]}`;
-    throw new ServerError("SPACE_MISMATCH", `${field}.${name} ${description}`, { violations: [{ field: `${field}.${name}`, description }] });
+    throw fieldInvalid(`${field}.${name}`, `is ${actual[key]}, but the gallery has ${expected[key]}`, "SPACE_MISMATCH");
   }
 }
 
@@ -128,8 +128,7 @@ export function ciphertext(field: string, value: wire.Ciphertext | undefined, co
   const known = ENCODINGS.get(encoding);
   if (known === undefined) throw fieldInvalid(`${field}.encoding`, "must be CIPHERTEXT_ENCODING_SEAL or CIPHERTEXT_ENCODING_PACKED_RESIDUES");
   if (data.length > MAX_CIPHERTEXT_BYTES) {
-    const description = `has ${data.length} bytes: expected at most ${MAX_CIPHERTEXT_BYTES}`;
-    throw new ServerError("CIPHERTEXT_TOO_LARGE", `${field}.data ${description}`, { violations: [{ field: `${field}.data`, description }] });
+    throw fieldInvalid(`${field}.data`, `has ${data.length} bytes: expected at most ${MAX_CIPHERTEXT_BYTES}`, "CIPHERTEXT_TOO_LARGE");
   }
   if (sha256.length !== 32) throw fieldInvalid(`${field}.sha256`, "must have 32 bytes");
   return { field, encoding: known, data, sha256 };
