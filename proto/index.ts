@@ -1,3 +1,4 @@
+export { CKKSVectorProto, EncryptionType, TenSEALContextProto, TenSEALPublicProto } from "./gen/tenseal/tenseal.ts";
 export * from "./gen/veilface/v1/ciphertext.ts";
 export * from "./gen/veilface/v1/context.ts";
 export * from "./gen/veilface/v1/context_service.ts";
