@@ -15,9 +15,9 @@ export function encodeBlob(content: Uint8Array): Buffer {
 }
 
 /** Stores a blob of at least 4096 bytes inside a write transaction and returns its number, which no other blob ever has. */
-export function putBlob({ blobs, numbers }: Tables, bytes: Buffer): number {
+export function putBlob({ blobs, numbers }: Tables, bytes: Uint8Array): number {
   const blob = takeNumber(numbers, "blob");
-  blobs.putSync(u48(blob), bytes);
+  blobs.putSync(u48(blob), Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length));
   return blob;
 }
 

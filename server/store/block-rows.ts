@@ -1,5 +1,5 @@
 import { readU48, u32, u48 } from "./lmdb-schema.ts";
-import type { BlockRow, LooseBlockRow, PackedBlockRow } from "./lmdb-schema.ts";
+import type { BlockRow, ChunkRow, LooseBlockRow, PackedBlockRow } from "./lmdb-schema.ts";
 
 const LOOSE = 1;
 const PACKED = 2;
@@ -56,13 +56,21 @@ function encodePacked({ stride, count, firstRevision, chunks }: PackedBlockRow):
   head.writeUInt16BE(stride, 1);
   head.writeUInt16BE(count, HEAD);
   head.writeUIntBE(firstRevision, HEAD + 2, 6);
-  return Buffer.concat([head, ...chunks.flatMap(({ blob, bytes, sha256 }) => [u48(blob), u32(bytes), sha256])]);
+  return Buffer.concat([head, encodeChunks(chunks)]);
 }
 
 function decodePacked(bytes: Buffer): PackedBlockRow {
-  const chunks = Array.from({ length: (bytes.length - PACKED_HEAD) / CHUNK }, (_, i) => {
-    const offset = PACKED_HEAD + i * CHUNK;
+  const chunks = decodeChunks(bytes.subarray(PACKED_HEAD));
+  return { kind: "packed", stride: blockStride(bytes), count: bytes.readUInt16BE(HEAD), firstRevision: readU48(bytes, HEAD + 2), chunks };
+}
+
+export function encodeChunks(chunks: readonly ChunkRow[]): Buffer {
+  return Buffer.concat(chunks.flatMap(({ blob, bytes, sha256 }) => [u48(blob), u32(bytes), sha256]));
+}
+
+export function decodeChunks(bytes: Buffer): ChunkRow[] {
+  return Array.from({ length: bytes.length / CHUNK }, (_, i) => {
+    const offset = i * CHUNK;
     return { blob: readU48(bytes, offset), bytes: bytes.readUInt32BE(offset + 6), sha256: bytes.subarray(offset + CHUNK - SHA256_BYTES, offset + CHUNK) };
   });
-  return { kind: "packed", stride: blockStride(bytes), count: bytes.readUInt16BE(HEAD), firstRevision: readU48(bytes, HEAD + 2), chunks };
 }

@@ -1,12 +1,48 @@
 import type { EmbeddingSpace, ParameterSetName } from "@veilface/fhe";
 
-/** The public parameters bound to one key, as stored. */
-export interface StoredContext {
-  readonly contextId: string;
+/** The packed scheme: no key of any kind. */
+export interface PackedScheme {
+  readonly kind: "packed";
   readonly parameterSet: ParameterSetName;
   /** 32 bytes. */
   readonly keyId: Uint8Array;
+}
+
+/** The public parameters of the pairwise scheme. Its keys are large and read apart, by {@link BlockReader.pairwiseContext}. */
+export interface PairwiseScheme {
+  readonly kind: "pairwise";
+  /** SEAL's EncryptionParameters, uncompressed; at most a few KB. */
+  readonly parameters: Uint8Array;
+  readonly scale: number;
+  readonly degree: number;
+  readonly modulusBits: readonly number[];
+  readonly rotationSteps: readonly number[];
+  readonly maxDimension: number;
+  readonly maxDistance: number;
+}
+
+/** The public parameters bound to one key, as stored. */
+export interface StoredContext {
+  readonly contextId: string;
+  readonly scheme: PackedScheme | PairwiseScheme;
   readonly createTime: Date;
+}
+
+/** What {@link GalleryStore.createContext} takes. */
+export type NewContext = Omit<StoredContext, "createTime">;
+
+/** The evaluation keys of a pairwise context, uncompressed, as SEAL may see them. Up to 128 MiB each. */
+export interface ContextKeys {
+  /** SEAL's RelinKeys. */
+  readonly relinKeys: Uint8Array;
+  /** SEAL's GaloisKeys. */
+  readonly galoisKeys: Uint8Array;
+}
+
+/** All that computing under a pairwise context takes. */
+export interface PairwiseContext {
+  readonly scheme: PairwiseScheme;
+  readonly keys: ContextKeys;
 }
 
 /** What kind of embeddings a gallery holds, with the label of the model that makes them. */
@@ -24,7 +60,7 @@ export interface StoredGallery {
   readonly templateCount: number;
   /** Strides of the blocks that hold a live template, ascending. */
   readonly strides: readonly number[];
-  /** The stride of its packed blocks, chosen at creation. */
+  /** The stride of its packed blocks, chosen at creation; 0 if it has none, as under a pairwise context. */
   readonly packedStride: number;
   /** As told at creation. */
   readonly expectedTemplates: number;
@@ -56,13 +92,16 @@ export interface RosterEntry {
   readonly live: { readonly subjectId: string; readonly placement: Placement } | undefined;
 }
 
-/** A template enrolled alone: its ciphertext, already multiplied by X^(slot * stride). */
+/** A template enrolled alone: its ciphertext; of the packed scheme already multiplied by X^(slot * stride). */
 export interface LooseTemplate {
   readonly templateId: string;
   readonly subjectId: string;
   /** As reserved for this template and subject. */
   readonly placement: Reservation;
-  /** Little-endian u32 residues [component][prime][coefficient]; at least 4096 bytes. */
+  /**
+   * At least 4096 bytes. Packed scheme: little-endian u32 residues [component][prime][coefficient]. Pairwise scheme: SEAL's
+   * serialisation without compression, of u64 residues in the same order; the stride is the dimension, and a block has one slot.
+   */
   readonly residues: Uint8Array;
 }
 
@@ -138,13 +177,19 @@ export interface RosterPage {
  * writes; worker threads read through {@link BlockReader}. Changes are atomic: after a crash each is whole or absent.
  */
 export interface GalleryStore {
-  /** Stores a context, or returns the one that has its id. */
-  createContext(context: Omit<StoredContext, "createTime">): Promise<StoredContext>;
+  /**
+   * Stores a context with its keys, all of it or nothing, or returns the one that has its id. A pairwise context must have keys and a
+   * packed one none, else TypeError; their bytes are not to be changed before the promise resolves. Throws ServerError STORAGE_FULL.
+   */
+  createContext(context: NewContext, keys?: ContextKeys): Promise<StoredContext>;
   /** Throws ServerError CONTEXT_NOT_FOUND. */
   getContext(contextId: string): StoredContext;
   /** Contexts in the order of their ids, those after `after` ("" for all). */
   listContexts(after: string, limit: number): StoredContext[];
-  /** Throws CONTEXT_NOT_FOUND; CONTEXT_IN_USE if it has galleries and `force` is false. Resolves as {@link GalleryStore.deleteGallery}. */
+  /**
+   * Throws CONTEXT_NOT_FOUND; CONTEXT_IN_USE if it has galleries and `force` is false. Its keys are erased as ciphertexts are. Resolves
+   * as {@link GalleryStore.deleteGallery}.
+   */
   deleteContext(contextId: string, force: boolean): Promise<void>;
 
   /**
@@ -210,6 +255,8 @@ export interface GalleryStore {
 
   /** What a worker thread needs to open a {@link BlockReader} on a gallery: plain data. */
   readerLocation(galleryId: string): ReaderLocation;
+  /** What a worker thread needs for {@link BlockReader.pairwiseContext}: plain data. Throws CONTEXT_NOT_FOUND. */
+  contextLocation(contextId: string): ContextLocation;
   /** Waits for writes under way, then closes. */
   close(): Promise<void>;
 }
@@ -221,7 +268,13 @@ export interface ReaderLocation {
   readonly gallery: number;
 }
 
-/** Read access to ciphertexts, for worker threads. Reads see at least what was committed when the call was made. */
+/** Structured-cloneable description of where a context's keys are. */
+export interface ContextLocation {
+  readonly path: string;
+  readonly contextId: string;
+}
+
+/** Read access to ciphertexts and keys, for worker threads. Reads see at least what was committed when the call was made. */
 export interface BlockReader {
   /**
    * The residues of the live loose templates of a block in slot order, optionally only of some slots. The bytes are valid until the
@@ -241,6 +294,12 @@ export interface BlockReader {
    * does not have its SHA-256, which is computed when this reader first reads the chunk; RangeError if `into` is too short.
    */
   packedChunks(gallery: number, block: number, into?: Uint8Array): Iterable<Uint8Array>;
+  /**
+   * The parameters and keys of a pairwise context, in buffers that belong to the caller. Throws ServerError CONTEXT_NOT_FOUND if the
+   * context is not there or goes while it is read; STORED_CORRUPT where a piece of a key does not have its SHA-256, which is computed at
+   * every call; TypeError for a context of the packed scheme.
+   */
+  pairwiseContext(contextId: string): PairwiseContext;
   /** Has the SHA-256 of every chunk computed again when it is next read. */
   verifyAgain(): void;
   close(): Promise<void>;

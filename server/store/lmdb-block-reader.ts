@@ -1,7 +1,8 @@
 import { ServerError } from "../errors.ts";
 import { blockKind, decodeBlock } from "./block-rows.ts";
 import { digest, readBlob } from "./blob-store.ts";
-import type { BlockReader } from "./gallery-store.ts";
+import type { BlockReader, PairwiseContext } from "./gallery-store.ts";
+import { LmdbContextReader } from "./lmdb-context-reader.ts";
 import { openReadOnly } from "./lmdb-environment.ts";
 import type { Root } from "./lmdb-environment.ts";
 import { readInto, takeSnapshot } from "./lmdb-internals.ts";
@@ -10,7 +11,8 @@ import { BINARY, SCHEMA_KEY, blockKey, u32, u48 } from "./lmdb-schema.ts";
 import type { ChunkRow, LooseBlockRow, PackedBlockRow, Table, Tables } from "./lmdb-schema.ts";
 
 type Member = LooseBlockRow["members"][number];
-type ReaderTables = Pick<Tables, "blocks" | "blobs" | "states" | "doomedGalleries">;
+const TABLES = ["blocks", "blobs", "states", "doomedGalleries", "contexts", "contextKeys"] as const satisfies readonly (keyof Tables)[];
+type ReaderTables = Pick<Tables, (typeof TABLES)[number]>;
 
 /** Chunks whose SHA-256 a reader remembers to have seen: those of 250 GB, in at most 16 MB of memory. */
 const MOST_VERIFIED = 2 ** 18;
@@ -18,14 +20,15 @@ const MOST_VERIFIED = 2 ** 18;
 /** Opens the store of that folder for reading, in a worker thread of the process whose LmdbStore has it open. */
 export function openBlockReader(path: string): BlockReader {
   const root = openReadOnly(path);
-  const table = (name: keyof ReaderTables): Table => root.openDB(name, BINARY);
-  return new LmdbBlockReader(root, { blocks: table("blocks"), blobs: table("blobs"), states: table("states"), doomedGalleries: table("doomedGalleries") });
+  const tables = Object.fromEntries(TABLES.map((name): [string, Table] => [name, root.openDB(name, BINARY)]));
+  return new LmdbBlockReader(root, tables as unknown as ReaderTables);
 }
 
 export class LmdbBlockReader implements BlockReader {
   readonly #root: Root;
   readonly #tables: ReaderTables;
   readonly #snapshot: Snapshot;
+  readonly #contexts: LmdbContextReader;
   #buffer = new Uint8Array();
   /** Blobs of packed blocks. Their numbers are never given to other bytes. */
   readonly #verified = new Set<number>();
@@ -34,6 +37,7 @@ export class LmdbBlockReader implements BlockReader {
     this.#root = root;
     this.#tables = tables;
     this.#snapshot = takeSnapshot(root);
+    this.#contexts = new LmdbContextReader(root, tables, this.#snapshot);
   }
 
   *looseTemplates(gallery: number, block: number, slots?: readonly number[]): Generator<{ slot: number; residues: Uint8Array }> {
@@ -66,6 +70,10 @@ export class LmdbBlockReader implements BlockReader {
       if (!sound) throw corrupt(`a chunk of block ${block}`);
       yield bytes;
     }
+  }
+
+  pairwiseContext(contextId: string): PairwiseContext {
+    return this.#contexts.pairwiseContext(contextId);
   }
 
   verifyAgain(): void {

@@ -4,7 +4,7 @@ import { open } from "lmdb";
 import type { RootDatabase, RootDatabaseOptions } from "lmdb";
 import { ServerError } from "../errors.ts";
 import { checkInternals, takeSnapshot } from "./lmdb-internals.ts";
-import { BINARY, LOOSE_ONLY_VERSION, MAX_TABLES, SCHEMA_KEY, SCHEMA_VERSION, openTables, readU32, u32 } from "./lmdb-schema.ts";
+import { BINARY, MAX_TABLES, OLDER_VERSIONS, SCHEMA_KEY, SCHEMA_VERSION, openTables, readU32, u32 } from "./lmdb-schema.ts";
 import type { Tables } from "./lmdb-schema.ts";
 
 export type Root = RootDatabase<Buffer, Buffer>;
@@ -109,7 +109,7 @@ function checkSchema(path: string, root: Root): void {
   const version = root.get(SCHEMA_KEY);
   if (version !== undefined) {
     const found = readU32(version);
-    if (found !== SCHEMA_VERSION && found !== LOOSE_ONLY_VERSION) throw unusable(path, `has schema version ${found}, expected ${SCHEMA_VERSION}: use the server version that wrote it`);
+    if (found !== SCHEMA_VERSION && !OLDER_VERSIONS.includes(found)) throw unusable(path, `has schema version ${found}, expected ${SCHEMA_VERSION}: use the server version that wrote it`);
     if (found === SCHEMA_VERSION) return;
   } else if (root.getKeysCount({ limit: 1 }) > 0) throw unusable(path, "holds another program's LMDB data: give an empty or new folder");
   root.putSync(SCHEMA_KEY, u32(SCHEMA_VERSION));

@@ -1,9 +1,9 @@
 import type { Database, RootDatabase } from "lmdb";
 
-/** Written into every store; a store of another version is refused. */
-export const SCHEMA_VERSION = 2;
-/** Had no packed blocks; what is in it is right in this version too. */
-export const LOOSE_ONLY_VERSION = 1;
+/** Written into every store; a store of a version that is not known is refused. */
+export const SCHEMA_VERSION = 3;
+/** Version 1 had no packed blocks, version 2 no pairwise contexts; what is in them is right in this version too. */
+export const OLDER_VERSIONS: readonly number[] = [1, 2];
 export const SCHEMA_KEY = Buffer.from("veilface.schema");
 
 export type Table = Database<Buffer, Buffer>;
@@ -22,6 +22,8 @@ export interface Tables {
   readonly numbers: Table;
   /** context id -> JSON. */
   readonly contexts: Table;
+  /** pairwise context id -> {@link ContextKeysRow}. */
+  readonly contextKeys: Table;
   /** gallery id -> JSON with the gallery's number. */
   readonly galleries: Table;
   /** context id / gallery id -> nothing. */
@@ -44,7 +46,7 @@ export interface Tables {
   readonly indexes: Table;
   /** gallery, packed block -> {@link LiveSlots}. */
   readonly liveSlots: Table;
-  /** blob -> SHA-256, bytes; of a packed block the bytes alone. */
+  /** blob -> SHA-256, bytes; of a packed block or a key the bytes alone. */
   readonly blobs: Table;
   /** blob -> nothing: no longer named by anything, to be erased. */
   readonly doomedBlobs: Table;
@@ -54,7 +56,7 @@ export interface Tables {
 
 const TABLE_NAMES = [
   "numbers", "contexts", "galleries", "contextGalleries", "states", "entries", "changes", "subjects", "blocks", "packedBlocks", "rosters", "indexes", "liveSlots", "blobs",
-  "doomedBlobs", "doomedGalleries",
+  "contextKeys", "doomedBlobs", "doomedGalleries",
 ] as const satisfies readonly (keyof Tables)[];
 
 /** For lmdb's `maxDbs`: room for tables that later versions add. */

@@ -2,16 +2,18 @@ import { ServerError } from "../errors.ts";
 import { BlobEraser } from "./blob-eraser.ts";
 import { encodeBlob, putBlob } from "./blob-store.ts";
 import { blockStride } from "./block-rows.ts";
+import { hashKeys } from "./context-keys.ts";
+import { ContextTable } from "./context-table.ts";
 import { GalleryEdit } from "./gallery-edit.ts";
 import type {
-  BlockReader, BlockRef, DeletedTemplates, GalleryStore, LooseTemplate, NewGallery, PackedBlock, PackedBlockEntry, ReaderLocation, Reservation,
-  RosterEntry, RosterPage, StoredBlock, StoredContext, StoredGallery,
+  BlockReader, BlockRef, ContextKeys, ContextLocation, DeletedTemplates, GalleryStore, LooseTemplate, NewContext, NewGallery, PackedBlock, PackedBlockEntry,
+  ReaderLocation, Reservation, RosterEntry, RosterPage, StoredBlock, StoredContext, StoredGallery,
 } from "./gallery-store.ts";
 import { GalleryTable, notFound } from "./gallery-table.ts";
 import { LmdbBlockReader } from "./lmdb-block-reader.ts";
 import { openEnvironment } from "./lmdb-environment.ts";
 import type { Environment } from "./lmdb-environment.ts";
-import { decodeJson, encodeJson, idKey, keyAfter, keysUnder, u32 } from "./lmdb-schema.ts";
+import { keysUnder, u32 } from "./lmdb-schema.ts";
 import type { Tables } from "./lmdb-schema.ts";
 import { PackedLookup } from "./packed-lookup.ts";
 import { packedRows } from "./packed-put.ts";
@@ -33,20 +35,19 @@ export interface LmdbStoreOptions {
   readonly maxBytes?: number;
 }
 
-interface ContextRow { readonly parameterSet: StoredContext["parameterSet"]; readonly keyId: string; readonly createTime: string }
-
 // What a put may add beside the ciphertext: its rows, and what is left unused of the last page of each.
 const PUT_OVERHEAD_BYTES = 8 * 1024;
 
 /**
  * {@link GalleryStore} in one LMDB data file. Reads are synchronous and see the newest commit.
  *
- * Ciphertexts that were acknowledged are erased from the file as the interface says. One thing is not: a ciphertext whose enrollment
- * failed or was cut off by the end of the process may have been written to pages that are free, and stays there until they are used.
+ * Ciphertexts and keys that were acknowledged are erased from the file as the interface says. One thing is not: one whose enrollment
+ * or upload failed or was cut off by the end of the process may have been written to pages that are free, and stays there until they are used.
  */
 export class LmdbStore implements GalleryStore {
   readonly #environment: Environment;
   readonly #tables: Tables;
+  readonly #contexts: ContextTable;
   readonly #galleries: GalleryTable;
   readonly #lookup: PackedLookup;
   readonly #reader: BlockReader;
@@ -64,6 +65,7 @@ export class LmdbStore implements GalleryStore {
   private constructor(environment: Environment, maxBytes: number | undefined) {
     this.#environment = environment;
     this.#tables = environment.tables;
+    this.#contexts = new ContextTable(this.#tables);
     this.#galleries = new GalleryTable(this.#tables);
     this.#lookup = new PackedLookup(this.#tables);
     this.#reader = new LmdbBlockReader(environment.root, this.#tables);
@@ -75,43 +77,42 @@ export class LmdbStore implements GalleryStore {
     this.#resumed = this.#eraser.resume().catch(() => undefined);
   }
 
-  createContext({ contextId, parameterSet, keyId }: Omit<StoredContext, "createTime">): Promise<StoredContext> {
+  async createContext(context: NewContext, keys?: ContextKeys): Promise<StoredContext> {
+    const { contextId, scheme: { kind } } = context;
+    if ((kind === "pairwise") !== (keys !== undefined)) throw new TypeError(`a ${kind} context ${keys === undefined ? "must" : "cannot"} have keys`);
+    const hashed = keys === undefined ? undefined : await hashKeys(this.#tables, keys);
     return this.#queue.write(() => {
-      const { contexts } = this.#tables;
-      if (contexts.get(idKey(contextId)) === undefined) {
-        const row: ContextRow = { parameterSet, keyId: Buffer.from(keyId).toString("hex"), createTime: new Date().toISOString() };
-        contexts.putSync(idKey(contextId), encodeJson(row));
-      }
+      if (this.#contexts.has(contextId)) return this.getContext(contextId);
+      if (hashed !== undefined) this.#room.take(hashed.bytes);
+      this.#contexts.create(context, hashed);
       return this.getContext(contextId);
-    });
+    }, hashed?.bytes);
   }
 
   getContext(contextId: string): StoredContext {
-    const bytes = this.#tables.contexts.get(idKey(contextId));
-    if (bytes === undefined) throw new ServerError("CONTEXT_NOT_FOUND", `there is no context ${contextId}: create it first`);
-    return contextFrom(contextId, bytes);
+    return this.#contexts.get(contextId);
   }
 
   listContexts(after: string, limit: number): StoredContext[] {
-    const rows = this.#tables.contexts.getRange({ ...startAfter(after), limit });
-    return Array.from(rows, ({ key, value }) => contextFrom(key.toString("latin1"), value));
+    return this.#contexts.list(after, limit);
   }
 
   async deleteContext(contextId: string, force: boolean): Promise<void> {
-    const doomed = await this.#queue.write(() => {
+    const { blobs, galleries } = await this.#queue.write(() => {
       this.getContext(contextId);
       if (this.#galleries.idsOfContext(contextId).length > 0 && !force) {
         throw new ServerError("CONTEXT_IN_USE", `context ${contextId} has galleries: delete them first, or force the deletion of all`);
       }
-      this.#tables.contexts.removeSync(idKey(contextId));
+      const blobs = this.#contexts.doom(contextId);
       const galleries: number[] = [];
       // One by one, as a gallery's drafts go with it.
       for (let [next] = this.#galleries.idsOfContext(contextId, "", 1); next !== undefined; [next] = this.#galleries.idsOfContext(contextId, "", 1)) {
         galleries.push(...this.#galleries.doom(next));
       }
-      return galleries;
+      return { blobs, galleries };
     });
-    await this.#eraseGalleries(doomed);
+    await this.#eraser.eraseBlobs(blobs);
+    await this.#eraseGalleries(galleries);
   }
 
   createGallery(gallery: NewGallery): Promise<StoredGallery> {
@@ -219,6 +220,10 @@ export class LmdbStore implements GalleryStore {
     return { path: this.#environment.path, gallery: this.#galleries.row(galleryId).gallery };
   }
 
+  contextLocation(contextId: string): ContextLocation {
+    return { path: this.#environment.path, contextId: this.getContext(contextId).contextId };
+  }
+
   async close(): Promise<void> {
     this.#eraser.close();
     await this.#queue.close();
@@ -238,13 +243,4 @@ export class LmdbStore implements GalleryStore {
       await this.#eraser.eraseGallery(gallery);
     }
   }
-}
-
-function startAfter(id: string): { start: Buffer } {
-  return { start: keyAfter(idKey(id)) };
-}
-
-function contextFrom(contextId: string, bytes: Buffer): StoredContext {
-  const { parameterSet, keyId, createTime } = decodeJson(bytes) as ContextRow;
-  return { contextId, parameterSet, keyId: Uint8Array.from(Buffer.from(keyId, "hex")), createTime: new Date(createTime) };
 }

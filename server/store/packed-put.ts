@@ -23,7 +23,7 @@ export function packedRows(tables: Tables, { slots, chunks }: PackedBlock): { by
     throw invalid(`has a chunk of other than ${MIN_BLOB_BYTES} to ${LARGEST_CHUNK_BYTES} bytes, or none: cut it with cutChunks`);
   }
   const digests = chunks.map((chunk) => hash("sha256", chunk, "buffer"));
-  const store = (): ChunkRow[] => chunks.map((chunk, i) => ({ blob: putBlob(tables, asBuffer(chunk)), bytes: chunk.length, sha256: digests[i]! }));
+  const store = (): ChunkRow[] => chunks.map((chunk, i) => ({ blob: putBlob(tables, chunk), bytes: chunk.length, sha256: digests[i]! }));
   return { bytes: sizeOf(chunks) + idBytes(slots) + ROWS_BYTES, store };
 }
 
@@ -34,10 +34,6 @@ function sizeOf(chunks: PackedBlock["chunks"]): number {
 // In the roster twice, as text and as hashes.
 function idBytes(slots: PackedBlock["slots"]): number {
   return slots.reduce((sum, { templateId, subjectId }) => sum + templateId.length + subjectId.length + 2 + 2 * INDEX_BYTES_PER_ID, 0);
-}
-
-function asBuffer({ buffer, byteOffset, length }: Uint8Array): Buffer {
-  return Buffer.from(buffer, byteOffset, length);
 }
 
 function invalid(what: string): ServerError {

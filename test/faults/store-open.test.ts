@@ -8,9 +8,11 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { open } from "lmdb";
+import type { RootDatabase } from "lmdb";
 import { ServerError } from "../../server/errors.ts";
 import { LmdbStore } from "../../server/store/lmdb-store.ts";
-import { STRIDE, StoreFixture, chunksOf, readAll } from "../unit/store-fixture.ts";
+import { PAIRWISE, keysOf, readContext, sameKeys } from "../unit/store-contexts-fixture.ts";
+import { CONTEXT, PACKED, STRIDE, StoreFixture, chunksOf, readAll, residuesOf } from "../unit/store-fixture.ts";
 
 const CHILD = fileURLToPath(new URL("store-open-child.ts", import.meta.url));
 const READER = new URL("../../server/store/lmdb-block-reader.ts", import.meta.url).href;
@@ -70,7 +72,7 @@ const KEY = Buffer.from("veilface.schema");
 
 // The version stands behind its key in the file; older copies of the page hold it too.
 for (const [name, change, words] of [
-  ["a store of a newer schema version", (file: Buffer, at: number) => file.writeUInt32BE(3, at + KEY.length), /has schema version 3, expected 2: use the server version that wrote it/],
+  ["a store of a newer schema version", (file: Buffer, at: number) => file.writeUInt32BE(4, at + KEY.length), /has schema version 4, expected 3: use the server version that wrote it/],
   ["another program's LMDB file", (file: Buffer, at: number) => file.write("w", at), /holds another program's LMDB data/],
 ] as const) {
   test(`${name} is refused and left as it is`, async () => {
@@ -85,16 +87,26 @@ for (const [name, change, words] of [
   });
 }
 
+const BINARY = { encoding: "binary", keyEncoding: "binary" } as const;
+const OTHER = "d".repeat(64);
+
+/** Makes the rows of a closed store those that another version would have written. */
+async function changeStore(path: string, change: (root: RootDatabase<Buffer, Buffer>) => unknown): Promise<void> {
+  const root = open<Buffer, Buffer>(path, { ...BINARY, noSubdir: false, maxDbs: 32 });
+  await change(root);
+  await root.close();
+}
+
 test("a store of the version before packed blocks is taken over, with its templates", async () => {
   await using fixture = await StoreFixture.withGallery();
   const entry = await fixture.put("t", "s");
   await fixture.store.close();
-  const root = open<Buffer, Buffer>(fixture.path, { encoding: "binary", keyEncoding: "binary", noSubdir: false, maxDbs: 32 });
-  const galleries = root.openDB<Buffer, Buffer>("galleries", { encoding: "binary", keyEncoding: "binary" });
-  const { gallery, contextId, space, createTime } = JSON.parse(galleries.get(Buffer.from("g"))!.toString()) as Record<string, unknown>;
-  await galleries.put(Buffer.from("g"), Buffer.from(JSON.stringify({ gallery, contextId, space, createTime })));
-  await root.put(KEY, Buffer.of(0, 0, 0, 1));
-  await root.close();
+  await changeStore(fixture.path, async (root) => {
+    const galleries = root.openDB<Buffer, Buffer>("galleries", BINARY);
+    const { gallery, contextId, space, createTime } = JSON.parse(galleries.get(Buffer.from("g"))!.toString()) as Record<string, unknown>;
+    await galleries.put(Buffer.from("g"), Buffer.from(JSON.stringify({ gallery, contextId, space, createTime })));
+    await root.put(KEY, Buffer.of(0, 0, 0, 1));
+  });
   await fixture.reopen();
   const { packedStride, expectedTemplates, draftOf, templateCount } = fixture.store.getGallery("g");
   assert.deepEqual([packedStride, expectedTemplates, draftOf, templateCount], [STRIDE, 0, undefined, 1]);
@@ -103,6 +115,32 @@ test("a store of the version before packed blocks is taken over, with its templa
   assert.deepEqual([...(await readAll(fixture)).values()], chunksOf("one"));
   await fixture.reopen();
   assert.equal(fixture.store.getGallery("g").templateCount, 1);
+});
+
+test("a store of the version before pairwise contexts is taken over, with its contexts and templates, and then takes pairwise ones", async () => {
+  await using fixture = await StoreFixture.withGallery();
+  await fixture.put("t", "s");
+  const context = fixture.store.getContext(CONTEXT);
+  await fixture.store.close();
+  await changeStore(fixture.path, async (root) => {
+    const contexts = root.openDB<Buffer, Buffer>("contexts", BINARY);
+    const row = { parameterSet: "PACKED_N4096_Q60", keyId: "07".repeat(32), createTime: context.createTime.toISOString() };
+    await contexts.put(Buffer.from(CONTEXT), Buffer.from(JSON.stringify(row)));
+    await root.openDB<Buffer, Buffer>("contextKeys", BINARY).drop();
+    await root.put(KEY, Buffer.of(0, 0, 0, 2));
+  });
+  await fixture.reopen();
+  assert.deepEqual(fixture.store.listContexts("", 9), [context]);
+  assert.deepEqual([...(await readAll(fixture)).values()], [residuesOf("t")]);
+  const keys = keysOf("k", 10_000);
+  await fixture.store.createContext({ contextId: OTHER, scheme: PAIRWISE }, keys);
+  await fixture.reopen();
+  assert.ok(sameKeys((await readContext(fixture, OTHER)).keys, keys));
+  assert.deepEqual(fixture.store.listContexts("", 9).map(({ scheme }) => scheme), [PACKED, PAIRWISE]);
+  await fixture.store.close();
+  // A server of the version before must not open it any more.
+  await changeStore(fixture.path, (root) => { assert.deepEqual(root.get(KEY), Buffer.of(0, 0, 0, 3)); });
+  await fixture.reopen();
 });
 
 test("a folder whose data file is no LMDB file is refused", async () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CONTEXT, KEY_ID, PACKED_STRIDE, PLAIN, StoreFixture, hasReason, readAll } from "./store-fixture.ts";
+import { CONTEXT, PACKED, PACKED_STRIDE, PLAIN, StoreFixture, hasReason, readAll } from "./store-fixture.ts";
 
 const OTHER = "d".repeat(64);
 const ids = ({ store }: StoreFixture, contextId?: string): string[] => store.listGalleries(contextId, "", 9).map(({ galleryId }) => galleryId);
@@ -10,7 +10,7 @@ const slots = [{ templateId: "a", subjectId: "s" }, { templateId: "b", subjectId
 async function withDraft(): Promise<StoreFixture> {
   const fixture = await StoreFixture.withGallery();
   await fixture.putPacked(slots, "old");
-  await fixture.store.createContext({ contextId: OTHER, parameterSet: "PACKED_N4096_Q30", keyId: KEY_ID });
+  await fixture.store.createContext({ contextId: OTHER, scheme: { ...PACKED, parameterSet: "PACKED_N4096_Q30" } });
   await fixture.store.createGallery({ ...PLAIN, galleryId: "d", contextId: OTHER, packedStride: 4, expectedTemplates: 5000, draftOf: "g" });
   return fixture;
 }

@@ -3,13 +3,13 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ServerError } from "../../server/errors.ts";
-import type { ModelSpace, PackedBlockEntry, PackedSlot, RosterEntry } from "../../server/store/gallery-store.ts";
+import type { ModelSpace, PackedBlockEntry, PackedScheme, PackedSlot, RosterEntry } from "../../server/store/gallery-store.ts";
 import { openBlockReader } from "../../server/store/lmdb-block-reader.ts";
 import { LmdbStore } from "../../server/store/lmdb-store.ts";
 import type { LmdbStoreOptions } from "../../server/store/lmdb-store.ts";
 
 export const CONTEXT = "c".repeat(64);
-export const KEY_ID = new Uint8Array(32).fill(7);
+export const PACKED: PackedScheme = { kind: "packed", parameterSet: "PACKED_N4096_Q60", keyId: new Uint8Array(32).fill(7) };
 export const SPACE: ModelSpace = { dimension: 128, metric: "euclidean", normBound: 1, modelId: "model-1" };
 export const STRIDE = 129;
 export const SLOTS = 31;
@@ -37,7 +37,7 @@ export class StoreFixture {
   /** With a context and a gallery "g". */
   static async withGallery(options: Omit<LmdbStoreOptions, "path"> = {}): Promise<StoreFixture> {
     const fixture = new StoreFixture(options);
-    await fixture.store.createContext({ contextId: CONTEXT, parameterSet: "PACKED_N4096_Q60", keyId: KEY_ID });
+    await fixture.store.createContext({ contextId: CONTEXT, scheme: PACKED });
     await fixture.store.createGallery({ galleryId: "g", contextId: CONTEXT, ...PLAIN });
     return fixture;
   }

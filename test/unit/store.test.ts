@@ -5,16 +5,16 @@ import { test } from "node:test";
 import { openBlockReader } from "../../server/store/lmdb-block-reader.ts";
 import type { RosterEntry } from "../../server/store/gallery-store.ts";
 import { LmdbStore } from "../../server/store/lmdb-store.ts";
-import { CONTEXT, KEY_ID, PLAIN, SLOTS, STRIDE, StoreFixture, hasReason, placeOf, readAll, residuesOf } from "./store-fixture.ts";
+import { CONTEXT, PACKED, PLAIN, SLOTS, STRIDE, StoreFixture, hasReason, placeOf, readAll, residuesOf } from "./store-fixture.ts";
 
 const OTHER = "d".repeat(64);
 
 test("a context is stored once: creating it again returns the first one", async () => {
   await using fixture = new StoreFixture();
-  const first = await fixture.store.createContext({ contextId: CONTEXT, parameterSet: "PACKED_N4096_Q30", keyId: KEY_ID });
-  const second = await fixture.store.createContext({ contextId: CONTEXT, parameterSet: "PACKED_N4096_Q30", keyId: KEY_ID });
+  const first = await fixture.store.createContext({ contextId: CONTEXT, scheme: PACKED });
+  const second = await fixture.store.createContext({ contextId: CONTEXT, scheme: PACKED });
   assert.deepEqual(second, first);
-  assert.deepEqual(second.keyId, KEY_ID);
+  assert.deepEqual(second.scheme, PACKED);
   await fixture.reopen();
   assert.deepEqual(fixture.store.getContext(CONTEXT), first);
 });
@@ -22,7 +22,7 @@ test("a context is stored once: creating it again returns the first one", async 
 test("contexts and galleries are listed in the order of their ids, page by page", async () => {
   await using fixture = new StoreFixture();
   const { store } = fixture;
-  for (const contextId of [OTHER, CONTEXT]) await store.createContext({ contextId, parameterSet: "PACKED_N4096_Q60", keyId: KEY_ID });
+  for (const contextId of [OTHER, CONTEXT]) await store.createContext({ contextId, scheme: PACKED });
   for (const [galleryId, contextId] of [["b", CONTEXT], ["a", OTHER], ["a-2", CONTEXT], ["c", CONTEXT]] as const) await store.createGallery({ galleryId, contextId, ...PLAIN });
   const galleries = (contextId: string | undefined, after: string, limit: number): string[] => store.listGalleries(contextId, after, limit).map(({ galleryId }) => galleryId);
   assert.deepEqual(store.listContexts("", 1).map(({ contextId }) => contextId), [CONTEXT]);

@@ -1,0 +1,102 @@
+import { setImmediate } from "node:timers/promises";
+import { MIN_BLOB_BYTES, digest, putBlob } from "./blob-store.ts";
+import { decodeChunks, encodeChunks } from "./block-rows.ts";
+import type { ContextKeys } from "./gallery-store.ts";
+import { readU48, u48 } from "./lmdb-schema.ts";
+import type { ChunkRow, Tables } from "./lmdb-schema.ts";
+
+/** Hashing or writing a piece of this size holds the event loop for about a millisecond. */
+const PIECE_BYTES = 2 ** 20;
+const PAGE_BYTES = 4096;
+// The two rows of a context, and a change of every tree on the way to them.
+const ROWS_BYTES = 64 * 1024;
+
+/** Where a key's bytes are. Its pieces are all of it, and zeros after it where it is shorter than the shortest blob. */
+export interface KeyRow {
+  readonly bytes: number;
+  readonly pieces: readonly ChunkRow[];
+}
+
+export interface ContextKeysRow {
+  readonly relinKeys: KeyRow;
+  readonly galoisKeys: KeyRow;
+}
+
+/** Keys that are ready to be stored: `store` does so inside a write transaction; `bytes` is about how much they take in all. */
+export interface HashedKeys {
+  readonly bytes: number;
+  readonly store: () => ContextKeysRow;
+}
+
+/** Hashes keys piece by piece, letting others run in between. Copies nothing that is longer than the shortest blob. */
+export async function hashKeys(tables: Tables, { relinKeys, galoisKeys }: ContextKeys): Promise<HashedKeys> {
+  const [relin, galois] = [await hashKey(relinKeys), await hashKey(galoisKeys)];
+  const store = (): ContextKeysRow => ({ relinKeys: storeKey(tables, relin), galoisKeys: storeKey(tables, galois) });
+  const bytes = [...relin.pieces, ...galois.pieces].reduce((sum, { piece }) => sum + piece.length + PAGE_BYTES, ROWS_BYTES);
+  return { bytes, store };
+}
+
+interface HashedKey {
+  readonly bytes: number;
+  readonly pieces: readonly { readonly piece: Uint8Array; readonly sha256: Buffer }[];
+}
+
+async function hashKey(key: Uint8Array): Promise<HashedKey> {
+  const pieces: HashedKey["pieces"][number][] = [];
+  for (const piece of cut(key)) {
+    pieces.push({ piece, sha256: digest(piece) });
+    await setImmediate();
+  }
+  return { bytes: key.length, pieces };
+}
+
+// Of about one length, so that none is shorter than a blob may be unless the key itself is.
+function cut(key: Uint8Array): Uint8Array[] {
+  const count = Math.ceil(key.length / PIECE_BYTES);
+  const pieces = Array.from({ length: count }, (_, i) => key.subarray(Math.floor((i * key.length) / count), Math.floor(((i + 1) * key.length) / count)));
+  return pieces.map((piece) => (piece.length < MIN_BLOB_BYTES ? padded(piece) : piece));
+}
+
+function padded(piece: Uint8Array): Uint8Array {
+  const longer = new Uint8Array(MIN_BLOB_BYTES);
+  longer.set(piece);
+  return longer;
+}
+
+function storeKey(tables: Tables, { bytes, pieces }: HashedKey): KeyRow {
+  return { bytes, pieces: pieces.map(({ piece, sha256 }) => ({ blob: putBlob(tables, piece), bytes: piece.length, sha256 })) };
+}
+
+/** A key's bytes in a buffer of their own; undefined if a piece is gone or does not have its SHA-256. `read` copies a blob and returns its length. */
+export function readKey({ bytes, pieces }: KeyRow, read: (blob: number, into: Uint8Array) => number | undefined): Uint8Array | undefined {
+  const key = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.bytes, 0));
+  let at = 0;
+  for (const { blob, bytes: length, sha256 } of pieces) {
+    const piece = key.subarray(at, (at += length));
+    if (read(blob, piece) !== length || !digest(piece).equals(sha256)) return undefined;
+  }
+  return bytes === key.length ? key : key.slice(0, bytes);
+}
+
+export function blobsOfKeys({ relinKeys, galoisKeys }: ContextKeysRow): number[] {
+  return [...relinKeys.pieces, ...galoisKeys.pieces].map(({ blob }) => blob);
+}
+
+// Both keys: byte length; then the number of the first one's pieces, then all pieces.
+const LENGTHS = 12;
+const HEAD = LENGTHS + 2;
+
+export function encodeKeysRow({ relinKeys, galoisKeys }: ContextKeysRow): Buffer {
+  const count = Buffer.alloc(2);
+  count.writeUInt16BE(relinKeys.pieces.length);
+  return Buffer.concat([u48(relinKeys.bytes), u48(galoisKeys.bytes), count, encodeChunks([...relinKeys.pieces, ...galoisKeys.pieces])]);
+}
+
+export function decodeKeysRow(bytes: Buffer): ContextKeysRow {
+  const pieces = decodeChunks(bytes.subarray(HEAD));
+  const count = bytes.readUInt16BE(LENGTHS);
+  return {
+    relinKeys: { bytes: readU48(bytes), pieces: pieces.slice(0, count) },
+    galoisKeys: { bytes: readU48(bytes, 6), pieces: pieces.slice(count) },
+  };
+}

@@ -1,0 +1,52 @@
+import { ServerError } from "../errors.ts";
+import { blobsOfKeys, decodeKeysRow, encodeKeysRow } from "./context-keys.ts";
+import type { HashedKeys } from "./context-keys.ts";
+import { decodeContext, encodeContext } from "./context-rows.ts";
+import type { NewContext, StoredContext } from "./gallery-store.ts";
+import { idKey, keyAfter, u48 } from "./lmdb-schema.ts";
+import type { Tables } from "./lmdb-schema.ts";
+
+/** The rows that describe contexts and say where their keys are. What changes something belongs inside a write transaction. */
+export class ContextTable {
+  readonly #tables: Tables;
+
+  constructor(tables: Tables) {
+    this.#tables = tables;
+  }
+
+  /** Throws ServerError CONTEXT_NOT_FOUND. */
+  get(contextId: string): StoredContext {
+    const bytes = this.#tables.contexts.get(idKey(contextId));
+    if (bytes === undefined) throw contextNotFound(contextId);
+    return decodeContext(contextId, bytes);
+  }
+
+  has(contextId: string): boolean {
+    return this.#tables.contexts.get(idKey(contextId)) !== undefined;
+  }
+
+  list(after: string, limit: number): StoredContext[] {
+    const rows = this.#tables.contexts.getRange({ start: keyAfter(idKey(after)), limit });
+    return Array.from(rows, ({ key, value }) => decodeContext(key.toString("latin1"), value));
+  }
+
+  /** The id must be free. */
+  create({ contextId, scheme }: NewContext, keys: HashedKeys | undefined): void {
+    this.#tables.contexts.putSync(idKey(contextId), encodeContext({ scheme, createTime: new Date() }));
+    if (keys !== undefined) this.#tables.contextKeys.putSync(idKey(contextId), encodeKeysRow(keys.store()));
+  }
+
+  /** Removes a context and returns the blobs of its keys, to be erased after the commit. */
+  doom(contextId: string): number[] {
+    const row = this.#tables.contextKeys.get(idKey(contextId));
+    const blobs = row === undefined ? [] : blobsOfKeys(decodeKeysRow(row));
+    for (const blob of blobs) this.#tables.doomedBlobs.putSync(u48(blob), Buffer.alloc(0));
+    this.#tables.contextKeys.removeSync(idKey(contextId));
+    this.#tables.contexts.removeSync(idKey(contextId));
+    return blobs;
+  }
+}
+
+export function contextNotFound(contextId: string): ServerError {
+  return new ServerError("CONTEXT_NOT_FOUND", `there is no context ${contextId}: create it first`);
+}
