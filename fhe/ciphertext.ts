@@ -5,7 +5,7 @@ import type { ParameterSet } from "./parameters.ts";
 import { PACKED_POLYNOMIAL_BYTES } from "./ring/ring-kernel.ts";
 import type { RingKernel } from "./ring/ring-kernel.ts";
 import { CIPHERTEXT_HEADER_BYTES, inflateSeal, isSealObject, sealCiphertext, sealWords } from "./seal-bytes.ts";
-import { callSeal, isSecretKey, openSealContext } from "./seal.ts";
+import { callSeal, isSecretKey, openSealContext, parmsIdBytes } from "./seal.ts";
 import type { PublicSeal } from "./seal.ts";
 
 /** How a ciphertext's bytes are laid out: SEAL's own serialisation, or bare 30-bit residues. */
@@ -32,7 +32,7 @@ export class CiphertextCodec implements Disposable {
     this.#kernel = kernel;
     this.set = set;
     this.context = openSealContext(seal, set);
-    this.parmsId = dataParmsId(seal, this.context);
+    this.parmsId = parmsIdBytes(this.context.firstParmsId());
     this.#checkLayout();
   }
 
@@ -123,12 +123,6 @@ export class CiphertextCodec implements Disposable {
       throw new FheError("SEAL_FAILED", "this SEAL lays out ciphertexts otherwise than veilface writes them: use node-seal 7.0.0");
     }
   }
-}
-
-function dataParmsId(seal: PublicSeal, context: SEALContext): Uint8Array {
-  using ciphertext = new seal.Ciphertext(context);
-  using parmsId = ciphertext.parmsId();
-  return new Uint8Array((parmsId.values() as BigUint64Array).slice().buffer);
 }
 
 function sameHeader(bytes: Uint8Array, expected: Uint8Array): boolean {

@@ -11,6 +11,9 @@ export type FheErrorReason =
   | "CONTEXT_MISMATCH"
   | "PARAMETER_SET_MISMATCH"
   | "SECRET_KEY_REFUSED"
+  | "KEYS_MALFORMED"
+  | "KEYS_MISMATCH"
+  | "ROTATION_KEYS_MISSING"
   | "SEAL_FAILED";
 
 /** The one error class of this package. Messages never hold key, embedding, score or ciphertext bytes. */

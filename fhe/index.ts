@@ -1,6 +1,6 @@
 export { CiphertextCodec } from "./ciphertext.ts";
 export type { CiphertextEncoding, Components } from "./ciphertext.ts";
-export { KEY_ID_BYTES, packedContextId } from "./context-id.ts";
+export { KEY_ID_BYTES, packedContextId, pairwiseContextId } from "./context-id.ts";
 export { FheError } from "./errors.ts";
 export type { FheErrorReason } from "./errors.ts";
 export {
@@ -9,6 +9,15 @@ export {
 export type { Layout, Scales } from "./layout.ts";
 export { distanceFromScore, encodeProbeEmbedding, encodeTemplateEmbedding, encodedDimension, plainDistance } from "./metric.ts";
 export type { EmbeddingSpace, EncodedEmbedding, Metric } from "./metric.ts";
+export { PairwiseEvaluator } from "./pairwise/evaluator.ts";
+export type { PairwiseOperation, PairwiseTask } from "./pairwise/evaluator.ts";
+export { checkGaloisKeys, checkPublicKey, checkRelinKeys } from "./pairwise/keys.ts";
+export type { CheckedGaloisKeys, CheckedKeys, EvaluationKeys } from "./pairwise/keys.ts";
+export type { PairwiseLevels } from "./pairwise/levels.ts";
+export { MAX_PAIRWISE_CIPHERTEXT_BYTES, distanceScale, maxDistance, modulusBits, readEncryptionParameters, withScale } from "./pairwise/parameters.ts";
+export type { PairwiseParameters } from "./pairwise/parameters.ts";
+export { checkRotationSteps, maxDimension } from "./pairwise/rotations.ts";
+export { fromBase64Text, hasSecretKeyShape } from "./pairwise/secret-shape.ts";
 export { DEFAULT_PARAMETER_SET, DEGREE, NOISE_SIGMA, PARAMETER_SET_NAMES, parameterSet } from "./parameters.ts";
 export type { ParameterSet, ParameterSetName } from "./parameters.ts";
 export { RingKernel } from "./ring/ring-kernel.ts";

@@ -1,5 +1,6 @@
 import { constants, inflateSync, zstdDecompressSync } from "node:zlib";
 import { FheError } from "./errors.ts";
+import type { FheErrorReason } from "./errors.ts";
 import { DEGREE } from "./parameters.ts";
 
 /**
@@ -9,8 +10,8 @@ import { DEGREE } from "./parameters.ts";
  * (32 bytes), is_ntt u8, components u64, N u64, primes u64, scale f64, correction factor u64; for a Plaintext parms_id, N * primes
  * u64, scale f64. Then a nested header, a u64 count of words, and the words.
  */
-const HEADER_BYTES = 16;
-const PARMS_ID_BYTES = 32;
+export const HEADER_BYTES = 16;
+export const PARMS_ID_BYTES = 32;
 const NESTED_BYTES = HEADER_BYTES + 8;
 export const CIPHERTEXT_HEADER_BYTES = HEADER_BYTES + PARMS_ID_BYTES + 1 + 5 * 8 + NESTED_BYTES;
 export const PLAINTEXT_HEADER_BYTES = HEADER_BYTES + PARMS_ID_BYTES + 2 * 8 + NESTED_BYTES;
@@ -19,10 +20,16 @@ const COMPRESSION_AT = 5;
 const SIZE_AT = 8;
 const COMPRESSION = { none: 0, zlib: 1, zstd: 2 };
 
-/** No object that comes from outside may be longer, compressed or not: four times the largest ciphertext of any parameter set. */
-export const MAX_SEAL_BYTES = 1 << 20;
-// A zstd frame may ask for a window of gigabytes before it yields a byte. No object of ours needs more than 2^20.
-const ZSTD_WINDOW_LOG_MAX = 21;
+/** What an object from outside is taken for, how long it may be, compressed or not, and why it is refused if it is something else. */
+export interface SealObjectLimits {
+  readonly what: string;
+  readonly maxBytes: number;
+  readonly malformed: FheErrorReason;
+  readonly tooLarge: FheErrorReason;
+}
+
+/** A ciphertext of the packed scheme: four times the largest of any parameter set. */
+export const PACKED_CIPHERTEXT: SealObjectLimits = { what: "ciphertext", maxBytes: 1 << 20, malformed: "CIPHERTEXT_MALFORMED", tooLarge: "CIPHERTEXT_TOO_LARGE" };
 
 /** An uncompressed SEAL Ciphertext in NTT form with scale 1.0. `residues`: [component][prime][coefficient]. */
 export function sealCiphertext(parmsId: Uint8Array, primes: number, residues: Uint32Array): Uint8Array {
@@ -67,13 +74,13 @@ export function sealWords(bytes: Uint8Array, headerBytes: number): Uint32Array {
 }
 
 /**
- * Whether bytes have the one exact layout of an uncompressed secret key over so many primes. The words of a key are an object inside
+ * Whether bytes have the one exact layout of an uncompressed secret key of so many words. The words of a key are an object inside
  * it, whose own header may ask SEAL to decompress: only bytes without such a wish may be shown to SEAL.
  */
-export function hasSecretKeyLayout(bytes: Uint8Array, primes: number): boolean {
+export function hasSecretKeyLayout(bytes: Uint8Array, words: number): boolean {
   const nested = PLAINTEXT_HEADER_BYTES - NESTED_BYTES;
   return (
-    bytes.length === PLAINTEXT_HEADER_BYTES + 8 * DEGREE * primes &&
+    bytes.length === PLAINTEXT_HEADER_BYTES + 8 * words &&
     bytes[COMPRESSION_AT] === COMPRESSION.none &&
     bytes[nested + COMPRESSION_AT] === COMPRESSION.none
   );
@@ -86,37 +93,38 @@ export function isSealObject(bytes: Uint8Array): boolean {
 
 /**
  * An object that came from outside, uncompressed, header included. SEAL 4.1 allocates whatever a compressed stream unpacks to, so it
- * is inflated here, within bounds. Throws FheError CIPHERTEXT_TOO_LARGE or CIPHERTEXT_MALFORMED.
+ * is inflated here, within bounds. Throws FheError with the limits' reasons.
  */
-export function inflateSeal(data: Uint8Array): Uint8Array {
-  if (data.length > MAX_SEAL_BYTES) throw tooLarge();
+export function inflateSeal(data: Uint8Array, limits: SealObjectLimits = PACKED_CIPHERTEXT): Uint8Array {
+  if (data.length > limits.maxBytes) throw tooLarge(limits);
   if (!hasSealHeader(data)) {
-    throw new FheError("CIPHERTEXT_MALFORMED", "bytes do not start with a SEAL 4.x header that gives their length: expected a whole SEAL ciphertext");
+    throw new FheError(limits.malformed, `bytes do not start with a SEAL 4.x header that gives their length: expected a whole SEAL ${limits.what}`);
   }
   if (data[COMPRESSION_AT] === COMPRESSION.none) return data;
-  const body = inflate(data[COMPRESSION_AT]!, data.subarray(HEADER_BYTES));
+  const body = inflate(data[COMPRESSION_AT]!, data.subarray(HEADER_BYTES), limits);
   const bytes = new Uint8Array(HEADER_BYTES + body.length);
   bytes.set(body, HEADER_BYTES);
   writeHeader(bytes, 0, bytes.length);
   return bytes;
 }
 
-function inflate(compression: number, body: Uint8Array): Uint8Array {
-  const bound = { maxOutputLength: MAX_SEAL_BYTES - HEADER_BYTES };
+function inflate(compression: number, body: Uint8Array, limits: SealObjectLimits): Uint8Array {
+  const bound = { maxOutputLength: limits.maxBytes - HEADER_BYTES };
   try {
     if (compression === COMPRESSION.zlib) return inflateSync(body, bound);
     if (compression === COMPRESSION.zstd) {
-      return zstdDecompressSync(body, { ...bound, params: { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_LOG_MAX } });
+      // A zstd frame may ask for a window of gigabytes before it yields a byte. None needs more than twice the object.
+      return zstdDecompressSync(body, { ...bound, params: { [constants.ZSTD_d_windowLogMax]: 1 + Math.ceil(Math.log2(limits.maxBytes)) } });
     }
   } catch (error) {
-    if (error instanceof RangeError) throw tooLarge();
-    throw new FheError("CIPHERTEXT_MALFORMED", "the compressed SEAL object cannot be decompressed: it is damaged or cut short", { cause: error });
+    if (error instanceof RangeError) throw tooLarge(limits);
+    throw new FheError(limits.malformed, `the compressed SEAL ${limits.what} cannot be decompressed: it is damaged or cut short`, { cause: error });
   }
-  throw new FheError("CIPHERTEXT_MALFORMED", `unknown SEAL compression mode ${compression}: expected 0 (none), 1 (zlib) or 2 (zstd)`);
+  throw new FheError(limits.malformed, `unknown SEAL compression mode ${compression}: expected 0 (none), 1 (zlib) or 2 (zstd)`);
 }
 
-function tooLarge(): FheError {
-  return new FheError("CIPHERTEXT_TOO_LARGE", `the SEAL object is or decompresses to more than ${MAX_SEAL_BYTES} bytes, more than any ciphertext of these parameters`);
+function tooLarge({ what, maxBytes, tooLarge: reason }: SealObjectLimits): FheError {
+  return new FheError(reason, `the SEAL object is or decompresses to more than ${maxBytes} bytes, more than any ${what} of these parameters`);
 }
 
 function hasSealHeader(data: Uint8Array): boolean {
@@ -124,9 +132,10 @@ function hasSealHeader(data: Uint8Array): boolean {
   return new DataView(data.buffer, data.byteOffset, data.byteLength).getBigUint64(SIZE_AT, true) === BigInt(data.length);
 }
 
-function writeHeader(bytes: Uint8Array, at: number, size: number): void {
+/** Writes the header of an uncompressed object of `size` bytes, header included. */
+export function writeHeader(bytes: Uint8Array, at: number, size: number): void {
   bytes.set([0x5e, 0xa1, HEADER_BYTES, 4, 1, COMPRESSION.none, 0, 0], at);
-  new DataView(bytes.buffer).setBigUint64(at + SIZE_AT, BigInt(size), true);
+  new DataView(bytes.buffer, bytes.byteOffset).setBigUint64(at + SIZE_AT, BigInt(size), true);
 }
 
 function writeWords(bytes: Uint8Array, at: number, residues: Uint32Array): void {

@@ -1,5 +1,5 @@
 import initialize from "node-seal";
-import type { MainModule, SEALContext } from "node-seal";
+import type { MainModule, ParmsIdType, SEALContext } from "node-seal";
 import { FheError } from "./errors.ts";
 import { DEGREE, PARAMETER_SET_NAMES, parameterSet } from "./parameters.ts";
 import type { ParameterSet, ParameterSetName } from "./parameters.ts";
@@ -26,12 +26,13 @@ export async function loadPublicSeal(): Promise<PublicSeal> {
 
 /**
  * Runs a call into SEAL and translates what it throws: SEAL's errors arrive as WebAssembly.Exception whose `message` is
- * [C++ type, text]. Throws FheError SEAL_FAILED naming `what` was tried.
+ * [C++ type, text]. Throws FheError SEAL_FAILED naming `what` was tried; an FheError passes as it is.
  */
 export function callSeal<T>(what: string, call: () => T): T {
   try {
     return call();
   } catch (error) {
+    if (error instanceof FheError) throw error;
     throw new FheError("SEAL_FAILED", `SEAL could not ${what}: ${sealMessage(error)}`, { cause: error });
   }
 }
@@ -43,18 +44,29 @@ function sealMessage(error: unknown): string {
 
 /** A SEAL context of a parameter set. The caller owns it and frees it. Throws FheError PARAMETERS_INVALID if SEAL finds it below 128 bits. */
 export function openSealContext(seal: PublicSeal, set: ParameterSet): SEALContext {
+  return openCkksContext(seal, `parameter set ${set.name}`, DEGREE, [...set.dataPrimes, set.reservedPrime].map(BigInt));
+}
+
+/** A SEAL context of CKKS parameters, the reserved prime last. Owned and refused as that of {@link openSealContext}; `what`: for the refusal. */
+export function openCkksContext(seal: PublicSeal, what: string, degree: number, moduli: readonly bigint[]): SEALContext {
   using parameters = new seal.EncryptionParameters(seal.SchemeType.ckks);
   using primes = new seal.VectorModulus();
-  for (const prime of [...set.dataPrimes, set.reservedPrime]) {
-    using modulus = new seal.Modulus(BigInt(prime));
+  for (const prime of moduli) {
+    using modulus = new seal.Modulus(prime);
     primes.push_back(modulus);
   }
-  parameters.setPolyModulusDegree(DEGREE);
+  parameters.setPolyModulusDegree(degree);
   parameters.setCoeffModulus(primes);
   const context = new seal.SEALContext(parameters, true, seal.SecLevelType.tc128);
   if (context.parametersSet()) return context;
   context.delete();
-  throw new FheError("PARAMETERS_INVALID", `SEAL refuses parameter set ${set.name}`);
+  throw new FheError("PARAMETERS_INVALID", `SEAL refuses ${what}: expected distinct primes that are 1 modulo 2N and 128 bits of security`);
+}
+
+/** SEAL's hash of a level's parameters, 32 bytes, as it stands in every object of that level. Frees the handle. */
+export function parmsIdBytes(handle: ParmsIdType): Uint8Array {
+  using parmsId = handle;
+  return new Uint8Array((parmsId.values() as BigUint64Array).slice().buffer);
 }
 
 // Opening a context takes SEAL tens of milliseconds, so those for recognising secret keys live as long as their thread.
@@ -67,7 +79,7 @@ const recognisers = new Map<ParameterSetName, SEALContext>();
 export function isSecretKey(seal: PublicSeal, bytes: Uint8Array): boolean {
   const { SecretKey } = seal as Seal;
   return PARAMETER_SET_NAMES.some((name) => {
-    if (!hasSecretKeyLayout(bytes, parameterSet(name).dataPrimes.length + 1)) return false;
+    if (!hasSecretKeyLayout(bytes, DEGREE * (parameterSet(name).dataPrimes.length + 1))) return false;
     const context = recognisers.get(name) ?? openSealContext(seal, parameterSet(name));
     recognisers.set(name, context);
     using candidate = new SecretKey();

@@ -1,13 +1,22 @@
 import { encodedDimension } from "@veilface/fhe";
-import type { CiphertextEncoding } from "@veilface/fhe";
+import type { CiphertextEncoding, ParameterSetName } from "@veilface/fhe";
 import type { CompareTarget, EmbeddingSpace, ProbePiece, SearchTarget } from "@veilface/proto";
 import { ServerError } from "./errors.ts";
 import type { BlockTask, PreparedProbe } from "./matcher-task.ts";
-import type { Matcher } from "./matcher.ts";
+import type { Matchers } from "./matchers.ts";
+import { scanPairwise } from "./pairwise/gallery-scan.ts";
 import { ProbeAssembly } from "./probe.ts";
+import type { PairwiseEncoding } from "./sealed-bytes.ts";
 import type { Product, Search, SharedScans } from "./shared-scans.ts";
-import type { GalleryStore, ReaderLocation, RosterEntry, StoredGallery } from "./store/gallery-store.ts";
-import { absent, embeddingSpace, replyEncoding, required, resourceId, sameSpace } from "./validate.ts";
+import type { ContextLocation, GalleryStore, ReaderLocation, RosterEntry, StoredGallery } from "./store/gallery-store.ts";
+import { absent, ciphertext, embeddingSpace, pairwiseCiphertext, pairwiseReplyEncoding, replyEncoding, required, resourceId, sameSpace } from "./validate.ts";
+
+/** What comparisons are made with. */
+export interface Comparing {
+  readonly store: GalleryStore;
+  readonly matchers: Matchers;
+  readonly scans: SharedScans;
+}
 
 /** A message of a comparison or a search: the first one has the target, any may have pieces of the probe. */
 interface ProbeMessage<Target> {
@@ -15,18 +24,35 @@ interface ProbeMessage<Target> {
   readonly pieces: readonly ProbePiece[];
 }
 
+/** What both kinds of target have. */
+interface AnyTarget {
+  readonly galleryId: string;
+  readonly space: EmbeddingSpace | undefined;
+  readonly replyEncoding: CompareTarget["replyEncoding"];
+}
+
 /** A gallery with the probe that was sent for it. */
 interface Question<Target> {
   readonly target: Target;
   readonly gallery: StoredGallery;
-  readonly encoding: CiphertextEncoding;
-  readonly probe: ProbeAssembly;
+  readonly probe: SchemeProbe;
+}
+
+/** The probe as the gallery's scheme has it. */
+type SchemeProbe =
+  | { readonly kind: "packed"; readonly parameterSet: ParameterSetName; readonly pieces: ProbeAssembly<CiphertextEncoding> }
+  | { readonly kind: "pairwise"; readonly context: ContextLocation; readonly pieces: ProbeAssembly<PairwiseEncoding> };
+
+/** Products with the blocks of a gallery, and how they are sent. */
+interface Answers {
+  readonly encoding: CiphertextEncoding | PairwiseEncoding;
+  readonly products: AsyncIterable<Product>;
 }
 
 /** The product with one block of a subject's templates, and which of its slots are theirs. */
 export interface Comparison {
   readonly gallery: StoredGallery;
-  readonly encoding: CiphertextEncoding;
+  readonly encoding: Answers["encoding"];
   readonly product: Product;
   readonly entries: readonly RosterEntry[];
 }
@@ -34,65 +60,87 @@ export interface Comparison {
 /** A step of a search: first the revision alone, then products. */
 export interface SearchStep {
   readonly gallery: StoredGallery;
-  readonly encoding: CiphertextEncoding;
   readonly revision: number;
-  readonly product: Product | undefined;
+  readonly answer: { readonly encoding: Answers["encoding"]; readonly product: Product } | undefined;
 }
 
 /** Compares a probe with the live templates of one subject, block by block. Throws ServerError SUBJECT_NOT_FOUND if there are none. */
-export async function* compareTemplates(store: GalleryStore, matcher: Matcher, scans: SharedScans, messages: AsyncIterable<ProbeMessage<CompareTarget>>, signal: AbortSignal): AsyncGenerator<Comparison> {
+export async function* compareTemplates(comparing: Comparing, messages: AsyncIterable<ProbeMessage<CompareTarget>>, signal: AbortSignal): AsyncGenerator<Comparison> {
+  const { store, scans } = comparing;
   const question = await receive(store, messages);
-  const { gallery, encoding, target } = question;
+  const { gallery, target } = question;
   const entries = store.entriesOfSubject(gallery.galleryId, resourceId("target.subject_id", target.subjectId));
   if (entries.length === 0) throw new ServerError("SUBJECT_NOT_FOUND", `gallery "${gallery.galleryId}" has no template of subject "${target.subjectId}"`);
   const byBlock = entriesByBlock(entries);
   const blocks = [...byBlock.values()].map(blockTask);
   const location = store.readerLocation(gallery.galleryId);
-  const search = await prepare(store, matcher, question, { blocks, location, signal });
-  for await (const product of scans.compare(search)) yield { gallery, encoding, product, entries: byBlock.get(product.block) ?? [] };
+  const { encoding, products } = await answer(comparing, question, { blocks, location, signal }, (search) => scans.compare(search));
+  for await (const product of products) yield { gallery, encoding, product, entries: byBlock.get(product.block) ?? [] };
   checkUnchanged(store, gallery, location);
 }
 
 /** Compares a probe with every block of a gallery. */
-export async function* searchGallery(store: GalleryStore, matcher: Matcher, scans: SharedScans, messages: AsyncIterable<ProbeMessage<SearchTarget>>, signal: AbortSignal): AsyncGenerator<SearchStep> {
+export async function* searchGallery(comparing: Comparing, messages: AsyncIterable<ProbeMessage<SearchTarget>>, signal: AbortSignal): AsyncGenerator<SearchStep> {
+  const { store, scans } = comparing;
   const question = await receive(store, messages);
-  const { gallery, encoding } = question;
+  const { gallery } = question;
   const { blocks, revision } = store.listBlocks(gallery.galleryId);
   const location = store.readerLocation(gallery.galleryId);
-  yield { gallery, encoding, revision, product: undefined };
-  const search = await prepare(store, matcher, question, { blocks, location, signal });
-  for await (const product of scans.search(search)) yield { gallery, encoding, revision, product };
+  yield { gallery, revision, answer: undefined };
+  const { encoding, products } = await answer(comparing, question, { blocks, location, signal }, (search) => scans.search(search));
+  for await (const product of products) yield { gallery, revision, answer: { encoding, product } };
   checkUnchanged(store, gallery, location);
 }
 
-async function receive<Target extends { galleryId: string; space: EmbeddingSpace | undefined; replyEncoding: number }>(
-  store: GalleryStore,
-  messages: AsyncIterable<ProbeMessage<Target>>,
-): Promise<Question<Target>> {
+async function receive<Target extends AnyTarget>(store: GalleryStore, messages: AsyncIterable<ProbeMessage<Target>>): Promise<Question<Target>> {
   let question: Question<Target> | undefined;
   for await (const { target, pieces } of messages) {
     if (question === undefined) question = questionOf(store, required("target", target));
     else absent("target", target);
-    question.probe.add(pieces);
+    question.probe.pieces.add(pieces);
   }
   return required("target", question);
 }
 
-function questionOf<Target extends { galleryId: string; space: EmbeddingSpace | undefined; replyEncoding: number }>(store: GalleryStore, target: Target): Question<Target> {
+function questionOf<Target extends AnyTarget>(store: GalleryStore, target: Target): Question<Target> {
   const gallery = store.getGallery(resourceId("target.gallery_id", target.galleryId));
   sameSpace("target.space", embeddingSpace("target.space", target.space), gallery.space);
-  const probe = new ProbeAssembly(gallery.contextId, encodedDimension(gallery.space), gallery.strides);
-  return { target, gallery, encoding: replyEncoding("target.reply_encoding", target.replyEncoding as never), probe };
+  return { target, gallery, probe: probeFor(store, gallery, target) };
 }
 
-/** The probe, prepared for each stride of the blocks. Throws ServerError PROBE_INCOMPLETE, and what is wrong with a piece. */
-async function prepare(store: GalleryStore, matcher: Matcher, { gallery, encoding, probe }: Question<unknown>, where: Pick<Search, "blocks" | "location" | "signal">): Promise<Search> {
-  const { parameterSet } = store.getContext(gallery.contextId);
+function probeFor(store: GalleryStore, { contextId, space, strides }: StoredGallery, target: AnyTarget): SchemeProbe {
+  const { scheme } = store.getContext(contextId);
+  if (scheme.kind === "pairwise") {
+    pairwiseReplyEncoding("target.reply_encoding", target.replyEncoding, "SEAL");
+    return { kind: "pairwise", context: store.contextLocation(contextId), pieces: new ProbeAssembly(pairwiseCiphertext, contextId, space.dimension, strides) };
+  }
+  replyEncoding("target.reply_encoding", target.replyEncoding);
+  return { kind: "packed", parameterSet: scheme.parameterSet, pieces: new ProbeAssembly(ciphertext, contextId, encodedDimension(space), strides) };
+}
+
+/** Compares the probe as the scheme does it. Throws ServerError PROBE_INCOMPLETE, and what is wrong with a piece. */
+async function answer(
+  { matchers }: Comparing,
+  { target, gallery, probe }: Question<AnyTarget>,
+  where: Pick<Search, "blocks" | "location" | "signal">,
+  scan: (search: Search) => AsyncIterable<Product>,
+): Promise<Answers> {
+  if (probe.kind === "pairwise") {
+    if (where.blocks.length === 0) return { encoding: "SEAL", products: nothing() };
+    const [piece] = probe.pieces.complete(gallery.space.dimension);
+    const encoding = pairwiseReplyEncoding("target.reply_encoding", target.replyEncoding, piece!.encoding);
+    return { encoding, products: await scanPairwise(matchers.pairwise, gallery.space, piece!, { context: probe.context, encoding, ...where }) };
+  }
+  const encoding = replyEncoding("target.reply_encoding", target.replyEncoding);
   const probes = new Map<number, PreparedProbe>();
   for (const stride of new Set(where.blocks.map((block) => block.stride))) {
-    probes.set(stride, await matcher.prepareProbe(parameterSet, probe.complete(stride)));
+    probes.set(stride, await matchers.packed.prepareProbe(probe.parameterSet, probe.pieces.complete(stride)));
   }
-  return { parameterSet, probes, encoding, ...where };
+  return { encoding, products: scan({ parameterSet: probe.parameterSet, probes, encoding, ...where }) };
+}
+
+async function* nothing(): AsyncGenerator<Product> {
+  // A gallery without templates has no products.
 }
 
 function checkUnchanged(store: GalleryStore, { galleryId }: StoredGallery, location: ReaderLocation): void {

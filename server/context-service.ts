@@ -1,17 +1,19 @@
-import { packedContextId } from "@veilface/fhe";
-import type { Context, ContextServiceImplementation, CreateContextRequest } from "@veilface/proto";
-import type { GalleryStore, StoredContext } from "./store/gallery-store.ts";
+import type { ContextServiceImplementation } from "@veilface/proto";
+import { receiveContext } from "./new-context.ts";
+import type { PairwiseMatcher } from "./pairwise/pairwise-matcher.ts";
+import type { GalleryStore } from "./store/gallery-store.ts";
 import { contextToWire } from "./to-wire.ts";
-import { absent, contextId, fieldInvalid, packedScheme, pageSize, pageToken, required } from "./validate.ts";
+import { contextId, pageSize, pageToken } from "./validate.ts";
 
 const MOST_PER_PAGE = 1000;
 const USUAL_PER_PAGE = 100;
 
 /** The rpcs of ContextService over a store. */
-export function contextService(store: GalleryStore): ContextServiceImplementation {
+export function contextService(store: GalleryStore, pairwise: PairwiseMatcher): ContextServiceImplementation {
   return {
     async createContext(requests) {
-      return { context: contextToWire(await store.createContext(await receiveContext(requests))) };
+      const { context, keys } = await receiveContext(pairwise, requests);
+      return { context: contextToWire(await store.createContext(context, keys)) };
     },
     async getContext(request) {
       return Promise.resolve({ context: contextToWire(store.getContext(contextId("context_id", request.contextId))) });
@@ -27,16 +29,4 @@ export function contextService(store: GalleryStore): ContextServiceImplementatio
       return {};
     },
   };
-}
-
-async function receiveContext(requests: AsyncIterable<CreateContextRequest>): Promise<Omit<StoredContext, "createTime">> {
-  let context: Context | undefined;
-  for await (const request of requests) {
-    if (context !== undefined) absent("context", request.context ?? "empty message");
-    context = required("context", request.context);
-  }
-  const { scheme } = required("context", context);
-  if (scheme?.$case !== "packed") throw fieldInvalid("context.packed", "is required");
-  const { parameterSet, keyId } = packedScheme("context.packed", scheme.value);
-  return { contextId: packedContextId(parameterSet, keyId), parameterSet, keyId };
 }

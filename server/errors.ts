@@ -17,6 +17,8 @@ export type ServerErrorReason =
   | "SHUTTING_DOWN"
   | "GALLERY_CHANGED"
   | "BLOCK_INVALID"
+  | "UPLOAD_BROKEN"
+  | "SCHEME_MISMATCH"
   /** At start-up only: the data folder cannot be used. Never leaves the server. */
   | "STORE_UNUSABLE";
 

@@ -1,6 +1,6 @@
 import type { GalleryServiceImplementation } from "@veilface/proto";
 import { enroll } from "./enrollment.ts";
-import type { Matcher } from "./matcher.ts";
+import type { Matchers } from "./matchers.ts";
 import { newGallery } from "./new-gallery.ts";
 import { readTemplates } from "./reading.ts";
 import type { GalleryStore } from "./store/gallery-store.ts";
@@ -14,7 +14,7 @@ const USUAL_ENTRIES = 1000;
 const MOST_IDS = 10_000;
 
 /** The rpcs of GalleryService over a store. Enrollments end once `stopping` aborts. */
-export function galleryService(store: GalleryStore, matcher: Matcher, stopping: AbortSignal): GalleryServiceImplementation {
+export function galleryService(store: GalleryStore, matchers: Matchers, stopping: AbortSignal): GalleryServiceImplementation {
   return {
     async createGallery(request) {
       return { gallery: galleryToWire(await store.createGallery(newGallery(store, required("gallery", request.gallery)))) };
@@ -34,7 +34,7 @@ export function galleryService(store: GalleryStore, matcher: Matcher, stopping: 
       return {};
     },
     async *enrollTemplates(requests) {
-      for await (const enrolled of enroll(store, matcher, requests, stopping)) yield enrolledToWire(enrolled);
+      for await (const enrolled of enroll(store, matchers, requests, stopping)) yield enrolledToWire(enrolled);
     },
     async listTemplates(request) {
       const limit = pageSize(request.pageSize, MOST_ENTRIES, USUAL_ENTRIES);
@@ -48,7 +48,7 @@ export function galleryService(store: GalleryStore, matcher: Matcher, stopping: 
       return { entries: deleted.entries.map(entryToWire), revision: deleted.revision, struckTemplateIds: [...deleted.struckTemplateIds] };
     },
     async *readTemplates(request, { signal }) {
-      for await (const step of readTemplates(store, matcher, resourceId("gallery_id", request.galleryId), signal)) yield { message: readStepToWire(step) };
+      for await (const step of readTemplates(store, matchers.packed, resourceId("gallery_id", request.galleryId), signal)) yield { message: readStepToWire(step) };
     },
     async replaceGallery(request) {
       const [galleryId, draftId] = [resourceId("gallery_id", request.galleryId), resourceId("draft_id", request.draftId)];

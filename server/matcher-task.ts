@@ -1,7 +1,6 @@
-import type { CiphertextEncoding, FheErrorReason, ParameterSetName } from "@veilface/fhe";
-import type { FieldViolation, ServerErrorReason } from "./errors.ts";
+import type { CiphertextEncoding, ParameterSetName } from "@veilface/fhe";
+import type { SealedBytes, SealedProduct } from "./sealed-bytes.ts";
 import type { ReaderLocation } from "./store/gallery-store.ts";
-import type { SealedBytes } from "./validate.ts";
 
 /** Probes that may be matched in one pass. */
 export const MAX_PROBES = 8;
@@ -57,12 +56,6 @@ export function allCancelled(cancelled: Int32Array): boolean {
   return cancelled.every((_, i) => Atomics.load(cancelled, i) !== 0);
 }
 
-/** Encrypted inner products with one probe. */
-export interface SealedProduct {
-  readonly data: Uint8Array;
-  readonly sha256: Uint8Array;
-}
-
 /** What a block gives: a product for each probe. */
 export interface MatchedBlock {
   readonly block: number;
@@ -84,9 +77,3 @@ export interface SerialisePieces {
   /** Polynomials of the packed block; undefined for a loose template. */
   readonly tiledPieces: number | undefined;
 }
-
-/** Errors lose their class between threads, so tasks answer with values. */
-export type Outcome<T> =
-  | { readonly value: T }
-  | { readonly fheError: { readonly reason: FheErrorReason; readonly message: string } }
-  | { readonly serverError: { readonly reason: ServerErrorReason; readonly message: string; readonly violations: readonly FieldViolation[] } };

@@ -1,14 +1,13 @@
-import { hash, timingSafeEqual } from "node:crypto";
-import { CiphertextCodec, FheError, RingKernel, fromTiles, loadPublicSeal, parameterSet, toTiles } from "@veilface/fhe";
-import type { CiphertextEncoding, FheErrorReason, ParameterSetName } from "@veilface/fhe";
-import { move, transferableSymbol, valueSymbol } from "piscina";
-import { ServerError } from "./errors.ts";
+import { CiphertextCodec, RingKernel, fromTiles, loadPublicSeal, parameterSet, toTiles } from "@veilface/fhe";
+import type { ParameterSetName } from "@veilface/fhe";
 import { BLOCKS_PER_TASK, MAX_PROBES, allCancelled } from "./matcher-task.ts";
-import type { BlockTask, MatchBlocks, MatchedBlock, Outcome, PrepareBlock, PrepareProbe, PrepareTemplate, PreparedProbe, SealedProduct, SerialisePieces } from "./matcher-task.ts";
-import type { BlockReader } from "./store/gallery-store.ts";
-import { openBlockReader } from "./store/lmdb-block-reader.ts";
+import type { BlockTask, MatchBlocks, MatchedBlock, PrepareBlock, PrepareProbe, PrepareTemplate, PreparedProbe, SerialisePieces } from "./matcher-task.ts";
+import { sealed, unseal } from "./sealed-bytes.ts";
+import type { SealedBytes, SealedProduct } from "./sealed-bytes.ts";
 import { LARGEST_CHUNK_BYTES } from "./store/packed-chunks.ts";
-import type { SealedBytes } from "./validate.ts";
+import { outcome } from "./worker-outcome.ts";
+import type { Outcome } from "./worker-outcome.ts";
+import { readerFor } from "./worker-readers.ts";
 
 /** What one worker thread keeps for a parameter set. */
 interface Ring {
@@ -22,7 +21,6 @@ interface Ring {
 
 const seal = await loadPublicSeal();
 const rings = new Map<ParameterSetName, Ring>();
-const readers = new Map<string, BlockReader>();
 
 /** Worker task: residues of a checked template, at its slot. */
 export function prepareTemplate(task: PrepareTemplate): Outcome<Uint8Array> {
@@ -59,7 +57,7 @@ export function serialisePieces(task: SerialisePieces): Outcome<SealedProduct[]>
     const bytes = Buffer.concat(task.chunks);
     const residues = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
     const pieces = task.tiledPieces === undefined ? [residues] : fromTiles(residues, task.tiledPieces);
-    return pieces.map((piece) => sealed(codec, "PACKED_RESIDUES", piece));
+    return pieces.map((piece) => sealed(codec.serialise("PACKED_RESIDUES", piece)));
   }, (pieces) => pieces.map(({ data }) => data.buffer as ArrayBuffer));
 }
 
@@ -87,7 +85,7 @@ function matchAbreast({ kernel, codec }: Ring, task: MatchBlocks, cancelled: Int
   const products = unlessCancelled(() => kernel.matchBlocks(live.map(({ tiles }) => tiles))) ?? [];
   return products.map((ofBlock, b) => {
     const { block, stride } = live[b]!.block;
-    return { block, stride, products: ofBlock.map((product, i) => sealed(codec, task.encodings[i]!, product)) };
+    return { block, stride, products: ofBlock.map((product, i) => sealed(codec.serialise(task.encodings[i]!, product))) };
   });
 }
 
@@ -129,11 +127,6 @@ function unlessCancelled<R>(run: () => R): R | undefined {
   }
 }
 
-function sealed(codec: CiphertextCodec, encoding: CiphertextEncoding, residues: Uint32Array): SealedProduct {
-  const data = codec.serialise(encoding, residues);
-  return { data, sha256: Uint8Array.from(hash("sha256", data, "buffer")) };
-}
-
 /** The sum of a block's live templates; undefined if there are none. */
 function sumLoose(kernel: RingKernel, live: Iterable<{ residues: Uint8Array }>): Uint32Array | undefined {
   const templates = live[Symbol.iterator]();
@@ -146,20 +139,8 @@ function* residuesFrom(first: { residues: Uint8Array }, rest: Iterator<{ residue
   for (let step: IteratorResult<{ residues: Uint8Array }> = { value: first }; step.done !== true; step = rest.next()) yield step.value.residues;
 }
 
-// The digest is compared first: it tells damage in transit from bytes that never were a ciphertext.
-function open(codec: CiphertextCodec, { field, encoding, data, sha256 }: SealedBytes): Uint32Array {
-  if (!timingSafeEqual(hash("sha256", data, "buffer"), sha256)) {
-    throw dataInvalid(field, "CIPHERTEXT_CORRUPT", "the ciphertext's bytes do not have the SHA-256 that came with them: send it again");
-  }
-  try {
-    return codec.parseFresh(encoding, data);
-  } catch (error) {
-    throw error instanceof FheError ? dataInvalid(field, error.reason, error.message) : error;
-  }
-}
-
-function dataInvalid(field: string, reason: FheErrorReason, description: string): ServerError {
-  return new ServerError(reason, description, { violations: [{ field: `${field}.data`, description }] });
+function open(codec: CiphertextCodec, ciphertext: SealedBytes): Uint32Array {
+  return unseal(ciphertext, (data) => codec.parseFresh(ciphertext.encoding, data));
 }
 
 function ringFor(name: ParameterSetName, pieces: number): Ring {
@@ -171,30 +152,4 @@ function ringFor(name: ParameterSetName, pieces: number): Ring {
   const ring = { kernel, codec: new CiphertextCodec(seal, kernel, set), room: pieces, loadedProbes: undefined };
   rings.set(name, ring);
   return ring;
-}
-
-function readerFor(path: string): BlockReader {
-  let reader = readers.get(path);
-  if (reader === undefined) {
-    reader = openBlockReader(path);
-    readers.set(path, reader);
-  }
-  return reader;
-}
-
-function outcome<T>(run: () => T, transfer: (value: T) => ArrayBuffer[] = () => []): Outcome<T> {
-  try {
-    const value = run();
-    // Piscina hands over the buffers instead of copying them, and gives the pool `value` alone.
-    return move({ [transferableSymbol]: transfer(value), [valueSymbol]: { value } }) as never;
-  } catch (error) {
-    if (error instanceof FheError) return { fheError: { reason: error.reason, message: error.message } };
-    if (error instanceof ServerError) return { serverError: { reason: error.reason, message: error.message, violations: error.violations } };
-    throw error;
-  }
-}
-
-/** Worker task: nothing; it answers once the thread has loaded this module. */
-export function ready(): undefined {
-  return undefined;
 }

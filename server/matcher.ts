@@ -1,15 +1,11 @@
-import { FheError } from "@veilface/fhe";
 import type { CiphertextEncoding, Layout, ParameterSetName } from "@veilface/fhe";
-import { Piscina } from "piscina";
-import { ServerError } from "./errors.ts";
 import { BLOCKS_PER_TASK, allCancelled } from "./matcher-task.ts";
-import type { BlockTask, MatchBlocks, MatchedBlock, Outcome, PrepareBlock, PrepareProbe, PrepareTemplate, PreparedProbe, SealedProduct, SerialisePieces } from "./matcher-task.ts";
+import type { BlockTask, MatchBlocks, MatchedBlock, PrepareBlock, PrepareProbe, PrepareTemplate, PreparedProbe, SerialisePieces } from "./matcher-task.ts";
+import type { SealedBytes, SealedProduct } from "./sealed-bytes.ts";
 import type { ReaderLocation } from "./store/gallery-store.ts";
 import { mapUnordered } from "./streams.ts";
-import type { SealedBytes } from "./validate.ts";
+import type { WorkerPool } from "./worker-pool.ts";
 
-/** Tasks that may wait for a worker before calls are refused with LIMIT_EXCEEDED. */
-const MAX_WAITING_TASKS = 4096;
 /** Blocks of one stride to be multiplied with probes of that stride. */
 export interface Scan {
   readonly parameterSet: ParameterSetName;
@@ -29,25 +25,13 @@ interface Tasks {
   readonly serialisePieces: SerialisePieces;
 }
 
-/** Compute on ciphertexts, in worker threads, so that the thread that speaks gRPC never waits for it. */
+/** The packed scheme's compute, in worker threads. */
 export class Matcher {
-  readonly #pool: Piscina;
-  readonly #workers: number;
+  readonly #pool: WorkerPool;
   #lastProbe = 0;
 
-  constructor(workers: number) {
-    this.#workers = workers;
-    this.#pool = new Piscina({
-      filename: new URL(import.meta.url.endsWith(".ts") ? "./matcher-worker.ts" : "./matcher-worker.js", import.meta.url).href,
-      minThreads: workers,
-      maxThreads: workers,
-      maxQueue: MAX_WAITING_TASKS,
-    });
-  }
-
-  /** Resolves once a worker has loaded SEAL and answers. */
-  async ready(): Promise<void> {
-    await this.#pool.run(undefined, { name: "ready" });
+  constructor(pool: WorkerPool) {
+    this.#pool = pool;
   }
 
   /** A loose template's residues at its slot, as stored. Throws FheError or ServerError for a ciphertext that is not sound. */
@@ -73,21 +57,11 @@ export class Matcher {
 
   /** The products of blocks with probes, each block as soon as it is ready. */
   async *scan(scan: Scan): AsyncGenerator<MatchedBlock> {
-    for await (const matched of mapUnordered(tasksOf(scan), 2 * this.#workers, (task) => this.#run<MatchedBlock[]>("matchBlocks", task))) yield* matched;
-  }
-
-  /** Waits for tasks under way, then ends the workers. */
-  async close(): Promise<void> {
-    await this.#pool.close();
+    for await (const matched of mapUnordered(tasksOf(scan), 2 * this.#pool.workers, (task) => this.#run<MatchedBlock[]>("matchBlocks", task))) yield* matched;
   }
 
   async #run<T>(name: keyof Tasks, task: Tasks[keyof Tasks]): Promise<T> {
-    if (this.#pool.queueSize >= MAX_WAITING_TASKS) throw new ServerError("LIMIT_EXCEEDED", "the server has too much waiting work: try again later");
-    const outcome = (await this.#pool.run(task, { name })) as Outcome<T>;
-    if ("value" in outcome) return outcome.value;
-    if ("fheError" in outcome) throw new FheError(outcome.fheError.reason, outcome.fheError.message);
-    const { reason, message, violations } = outcome.serverError;
-    throw new ServerError(reason, message, { violations });
+    return this.#pool.run(name, task);
   }
 }
 

@@ -1,23 +1,28 @@
 import type { MatchingServiceImplementation } from "@veilface/proto";
 import { compareTemplates, searchGallery } from "./comparison.ts";
-import type { Matcher } from "./matcher.ts";
+import type { Matchers } from "./matchers.ts";
+import { compareCiphertexts } from "./pairwise/compare-ciphertexts.ts";
 import { SharedScans } from "./shared-scans.ts";
 import type { GalleryStore } from "./store/gallery-store.ts";
-import { distancesToWire, entryToWire } from "./to-wire.ts";
+import { ciphertextToWire, distancesToWire, entryToWire } from "./to-wire.ts";
 
-/** The rpcs of MatchingService over a store and a matcher. */
-export function matchingService(store: GalleryStore, matcher: Matcher): MatchingServiceImplementation {
-  const scans = new SharedScans(matcher);
+/** The rpcs of MatchingService over a store and the matchers. */
+export function matchingService(store: GalleryStore, matchers: Matchers): MatchingServiceImplementation {
+  const comparing = { store, matchers, scans: new SharedScans(matchers.packed) };
   return {
     async *compareTemplates(requests, { signal }) {
-      for await (const { gallery, encoding, product, entries } of compareTemplates(store, matcher, scans, requests, signal)) {
+      for await (const { gallery, encoding, product, entries } of compareTemplates(comparing, requests, signal)) {
         yield { distances: distancesToWire(gallery.contextId, encoding, product), entries: entries.map(entryToWire) };
       }
     },
     async *searchGallery(requests, { signal }) {
-      for await (const { gallery, encoding, revision, product } of searchGallery(store, matcher, scans, requests, signal)) {
-        yield { revision, distances: product && distancesToWire(gallery.contextId, encoding, product) };
+      for await (const { gallery, revision, answer } of searchGallery(comparing, requests, signal)) {
+        yield { revision, distances: answer && distancesToWire(gallery.contextId, answer.encoding, answer.product) };
       }
+    },
+    async compareCiphertexts(request) {
+      const { contextId, encoding, product } = await compareCiphertexts(store, matchers.pairwise, request);
+      return { distance: ciphertextToWire(contextId, encoding, product) };
     },
   };
 }

@@ -1,27 +1,42 @@
-import { chooseStride, encodedDimension, parameterSet } from "@veilface/fhe";
+import { checkRotationSteps, chooseStride, encodedDimension, parameterSet } from "@veilface/fhe";
 import type { Gallery } from "@veilface/proto";
-import type { GalleryStore, NewGallery } from "./store/gallery-store.ts";
+import { galleryTask } from "./pairwise/gallery-scan.ts";
+import { inField } from "./sealed-bytes.ts";
+import type { GalleryStore, ModelSpace, NewGallery, PackedScheme, PairwiseScheme } from "./store/gallery-store.ts";
 import { contextId, embeddingSpace, fieldInvalid, resourceId } from "./validate.ts";
 
 const USUAL_EXPECTED_TEMPLATES = 10_000;
 const MOST_EXPECTED_TEMPLATES = 1e9;
+const MAX_PACKED_DIMENSION = 2048;
 
 /** A gallery as it was asked for, checked, with the stride of its packed blocks chosen where it was left open. */
 export function newGallery(store: GalleryStore, asked: Gallery): NewGallery {
   const context = contextId("gallery.context_id", asked.contextId);
-  const space = embeddingSpace("gallery.space", asked.space);
+  const { scheme } = store.getContext(context);
+  const space = embeddingSpace("gallery.space", asked.space, scheme.kind === "packed" ? MAX_PACKED_DIMENSION : scheme.degree / 2);
   const expectedTemplates = expected(asked.expectedTemplates);
-  const dimension = encodedDimension(space);
-  if (asked.packedStride < 0 || asked.packedStride > dimension) throw fieldInvalid("gallery.packed_stride", `must be in [1, ${dimension}], or 0 to let the server choose`);
-  const set = parameterSet(store.getContext(context).parameterSet);
   return {
     galleryId: resourceId("gallery.gallery_id", asked.galleryId),
     contextId: context,
     space,
     expectedTemplates,
-    packedStride: asked.packedStride === 0 ? chooseStride(set, dimension, expectedTemplates) : asked.packedStride,
+    packedStride: scheme.kind === "packed" ? packedStride(scheme, space, asked.packedStride, expectedTemplates) : noPackedStride(scheme, space, asked.packedStride),
     draftOf: asked.draftOf === "" ? undefined : resourceId("gallery.draft_of", asked.draftOf),
   };
+}
+
+function packedStride(scheme: PackedScheme, space: ModelSpace, asked: number, expectedTemplates: number): number {
+  const dimension = encodedDimension(space);
+  if (asked < 0 || asked > dimension) throw fieldInvalid("gallery.packed_stride", `must be in [1, ${dimension}], or 0 to let the server choose`);
+  return asked === 0 ? chooseStride(parameterSet(scheme.parameterSet), dimension, expectedTemplates) : asked;
+}
+
+function noPackedStride({ rotationSteps, maxDistance }: PairwiseScheme, space: ModelSpace, asked: number): number {
+  if (asked !== 0) throw fieldInvalid("gallery.packed_stride", "must be 0: the pairwise scheme has no packed blocks", "SCHEME_MISMATCH");
+  inField("gallery.space.dimension", () => { checkRotationSteps(rotationSteps, space.dimension); });
+  const { bound } = galleryTask(space);
+  if (bound! > maxDistance) throw fieldInvalid("gallery.space.norm_bound", `allows distances up to ${bound}, but the context's largest is ${maxDistance}`);
+  return 0;
 }
 
 function expected(templates: number): number {

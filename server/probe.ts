@@ -1,18 +1,20 @@
-import { layoutOf } from "@veilface/fhe";
 import type { ProbePiece } from "@veilface/proto";
 import { ServerError } from "./errors.ts";
-import { ciphertext, fieldInvalid } from "./validate.ts";
-import type { SealedBytes } from "./validate.ts";
+import type { SealedBytes } from "./sealed-bytes.ts";
+import { fieldInvalid } from "./validate.ts";
+import type { CheckCiphertext } from "./validate.ts";
 
 /** Collects the pieces of a probe, which may come in any order and in several messages. */
-export class ProbeAssembly {
+export class ProbeAssembly<Encoding> {
+  readonly #check: CheckCiphertext<Encoding>;
   readonly #contextId: string;
   readonly #dimension: number;
   readonly #allowed: ReadonlySet<number>;
-  readonly #pieces = new Map<number, (SealedBytes | undefined)[]>();
+  readonly #pieces = new Map<number, (SealedBytes<Encoding> | undefined)[]>();
 
   /** `dimension`: the encoded dimension. `strides`: those the gallery uses; the stride of loose templates is always welcome. */
-  constructor(contextId: string, dimension: number, strides: readonly number[]) {
+  constructor(check: CheckCiphertext<Encoding>, contextId: string, dimension: number, strides: readonly number[]) {
+    this.#check = check;
     this.#contextId = contextId;
     this.#dimension = dimension;
     this.#allowed = new Set([...strides, dimension]);
@@ -24,28 +26,32 @@ export class ProbeAssembly {
       const ofStride = this.#ofStride(stride);
       if (piece < 0 || piece >= ofStride.length) throw fieldInvalid("pieces.piece", `is ${piece}, but a probe has pieces 0 to ${ofStride.length - 1} at stride ${stride}`);
       if (ofStride[piece] !== undefined) throw new ServerError("PROBE_INCOMPLETE", `piece ${piece} at stride ${stride} was sent twice: send each piece once`);
-      ofStride[piece] = ciphertext("pieces.ciphertext", sealed, this.#contextId);
+      ofStride[piece] = this.#check("pieces.ciphertext", sealed, this.#contextId);
     }
   }
 
   /** The pieces at a stride, in order. Throws ServerError PROBE_INCOMPLETE, naming what is missing. */
-  complete(stride: number): SealedBytes[] {
-    const { pieces: expected } = layoutOf(this.#dimension, stride);
+  complete(stride: number): SealedBytes<Encoding>[] {
+    const expected = this.#piecesAt(stride);
     const pieces = this.#pieces.get(stride) ?? [];
     const present = pieces.filter((piece) => piece !== undefined);
     if (present.length === expected) return present;
     throw new ServerError("PROBE_INCOMPLETE", `the probe has ${present.length} of ${expected} pieces at stride ${stride}, which the gallery uses: send all of them`);
   }
 
-  #ofStride(stride: number): (SealedBytes | undefined)[] {
+  #ofStride(stride: number): (SealedBytes<Encoding> | undefined)[] {
     if (!this.#allowed.has(stride)) {
       throw fieldInvalid("pieces.stride", `is ${stride}, but the gallery uses ${[...this.#allowed].sort((a, b) => a - b).join(", ")}: read the gallery's strides again`);
     }
     let ofStride = this.#pieces.get(stride);
     if (ofStride === undefined) {
-      ofStride = new Array<undefined>(layoutOf(this.#dimension, stride).pieces).fill(undefined);
+      ofStride = new Array<undefined>(this.#piecesAt(stride)).fill(undefined);
       this.#pieces.set(stride, ofStride);
     }
     return ofStride;
+  }
+
+  #piecesAt(stride: number): number {
+    return Math.ceil(this.#dimension / stride);
   }
 }

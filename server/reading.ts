@@ -1,18 +1,19 @@
 import { encodedDimension, layoutOf } from "@veilface/fhe";
-import type { ParameterSetName } from "@veilface/fhe";
+import type { CiphertextEncoding } from "@veilface/fhe";
 import { ServerError } from "./errors.ts";
 import type { Matcher } from "./matcher.ts";
-import type { SealedProduct } from "./matcher-task.ts";
-import type { GalleryStore, RosterEntry, StoredBlock, StoredGallery } from "./store/gallery-store.ts";
+import { sealed } from "./sealed-bytes.ts";
+import type { SealedProduct } from "./sealed-bytes.ts";
+import type { GalleryStore, PackedScheme, PairwiseScheme, RosterEntry, StoredBlock, StoredGallery } from "./store/gallery-store.ts";
 
-/** Ciphertexts per message: 16 of 61,440 bytes stay below 1 MiB. */
+/** Ciphertexts per message: 16 of 61,440 bytes stay below 1 MiB. In the pairwise scheme a template is one. */
 const PIECES_PER_MESSAGE = 16;
 
 /** A step of reading a gallery. */
 export type ReadStep =
   | { readonly kind: "gallery"; readonly gallery: StoredGallery }
   | { readonly kind: "block"; readonly block: number; readonly stride: number; readonly entries: readonly RosterEntry[]; readonly pieces: number }
-  | { readonly kind: "pieces"; readonly contextId: string; readonly pieces: readonly SealedProduct[] };
+  | { readonly kind: "pieces"; readonly contextId: string; readonly encoding: CiphertextEncoding; readonly pieces: readonly SealedProduct[] };
 
 /** A loose template or a packed block, as it is sent. */
 interface Unit {
@@ -29,27 +30,29 @@ interface Unit {
 export async function* readTemplates(store: GalleryStore, matcher: Matcher, galleryId: string, signal: AbortSignal): AsyncGenerator<ReadStep> {
   const gallery = store.getGallery(galleryId);
   const { contextId } = gallery;
-  const { parameterSet } = store.getContext(contextId);
+  const { scheme } = store.getContext(contextId);
+  const encoding = scheme.kind === "packed" ? "PACKED_RESIDUES" : "SEAL";
   yield { kind: "gallery", gallery };
   for (const stored of store.readBlocks(galleryId)) {
-    const { block, stride, entries, pieces } = await unitOf(matcher, parameterSet, gallery, stored);
+    const { block, stride, entries, pieces } = await unitOf(matcher, scheme, gallery, stored);
     signal.throwIfAborted();
     yield { kind: "block", block, stride, entries, pieces: pieces.length };
-    for (let at = 0; at < pieces.length; at += PIECES_PER_MESSAGE) yield { kind: "pieces", contextId, pieces: pieces.slice(at, at + PIECES_PER_MESSAGE) };
+    for (let at = 0; at < pieces.length; at += PIECES_PER_MESSAGE) yield { kind: "pieces", contextId, encoding, pieces: pieces.slice(at, at + PIECES_PER_MESSAGE) };
     checkRevision(store, gallery);
   }
 }
 
-// Stored bytes are valid until the next step only, so they are copied for the worker.
-async function unitOf(matcher: Matcher, parameterSet: ParameterSetName, gallery: StoredGallery, stored: StoredBlock): Promise<Unit> {
+// Stored bytes are valid until the next step only, so they are copied, for the worker too.
+async function unitOf(matcher: Matcher, scheme: PackedScheme | PairwiseScheme, gallery: StoredGallery, stored: StoredBlock): Promise<Unit> {
   if (stored.kind === "packed") {
     const { block, stride, entries } = stored;
     const { pieces } = layoutOf(encodedDimension(gallery.space), stride);
     const chunks = Array.from(stored.chunks, (chunk) => Uint8Array.from(chunk));
-    return { block, stride, entries, pieces: await matcher.serialise(parameterSet, chunks, pieces) };
+    return { block, stride, entries, pieces: await matcher.serialise((scheme as PackedScheme).parameterSet, chunks, pieces) };
   }
   const { block, stride } = stored.entry.live!.placement;
-  return { block, stride, entries: [stored.entry], pieces: await matcher.serialise(parameterSet, [Uint8Array.from(stored.residues)]) };
+  const bytes = Uint8Array.from(stored.residues);
+  return { block, stride, entries: [stored.entry], pieces: scheme.kind === "packed" ? await matcher.serialise(scheme.parameterSet, [bytes]) : [sealed(bytes)] };
 }
 
 function checkRevision(store: GalleryStore, { galleryId, revision, createTime }: StoredGallery): void {

@@ -13,8 +13,10 @@ import { contextService } from "./context-service.ts";
 import { galleryService } from "./gallery-service.ts";
 import { Matcher } from "./matcher.ts";
 import { matchingService } from "./matching-service.ts";
+import { PairwiseMatcher } from "./pairwise/pairwise-matcher.ts";
 import { LmdbStore } from "./store/lmdb-store.ts";
 import { wall } from "./wall.ts";
+import { WorkerPool } from "./worker-pool.ts";
 
 const SERVICES = [ContextServiceDefinition, GalleryServiceDefinition, MatchingServiceDefinition];
 
@@ -30,15 +32,16 @@ export interface RunningServer {
 export async function startServer(config: ServerConfig, log: Logger): Promise<RunningServer> {
   const credentials = await credentialsOf(config);
   const store = LmdbStore.open({ path: config.dataFolder, ...(config.maxDataBytes === undefined ? {} : { maxBytes: config.maxDataBytes }) });
-  const matcher = new Matcher(config.workers);
+  const pool = new WorkerPool(config.workers);
+  const [matcher, pairwise] = [new Matcher(pool), new PairwiseMatcher(pool)];
   const health = HealthState();
   const stopping = new AbortController();
   try {
-    await matcher.ready();
+    await pool.ready();
     const server = createServer().use(errorDetailsServerMiddleware).use(wall(log));
-    server.add(ContextServiceDefinition, contextService(store));
-    server.add(GalleryServiceDefinition, galleryService(store, matcher, stopping.signal));
-    server.add(MatchingServiceDefinition, matchingService(store, matcher));
+    server.add(ContextServiceDefinition, contextService(store, pairwise));
+    server.add(GalleryServiceDefinition, galleryService(store, { packed: matcher, pairwise }, stopping.signal));
+    server.add(MatchingServiceDefinition, matchingService(store, { packed: matcher, pairwise }));
     server.add(HealthDefinition, HealthServiceImpl(health));
     if (config.reflection) server.add(ServerReflectionService, ServerReflection(await descriptorSet(), SERVICES.map((service) => service.fullName)));
     const port = await server.listen(config.address, credentials);
@@ -48,12 +51,12 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
       health.setStatus("unhealthy");
       stopping.abort();
       await endCalls(server, config.graceSeconds);
-      await matcher.close();
+      await pool.close();
       await store.close();
     };
     return { address, stop };
   } catch (error) {
-    await matcher.close();
+    await pool.close();
     await store.close();
     throw error;
   }

@@ -2,7 +2,8 @@ import type { CiphertextEncoding, ParameterSetName } from "@veilface/fhe";
 import { ServerError } from "./errors.ts";
 import type { Matcher } from "./matcher.ts";
 import { MAX_PROBES } from "./matcher-task.ts";
-import type { BlockTask, PreparedProbe, SealedProduct } from "./matcher-task.ts";
+import type { BlockTask, PreparedProbe } from "./matcher-task.ts";
+import type { SealedProduct } from "./sealed-bytes.ts";
 import type { ReaderLocation } from "./store/gallery-store.ts";
 
 /** One search, over whole blocks; or a comparison, over some slots of them. */

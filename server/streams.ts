@@ -98,3 +98,16 @@ export async function* failingOn<T>(source: AsyncIterable<T>, signal: AbortSigna
     signal.removeEventListener("abort", onAbort);
   }
 }
+
+/** The same stream; it fails with what `failure` makes where an item takes longer than so many milliseconds. */
+export async function* failingWhenSilent<T>(source: AsyncIterable<T>, milliseconds: number, failure: () => Error): AsyncGenerator<T> {
+  const items = source[Symbol.asyncIterator]();
+  for (;;) {
+    const next = await new Promise<IteratorResult<T>>((resolve, reject) => {
+      const timer = setTimeout(() => { reject(failure()); }, milliseconds);
+      items.next().then(resolve, reject).finally(() => { clearTimeout(timer); });
+    });
+    if (next.done === true) return;
+    yield next.value;
+  }
+}

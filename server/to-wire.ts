@@ -2,8 +2,9 @@ import type { CiphertextEncoding, Metric, ParameterSetName } from "@veilface/fhe
 import * as wire from "@veilface/proto";
 import type { Enrolled } from "./enrollment.ts";
 import type { ReadStep } from "./reading.ts";
+import type { PairwiseEncoding, SealedProduct } from "./sealed-bytes.ts";
 import type { Product } from "./shared-scans.ts";
-import type { RosterEntry, StoredContext, StoredGallery } from "./store/gallery-store.ts";
+import type { PackedScheme, PairwiseScheme, RosterEntry, StoredContext, StoredGallery } from "./store/gallery-store.ts";
 
 const METRICS: Readonly<Record<Metric, wire.Metric>> = { cosine: wire.Metric.METRIC_COSINE, euclidean: wire.Metric.METRIC_EUCLIDEAN };
 
@@ -12,14 +13,21 @@ const PARAMETER_SETS: Readonly<Record<ParameterSetName, wire.ParameterSet>> = {
   PACKED_N4096_Q30: wire.ParameterSet.PARAMETER_SET_PACKED_N4096_Q30,
 };
 
-const ENCODINGS: Readonly<Record<CiphertextEncoding, wire.CiphertextEncoding>> = {
+const ENCODINGS: Readonly<Record<CiphertextEncoding | PairwiseEncoding, wire.CiphertextEncoding>> = {
   SEAL: wire.CiphertextEncoding.CIPHERTEXT_ENCODING_SEAL,
   PACKED_RESIDUES: wire.CiphertextEncoding.CIPHERTEXT_ENCODING_PACKED_RESIDUES,
+  TENSEAL_CKKS_VECTOR: wire.CiphertextEncoding.CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR,
 };
 
-export function contextToWire(context: StoredContext): wire.Context {
-  const packed = { parameterSet: PARAMETER_SETS[context.parameterSet], keyId: context.keyId };
-  return { contextId: context.contextId, scheme: { $case: "packed", value: packed }, createTime: context.createTime };
+export function contextToWire({ contextId, scheme, createTime }: StoredContext): wire.Context {
+  return { contextId, scheme: schemeToWire(scheme), createTime };
+}
+
+function schemeToWire(scheme: PackedScheme | PairwiseScheme): wire.Context["scheme"] {
+  if (scheme.kind === "packed") return { $case: "packed", value: { parameterSet: PARAMETER_SETS[scheme.parameterSet], keyId: scheme.keyId } };
+  const { parameters: encryptionParameters, scale, degree: polyModulusDegree, modulusBits, rotationSteps, maxDimension, maxDistance } = scheme;
+  const coeffModulusBits = [...modulusBits];
+  return { $case: "pairwise", value: { encryptionParameters, scale, polyModulusDegree, coeffModulusBits, rotationSteps: [...rotationSteps], maxDimension, maxDistance } };
 }
 
 export function galleryToWire(gallery: StoredGallery): wire.Gallery {
@@ -47,11 +55,14 @@ export function readStepToWire(step: ReadStep): NonNullable<wire.ReadTemplatesRe
     case "block":
       return { $case: "block", value: { block: step.block, stride: step.stride, entries: step.entries.map(entryToWire), pieces: step.pieces } };
     case "pieces":
-      return { $case: "pieces", value: { pieces: step.pieces.map((piece) => ({ contextId: step.contextId, encoding: ENCODINGS.PACKED_RESIDUES, ...piece })) } };
+      return { $case: "pieces", value: { pieces: step.pieces.map((piece) => ciphertextToWire(step.contextId, step.encoding, piece)) } };
   }
 }
 
-export function distancesToWire(contextId: string, encoding: CiphertextEncoding, product: Product): wire.EncryptedDistances {
-  const { block, stride, data, sha256 } = product;
-  return { block, stride, ciphertext: { contextId, encoding: ENCODINGS[encoding], data, sha256 } };
+export function distancesToWire(contextId: string, encoding: CiphertextEncoding | PairwiseEncoding, { block, stride, ...product }: Product): wire.EncryptedDistances {
+  return { block, stride, ciphertext: ciphertextToWire(contextId, encoding, product) };
+}
+
+export function ciphertextToWire(contextId: string, encoding: CiphertextEncoding | PairwiseEncoding, { data, sha256 }: SealedProduct): wire.Ciphertext {
+  return { contextId, encoding: ENCODINGS[encoding], data, sha256 };
 }

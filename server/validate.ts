@@ -1,24 +1,42 @@
-import { KEY_ID_BYTES, PARAMETER_SET_NAMES } from "@veilface/fhe";
-import type { CiphertextEncoding, Metric, ParameterSetName } from "@veilface/fhe";
+import { KEY_ID_BYTES, MAX_PAIRWISE_CIPHERTEXT_BYTES, PARAMETER_SET_NAMES } from "@veilface/fhe";
+import type { CiphertextEncoding, Metric, PairwiseOperation, ParameterSetName } from "@veilface/fhe";
 import * as wire from "@veilface/proto";
 import { ServerError } from "./errors.ts";
 import type { ServerErrorReason } from "./errors.ts";
+import type { PairwiseEncoding, SealedBytes } from "./sealed-bytes.ts";
 import type { ModelSpace } from "./store/gallery-store.ts";
 
 const ID = /^[a-z0-9-]{1,64}$/;
 const CONTEXT_ID = /^[0-9a-f]{64}$/;
-const MAX_DIMENSION = 2048;
-const MAX_CIPHERTEXT_BYTES = 1 << 20;
+// The slots of the largest ring.
+const MAX_SLOTS = 16384;
+const MIN_NORM_BOUND = 1e-6;
+const MAX_NORM_BOUND = 1e6;
 
 const METRICS: ReadonlyMap<wire.Metric, Metric> = new Map([
   [wire.Metric.METRIC_COSINE, "cosine"],
   [wire.Metric.METRIC_EUCLIDEAN, "euclidean"],
 ]);
 
-const ENCODINGS: ReadonlyMap<wire.CiphertextEncoding, CiphertextEncoding> = new Map([
+const ENCODINGS: ReadonlyMap<wire.CiphertextEncoding, CiphertextEncoding | PairwiseEncoding> = new Map([
   [wire.CiphertextEncoding.CIPHERTEXT_ENCODING_SEAL, "SEAL"],
   [wire.CiphertextEncoding.CIPHERTEXT_ENCODING_PACKED_RESIDUES, "PACKED_RESIDUES"],
+  [wire.CiphertextEncoding.CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR, "TENSEAL_CKKS_VECTOR"],
 ]);
+
+const OPERATIONS: ReadonlyMap<wire.PairwiseOperation, PairwiseOperation> = new Map([
+  [wire.PairwiseOperation.PAIRWISE_OPERATION_SQUARED_DISTANCE, "squared_distance"],
+  [wire.PairwiseOperation.PAIRWISE_OPERATION_INNER_PRODUCT, "inner_product"],
+]);
+
+/** What a scheme's ciphertexts may look like. */
+interface CiphertextForm<Encoding> {
+  readonly encodings: readonly Encoding[];
+  readonly maxBytes: number;
+}
+
+const PACKED: CiphertextForm<CiphertextEncoding> = { encodings: ["SEAL", "PACKED_RESIDUES"], maxBytes: 1 << 20 };
+const PAIRWISE: CiphertextForm<PairwiseEncoding> = { encodings: ["SEAL", "TENSEAL_CKKS_VECTOR"], maxBytes: MAX_PAIRWISE_CIPHERTEXT_BYTES };
 
 const PARAMETER_SETS: ReadonlyMap<wire.ParameterSet, ParameterSetName> = new Map([
   [wire.ParameterSet.PARAMETER_SET_PACKED_N4096_Q60, "PACKED_N4096_Q60"],
@@ -78,19 +96,31 @@ export function revisionToken(value: string): number {
   return token;
 }
 
-export function embeddingSpace(field: string, value: wire.EmbeddingSpace | undefined): ModelSpace {
+/** `mostDimension`: where a gallery is created, what its scheme allows. */
+export function embeddingSpace(field: string, value: wire.EmbeddingSpace | undefined, mostDimension = MAX_SLOTS): ModelSpace {
   const space = required(field, value);
   const metric = METRICS.get(space.metric);
-  if (space.dimension < 1 || space.dimension > MAX_DIMENSION) throw fieldInvalid(`${field}.dimension`, `must be in [1, ${MAX_DIMENSION}]`);
+  if (space.dimension < 1 || space.dimension > mostDimension) throw fieldInvalid(`${field}.dimension`, `must be in [1, ${mostDimension}]`);
   if (metric === undefined) throw fieldInvalid(`${field}.metric`, "must be METRIC_COSINE or METRIC_EUCLIDEAN");
-  const normBound = checkedNormBound(`${field}.norm_bound`, metric, space.normBound);
-  return { dimension: space.dimension, metric, normBound, modelId: resourceId(`${field}.model_id`, space.modelId) };
+  const bound = checkedNormBound(`${field}.norm_bound`, metric, space.normBound);
+  return { dimension: space.dimension, metric, normBound: bound, modelId: resourceId(`${field}.model_id`, space.modelId) };
 }
 
 function checkedNormBound(field: string, metric: Metric, value: number): number {
   if (metric === "cosine" && value !== 1) throw fieldInvalid(field, "must be 1 for METRIC_COSINE");
-  if (!(value >= 1e-6 && value <= 1e6)) throw fieldInvalid(field, "must be in [1e-6, 1e6]");
+  return normBound(field, value);
+}
+
+/** The largest norm that a vector may have. */
+export function normBound(field: string, value: number): number {
+  if (!(value >= MIN_NORM_BOUND && value <= MAX_NORM_BOUND)) throw fieldInvalid(field, "must be in [1e-6, 1e6]");
   return value;
+}
+
+export function pairwiseOperation(field: string, value: wire.PairwiseOperation): PairwiseOperation {
+  const operation = OPERATIONS.get(value);
+  if (operation === undefined) throw fieldInvalid(field, "must be PAIRWISE_OPERATION_SQUARED_DISTANCE or PAIRWISE_OPERATION_INNER_PRODUCT");
+  return operation;
 }
 
 /** Refuses a space that is not the gallery's, naming the field that differs. */
@@ -109,39 +139,50 @@ export function packedScheme(field: string, value: wire.PackedScheme): { paramet
   return { parameterSet, keyId: Uint8Array.from(value.keyId) };
 }
 
-/** A ciphertext's envelope, its bytes not looked at yet. */
-export interface SealedBytes {
-  /** Path of the ciphertext in the request, for refusals. */
-  readonly field: string;
-  readonly encoding: CiphertextEncoding;
-  readonly data: Uint8Array;
-  readonly sha256: Uint8Array;
+/** How a scheme's ciphertexts are checked: {@link ciphertext} or {@link pairwiseCiphertext}. */
+export type CheckCiphertext<Encoding> = (field: string, value: wire.Ciphertext | undefined, context: string) => SealedBytes<Encoding>;
+
+/** Checks what a ciphertext of the packed scheme says of itself. Throws CONTEXT_MISMATCH, naming neither context's content. */
+export function ciphertext(field: string, value: wire.Ciphertext | undefined, context: string): SealedBytes {
+  return checkedCiphertext(field, value, context, PACKED);
 }
 
-/** Checks what a ciphertext says of itself. Throws CONTEXT_MISMATCH, naming neither context's content. */
-export function ciphertext(field: string, value: wire.Ciphertext | undefined, context: string): SealedBytes {
+/** As {@link ciphertext}, of the pairwise scheme. */
+export function pairwiseCiphertext(field: string, value: wire.Ciphertext | undefined, context: string): SealedBytes<PairwiseEncoding> {
+  return checkedCiphertext(field, value, context, PAIRWISE);
+}
+
+function checkedCiphertext<Encoding extends string>(field: string, value: wire.Ciphertext | undefined, context: string, form: CiphertextForm<Encoding>): SealedBytes<Encoding> {
   const { contextId: actual, encoding, data, sha256 } = required(field, value);
   if (actual !== context) {
-    const description = `belongs to context ${shortId(actual)}, but the gallery's is ${shortId(context)}: encrypt under the gallery's key`;
+    const description = `belongs to context ${shortId(actual)}, but ${shortId(context)} is asked for: encrypt under its key`;
     throw new ServerError("CONTEXT_MISMATCH", `${field} ${description}`, { violations: [{ field: `${field}.context_id`, description }] });
   }
-  const known = ENCODINGS.get(encoding);
-  if (known === undefined) throw fieldInvalid(`${field}.encoding`, "must be CIPHERTEXT_ENCODING_SEAL or CIPHERTEXT_ENCODING_PACKED_RESIDUES");
-  if (data.length > MAX_CIPHERTEXT_BYTES) {
-    throw fieldInvalid(`${field}.data`, `has ${data.length} bytes: expected at most ${MAX_CIPHERTEXT_BYTES}`, "CIPHERTEXT_TOO_LARGE");
-  }
+  const known = knownEncoding(`${field}.encoding`, encoding, form);
+  if (data.length > form.maxBytes) throw fieldInvalid(`${field}.data`, `has ${data.length} bytes: expected at most ${form.maxBytes}`, "CIPHERTEXT_TOO_LARGE");
   if (sha256.length !== 32) throw fieldInvalid(`${field}.sha256`, "must have 32 bytes");
   return { field, encoding: known, data, sha256 };
+}
+
+function knownEncoding<Encoding extends string>(field: string, value: wire.CiphertextEncoding, { encodings }: CiphertextForm<Encoding>): Encoding {
+  const known = ENCODINGS.get(value);
+  const expected = `must be ${encodings.map((encoding) => `CIPHERTEXT_ENCODING_${encoding}`).join(" or ")}`;
+  if (known === undefined) throw fieldInvalid(field, expected);
+  const found = encodings.find((encoding) => encoding === known);
+  if (found === undefined) throw fieldInvalid(field, `${expected} in the scheme of the context`, "SCHEME_MISMATCH");
+  return found;
 }
 
 function shortId(id: string): string {
   return CONTEXT_ID.test(id) ? `${id.slice(0, 12)}…` : "(not a context id)";
 }
 
-/** The encoding of replies: packed residues unless the client asks otherwise. */
+/** The encoding of replies in the packed scheme: packed residues unless the client asks otherwise. */
 export function replyEncoding(field: string, value: wire.CiphertextEncoding): CiphertextEncoding {
-  if (value === wire.CiphertextEncoding.CIPHERTEXT_ENCODING_UNSPECIFIED) return "PACKED_RESIDUES";
-  const known = ENCODINGS.get(value);
-  if (known === undefined) throw fieldInvalid(field, "must be a known encoding or unspecified");
-  return known;
+  return value === wire.CiphertextEncoding.CIPHERTEXT_ENCODING_UNSPECIFIED ? "PACKED_RESIDUES" : knownEncoding(field, value, PACKED);
+}
+
+/** The encoding of replies in the pairwise scheme: that of what was sent unless the client asks otherwise. */
+export function pairwiseReplyEncoding(field: string, value: wire.CiphertextEncoding, sent: PairwiseEncoding): PairwiseEncoding {
+  return value === wire.CiphertextEncoding.CIPHERTEXT_ENCODING_UNSPECIFIED ? sent : knownEncoding(field, value, PAIRWISE);
 }

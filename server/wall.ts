@@ -33,6 +33,13 @@ const STATUS: Readonly<Partial<Record<ServerErrorReason | FheErrorReason, Status
   SHUTTING_DOWN: Status.UNAVAILABLE,
   GALLERY_CHANGED: Status.ABORTED,
   BLOCK_INVALID: Status.INVALID_ARGUMENT,
+  PARAMETERS_INVALID: Status.INVALID_ARGUMENT,
+  SCALE_OVERFLOW: Status.INVALID_ARGUMENT,
+  UPLOAD_BROKEN: Status.INVALID_ARGUMENT,
+  KEYS_MALFORMED: Status.INVALID_ARGUMENT,
+  KEYS_MISMATCH: Status.INVALID_ARGUMENT,
+  ROTATION_KEYS_MISSING: Status.INVALID_ARGUMENT,
+  SCHEME_MISMATCH: Status.INVALID_ARGUMENT,
 };
 
 /** The one place where errors become gRPC statuses, and calls become log lines: method, status and time, never content. */

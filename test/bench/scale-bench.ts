@@ -8,6 +8,7 @@ import { KeyHolder, VeilfaceClient } from "@veilface/client";
 import type { ModelSpace, ParameterSetName } from "@veilface/client";
 import { PARAMETER_SET_NAMES, layoutOf, parameterSet } from "@veilface/fhe";
 import { Matcher } from "../../server/matcher.ts";
+import { WorkerPool } from "../../server/worker-pool.ts";
 import { LmdbStore } from "../../server/store/lmdb-store.ts";
 import { ServerProcess } from "../support/server-process.ts";
 import { latency, quantile, round, sample, unitVector } from "./figures.ts";
@@ -104,7 +105,8 @@ function bestTen(scores: Float32Array): number[] {
 /** The server's part without gRPC: all blocks of a gallery against one probe, on all workers, from a warm page cache. */
 async function scan(dataFolder: string, { templates, dimension, parameterSet: name }: About): Promise<BenchLine> {
   const store = LmdbStore.open({ path: dataFolder });
-  const matcher = new Matcher(WORKERS);
+  const pool = new WorkerPool(WORKERS);
+  const matcher = new Matcher(pool);
   try {
     const { packedStride } = store.getGallery(galleryOf(templates));
     const { pieces } = layoutOf(dimension, packedStride);
@@ -135,7 +137,7 @@ async function scan(dataFolder: string, { templates, dimension, parameterSet: na
       templates_per_s: round(templates / (quantile(samples, 0.5) / 1000)), cancelled_after_ms: round(quantile(stops.slice(-cancellation.length), 0.95)),
     };
   } finally {
-    await matcher.close();
+    await pool.close();
     await store.close();
   }
 }

@@ -1,0 +1,109 @@
+import { createHash, timingSafeEqual } from "node:crypto";
+import type { Hash } from "node:crypto";
+import { KeyMaterial } from "@veilface/proto";
+import type { KeyChunk, KeyUpload } from "@veilface/proto";
+import { ServerError } from "./errors.ts";
+import { fieldInvalid } from "./validate.ts";
+
+/** What may be uploaded for one context, in sum: 64 MiB. */
+export const MAX_UPLOAD_BYTES = 64 * 2 ** 20;
+const MAX_CHUNK_BYTES = 2 ** 20;
+/** Uploads that may be received side by side, each up to 64 MiB in memory. */
+const MAX_UPLOADS = 4;
+
+const TENSEAL_CONTEXT = KeyMaterial.KEY_MATERIAL_TENSEAL_CONTEXT;
+const RELIN_KEYS = KeyMaterial.KEY_MATERIAL_SEAL_RELIN_KEYS;
+const GALOIS_KEYS = KeyMaterial.KEY_MATERIAL_SEAL_GALOIS_KEYS;
+
+let uploads = 0;
+
+/** Collects the key material of one context, in chunks. Dispose of it: few may be received at once. */
+export class KeyUploads implements Disposable {
+  readonly #objects: readonly KeyObject[];
+
+  /** Throws ServerError FIELD_INVALID, or LIMIT_EXCEEDED if they are too large or too many are under way. */
+  constructor(announced: readonly KeyUpload[]) {
+    this.#objects = checkAnnounced(announced).map((upload) => new KeyObject(upload));
+    if (uploads >= MAX_UPLOADS) throw new ServerError("LIMIT_EXCEEDED", `the server receives ${MAX_UPLOADS} uploads of keys already: try again later`);
+    uploads++;
+  }
+
+  /** Throws ServerError UPLOAD_BROKEN for a chunk that is not the next one. */
+  add({ material, offset, data }: KeyChunk): void {
+    const next = this.#objects.find((object) => !object.complete);
+    if (next === undefined) throw broken("key_chunk", "comes after all announced bytes: announce all there is");
+    if (material !== next.material) throw broken("key_chunk.material", `is ${nameOf(material)}, but the next bytes are of ${nameOf(next.material)}: send the objects in the order announced`);
+    next.add(offset, data);
+  }
+
+  /** The objects, each whole and with its SHA-256. Throws ServerError UPLOAD_BROKEN. */
+  finish(): Map<KeyMaterial, Uint8Array> {
+    return new Map(this.#objects.map((object) => [object.material, object.finish()]));
+  }
+
+  [Symbol.dispose](): void {
+    uploads--;
+  }
+}
+
+class KeyObject {
+  readonly material: KeyMaterial;
+  readonly #totalBytes: number;
+  readonly #sha256: Uint8Array;
+  readonly #chunks: Uint8Array[] = [];
+  readonly #hash: Hash = createHash("sha256");
+  #received = 0;
+
+  constructor({ material, totalBytes, sha256 }: KeyUpload) {
+    this.material = material;
+    this.#totalBytes = totalBytes;
+    this.#sha256 = sha256;
+  }
+
+  get complete(): boolean {
+    return this.#received === this.#totalBytes;
+  }
+
+  add(offset: number, data: Uint8Array): void {
+    if (data.length < 1 || data.length > MAX_CHUNK_BYTES) throw broken("key_chunk.data", `has ${data.length} bytes: expected 1 to ${MAX_CHUNK_BYTES}`);
+    if (offset !== this.#received) throw broken("key_chunk.offset", `is ${offset}, but ${this.#received} bytes of ${nameOf(this.material)} were received: send the chunks in order`);
+    if (offset + data.length > this.#totalBytes) throw broken("key_chunk.data", `ends at byte ${offset + data.length} of ${nameOf(this.material)}, but ${this.#totalBytes} were announced`);
+    this.#chunks.push(data);
+    this.#hash.update(data);
+    this.#received += data.length;
+  }
+
+  finish(): Uint8Array {
+    if (!this.complete) throw broken("key_chunk", `the stream ended after ${this.#received} of ${this.#totalBytes} bytes of ${nameOf(this.material)}: upload it again`);
+    if (!timingSafeEqual(this.#hash.digest(), this.#sha256)) throw broken("key_uploads.sha256", `is not that of the bytes of ${nameOf(this.material)}: upload it again`);
+    const whole = new Uint8Array(this.#totalBytes);
+    let at = 0;
+    for (const chunk of this.#chunks.splice(0)) {
+      whole.set(chunk, at);
+      at += chunk.length;
+    }
+    return whole;
+  }
+}
+
+function checkAnnounced(announced: readonly KeyUpload[]): readonly KeyUpload[] {
+  const materials = announced.map(({ material }) => material);
+  const tenseal = materials.length === 1 && materials[0] === TENSEAL_CONTEXT;
+  const seal = materials.length === 2 && materials.includes(RELIN_KEYS) && materials.includes(GALOIS_KEYS);
+  if (!tenseal && !seal) throw fieldInvalid("key_uploads", `must announce either ${nameOf(TENSEAL_CONTEXT)} alone, or ${nameOf(RELIN_KEYS)} and ${nameOf(GALOIS_KEYS)}`);
+  for (const { totalBytes, sha256 } of announced) {
+    if (totalBytes < 1) throw fieldInvalid("key_uploads.total_bytes", "must be at least 1");
+    if (sha256.length !== 32) throw fieldInvalid("key_uploads.sha256", "must have 32 bytes");
+  }
+  const bytes = announced.reduce((sum, { totalBytes }) => sum + totalBytes, 0);
+  if (bytes <= MAX_UPLOAD_BYTES) return announced;
+  throw fieldInvalid("key_uploads", `announces ${bytes} bytes: expected at most ${MAX_UPLOAD_BYTES}; leave out the Galois keys that are not used (see PairwiseScheme.rotation_steps), or use seeded keys`, "LIMIT_EXCEEDED");
+}
+
+function nameOf(material: KeyMaterial): string {
+  return Object.entries(KeyMaterial).find(([, value]) => value === material)?.[0] ?? "an unknown material";
+}
+
+function broken(field: string, description: string): ServerError {
+  return fieldInvalid(field, description, "UPLOAD_BROKEN");
+}

@@ -1,0 +1,56 @@
+import {
+  PairwiseEvaluator, checkGaloisKeys, checkPublicKey, checkRelinKeys, maxDimension, maxDistance, modulusBits, pairwiseContextId, readEncryptionParameters, withScale,
+} from "@veilface/fhe";
+import type { CheckedGaloisKeys, CheckedKeys, PairwiseParameters, PublicSeal } from "@veilface/fhe";
+import { inField } from "../sealed-bytes.ts";
+import { readOutside } from "../secrets.ts";
+import type { AdmittedContext, UploadedKeys } from "./pairwise-task.ts";
+import { openTensealContext } from "./tenseal.ts";
+
+/** What an upload says of a context. */
+interface Claim {
+  readonly parameters: Uint8Array;
+  readonly scale: number;
+  readonly relinKeys: Uint8Array;
+  readonly galoisKeys: Uint8Array;
+  /** TenSEAL's. It is checked, so that every byte is known, and not kept: the server has no use for it. */
+  readonly publicKey?: Uint8Array;
+}
+
+/**
+ * Checks everything of a context that was uploaded. Throws ServerError with the reasons PARAMETERS_INVALID, SCALE_OVERFLOW, KEYS_*,
+ * ROTATION_KEYS_MISSING and SECRET_KEY_REFUSED, naming the field.
+ */
+export function admit(seal: PublicSeal, uploaded: UploadedKeys): AdmittedContext {
+  if (uploaded.kind === "tenseal") return inField("key_chunk", () => readOutside(uploaded.context, (data) => admitTenseal(seal, openTensealContext(data))));
+  const parameters = inField("context.pairwise.encryption_parameters", () => readOutside(uploaded.parameters, (data) => readEncryptionParameters(seal, data)));
+  const scaled = inField("context.pairwise.scale", () => withScale(parameters, uploaded.scale));
+  return inField("key_chunk", () => admitKeys(seal, scaled, uploaded));
+}
+
+function admitTenseal(seal: PublicSeal, claim: Claim): AdmittedContext {
+  return admitKeys(seal, withScale(readEncryptionParameters(seal, claim.parameters), claim.scale), claim);
+}
+
+function admitKeys(seal: PublicSeal, parameters: PairwiseParameters, claim: Claim): AdmittedContext {
+  using evaluator = new PairwiseEvaluator(seal, parameters);
+  const { levels } = evaluator;
+  if (claim.publicKey !== undefined && claim.publicKey.length > 0) checkPublicKey(levels, claim.publicKey);
+  const relinKeys = readOutside(claim.relinKeys, (data) => checkRelinKeys(levels, data));
+  const galoisKeys = readOutside(claim.galoisKeys, (data) => checkGaloisKeys(levels, data));
+  evaluator.loadKeys({ relinKeys: relinKeys.bytes, galoisKeys: galoisKeys.bytes });
+  return admitted(parameters, relinKeys, galoisKeys);
+}
+
+function admitted(parameters: PairwiseParameters, relinKeys: CheckedKeys, galoisKeys: CheckedGaloisKeys): AdmittedContext {
+  const { degree, scale, encoded } = parameters;
+  const { rotationSteps } = galoisKeys;
+  return {
+    contextId: pairwiseContextId(parameters, relinKeys, galoisKeys),
+    scheme: {
+      kind: "pairwise", parameters: encoded, scale, degree, modulusBits: modulusBits(parameters), rotationSteps,
+      maxDimension: maxDimension(rotationSteps, degree), maxDistance: maxDistance(parameters),
+    },
+    keys: { relinKeys: relinKeys.bytes, galoisKeys: galoisKeys.bytes },
+  };
+}

@@ -1,0 +1,43 @@
+import type { PairwiseOperation } from "@veilface/fhe";
+import type { CompareCiphertextsRequest } from "@veilface/proto";
+import type { PairwiseEncoding, SealedProduct } from "../sealed-bytes.ts";
+import type { GalleryStore, PairwiseScheme } from "../store/gallery-store.ts";
+import { contextId, fieldInvalid, normBound, pairwiseCiphertext, pairwiseOperation, pairwiseReplyEncoding, required } from "../validate.ts";
+import { innerProductBound, squaredDistanceBound } from "./gallery-scan.ts";
+import type { PairwiseMatcher } from "./pairwise-matcher.ts";
+
+/** The encrypted result of a comparison. */
+export interface ComparedCiphertexts {
+  readonly contextId: string;
+  readonly encoding: PairwiseEncoding;
+  readonly product: SealedProduct;
+}
+
+/** Compares two ciphertexts of a request. Throws ServerError with what is wrong with it. */
+export async function compareCiphertexts(store: GalleryStore, pairwise: PairwiseMatcher, request: CompareCiphertextsRequest): Promise<ComparedCiphertexts> {
+  const context = contextId("first.context_id", required("first", request.first).contextId);
+  const scheme = pairwiseScheme(store, context);
+  const first = pairwiseCiphertext("first", request.first, context);
+  const second = pairwiseCiphertext("second", request.second, context);
+  const operation = pairwiseOperation("operation", request.operation);
+  const { dimension } = request;
+  if (dimension < 0 || dimension > scheme.degree / 2) throw fieldInvalid("dimension", `is ${dimension}: expected 1 to ${scheme.degree / 2}, the slots of a ciphertext`);
+  const bound = boundOf(operation, request.normBound, scheme);
+  const encoding = pairwiseReplyEncoding("reply_encoding", request.replyEncoding, first.encoding);
+  const product = await pairwise.compare({ context: store.contextLocation(context), first, second, operation, dimension, bound, encoding });
+  return { contextId: context, encoding, product };
+}
+
+function pairwiseScheme(store: GalleryStore, context: string): PairwiseScheme {
+  const { scheme } = store.getContext(context);
+  if (scheme.kind === "pairwise") return scheme;
+  throw fieldInvalid("first.context_id", "is a context of the packed scheme: its templates are compared in galleries, by CompareTemplates and SearchGallery", "SCHEME_MISMATCH");
+}
+
+function boundOf(operation: PairwiseOperation, value: number, { maxDistance }: PairwiseScheme): number | undefined {
+  if (value === 0) return undefined;
+  const norm = normBound("norm_bound", value);
+  const bound = operation === "squared_distance" ? squaredDistanceBound(norm) : innerProductBound(norm);
+  if (bound > maxDistance) throw fieldInvalid("norm_bound", `allows results up to ${bound}, but the context's largest is ${maxDistance}`);
+  return bound;
+}

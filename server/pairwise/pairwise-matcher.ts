@@ -1,0 +1,56 @@
+import { BLOCKS_PER_TASK } from "../matcher-task.ts";
+import type { BlockTask } from "../matcher-task.ts";
+import type { SealedProduct } from "../sealed-bytes.ts";
+import { mapUnordered } from "../streams.ts";
+import type { WorkerPool } from "../worker-pool.ts";
+import type { AdmittedContext, CompareVectors, CompareWithTemplates, ComparedBlock, PrepareVector, UploadedKeys } from "./pairwise-task.ts";
+
+/** A probe to be compared with templates. */
+export interface PairwiseScan extends Omit<CompareWithTemplates, "cancelled"> {
+  readonly signal: AbortSignal;
+}
+
+/** The pairwise scheme's compute, in worker threads. */
+export class PairwiseMatcher {
+  readonly #pool: WorkerPool;
+
+  constructor(pool: WorkerPool) {
+    this.#pool = pool;
+  }
+
+  /** Checks an uploaded context. Throws ServerError with what is wrong with it. The buffers of the upload are given away. */
+  async admit(uploaded: UploadedKeys): Promise<AdmittedContext> {
+    const buffers = uploaded.kind === "tenseal" ? [uploaded.context] : [uploaded.relinKeys, uploaded.galoisKeys];
+    return this.#pool.run("admitContext", uploaded, buffers.map(({ buffer }) => buffer as ArrayBuffer));
+  }
+
+  /** The bytes of a fresh ciphertext as they are stored, and compared. Throws ServerError or FheError for one that is not sound. */
+  async prepare(task: PrepareVector): Promise<Uint8Array> {
+    return this.#pool.run("prepareVector", task);
+  }
+
+  /** Two ciphertexts compared. Throws as {@link prepare}. */
+  async compare(task: CompareVectors): Promise<SealedProduct> {
+    return this.#pool.run("compareVectors", task);
+  }
+
+  /** The distances of a probe to templates, each as soon as it is ready. Throws the signal's reason once it aborts. */
+  async *scan({ signal, blocks, ...scan }: PairwiseScan): AsyncGenerator<ComparedBlock> {
+    const cancelled = new SharedArrayBuffer(4);
+    const onAbort = (): void => void Atomics.store(new Int32Array(cancelled), 0, 1);
+    signal.addEventListener("abort", onAbort);
+    try {
+      for await (const compared of mapUnordered(batches(blocks), 2 * this.#pool.workers, (batch) => this.#pool.run<ComparedBlock[]>("compareWithTemplates", { ...scan, blocks: batch, cancelled }))) {
+        signal.throwIfAborted();
+        yield* compared;
+      }
+    } finally {
+      onAbort();
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+}
+
+function* batches(blocks: readonly BlockTask[]): Generator<BlockTask[]> {
+  for (let first = 0; first < blocks.length; first += BLOCKS_PER_TASK) yield blocks.slice(first, first + BLOCKS_PER_TASK);
+}

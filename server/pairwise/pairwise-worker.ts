@@ -1,0 +1,135 @@
+import { PairwiseEvaluator, checkRotationSteps, loadPublicSeal, readEncryptionParameters, withScale } from "@veilface/fhe";
+import { allCancelled } from "../matcher-task.ts";
+import type { BlockTask } from "../matcher-task.ts";
+import { inField, sealed, unseal } from "../sealed-bytes.ts";
+import type { PairwiseEncoding, SealedBytes, SealedProduct } from "../sealed-bytes.ts";
+import type { ContextLocation } from "../store/gallery-store.ts";
+import { fieldInvalid } from "../validate.ts";
+import { outcome } from "../worker-outcome.ts";
+import type { Outcome } from "../worker-outcome.ts";
+import { readerFor } from "../worker-readers.ts";
+import { admit } from "./admission.ts";
+import type { AdmittedContext, CompareVectors, CompareWithTemplates, ComparedBlock, PrepareVector, UploadedKeys } from "./pairwise-task.ts";
+import { openCkksVector, sealCkksVector } from "./tenseal.ts";
+
+/** A context whose keys are loaded. */
+interface OpenContext {
+  readonly evaluator: PairwiseEvaluator;
+  readonly rotationSteps: readonly number[];
+  readonly keyBytes: number;
+}
+
+/** Memory for loaded keys, per worker; the keys of the tutorial's parameters are 20 MB. The context in use is kept whatever its size. */
+const MAX_LOADED_KEY_BYTES = 256 * 2 ** 20;
+
+const seal = await loadPublicSeal();
+/** By context id, the one used last at the end. */
+const contexts = new Map<string, OpenContext>();
+
+/** Worker task: everything of an uploaded context, checked. */
+export function admitContext(uploaded: UploadedKeys): Outcome<AdmittedContext> {
+  return outcome(() => admit(seal, uploaded), ({ keys }) => [keys.relinKeys.buffer, keys.galoisKeys.buffer]);
+}
+
+/** Worker task: the bytes of a checked vector as they are stored, and compared. */
+export function prepareVector({ context, ciphertext, dimension }: PrepareVector): Outcome<Uint8Array> {
+  return outcome(() => {
+    const { evaluator } = contextFor(context);
+    using vector = openVector(evaluator, ciphertext);
+    if (vector.dimension !== undefined && vector.dimension !== dimension) {
+      throw fieldInvalid(`${ciphertext.field}.data`, `has ${vector.dimension} components, but the gallery's embeddings have ${dimension}`);
+    }
+    return evaluator.save(vector.ciphertext);
+  }, (bytes) => [bytes.buffer]);
+}
+
+/** Worker task: two ciphertexts compared. */
+export function compareVectors(task: CompareVectors): Outcome<SealedProduct> {
+  return outcome(() => {
+    const { evaluator, rotationSteps } = contextFor(task.context);
+    using first = openVector(evaluator, task.first);
+    using second = openVector(evaluator, task.second);
+    const dimension = commonDimension(task.dimension, [first, second]);
+    if (dimension > evaluator.slots) throw fieldInvalid("dimension", `is ${dimension}: expected 1 to ${evaluator.slots}, the slots of a ciphertext`);
+    inField("dimension", () => { checkRotationSteps(rotationSteps, dimension); });
+    const { operation, bound } = task;
+    const result = inField("second.data", () => evaluator.compare({ operation, dimension, bound }, first.ciphertext, second.ciphertext));
+    return sealResult(evaluator, task.encoding, result);
+  });
+}
+
+/** Worker task: a probe compared with templates; those that are gone by now are passed over. */
+export function compareWithTemplates(task: CompareWithTemplates): Outcome<ComparedBlock[]> {
+  return outcome(() => {
+    const { evaluator } = contextFor(task.context);
+    const cancelled = new Int32Array(task.cancelled);
+    using probe = evaluator.open(new Uint8Array(task.probe));
+    return task.blocks.flatMap((block) => {
+      const template = allCancelled(cancelled) ? undefined : templateOf(task, block);
+      if (template === undefined) return [];
+      using stored = evaluator.open(template);
+      const result = inField("pieces.ciphertext.data", () => evaluator.compare(task.task, probe, stored));
+      return [{ block: block.block, stride: block.stride, ...sealResult(evaluator, task.encoding, result) }];
+    });
+  });
+}
+
+function templateOf({ location }: CompareWithTemplates, { block }: BlockTask): Uint8Array | undefined {
+  for (const { residues } of readerFor(location.path).looseTemplates(location.gallery, block)) return residues;
+  return undefined;
+}
+
+/** A vector of a request. Owns its ciphertext. */
+interface Vector extends Disposable {
+  readonly field: string;
+  readonly ciphertext: ReturnType<PairwiseEvaluator["open"]>;
+  /** Undefined where the encoding does not say it. */
+  readonly dimension: number | undefined;
+}
+
+function openVector(evaluator: PairwiseEvaluator, sealedVector: SealedBytes<PairwiseEncoding>): Vector {
+  return unseal(sealedVector, (data) => {
+    const vector = sealedVector.encoding === "TENSEAL_CKKS_VECTOR" ? openCkksVector(data) : { ciphertext: data, dimension: undefined };
+    const ciphertext = evaluator.open(vector.ciphertext);
+    return { field: sealedVector.field, ciphertext, dimension: vector.dimension, [Symbol.dispose]: () => { ciphertext.delete(); } };
+  });
+}
+
+function commonDimension(asked: number, vectors: readonly Vector[]): number {
+  const said = vectors.filter(({ dimension }) => dimension !== undefined);
+  const dimension = asked === 0 ? said[0]?.dimension : asked;
+  if (dimension === undefined) throw fieldInvalid("dimension", "is required where neither ciphertext is a TenSEAL vector, which says it");
+  const other = said.find((vector) => vector.dimension !== dimension);
+  if (other === undefined) return dimension;
+  throw fieldInvalid("dimension", `is ${dimension}${asked === 0 ? ` in ${said[0]!.field}` : ""}, but ${other.field} has ${other.dimension} components`);
+}
+
+function sealResult(evaluator: PairwiseEvaluator, encoding: PairwiseEncoding, result: Uint8Array): SealedProduct {
+  return sealed(encoding === "TENSEAL_CKKS_VECTOR" ? sealCkksVector(result, evaluator.resultScale) : result);
+}
+
+function contextFor(location: ContextLocation): OpenContext {
+  const open = contexts.get(location.contextId) ?? load(location);
+  contexts.delete(location.contextId);
+  contexts.set(location.contextId, open);
+  return open;
+}
+
+function load({ path, contextId }: ContextLocation): OpenContext {
+  const { scheme, keys } = readerFor(path).pairwiseContext(contextId);
+  const keyBytes = keys.relinKeys.length + keys.galoisKeys.length;
+  makeRoom(keyBytes);
+  const evaluator = new PairwiseEvaluator(seal, withScale(readEncryptionParameters(seal, scheme.parameters), scheme.scale));
+  evaluator.loadKeys(keys);
+  return { evaluator, rotationSteps: scheme.rotationSteps, keyBytes };
+}
+
+function makeRoom(bytes: number): void {
+  let loaded = bytes + contexts.values().reduce((sum, { keyBytes }) => sum + keyBytes, 0);
+  for (const [contextId, { evaluator, keyBytes }] of contexts) {
+    if (loaded <= MAX_LOADED_KEY_BYTES) return;
+    evaluator[Symbol.dispose]();
+    contexts.delete(contextId);
+    loaded -= keyBytes;
+  }
+}

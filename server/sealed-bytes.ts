@@ -1,0 +1,50 @@
+import { hash, timingSafeEqual } from "node:crypto";
+import { FheError } from "@veilface/fhe";
+import type { CiphertextEncoding, FheErrorReason } from "@veilface/fhe";
+import { ServerError } from "./errors.ts";
+import { readOutside } from "./secrets.ts";
+
+/** How the ciphertexts of pairwise contexts are laid out. */
+export type PairwiseEncoding = "SEAL" | "TENSEAL_CKKS_VECTOR";
+
+/** A ciphertext's envelope, its bytes not looked at yet. */
+export interface SealedBytes<Encoding = CiphertextEncoding> {
+  /** Path of the ciphertext in the request, for refusals. */
+  readonly field: string;
+  readonly encoding: Encoding;
+  readonly data: Uint8Array;
+  readonly sha256: Uint8Array;
+}
+
+/** A ciphertext that the server made. */
+export interface SealedProduct {
+  readonly data: Uint8Array;
+  readonly sha256: Uint8Array;
+}
+
+/** What `open` makes of the bytes. Throws ServerError CIPHERTEXT_CORRUPT, and what `open` throws with the field at fault. */
+export function unseal<T>({ field, data, sha256 }: Pick<SealedBytes, "field" | "data" | "sha256">, open: (data: Uint8Array) => T): T {
+  // The digest is compared first: it tells damage in transit from bytes that never were a ciphertext.
+  if (!timingSafeEqual(hash("sha256", data, "buffer"), sha256)) {
+    throw fieldAtFault(`${field}.data`, "CIPHERTEXT_CORRUPT", "the ciphertext's bytes do not have the SHA-256 that came with them: send it again");
+  }
+  return inField(`${field}.data`, () => readOutside(data, open));
+}
+
+/** Runs what reads a field of the request; what it refuses names the field. */
+export function inField<T>(field: string, run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    throw error instanceof FheError ? fieldAtFault(field, error.reason, error.message) : error;
+  }
+}
+
+/** Bytes with their SHA-256. */
+export function sealed(data: Uint8Array): SealedProduct {
+  return { data, sha256: Uint8Array.from(hash("sha256", data, "buffer")) };
+}
+
+function fieldAtFault(field: string, reason: FheErrorReason, description: string): ServerError {
+  return new ServerError(reason, description, { violations: [{ field, description }] });
+}
