@@ -3,8 +3,8 @@ import { FheError } from "./errors.ts";
 /** Ring degree of every parameter set: polynomials have this many coefficients. */
 export const DEGREE = 4096;
 
-/** Standard deviation of SEAL's error distribution (SEAL 4.1 `util/globals.h`, noise_standard_deviation). */
-export const NOISE_SIGMA = 3.2;
+/** Standard deviation of SEAL's error distribution, a centred binomial of 21 + 21 bits (SEAL 4.1 `util/rlwe.cpp`, sample_poly_cbd). */
+export const NOISE_SIGMA = Math.sqrt(21 / 2);
 
 export type ParameterSetName = "PACKED_N4096_Q60" | "PACKED_N4096_Q30";
 
