@@ -1,0 +1,98 @@
+// A real server held to the published vectors, over a socket, by a client that knows only the descriptor set.
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { test } from "node:test";
+import type { PackedVector } from "../../scripts/vectors/packed-vector.ts";
+import { startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
+import type { CiphertextMessage, CompareMessage, EntryMessage, SearchMessage } from "../support/gallery-fixture.ts";
+import { unpack, words } from "../support/independent-crypto.ts";
+import { watchBytes } from "../support/leak-watch.ts";
+import { PACKED_VECTORS, bytesOf, readPackedVector } from "../vectors/read-vectors.ts";
+
+const { server, client } = await startContractServer();
+const SUBJECT = "ada";
+const SEAL_WORDS_AT = 113;
+
+/** A gallery for one vector, and its messages. */
+class VectorGallery {
+  readonly vector: PackedVector;
+  readonly galleryId: string;
+
+  constructor(vector: PackedVector, galleryId: string) {
+    this.vector = vector;
+    this.galleryId = galleryId;
+    for (const { packedResidues } of [vector.template, vector.probe, vector.product]) watchBytes(Buffer.from(packedResidues, "base64"));
+    watchBytes(Buffer.from(vector.template.seal, "base64"));
+    watchBytes(Buffer.from(vector.keyId, "hex"));
+  }
+
+  get space(): object {
+    const { dimension, metric, normBound } = this.vector.space;
+    return { dimension, metric: `METRIC_${metric.toUpperCase()}`, model_id: "model-a", norm_bound: normBound };
+  }
+
+  ciphertext(data: Buffer, encoding = "CIPHERTEXT_ENCODING_PACKED_RESIDUES"): CiphertextMessage {
+    return { context_id: this.vector.contextId, encoding, data, sha256: createHash("sha256").update(data).digest() };
+  }
+
+  get probe(): object[] {
+    return [{ stride: this.vector.stride, piece: 0, ciphertext: this.ciphertext(bytesOf(this.vector.probe)) }];
+  }
+
+  async create(): Promise<string> {
+    const packed = { parameter_set: `PARAMETER_SET_${this.vector.parameterSet}`, key_id: Buffer.from(this.vector.keyId, "hex") };
+    const [answer] = await client.call<{ context: { context_id: string } }>("ContextService/CreateContext", { context: { packed } });
+    await client.call("GalleryService/CreateGallery", { gallery: { gallery_id: this.galleryId, context_id: this.vector.contextId, space: this.space } });
+    return answer!.context.context_id;
+  }
+
+  async enroll(ciphertext: CiphertextMessage): Promise<EntryMessage> {
+    const [answer] = await client.call<{ entry: EntryMessage }>(
+      "GalleryService/EnrollTemplates",
+      { target: { gallery_id: this.galleryId, space: this.space } },
+      { template: { template_id: "ada-1", subject_id: SUBJECT, ciphertext } },
+    );
+    return answer!.entry;
+  }
+
+  async compare(reply_encoding?: string): Promise<CompareMessage> {
+    const target = { gallery_id: this.galleryId, subject_id: SUBJECT, space: this.space, ...(reply_encoding === undefined ? {} : { reply_encoding }) };
+    const answers = await client.call<CompareMessage>("MatchingService/CompareTemplates", { target, pieces: this.probe });
+    assert.equal(answers.length, 1);
+    return answers[0]!;
+  }
+
+  async search(): Promise<SearchMessage[]> {
+    return client.call<SearchMessage>("MatchingService/SearchGallery", { target: { gallery_id: this.galleryId, space: this.space }, pieces: this.probe });
+  }
+}
+
+for (const name of PACKED_VECTORS) {
+  const vector = readPackedVector(name);
+  const id = name.replace(".json", "");
+
+  test(`${name}: the server answers the vector's template and probe with the vector's product, bit for bit`, async () => {
+    const gallery = new VectorGallery(vector, id);
+    assert.equal(await gallery.create(), vector.contextId);
+    const { placement } = await gallery.enroll(gallery.ciphertext(bytesOf(vector.template)));
+    assert.deepEqual({ slot: placement!.slot, stride: placement!.stride }, { slot: 0, stride: vector.stride });
+    const { distances, entries } = await gallery.compare();
+    assert.deepEqual(entries.map(({ template_id }) => template_id), ["ada-1"]);
+    assert.ok(distances.ciphertext.data.equals(bytesOf(vector.product)));
+    assert.equal(distances.ciphertext.sha256.toString("hex"), vector.product.sha256);
+    assert.equal(distances.ciphertext.context_id, vector.contextId);
+    const [revision, block, ...none] = await gallery.search();
+    assert.deepEqual([revision!.distances, none], [null, []]);
+    assert.ok(block!.distances!.ciphertext.data.equals(bytesOf(vector.product)));
+  });
+
+  test(`${name}: so it does when the template comes as SEAL's bytes, and the product is asked for as SEAL's bytes`, async () => {
+    const gallery = new VectorGallery(vector, `${id}-seal`);
+    await gallery.create();
+    await gallery.enroll(gallery.ciphertext(Buffer.from(vector.template.seal, "base64"), "CIPHERTEXT_ENCODING_SEAL"));
+    const { distances } = await gallery.compare("CIPHERTEXT_ENCODING_SEAL");
+    assert.deepEqual(words(distances.ciphertext.data, SEAL_WORDS_AT), unpack(bytesOf(vector.product)));
+  });
+}
+
+testThatTheLogTellsNothing(server);
