@@ -62,7 +62,8 @@ export function sealPlaintext(parmsId: Uint8Array, residues: Uint32Array): Uint8
 
 /** The words of a SEAL object, which must fit 32 bits. Throws FheError CIPHERTEXT_MALFORMED where one does not. */
 export function sealWords(bytes: Uint8Array, headerBytes: number): Uint32Array {
-  const halves = new Uint32Array(bytes.slice(headerBytes).buffer);
+  // A copy, because the words may start anywhere; not by slice(), which is a view where the bytes are a Buffer.
+  const halves = new Uint32Array(Uint8Array.from(bytes.subarray(headerBytes)).buffer);
   const words = new Uint32Array(halves.length / 2);
   let overflow = 0;
   for (let i = 0; i < words.length; i++) {

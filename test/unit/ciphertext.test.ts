@@ -154,3 +154,8 @@ void test("any cut or any flipped header byte is refused with a closed reason, a
     assert.throws(() => q30.codec.parseFresh("SEAL", flipped), isRefusal, `byte ${at}`);
   }
 });
+
+test("a ciphertext in a Buffer that is part of a larger one is read as it is", () => {
+  const inside = Buffer.concat([Buffer.alloc(5, 7), q60.fresh.none, Buffer.alloc(3, 7)]).subarray(5, 5 + q60.fresh.none.length);
+  assert.deepEqual(q60.codec.parseFresh("SEAL", inside), q60.codec.parseFresh("SEAL", q60.fresh.none));
+});
