@@ -56,18 +56,24 @@ export function toWireSpace({ dimension, metric, modelId, normBound }: ModelSpac
   return { dimension, metric: metric === "cosine" ? Metric.METRIC_COSINE : Metric.METRIC_EUCLIDEAN, modelId, normBound };
 }
 
-/** Packed residues as a message, bound to their context and with their SHA-256. */
-export function toWireCiphertext(contextId: string, data: Uint8Array): Ciphertext {
+/** A ciphertext as a message, by default of packed residues, bound to its context and with its SHA-256. */
+export function toWireCiphertext(contextId: string, data: Uint8Array, encoding: WireEncoding = WireEncoding.CIPHERTEXT_ENCODING_PACKED_RESIDUES): Ciphertext {
   const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
-  return { contextId, encoding: WireEncoding.CIPHERTEXT_ENCODING_PACKED_RESIDUES, data: bytes, sha256: sha256(bytes) };
+  return { contextId, encoding, data: bytes, sha256: sha256(bytes) };
+}
+
+/** A reply's ciphertext of packed residues, checked as by {@link checkWireCiphertext}. Throws ClientError REPLY_INVALID. */
+export function fromWireCiphertext(contextId: string, wire: Ciphertext | undefined): EncodedBytes {
+  const { encoding, data } = checkWireCiphertext(contextId, wire);
+  return { encoding: fromWireEncoding(encoding), data };
 }
 
 /** A reply's ciphertext: checked to be of our context and whole. Throws ClientError REPLY_INVALID. */
-export function fromWireCiphertext(contextId: string, wire: Ciphertext | undefined): EncodedBytes {
+export function checkWireCiphertext(contextId: string, wire: Ciphertext | undefined): Ciphertext {
   if (wire === undefined) throw invalidReply("an answer without its ciphertext");
   if (wire.contextId !== contextId) throw invalidReply("a ciphertext of another context");
   if (!sha256(wire.data).equals(wire.sha256)) throw invalidReply("a ciphertext that does not have its SHA-256: it was damaged on the way");
-  return { encoding: fromWireEncoding(wire.encoding), data: wire.data };
+  return wire;
 }
 
 /** Throws ClientError REPLY_INVALID for a gallery that lacks a field or has one out of its range. */
@@ -115,6 +121,6 @@ export function fromWirePlacement({ block, slot, stride }: WirePlacement): Place
   return { block, slot, stride };
 }
 
-function sha256(bytes: Uint8Array): Buffer {
+export function sha256(bytes: Uint8Array): Buffer {
   return createHash("sha256").update(bytes).digest();
 }

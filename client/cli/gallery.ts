@@ -1,9 +1,9 @@
-import { InvalidArgumentError, Option } from "commander";
+import { Option } from "commander";
 import type { Command } from "commander";
 import { spaceOf } from "../model-space.ts";
 import type { ModelSpace } from "../model-space.ts";
 import type { GalleryInfo } from "../wire.ts";
-import { addJson, addKey, addServer, openClient, parseCount } from "./options.ts";
+import { addJson, addKey, addServer, openClient, parseCount, parsePositive } from "./options.ts";
 import type { KeyFlags, ModelFlags, ServerFlags } from "./options.ts";
 import { formatTable } from "./outcome.ts";
 import type { Cli, Outcome } from "./outcome.ts";
@@ -99,10 +99,4 @@ async function remove(galleryId: string, flags: CommonFlags, signal: AbortSignal
 /** A gallery as JSON. */
 export function describe({ space, createTime, ...gallery }: GalleryInfo): Record<string, unknown> {
   return { ...gallery, ...space, createTime: createTime.toISOString() };
-}
-
-function parsePositive(text: string): number {
-  const value = Number(text);
-  if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError("expected a number > 0.");
-  return value;
 }

@@ -8,6 +8,7 @@ import { addKeygen } from "./keygen.ts";
 import { addCompare, addIdentify, addVerify } from "./match.ts";
 import type { Cli, Outcome } from "./outcome.ts";
 import { addDelete, addList } from "./roster.ts";
+import { addTenseal } from "./tenseal.ts";
 
 const EXIT_NO = 1;
 const EXIT_ERROR = 2;
@@ -30,7 +31,7 @@ function buildProgram(cli: Cli): Command {
     .description("Face recognition on encrypted embeddings: faces are encrypted here, and matched by a server that sees none.")
     .helpCommand(false)
     .addHelpText("after", EXAMPLES);
-  for (const add of [addKeygen, addKeyCommands, addGallery, addEnroll, addVerify, addIdentify, addList, addDelete, addCompare]) add(program, cli);
+  for (const add of [addKeygen, addKeyCommands, addGallery, addEnroll, addVerify, addIdentify, addList, addDelete, addCompare, addTenseal]) add(program, cli);
   forEachCommand(program, (command) => {
     // Errors are thrown and printed in one place, as one line or as JSON.
     command.exitOverride().configureOutput({ writeErr: () => undefined });

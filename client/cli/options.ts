@@ -90,7 +90,8 @@ function cacheFolder(): string {
   return chosen === undefined || chosen === "" ? envPaths("veilface", { suffix: "" }).cache : chosen;
 }
 
-async function serverOptions({ server, tls, tlsCa, insecure }: ServerFlags): Promise<ServerOptions> {
+/** How to reach the server that the flags name. Throws ClientError USAGE for certificates that cannot be read. */
+export async function serverOptions({ server, tls, tlsCa, insecure }: ServerFlags): Promise<ServerOptions> {
   const trust = tlsCa !== undefined ? { rootCertificates: await readCertificates(tlsCa) } : tls;
   return { address: server, ...(trust !== undefined && { tls: trust }), ...(insecure === true && { insecure }) };
 }
@@ -106,6 +107,13 @@ async function readCertificates(path: string): Promise<Buffer> {
 function parseThreshold(text: string): number {
   const value = Number(text);
   if (text.trim() === "" || !Number.isFinite(value) || value < 0) throw new InvalidArgumentError("expected a distance >= 0.");
+  return value;
+}
+
+/** For numbers > 0. */
+export function parsePositive(text: string): number {
+  const value = Number(text);
+  if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError("expected a number > 0.");
   return value;
 }
 

@@ -40,6 +40,7 @@ export class FakeServer implements AsyncDisposable {
     this.#server.add(MatchingServiceDefinition, {
       compareTemplates: (requests) => this.#compare(requests),
       searchGallery: (requests) => this.#search(requests),
+      compareCiphertexts: refuse,
     });
   }
 

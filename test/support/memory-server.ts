@@ -3,10 +3,11 @@ import { createHash } from "node:crypto";
 import { RingKernel, layoutOf, parameterSet } from "@veilface/fhe";
 import { ContextServiceDefinition, GalleryServiceDefinition, MatchingServiceDefinition, Metric, ParameterSet } from "@veilface/proto";
 import type {
-  Ciphertext, Context, EnrollTemplatesRequest, EnrollTemplatesResponse, Gallery, LooseTemplate, PackedBlock, ProbePiece, ReadTemplatesResponse,
+  Ciphertext, Context, EnrollTemplatesRequest, EnrollTemplatesResponse, Gallery, LooseTemplate, PackedBlock, PackedScheme, ProbePiece, ReadTemplatesResponse,
   SearchGalleryRequest, SearchGalleryResponse, TemplateEntry,
 } from "@veilface/proto";
 import { packedContextId } from "@veilface/fhe";
+import type { ParameterSetName } from "@veilface/fhe";
 import { ServerError, Status, createServer } from "nice-grpc";
 import { ErrorInfo } from "nice-grpc-error-details";
 import { RichServerError, errorDetailsServerMiddleware } from "nice-grpc-error-details";
@@ -66,7 +67,7 @@ export class MemoryServer implements AsyncDisposable {
       readTemplates: ({ galleryId }) => this.#read(galleryId),
       replaceGallery: ({ galleryId, draftId, expectedRevision }) => Promise.resolve(this.#replace(galleryId, draftId, expectedRevision)),
     });
-    this.#server.add(MatchingServiceDefinition, { compareTemplates: unsupported, searchGallery: (requests) => this.#search(requests) });
+    this.#server.add(MatchingServiceDefinition, { compareTemplates: unsupported, searchGallery: (requests) => this.#search(requests), compareCiphertexts: unsupported });
   }
 
   get address(): string {
@@ -89,9 +90,8 @@ export class MemoryServer implements AsyncDisposable {
 
   async #createContext(requests: AsyncIterable<{ context: Context | undefined }>): Promise<{ context: Context }> {
     for await (const { context } of requests) {
-      const { value } = context!.scheme!;
-      const name = value.parameterSet === ParameterSet.PARAMETER_SET_PACKED_N4096_Q60 ? "PACKED_N4096_Q60" : "PACKED_N4096_Q30";
-      const created = { ...context!, contextId: packedContextId(name, value.keyId), createTime: new Date(1) };
+      const { keyId } = packedSchemeOf(context!);
+      const created = { ...context!, contextId: packedContextId(parameterSetOf(context!), keyId), createTime: new Date(1) };
       this.#contexts.set(created.contextId, created);
       return { context: created };
     }
@@ -114,8 +114,7 @@ export class MemoryServer implements AsyncDisposable {
   }
 
   #kernel({ info }: MemoryGallery, pieces: number): RingKernel {
-    const { value } = this.#contexts.get(info.contextId)!.scheme!;
-    const name = value.parameterSet === ParameterSet.PARAMETER_SET_PACKED_N4096_Q60 ? "PACKED_N4096_Q60" : "PACKED_N4096_Q30";
+    const name = parameterSetOf(this.#contexts.get(info.contextId)!);
     return RingKernel.create(parameterSet(name).dataPrimes, { probes: 1, pieces });
   }
 
@@ -232,6 +231,14 @@ export class MemoryServer implements AsyncDisposable {
       yield { revision: 0, distances: { block, stride, ciphertext: ciphertext(gallery.info.contextId, kernel.pack(product!)) } };
     }
   }
+}
+
+function packedSchemeOf({ scheme }: Context): PackedScheme {
+  return scheme?.$case === "packed" ? scheme.value : unsupported();
+}
+
+function parameterSetOf(context: Context): ParameterSetName {
+  return packedSchemeOf(context).parameterSet === ParameterSet.PARAMETER_SET_PACKED_N4096_Q60 ? "PACKED_N4096_Q60" : "PACKED_N4096_Q30";
 }
 
 function encodedDimension({ space }: Gallery): number {

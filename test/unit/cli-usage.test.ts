@@ -7,7 +7,7 @@ import { after, before, test } from "node:test";
 import { runCli, temporaryFolder } from "../support/cli-process.ts";
 import type { CliRun } from "../support/cli-process.ts";
 
-const COMMANDS = [["keygen"], ["gallery"], ["gallery", "create"], ["gallery", "list"], ["gallery", "delete"], ["gallery", "pack"], ["key"], ["key", "rotate"], ["enroll"], ["verify"], ["identify"], ["list"], ["delete"], ["compare"]];
+const COMMANDS = [["keygen"], ["gallery"], ["gallery", "create"], ["gallery", "list"], ["gallery", "delete"], ["gallery", "pack"], ["key"], ["key", "rotate"], ["enroll"], ["verify"], ["identify"], ["list"], ["delete"], ["compare"], ["tenseal"], ["tenseal", "upload"], ["tenseal", "compare"], ["tenseal", "delete"]];
 
 const { folder, remove } = await temporaryFolder();
 const key = join(folder, "a.key");
@@ -42,7 +42,7 @@ test("every command explains itself with examples on --help, and so does the pro
   for (const { command, run } of runs) {
     assert.deepEqual([run.code, run.stderr], [0, ""], command.join(" "));
     assert.match(run.stdout, new RegExp(`^Usage: veilface ${command.join(" ")}`.trim()));
-    if (!["gallery", "key"].includes(command.join())) assert.match(run.stdout, /(Examples?|A first run[^\n]*):\n {2}veilface /);
+    if (!["gallery", "key", "tenseal"].includes(command.join())) assert.match(run.stdout, /(Examples?|A first run[^\n]*):\n {2}veilface /);
   }
 });
 

@@ -1,0 +1,76 @@
+import { CreateContextRequest } from "@veilface/proto";
+import type { Context, KeyMaterial, KeyUpload } from "@veilface/proto";
+import { Watchdog, isUnavailable, pauseBeforeRetry, translate } from "../calls.ts";
+import type { CallOptions } from "../calls.ts";
+import type { Services } from "../channel.ts";
+import { sha256 } from "../wire.ts";
+
+export interface UploadOptions extends CallOptions {
+  /** Called with how many of how many bytes of key material are on their way; goes back to the start where the server went away meanwhile. */
+  readonly onProgress?: (sentBytes: number, totalBytes: number) => void;
+  /** What messages call the key material, such as the name of its file. */
+  readonly name?: string;
+}
+
+/** An object of key material. */
+export interface KeyObject {
+  readonly material: KeyMaterial;
+  readonly bytes: Uint8Array;
+}
+
+/** What is uploaded: the context's scheme as far as the key material does not say it, and the key material. */
+export interface ContextUpload {
+  readonly encryptionParameters: Uint8Array;
+  readonly scale: number;
+  readonly keys: readonly KeyObject[];
+}
+
+// 16 messages are under way before gRPC says wait. Of the 1 MiB that the contract allows, that would be 16 MiB: a line of 1 Mbit/s
+// takes two minutes for them, while the deadline runs and the progress stands still. Of 64 KiB it is 1 MiB.
+const CHUNK_BYTES = 65_536;
+
+/**
+ * Creates a context with its keys. Uploading is idempotent: where the server goes away on the way, all is sent again.
+ * Throws ClientError as PairwiseClient.uploadContext.
+ */
+export async function uploadKeys(services: Services, upload: ContextUpload, options: UploadOptions): Promise<Context | undefined> {
+  const announced = upload.keys.map(announce);
+  for (let failures = 0; ; ) {
+    try {
+      return await attempt(services, upload, announced, options);
+    } catch (error) {
+      if (!isUnavailable(error)) throw error;
+      await pauseBeforeRetry(++failures, error, options);
+    }
+  }
+}
+
+function announce({ material, bytes }: KeyObject): KeyUpload {
+  return { material, totalBytes: bytes.length, sha256: sha256(bytes) };
+}
+
+async function attempt(services: Services, upload: ContextUpload, announced: KeyUpload[], options: UploadOptions): Promise<Context | undefined> {
+  using watch = new Watchdog(options);
+  try {
+    const requests = ReadableStream.from(messages(upload, announced, watch, options));
+    const { context } = await services.contexts.createContext(requests, { signal: watch.signal });
+    return context;
+  } catch (error) {
+    throw translate(services.address, watch, error);
+  }
+}
+
+function* messages({ encryptionParameters, scale, keys }: ContextUpload, keyUploads: KeyUpload[], watch: Watchdog, { onProgress }: UploadOptions): Generator<CreateContextRequest, void, undefined> {
+  yield CreateContextRequest.create({ context: { scheme: { $case: "pairwise", value: { encryptionParameters, scale } } }, keyUploads });
+  const total = keys.reduce((sum, { bytes }) => sum + bytes.length, 0);
+  let sent = 0;
+  for (const { material, bytes } of keys) {
+    for (let offset = 0; offset < bytes.length; offset += CHUNK_BYTES) {
+      const data = bytes.subarray(offset, offset + CHUNK_BYTES);
+      yield CreateContextRequest.create({ keyChunk: { material, offset, data } });
+      sent += data.length;
+      watch.restart();
+      onProgress?.(sent, total);
+    }
+  }
+}

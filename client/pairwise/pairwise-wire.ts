@@ -1,0 +1,96 @@
+import { MAX_PAIRWISE_CIPHERTEXT_BYTES } from "@veilface/fhe";
+import { CiphertextEncoding, PairwiseOperation as WireOperation } from "@veilface/proto";
+import type { Ciphertext, Context } from "@veilface/proto";
+import { ClientError } from "../errors.ts";
+import { checkWireCiphertext, invalidReply, toWireCiphertext } from "../wire.ts";
+import { guardSecretKey } from "./secret-key-guard.ts";
+import { tensealVector } from "./tenseal-files.ts";
+import { recogniseTenseal } from "./tenseal-messages.ts";
+
+/** How a ciphertext is laid out: TenSEAL's CKKSVectorProto, or SEAL's own serialisation. */
+export type PairwiseEncoding = "tenseal" | "seal";
+
+/** |x - y|^2, or <x, y>: the cosine similarity of unit vectors. */
+export type PairwiseOperation = "squared-distance" | "inner-product";
+
+/** A CKKS ciphertext: a vector in its first slots, or a distance in slot 0. */
+export interface PairwiseCiphertext {
+  readonly encoding: PairwiseEncoding;
+  /** At most 1,900,000; TenSEAL's may be base64 text. */
+  readonly bytes: Uint8Array;
+  /** What messages call it, such as the name of its file. */
+  readonly name?: string;
+}
+
+/** A context of the pairwise scheme, as the server describes it. */
+export interface PairwiseContext {
+  /** 64 lowercase hexadecimal digits: the SHA-256 of parameters, scale and keys. The same keys have the same id. */
+  readonly contextId: string;
+  /** N: a ciphertext has N/2 slots. */
+  readonly degree: number;
+  /** Sizes of the primes in bits; the last is the one that SEAL reserves. */
+  readonly modulusBits: readonly number[];
+  /** Of fresh ciphertexts. */
+  readonly scale: number;
+  /** The rotations that the context has keys for, of those that the server uses, ascending. */
+  readonly rotationSteps: readonly number[];
+  /** The most components that a vector may have, in [1, N/2]. */
+  readonly maxDimension: number;
+  /** The largest absolute value of a distance; a larger one decrypts to something else. */
+  readonly maxDistance: number;
+  /** When it was first created on this server. */
+  readonly createTime: Date;
+}
+
+/** A vector ready to be sent, and how many components it says it has. */
+export interface OutgoingVector {
+  readonly wire: Ciphertext;
+  readonly dimension: number | undefined;
+}
+
+const ENCODINGS = {
+  tenseal: CiphertextEncoding.CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR,
+  seal: CiphertextEncoding.CIPHERTEXT_ENCODING_SEAL,
+} as const satisfies Record<PairwiseEncoding, CiphertextEncoding>;
+
+const OPERATIONS = {
+  "squared-distance": WireOperation.PAIRWISE_OPERATION_SQUARED_DISTANCE,
+  "inner-product": WireOperation.PAIRWISE_OPERATION_INNER_PRODUCT,
+} as const satisfies Record<PairwiseOperation, WireOperation>;
+
+export function toWireEncoding(encoding: PairwiseEncoding): CiphertextEncoding {
+  return ENCODINGS[encoding];
+}
+
+export function toWireOperation(operation: PairwiseOperation): WireOperation {
+  return OPERATIONS[operation];
+}
+
+/** Throws ClientError TENSEAL_INVALID or SECRET_KEY_REFUSED (see tenseal-files.ts), USAGE for more bytes than a ciphertext may have. */
+export function toWireVector(contextId: string, { encoding, bytes, name = "a vector" }: PairwiseCiphertext): OutgoingVector {
+  const vector = encoding === "tenseal" ? tensealVector(bytes, name) : { bytes, dimension: undefined };
+  guardSecretKey(name, vector.bytes);
+  if (vector.bytes.length > MAX_PAIRWISE_CIPHERTEXT_BYTES) {
+    throw new ClientError("USAGE", `${name} has ${vector.bytes.length} bytes: expected at most ${MAX_PAIRWISE_CIPHERTEXT_BYTES}; a fresh ciphertext of a usable context has fewer`);
+  }
+  return { wire: toWireCiphertext(contextId, vector.bytes, toWireEncoding(encoding)), dimension: vector.dimension };
+}
+
+/** A reply's ciphertext. Throws ClientError REPLY_INVALID unless it is of our context, whole and in the encoding asked for. */
+export function fromWireDistance(contextId: string, encoding: PairwiseEncoding, wire: Ciphertext | undefined): PairwiseCiphertext {
+  const { encoding: found, data } = checkWireCiphertext(contextId, wire);
+  if (found !== toWireEncoding(encoding)) throw invalidReply("a ciphertext in another encoding than was asked for");
+  if (encoding === "tenseal" && recogniseTenseal(data).kind !== "vector") throw invalidReply("a TenSEAL vector that is none");
+  return { encoding, bytes: data };
+}
+
+/** A context of the pairwise scheme; undefined for one of the packed scheme. Throws ClientError REPLY_INVALID for one that lacks a field or has one out of range. */
+export function fromWireContext(wire: Context | undefined): PairwiseContext | undefined {
+  if (wire?.scheme === undefined || wire.createTime === undefined) throw invalidReply("an incomplete context");
+  if (wire.scheme.$case !== "pairwise") return undefined;
+  const { contextId, createTime } = wire;
+  const { polyModulusDegree: degree, coeffModulusBits: modulusBits, scale, rotationSteps, maxDimension, maxDistance } = wire.scheme.value;
+  const inRange = /^[0-9a-f]{64}$/.test(contextId) && degree >= 1 && scale > 0 && maxDimension >= 1 && maxDimension <= degree / 2 && maxDistance > 0;
+  if (!inRange) throw invalidReply("a context with a field out of range");
+  return { contextId, degree, modulusBits, scale, rotationSteps, maxDimension, maxDistance, createTime };
+}

@@ -1,0 +1,105 @@
+import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
+import { CKKSVectorProto, TenSEALContextProto } from "@veilface/proto";
+
+/** What bytes are, of what TenSEAL writes. */
+export type TensealMessage =
+  | { readonly kind: "context"; readonly message: TenSEALContextProto }
+  | { readonly kind: "vector"; readonly message: CKKSVectorProto }
+  | { readonly kind: "unknown"; readonly seems: string };
+
+interface Field {
+  readonly number: number;
+  readonly type: WireType;
+  /** Of a length-delimited field. */
+  readonly bytes: Uint8Array;
+}
+
+/** The wire type of every field that a message may have, by its number. */
+type Shape = ReadonlyMap<number, WireType>;
+
+const { Varint, Bit64, LengthDelimited } = WireType;
+const CONTEXT: Shape = new Map([[1, LengthDelimited], [2, LengthDelimited], [3, LengthDelimited], [4, Varint]]);
+const PUBLIC_CONTEXT: Shape = new Map([[1, LengthDelimited], [2, Varint], [3, Bit64], [4, LengthDelimited], [5, LengthDelimited]]);
+const VECTOR: Shape = new Map([[1, LengthDelimited], [2, LengthDelimited], [3, Bit64]]);
+const PUBLIC_CONTEXT_FIELD = 2;
+const SIZES_FIELD = 1;
+const CIPHERTEXTS_FIELD = 2;
+
+// TenSEAL's messages have five fields at most, and one more for each ciphertext of some 100 KB. Bytes that are something else may
+// seem to have millions.
+const MAX_FIELDS = 1000;
+
+/**
+ * Recognises what TenSEAL writes by all of its fields: a field that TenSEAL does not have, or has once and is there twice, makes it
+ * unknown, so that what is sent on is understood to the last byte. Views of `bytes`, not copies.
+ */
+export function recogniseTenseal(bytes: Uint8Array): TensealMessage {
+  if (bytes.length === 0) return { kind: "unknown", seems: "empty" };
+  if (isSealMagic(bytes)) return { kind: "unknown", seems: "a SEAL object by itself, not wrapped as TenSEAL does" };
+  const fields = fieldsOf(bytes);
+  if (fields === undefined) return { kind: "unknown", seems: "neither protobuf nor base64 text of it: another file, or one that is cut short or damaged" };
+  return asContext(bytes, fields) ?? asVector(bytes, fields) ?? { kind: "unknown", seems: "a protobuf message, but none of TenSEAL's that fits here" };
+}
+
+/** Whether bytes are one SEAL object, by the magic number and the length in its header. */
+export function isWholeSealObject(bytes: Uint8Array): boolean {
+  if (bytes.length < 16 || !isSealMagic(bytes)) return false;
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigUint64(8, true) === BigInt(bytes.length);
+}
+
+function isSealMagic(bytes: Uint8Array): boolean {
+  return bytes[0] === 0x5e && bytes[1] === 0xa1;
+}
+
+function asContext(bytes: Uint8Array, fields: readonly Field[]): TensealMessage | undefined {
+  const publicContext = fields.find(({ number }) => number === PUBLIC_CONTEXT_FIELD);
+  if (!fits(fields, CONTEXT) || (publicContext !== undefined && !fits(fieldsOf(publicContext.bytes) ?? [], PUBLIC_CONTEXT))) return undefined;
+  const message = unlessMalformed(() => TenSEALContextProto.decode(bytes));
+  return message !== undefined && isSealMagic(message.encryptionParameters) ? { kind: "context", message } : undefined;
+}
+
+function asVector(bytes: Uint8Array, fields: readonly Field[]): TensealMessage | undefined {
+  const sizes = fields.find(({ number }) => number === SIZES_FIELD);
+  if (!fits(fields, VECTOR, CIPHERTEXTS_FIELD) || (sizes !== undefined && !isNumbers(sizes.bytes))) return undefined;
+  const message = CKKSVectorProto.decode(bytes);
+  return message.ciphertexts.length > 0 && message.ciphertexts.every(isSealMagic) ? { kind: "vector", message } : undefined;
+}
+
+/** Whether bytes are uint32 varints, at most as many as there may be ciphertexts. */
+function isNumbers(bytes: Uint8Array): boolean {
+  if (bytes.length > 5 * MAX_FIELDS) return false;
+  const reader = new BinaryReader(bytes);
+  const end = unlessMalformed(() => {
+    while (reader.pos < reader.len) reader.uint32();
+    return reader.pos;
+  });
+  return end === bytes.length;
+}
+
+/** Whether there are fields, all of the shape, and none twice but the repeated one. */
+function fits(fields: readonly Field[], shape: Shape, repeated?: number): boolean {
+  const once = fields.filter(({ number }) => number !== repeated);
+  return fields.length > 0 && fields.every(({ number, type }) => shape.get(number) === type) && new Set(once.map(({ number }) => number)).size === once.length;
+}
+
+/** The top-level fields of a protobuf message; undefined where bytes are not one. */
+function fieldsOf(bytes: Uint8Array): Field[] | undefined {
+  const reader = new BinaryReader(bytes);
+  const fields: Field[] = [];
+  return unlessMalformed(() => {
+    while (reader.pos < reader.len && fields.length <= MAX_FIELDS) {
+      const [number, type] = reader.tag();
+      fields.push({ number, type, bytes: type === LengthDelimited ? reader.bytes() : reader.skip(type, number) });
+    }
+    return fields.length > MAX_FIELDS ? undefined : fields;
+  });
+}
+
+/** What `read` gives; undefined where it throws, which the protobuf reader does, with errors of many kinds, for malformed bytes alone. */
+function unlessMalformed<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+}
