@@ -1,3 +1,4 @@
+export { fromBase64Text } from "./base64-text.ts";
 export { CiphertextCodec } from "./ciphertext.ts";
 export type { CiphertextEncoding, Components } from "./ciphertext.ts";
 export { KEY_ID_BYTES, packedContextId, pairwiseContextId } from "./context-id.ts";
@@ -17,7 +18,7 @@ export type { PairwiseLevels } from "./pairwise/levels.ts";
 export { MAX_PAIRWISE_CIPHERTEXT_BYTES, distanceScale, maxDistance, modulusBits, readEncryptionParameters, withScale } from "./pairwise/parameters.ts";
 export type { PairwiseParameters } from "./pairwise/parameters.ts";
 export { checkRotationSteps, maxDimension } from "./pairwise/rotations.ts";
-export { fromBase64Text, hasSecretKeyShape } from "./pairwise/secret-shape.ts";
+export { hasSecretKeyShape } from "./pairwise/secret-shape.ts";
 export { DEFAULT_PARAMETER_SET, DEGREE, NOISE_SIGMA, PARAMETER_SET_NAMES, parameterSet } from "./parameters.ts";
 export type { ParameterSet, ParameterSetName } from "./parameters.ts";
 export { RingKernel } from "./ring/ring-kernel.ts";

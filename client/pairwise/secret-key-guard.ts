@@ -1,6 +1,5 @@
-import { hasSecretKeyShape } from "@veilface/fhe";
+import { fromBase64Text, hasSecretKeyShape } from "@veilface/fhe";
 import { ClientError } from "../errors.ts";
-import { fromBase64Text, isBase64Text } from "./base64-text.ts";
 
 /**
  * The last look at each SEAL object before it is sent: throws ClientError SECRET_KEY_REFUSED if it, or what it is base64 text of, is laid
@@ -8,7 +7,7 @@ import { fromBase64Text, isBase64Text } from "./base64-text.ts";
  */
 export function guardSecretKey(name: string, ...objects: readonly Uint8Array[]): void {
   for (const bytes of objects) {
-    if (hasSecretKeyShape(isBase64Text(bytes) ? fromBase64Text(bytes) : bytes)) throw secretKeyRefused(name, "take the public part alone, and serialize it again");
+    if (hasSecretKeyShape(fromBase64Text(bytes) ?? bytes)) throw secretKeyRefused(name, "take the public part alone, and serialize it again");
   }
 }
 

@@ -1,7 +1,7 @@
 import { readFile, stat } from "node:fs/promises";
+import { fromBase64Text } from "@veilface/fhe";
 import { TenSEALContextProto } from "@veilface/proto";
 import { ClientError } from "../errors.ts";
-import { fromBase64Text, isBase64Text } from "./base64-text.ts";
 import { guardSecretKey, secretKeyRefused } from "./secret-key-guard.ts";
 import { isWholeSealObject, recogniseTenseal } from "./tenseal-messages.ts";
 import type { TensealMessage } from "./tenseal-messages.ts";
@@ -43,10 +43,10 @@ export async function readTensealFile(path: string): Promise<TensealFile> {
 
 /** Undoes base64 where bytes are text of it, with or without line breaks. What TenSEAL writes is never such text by itself. */
 export function decodeTensealBytes(bytes: Uint8Array, name = "the data"): TensealFile {
-  const base64 = isBase64Text(bytes);
-  const raw = base64 ? fromBase64Text(bytes) : bytes;
+  const decoded = fromBase64Text(bytes);
+  const raw = decoded ?? bytes;
   if (raw.length > MAX_KEY_BYTES) throw tooLarge(name, raw.length);
-  return { bytes: raw, base64 };
+  return { bytes: raw, base64: decoded !== undefined };
 }
 
 /**

@@ -1,21 +1,9 @@
 import { PLAINTEXT_HEADER_BYTES, hasSecretKeyLayout, inflateSeal, isSealObject } from "../seal-bytes.ts";
 
-// Base64 text, with the line breaks that some tools put in; anything shorter holds no key.
-const BASE64 = /^[A-Za-z0-9+/\-_\s]+={0,2}\s*$/;
-const MIN_TEXT_BYTES = 1024;
 // Where a Plaintext, and so a secret key, says how many words it has.
 const PLAINTEXT_WORDS_AT = 48;
 // The largest secret key that SEAL makes: 64 primes at ring degree 32768 are 16 MiB.
 const MAX_SECRET_BYTES = 17 * 2 ** 20;
-
-/** What base64 text stands for; undefined for bytes that are no such text. */
-export function fromBase64Text(bytes: Uint8Array): Uint8Array | undefined {
-  const latin1 = (length: number): string => Buffer.from(bytes.buffer, bytes.byteOffset, length).toString("latin1");
-  // A look at the start spares binary bytes the rest.
-  if (bytes.length < MIN_TEXT_BYTES || !BASE64.test(latin1(MIN_TEXT_BYTES))) return undefined;
-  const text = latin1(bytes.length);
-  return BASE64.test(text) ? Buffer.from(text, "base64") : undefined;
-}
 
 /**
  * Whether bytes are a SEAL object laid out as a secret key of any parameters, compressed or not. A plaintext in NTT form has the same

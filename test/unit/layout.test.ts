@@ -83,7 +83,7 @@ void test("no other split of the scales has a smaller error, and the score of un
 
 function noise(layout: Layout, template: number, probe: number): number {
   const summed = layout.stride === layout.dimension ? layout.slots : 1;
-  return Math.sqrt((3.2 ** 2 * layout.slots) / probe ** 2 + (3.2 ** 2 * summed) / template ** 2);
+  return Math.sqrt((10.5 * layout.slots) / probe ** 2 + (10.5 * summed) / template ** 2);
 }
 
 void test("strides, slots and vectors that do not fit are refused with a reason", () => {
