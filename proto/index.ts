@@ -1,3 +1,5 @@
+export { describeTenseal, isWholeSealObject, nestedFields, recogniseTenseal } from "./tenseal-messages.ts";
+export type { TensealMessage } from "./tenseal-messages.ts";
 export { CKKSVectorProto, EncryptionType, TenSEALContextProto, TenSEALPublicProto } from "./gen/tenseal/tenseal.ts";
 export * from "./gen/veilface/v1/ciphertext.ts";
 export * from "./gen/veilface/v1/context.ts";

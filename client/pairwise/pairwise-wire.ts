@@ -5,7 +5,7 @@ import { ClientError } from "../errors.ts";
 import { checkWireCiphertext, invalidReply, toWireCiphertext } from "../wire.ts";
 import { guardSecretKey } from "./secret-key-guard.ts";
 import { tensealVector } from "./tenseal-files.ts";
-import { recogniseTenseal } from "./tenseal-messages.ts";
+import { recogniseTenseal } from "@veilface/proto";
 
 /** How a ciphertext is laid out: TenSEAL's CKKSVectorProto, or SEAL's own serialisation. */
 export type PairwiseEncoding = "tenseal" | "seal";

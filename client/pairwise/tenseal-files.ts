@@ -3,8 +3,8 @@ import { fromBase64Text } from "@veilface/fhe";
 import { TenSEALContextProto } from "@veilface/proto";
 import { ClientError } from "../errors.ts";
 import { guardSecretKey, secretKeyRefused } from "./secret-key-guard.ts";
-import { isWholeSealObject, recogniseTenseal } from "./tenseal-messages.ts";
-import type { TensealMessage } from "./tenseal-messages.ts";
+import { describeTenseal, isWholeSealObject, recogniseTenseal } from "@veilface/proto";
+import type { TensealMessage } from "@veilface/proto";
 
 /** The bytes of a file of TenSEAL's, and whether it held them as base64 text. */
 export interface TensealFile {
@@ -56,7 +56,7 @@ export function decodeTensealBytes(bytes: Uint8Array, name = "the data"): Tensea
  */
 export function publicTensealContext(data: Uint8Array, name = "the data"): Uint8Array {
   const found = recognise(decodeTensealBytes(data, name).bytes, name);
-  if (found.kind !== "context") throw invalid(name, `is ${describe(found)}: ${CONTEXT_EXPECTED}`);
+  if (found.kind !== "context") throw invalid(name, `is ${describeTenseal(found)}: ${CONTEXT_EXPECTED}`);
   const { encryptionParameters, publicContext, encryptionType } = found.message;
   if (publicContext === undefined) throw invalid(name, `is a TenSEAL context without its public part: ${CONTEXT_EXPECTED}`);
   const { publicKey, scale, relinKeys, galoisKeys, autoFlags } = publicContext;
@@ -77,7 +77,7 @@ export function publicTensealContext(data: Uint8Array, name = "the data"): Uint8
 export function tensealVector(data: Uint8Array, name = "the data"): TensealVector {
   const { bytes } = decodeTensealBytes(data, name);
   const found = recognise(bytes, name);
-  if (found.kind !== "vector") throw invalid(name, `is ${describe(found)}: ${VECTOR_EXPECTED}`);
+  if (found.kind !== "vector") throw invalid(name, `is ${describeTenseal(found)}: ${VECTOR_EXPECTED}`);
   const { sizes, ciphertexts, scale } = found.message;
   const [dimension] = sizes;
   const [ciphertext] = ciphertexts;
@@ -88,10 +88,6 @@ export function tensealVector(data: Uint8Array, name = "the data"): TensealVecto
   return { bytes, dimension };
 }
 
-function describe(found: TensealMessage): string {
-  if (found.kind === "unknown") return found.seems;
-  return found.kind === "context" ? "a TenSEAL context" : "an encrypted TenSEAL vector";
-}
 
 function recognise(bytes: Uint8Array, name: string): TensealMessage {
   guardSecretKey(name, bytes);

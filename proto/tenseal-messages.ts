@@ -1,5 +1,5 @@
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
-import { CKKSVectorProto, TenSEALContextProto } from "@veilface/proto";
+import { CKKSVectorProto, TenSEALContextProto } from "./gen/tenseal/tenseal.ts";
 
 /** What bytes are, of what TenSEAL writes. */
 export type TensealMessage =
@@ -28,6 +28,8 @@ const CIPHERTEXTS_FIELD = 2;
 // TenSEAL's messages have five fields at most, and one more for each ciphertext of some 100 KB. Bytes that are something else may
 // seem to have millions.
 const MAX_FIELDS = 1000;
+// A TenSEAL context has eight at most.
+const MAX_NESTED = 64;
 
 /**
  * Recognises what TenSEAL writes by all of its fields: a field that TenSEAL does not have, or has once and is there twice, makes it
@@ -37,14 +39,33 @@ export function recogniseTenseal(bytes: Uint8Array): TensealMessage {
   if (bytes.length === 0) return { kind: "unknown", seems: "empty" };
   if (isSealMagic(bytes)) return { kind: "unknown", seems: "a SEAL object by itself, not wrapped as TenSEAL does" };
   const fields = fieldsOf(bytes);
-  if (fields === undefined) return { kind: "unknown", seems: "neither protobuf nor base64 text of it: another file, or one that is cut short or damaged" };
+  if (fields === undefined) return { kind: "unknown", seems: "not a protobuf message: something else, cut short, or damaged" };
   return asContext(bytes, fields) ?? asVector(bytes, fields) ?? { kind: "unknown", seems: "a protobuf message, but none of TenSEAL's that fits here" };
+}
+
+/** What bytes are, in words: "a TenSEAL context". */
+export function describeTenseal(found: TensealMessage): string {
+  if (found.kind === "unknown") return found.seems;
+  return found.kind === "context" ? "a TenSEAL context" : "an encrypted TenSEAL vector";
 }
 
 /** Whether bytes are one SEAL object, by the magic number and the length in its header. */
 export function isWholeSealObject(bytes: Uint8Array): boolean {
   if (bytes.length < 16 || !isSealMagic(bytes)) return false;
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigUint64(8, true) === BigInt(bytes.length);
+}
+
+/**
+ * The length-delimited fields of what may be a protobuf message, and of what may be messages inside it; at most 64, those outside
+ * first. For a look into bytes that are refused anyway.
+ */
+export function nestedFields(bytes: Uint8Array): Uint8Array[] {
+  const found = [bytes];
+  for (let next = 0; next < found.length && found.length <= MAX_NESTED; next++) {
+    const fields = fieldsOf(found[next]!) ?? [];
+    found.push(...fields.filter(({ type }) => type === LengthDelimited).map((field) => field.bytes));
+  }
+  return found.slice(1, MAX_NESTED + 1);
 }
 
 function isSealMagic(bytes: Uint8Array): boolean {
@@ -55,14 +76,14 @@ function asContext(bytes: Uint8Array, fields: readonly Field[]): TensealMessage 
   const publicContext = fields.find(({ number }) => number === PUBLIC_CONTEXT_FIELD);
   if (!fits(fields, CONTEXT) || (publicContext !== undefined && !fits(fieldsOf(publicContext.bytes) ?? [], PUBLIC_CONTEXT))) return undefined;
   const message = unlessMalformed(() => TenSEALContextProto.decode(bytes));
-  return message !== undefined && isSealMagic(message.encryptionParameters) ? { kind: "context", message } : undefined;
+  return message !== undefined && (message.encryptionParameters.length === 0 || isSealMagic(message.encryptionParameters)) ? { kind: "context", message } : undefined;
 }
 
 function asVector(bytes: Uint8Array, fields: readonly Field[]): TensealMessage | undefined {
   const sizes = fields.find(({ number }) => number === SIZES_FIELD);
   if (!fits(fields, VECTOR, CIPHERTEXTS_FIELD) || (sizes !== undefined && !isNumbers(sizes.bytes))) return undefined;
   const message = CKKSVectorProto.decode(bytes);
-  return message.ciphertexts.length > 0 && message.ciphertexts.every(isSealMagic) ? { kind: "vector", message } : undefined;
+  return message.ciphertexts.every(isSealMagic) ? { kind: "vector", message } : undefined;
 }
 
 /** Whether bytes are uint32 varints, at most as many as there may be ciphertexts. */
