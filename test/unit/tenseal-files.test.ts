@@ -133,7 +133,7 @@ test("a changed byte never makes a vector into something else than a vector or a
 });
 
 test("a refusal says what the bytes seem to be and what was expected", () => {
-  const other = Buffer.from([0x0a, 3, 1, 2, 3]);
+  const other = Buffer.from([0x22, 3, 1, 2, 3]);
   const cases: readonly (readonly [Uint8Array, RegExp, RegExp])[] = [
     [Buffer.alloc(0), /^x is empty: .*make_context_public/, /^x is empty: .*ckks_vector/],
     [Buffer.from("\n"), /not a protobuf message/, /not a protobuf message/],
