@@ -7,10 +7,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 const ROOT = join(import.meta.dirname, "..", "..");
+/** Where `npm run build` puts the server's entry. */
+export const BUILT_SERVER = join(ROOT, "server", "dist", "main.js");
 const START_DEADLINE_MS = 20_000;
 const STOP_DEADLINE_MS = 15_000;
 // A test process that ends by an exception runs no exit handlers; the server then notices that its channel to it is closed.
 const END_WITH_PARENT = 'data:text/javascript,process.once("disconnect",()=>process.exit(1));process.channel?.unref()';
+
+/** Which code runs: the sources, or what `npm run build` made of them. */
+export type ServerCode = "source" | "built";
 
 /** How a process ended. */
 export interface Exit {
@@ -22,22 +27,24 @@ export interface Exit {
 export class ServerProcess implements AsyncDisposable {
   readonly dataFolder: string;
   readonly #arguments: readonly string[];
+  readonly #code: ServerCode;
   #child: ChildProcess;
   #address = "";
   #log = "";
   readonly #killAtExit = (): void => void this.#child.kill("SIGKILL");
 
   /** Resolves once the server says that it listens. `args`: more flags for the server. */
-  static async start(args: readonly string[] = []): Promise<ServerProcess> {
-    const server = new ServerProcess(await mkdtemp(join(tmpdir(), "veilface-test-")), args);
+  static async start(args: readonly string[] = [], code: ServerCode = "source"): Promise<ServerProcess> {
+    const server = new ServerProcess(await mkdtemp(join(tmpdir(), "veilface-test-")), args, code);
     process.once("exit", server.#killAtExit);
     await server.#ready();
     return server;
   }
 
-  private constructor(dataFolder: string, args: readonly string[]) {
+  private constructor(dataFolder: string, args: readonly string[], code: ServerCode) {
     this.dataFolder = dataFolder;
     this.#arguments = args;
+    this.#code = code;
     this.#child = this.#spawn();
   }
 
@@ -95,8 +102,8 @@ export class ServerProcess implements AsyncDisposable {
   }
 
   #spawn(): ChildProcess {
-    const main = join(ROOT, "server", "main.ts");
-    const args = ["--conditions=source", "--import", END_WITH_PARENT, main, "--address", "127.0.0.1:0", "--data", this.dataFolder, ...this.#arguments];
+    const main = this.#code === "source" ? ["--conditions=source", join(ROOT, "server", "main.ts")] : [BUILT_SERVER];
+    const args = ["--import", END_WITH_PARENT, ...main, "--address", "127.0.0.1:0", "--data", this.dataFolder, ...this.#arguments];
     const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe", "ipc"], env: withoutTestRunner(process.env) });
     for (const stream of [child.stdout, child.stderr]) stream?.setEncoding("utf8").on("data", (text: string) => (this.#log += text));
     return child;
