@@ -1,0 +1,213 @@
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { after, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { bomb } from "../support/bombs.ts";
+import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
+import { CallRefused } from "../support/independent-client.ts";
+import type { OpenCall } from "../support/independent-client.ts";
+import { badKeys, badParameters, badTensealContexts, privateContexts, secretForms, secretUploads, sealParameters } from "../support/pairwise-bad-uploads.ts";
+import type { BadUpload, Stranger } from "../support/pairwise-bad-uploads.ts";
+import { CHUNK_BYTES, TestContext, announcement, chunks, createPairwiseContext, listContextIds, sealUpload, tensealUpload } from "../support/pairwise-context.ts";
+import { tracesIn } from "../support/pairwise-traces.ts";
+import { assertRefused } from "../support/refusals.ts";
+import type { ExpectedRefusal } from "../support/refusals.ts";
+import { SMALL, TensealMaker, stepsUpTo } from "../support/tenseal-maker.ts";
+
+const RPC = "ContextService/CreateContext";
+const { server, client } = await startContractServer();
+const maker = await newMaker();
+const good = await TestContext.create(client, maker, sealUpload(maker, maker.makeKeys(stepsUpTo(8))));
+const before = await listContextIds(client);
+const stranger = await newStranger();
+// Of the same sizes, so that nothing but SEAL's hash of the parameters tells them apart.
+const other = await newStranger({ ...SMALL, primeBits: [34, 35, 40], scale: 2 ** 31 });
+const packedKey = await contractKey();
+const invalid = { status: "INVALID_ARGUMENT", reason: "FIELD_INVALID" } as const;
+const broken = { status: "INVALID_ARGUMENT", reason: "UPLOAD_BROKEN" } as const;
+/** What none of the refused uploads may leave behind. */
+const marked = [
+  ...[stranger, other].flatMap(({ maker: owner, keys }) => [
+    owner.secretKey("none"), owner.secretKey("zstd"), owner.publicKey("none"), keys.relinKeys({ compression: "none" }), keys.galoisKeys({ compression: "none" }),
+  ]),
+  packedKey.secretKeyBytes("none"),
+];
+
+async function newMaker(parameters = SMALL): Promise<TensealMaker> {
+  const made = await TensealMaker.create(parameters);
+  after(() => {
+    made[Symbol.dispose]();
+  });
+  return made;
+}
+
+async function newStranger(parameters = SMALL): Promise<Stranger> {
+  const owner = await newMaker(parameters);
+  return { maker: owner, keys: owner.makeKeys([1]) };
+}
+
+/** Nothing was stored, and the next request is served. */
+async function assertUnharmed(): Promise<void> {
+  assert.deepEqual(await listContextIds(client), before);
+  assert.equal(await tracesIn(server.dataFolder, marked), 0, "bytes of a refused upload are in the data folder");
+  await good.assertServes();
+}
+
+async function assertUploadRefused(call: Promise<unknown>, expected: ExpectedRefusal): Promise<void> {
+  await assertRefused(call, expected);
+  await assertUnharmed();
+}
+
+function testRefused(uploads: readonly BadUpload[]): void {
+  for (const { name, upload, reason, says } of uploads) {
+    test(`refused with ${reason}: ${name}`, () => assertUploadRefused(createPairwiseContext(client, upload), { status: "INVALID_ARGUMENT", reason, says }));
+  }
+}
+
+const large = await newMaker({ degree: 8192, primeBits: [60, 40, 40, 60], scale: 2 ** 40 });
+testRefused([
+  ...secretForms("the same parameters", (compression) => stranger.maker.secretKey(compression)),
+  ...secretForms("other parameters", (compression) => large.secretKey(compression)).slice(1, 4),
+  ...secretForms("the packed scheme", (compression) => packedKey.secretKeyBytes(compression)).slice(0, 1),
+].flatMap((secret) => secretUploads(stranger, secret)));
+testRefused(privateContexts(stranger));
+testRefused(badTensealContexts(stranger));
+testRefused(badKeys(stranger, other, { zlib: await bomb("zlib"), zstd: await bomb("zstd") }));
+testRefused(badParameters(stranger));
+
+test("the parameters that these tests write are written as SEAL writes them", () => {
+  assert.ok(sealParameters({ degree: 4096, primes: maker.primes }).equals(maker.encryptionParameters("none")));
+});
+
+test("fresh ciphertexts of more than 1,900,000 bytes are refused with their parameters", async () => {
+  const huge = await newMaker({ degree: 32768, primeBits: [60, 50, 50, 50, 60], scale: 2 ** 50 });
+  const upload = sealUpload(stranger.maker, stranger.keys);
+  const pairwise = { encryption_parameters: huge.encryptionParameters(), scale: 2 ** 50 };
+  await assertUploadRefused(createPairwiseContext(client, { ...upload, pairwise }), { status: "INVALID_ARGUMENT", reason: "PARAMETERS_INVALID", says: /1900000|1,900,000/ });
+});
+
+test("the scale may go up to its limits, and no further", async () => {
+  const [q, p] = maker.primes.map(Number) as [number, number];
+  const upload = sealUpload(stranger.maker, stranger.keys);
+  const at = (scale: number): Promise<unknown> => createPairwiseContext(client, { ...upload, pairwise: { ...upload.pairwise, scale } });
+  const limits = [Math.sqrt(2 ** 10 * p), Math.sqrt((q / 32) * p)] as const;
+  for (const scale of [limits[0] * 0.999, limits[1] * 1.001]) await assertUploadRefused(at(scale), { status: "INVALID_ARGUMENT", reason: "SCALE_OVERFLOW", says: /2\^\d/ });
+  for (const scale of [limits[0] * 1.001, limits[1] * 0.999]) {
+    const { context_id } = (await at(scale)) as { context_id: string };
+    await client.call("ContextService/DeleteContext", { context_id });
+  }
+  await assertUnharmed();
+});
+
+const upload = sealUpload(stranger.maker, stranger.keys, { compression: "none" });
+const announced = announcement(upload);
+// Several for each object.
+const parts = chunks(upload, 100_000);
+
+test("80 MB of keys are refused when they are announced, before a byte of them is sent", async () => {
+  const key_uploads = announced.key_uploads.map((message) => ({ ...message, total_bytes: 40 << 20 }));
+  const call = client.open(RPC);
+  call.send({ ...announced, key_uploads });
+  await assertUploadRefused(call.next(), { status: "RESOURCE_EXHAUSTED", reason: "LIMIT_EXCEEDED", field: "key_uploads", says: /67108864/ });
+});
+
+test("an announcement of anything but one TenSEAL context, or relinearization and Galois keys, is refused", async () => {
+  const [relin, galois] = announced.key_uploads as [object, object];
+  const tenseal = { ...relin, material: "KEY_MATERIAL_TENSEAL_CONTEXT" };
+  for (const key_uploads of [[], [relin], [galois], [relin, relin], [relin, galois, relin], [tenseal, tenseal], [tenseal, relin, galois], [{ ...relin, material: 0 }], [relin, { ...galois, material: 9 }]]) {
+    await assertUploadRefused(client.call(RPC, { ...announced, key_uploads }), { ...invalid, field: "key_uploads", says: /KEY_MATERIAL_TENSEAL_CONTEXT/ });
+  }
+});
+
+test("an announcement without a length or a SHA-256 is refused", async () => {
+  const [relin, galois] = announced.key_uploads as [object, object];
+  for (const total_bytes of [0, -1]) await assertUploadRefused(client.call(RPC, { ...announced, key_uploads: [relin, { ...galois, total_bytes }] }), { ...invalid, field: "key_uploads.total_bytes" });
+  for (const length of [0, 31, 33]) await assertUploadRefused(client.call(RPC, { ...announced, key_uploads: [relin, { ...galois, sha256: randomBytes(length) }] }), { ...invalid, field: "key_uploads.sha256" });
+});
+
+const [p0, p1, p2, ...later] = parts as [(typeof parts)[0], (typeof parts)[0], (typeof parts)[0], ...typeof parts];
+const changed = (change: object): object => ({ key_chunk: { ...p1.key_chunk, ...change } });
+const OUT_OF_ORDER: Readonly<Record<string, readonly object[]>> = {
+  "in another order": [p1, p0, p2, ...later],
+  "with one twice": [p0, p0, p1, p2, ...later],
+  "with one missing": [p0, p2, ...later],
+  "with an offset of -1": [p0, changed({ offset: -1 })],
+  "with another object's name": [p0, changed({ material: "KEY_MATERIAL_SEAL_GALOIS_KEYS" })],
+  "with an object that was not announced": [p0, changed({ material: "KEY_MATERIAL_TENSEAL_CONTEXT" })],
+  "with an empty one": [p0, changed({ data: Buffer.alloc(0) })],
+  "with one of more than 1 MiB": [p0, changed({ data: Buffer.alloc(CHUNK_BYTES + 1, 3) })],
+  "that go past the announced length": [p0, changed({ data: Buffer.alloc(CHUNK_BYTES, 3) })],
+  "with one after the last": [p0, p1, p2, ...later, p0],
+  "of which none comes": [],
+  "that stop halfway": parts.slice(0, parts.length / 2),
+  "without the last": parts.slice(0, -1),
+};
+for (const [how, messages] of Object.entries(OUT_OF_ORDER)) {
+  test(`chunks ${how} are refused`, () => assertUploadRefused(client.call(RPC, announced, ...messages), { ...broken, says: /chunk|bytes|order|received/ }));
+}
+
+test("bytes that do not have the announced SHA-256 are refused", async () => {
+  const damaged = Buffer.from(p1.key_chunk.data);
+  damaged[7]! ^= 1;
+  await assertUploadRefused(client.call(RPC, announced, p0, changed({ data: damaged }), p2, ...later), { ...broken, says: /sha256|SHA-256/ });
+});
+
+test("a first message with a chunk, and later ones with anything but a chunk, are refused", async () => {
+  await assertUploadRefused(client.call(RPC, { ...announced, ...p0 }, p1, p2, ...later), { ...invalid, field: "key_chunk" });
+  await assertUploadRefused(client.call(RPC, announced, p0, {}), { ...invalid, field: "key_chunk" });
+  await assertUploadRefused(client.call(RPC, announced, p0, { ...p1, context: announced.context }), { ...invalid, field: "context" });
+  await assertUploadRefused(client.call(RPC, announced, p0, { ...p1, key_uploads: announced.key_uploads }), { ...invalid, field: "key_uploads" });
+});
+
+test("keys for a packed context, which has none, are refused", async () => {
+  const context = { packed: { parameter_set: "PARAMETER_SET_PACKED_N4096_Q60", key_id: randomBytes(32) } };
+  await assertUploadRefused(client.call(RPC, { ...announced, context }, ...parts), { status: "INVALID_ARGUMENT", reason: "SCHEME_MISMATCH" });
+  await assertUploadRefused(client.call(RPC, { context }, p0), { status: "INVALID_ARGUMENT", reason: "SCHEME_MISMATCH" });
+});
+
+test("clients that hang up halfway leave nothing, and make room for the next", async () => {
+  for (let k = 0; k < 12; k++) await hangUpAfter(parts.slice(0, k % 3 === 0 ? 0 : parts.length / 2));
+  await assertUnharmed();
+  // Each of them held a place among the few uploads that are received at once, if it were not given back.
+  await assertUploadRefused(client.call(RPC, announced, ...parts.slice(0, -1)), broken);
+});
+
+async function hangUpAfter(messages: readonly object[]): Promise<void> {
+  const call = client.open(RPC);
+  for (const message of [announced, ...messages]) call.send(message);
+  await sleep(20);
+  call.hangUp();
+  await assert.rejects(call.next(), (error: CallRefused) => error.code === 1);
+}
+
+test("of five uploads at once at least one is told to come later, the others are served, and then there is room again", async () => {
+  const others = await Promise.all(Array.from({ length: 5 }, async () => newStranger()));
+  const calls = others.map(({ maker: owner, keys }) => ({ call: client.open(RPC), sent: tensealUpload(owner.publicContext(keys)) }));
+  for (const { call, sent } of calls) call.send(announcement(sent));
+  await sleep(200);
+  for (const { call, sent } of calls) for (const chunk of chunks(sent)) call.send(chunk);
+  for (const { call } of calls) call.end();
+  const outcomes = await Promise.all(calls.map(({ call }) => outcomeOf(call)));
+  const refused = outcomes.filter((outcome) => outcome === "LIMIT_EXCEEDED");
+  assert.ok(refused.length >= 1 && refused.length < 5, outcomes.join(", "));
+  for (const context_id of outcomes.filter((outcome) => outcome !== "LIMIT_EXCEEDED")) await client.call("ContextService/DeleteContext", { context_id });
+  await assertUnharmed();
+});
+
+/** The id of the context that came of an upload, or why it was refused. */
+async function outcomeOf(call: OpenCall): Promise<string> {
+  try {
+    return ((await call.next())!["context"] as { context_id: string }).context_id;
+  } catch (error) {
+    assert.ok(error instanceof CallRefused);
+    return error.reason;
+  }
+}
+
+test("refused uploads did not make the server grow", async () => {
+  const { anonymous } = await server.memoryBytes();
+  // Measured: 261 MiB with two workers, after all of the above.
+  assert.ok(anonymous < 500 * 2 ** 20, `${Math.round(anonymous / 2 ** 20)} MiB`);
+});
+
+testThatTheLogTellsNothing(server);
