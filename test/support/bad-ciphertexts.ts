@@ -184,7 +184,7 @@ function envelopes(gallery: TestGallery): BadCiphertext[] {
   const invalid = { reason: "FIELD_INVALID" };
   return [
     { name: "no ciphertext", ciphertext: undefined, ...invalid, says: /required/ },
-    ...["CIPHERTEXT_ENCODING_UNSPECIFIED", 3, 99, -1].map((encoding) => (
+    ...["CIPHERTEXT_ENCODING_UNSPECIFIED", 4, 99, -1].map((encoding) => (
       { name: `encoding ${encoding}`, ciphertext: { ...good, encoding: encoding as string }, ...invalid, says: /CIPHERTEXT_ENCODING_SEAL/ })),
     ...[0, 31, 33].map((length) => ({ name: `a SHA-256 of ${length} bytes`, ciphertext: { ...good, sha256: Buffer.alloc(length) }, ...invalid, says: /32 bytes/ })),
   ];
