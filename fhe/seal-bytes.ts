@@ -104,24 +104,34 @@ export function inflateSeal(data: Uint8Array, limits: SealObjectLimits = PACKED_
   if (data[COMPRESSION_AT] === COMPRESSION.none) return data;
   const body = inflate(data[COMPRESSION_AT]!, data.subarray(HEADER_BYTES), limits);
   const bytes = new Uint8Array(HEADER_BYTES + body.length);
+  bytes.set(data.subarray(0, HEADER_BYTES));
   bytes.set(body, HEADER_BYTES);
-  writeHeader(bytes, 0, bytes.length);
+  bytes[COMPRESSION_AT] = COMPRESSION.none;
+  writeSize(bytes, 0, bytes.length);
   return bytes;
 }
 
 function inflate(compression: number, body: Uint8Array, limits: SealObjectLimits): Uint8Array {
-  const bound = { maxOutputLength: limits.maxBytes - HEADER_BYTES };
+  const bound = { maxOutputLength: limits.maxBytes - HEADER_BYTES, info: true };
   try {
-    if (compression === COMPRESSION.zlib) return inflateSync(body, bound);
+    if (compression === COMPRESSION.zlib) return wholly(body, inflateSync(body, bound));
     if (compression === COMPRESSION.zstd) {
       // A zstd frame may ask for a window of gigabytes before it yields a byte. None needs more than twice the object.
-      return zstdDecompressSync(body, { ...bound, params: { [constants.ZSTD_d_windowLogMax]: 1 + Math.ceil(Math.log2(limits.maxBytes)) } });
+      return wholly(body, zstdDecompressSync(body, { ...bound, params: { [constants.ZSTD_d_windowLogMax]: 1 + Math.ceil(Math.log2(limits.maxBytes)) } }));
     }
   } catch (error) {
     if (error instanceof RangeError) throw tooLarge(limits);
-    throw new FheError(limits.malformed, `the compressed SEAL ${limits.what} cannot be decompressed: it is damaged or cut short`, { cause: error });
+    throw new FheError(limits.malformed, `the compressed SEAL ${limits.what} cannot be decompressed: it is damaged, cut short, or something follows it`, { cause: error });
   }
   throw new FheError(limits.malformed, `unknown SEAL compression mode ${compression}: expected 0 (none), 1 (zlib) or 2 (zstd)`);
+}
+
+/** What was inflated, if it was all of the body: node:zlib passes over what follows the stream, and a secret key could ride there. */
+function wholly(body: Uint8Array, inflated: unknown): Uint8Array {
+  // With the option `info`, which the declarations of node:zlib do not know the effect of.
+  const { buffer, engine } = inflated as { readonly buffer: Uint8Array; readonly engine: { readonly bytesWritten: number } };
+  if (engine.bytesWritten !== body.length) throw new Error("bytes follow the compressed stream");
+  return buffer;
 }
 
 function tooLarge({ what, maxBytes, tooLarge: reason }: SealObjectLimits): FheError {
@@ -136,6 +146,10 @@ function hasSealHeader(data: Uint8Array): boolean {
 /** Writes the header of an uncompressed object of `size` bytes, header included. */
 export function writeHeader(bytes: Uint8Array, at: number, size: number): void {
   bytes.set([0x5e, 0xa1, HEADER_BYTES, 4, 1, COMPRESSION.none, 0, 0], at);
+  writeSize(bytes, at, size);
+}
+
+function writeSize(bytes: Uint8Array, at: number, size: number): void {
   new DataView(bytes.buffer, bytes.byteOffset).setBigUint64(at + SIZE_AT, BigInt(size), true);
 }
 

@@ -28,8 +28,6 @@ const CIPHERTEXTS_FIELD = 2;
 // TenSEAL's messages have five fields at most, and one more for each ciphertext of some 100 KB. Bytes that are something else may
 // seem to have millions.
 const MAX_FIELDS = 1000;
-// A TenSEAL context has eight at most.
-const MAX_NESTED = 64;
 
 /**
  * Recognises what TenSEAL writes by all of its fields: a field that TenSEAL does not have, or has once and is there twice, makes it
@@ -55,17 +53,9 @@ export function isWholeSealObject(bytes: Uint8Array): boolean {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigUint64(8, true) === BigInt(bytes.length);
 }
 
-/**
- * The length-delimited fields of what may be a protobuf message, and of what may be messages inside it; at most 64, those outside
- * first. For a look into bytes that are refused anyway.
- */
-export function nestedFields(bytes: Uint8Array): Uint8Array[] {
-  const found = [bytes];
-  for (let next = 0; next < found.length && found.length <= MAX_NESTED; next++) {
-    const fields = fieldsOf(found[next]!) ?? [];
-    found.push(...fields.filter(({ type }) => type === LengthDelimited).map((field) => field.bytes));
-  }
-  return found.slice(1, MAX_NESTED + 1);
+/** The length-delimited fields of what may be a protobuf message, of which it has at most 1000; none where bytes are not one. */
+export function embeddedFields(bytes: Uint8Array): Uint8Array[] {
+  return (fieldsOf(bytes) ?? []).filter(({ type }) => type === LengthDelimited).map((field) => field.bytes);
 }
 
 function isSealMagic(bytes: Uint8Array): boolean {

@@ -50,7 +50,8 @@ class KeyObject {
   readonly material: KeyMaterial;
   readonly #totalBytes: number;
   readonly #sha256: Uint8Array;
-  readonly #chunks: Uint8Array[] = [];
+  /** Made with the first chunk. Chunks are copied: as they come they may be small parts of large messages. */
+  #whole: Uint8Array | undefined;
   readonly #hash: Hash = createHash("sha256");
   #received = 0;
 
@@ -68,21 +69,16 @@ class KeyObject {
     if (data.length < 1 || data.length > MAX_CHUNK_BYTES) throw broken("key_chunk.data", `has ${data.length} bytes: expected 1 to ${MAX_CHUNK_BYTES}`);
     if (offset !== this.#received) throw broken("key_chunk.offset", `is ${offset}, but ${this.#received} bytes of ${nameOf(this.material)} were received: send the chunks in order`);
     if (offset + data.length > this.#totalBytes) throw broken("key_chunk.data", `ends at byte ${offset + data.length} of ${nameOf(this.material)}, but ${this.#totalBytes} were announced`);
-    this.#chunks.push(data);
+    this.#whole ??= new Uint8Array(this.#totalBytes);
+    this.#whole.set(data, offset);
     this.#hash.update(data);
     this.#received += data.length;
   }
 
   finish(): Uint8Array {
-    if (!this.complete) throw broken("key_chunk", `the stream ended after ${this.#received} of ${this.#totalBytes} bytes of ${nameOf(this.material)}: upload it again`);
+    if (this.#whole === undefined || !this.complete) throw broken("key_chunk", `the stream ended after ${this.#received} of ${this.#totalBytes} bytes of ${nameOf(this.material)}: upload it again`);
     if (!timingSafeEqual(this.#hash.digest(), this.#sha256)) throw broken("key_uploads.sha256", `is not that of the bytes of ${nameOf(this.material)}: upload it again`);
-    const whole = new Uint8Array(this.#totalBytes);
-    let at = 0;
-    for (const chunk of this.#chunks.splice(0)) {
-      whole.set(chunk, at);
-      at += chunk.length;
-    }
-    return whole;
+    return this.#whole;
   }
 }
 

@@ -48,11 +48,10 @@ export function checkRelinKeys(levels: PairwiseLevels, data: Uint8Array): Checke
 export function checkGaloisKeys(levels: PairwiseLevels, data: Uint8Array): CheckedGaloisKeys {
   const { degree } = levels.parameters;
   const steps = allRotationSteps(degree);
-  const needed = `vectors of up to ${degree / 2} components need`;
-  if (data.length === 0) throw rotationKeysMissing(steps, needed);
-  const index = readKeys(levels, "GaloisKeys object", data);
+  // What TenSEAL writes of a context without them.
+  const index = data.length === 0 ? { bytes: data, keys: NO_KEYS } : readKeys(levels, "GaloisKeys object", data);
   const rotationSteps = steps.filter((step) => index.keys.has(galoisKeyIndex(step, degree)));
-  if (!rotationSteps.includes(1)) throw rotationKeysMissing(steps, needed);
+  if (!rotationSteps.includes(1)) throw rotationKeysMissing(steps.filter((step) => !rotationSteps.includes(step)), `vectors of up to ${degree / 2} components need`);
   return { bytes: select(index, rotationSteps.map((step) => galoisKeyIndex(step, degree))), sha256: sha256(index.bytes), rotationSteps };
 }
 
@@ -67,8 +66,17 @@ export function checkPublicKey(levels: PairwiseLevels, data: Uint8Array): void {
 /** An uncompressed SEAL KSwitchKeys object and where its keys lie, by index: from the first ciphertext of a key to the end of its last. */
 interface KeyIndex {
   readonly bytes: Uint8Array;
-  readonly keys: ReadonlyMap<number, { readonly start: number; readonly end: number; readonly parts: number }>;
+  readonly keys: ReadonlyMap<number, KeySpan>;
 }
+
+interface KeySpan {
+  readonly start: number;
+  readonly end: number;
+  /** Its ciphertexts. */
+  readonly parts: number;
+}
+
+const NO_KEYS: KeyIndex["keys"] = new Map();
 
 // KSwitchKeys: header, parms_id, count u64, and for each index a count u64 of Ciphertexts, 0 where there is no key.
 function readKeys(levels: PairwiseLevels, what: string, data: Uint8Array): KeyIndex {
@@ -80,7 +88,7 @@ function readKeys(levels: PairwiseLevels, what: string, data: Uint8Array): KeyIn
   const count = cursor.u64();
   if (count > levels.parameters.degree) throw cursor.malformed(`it has ${count} entries: expected at most ${levels.parameters.degree}`);
   if (!Buffer.from(levels.keyParmsId).equals(parmsId)) throw mismatch(what);
-  const keys = new Map<number, { start: number; end: number; parts: number }>();
+  const keys = new Map<number, KeySpan>();
   for (let index = 0; index < count; index++) {
     const parts = cursor.u64();
     const start = cursor.at;

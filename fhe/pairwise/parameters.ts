@@ -32,8 +32,8 @@ const MIN_PRIMES = 3;
 // SEAL_USER_MOD_BIT_COUNT_MAX.
 const MAX_PRIME_BITS = 60n;
 
-// The scale of a distance: at least 2^10, or noise drowns it (rescaling alone rounds by up to some hundreds); and room for 16, four
-// times the largest squared distance of unit vectors, with a sign bit.
+// The scale of a distance: at least 2^10, or noise drowns it (rescaling alone rounds by up to some hundreds); and room for a largest
+// distance of 8, twice the largest squared distance of unit vectors.
 const MIN_DISTANCE_SCALE = 2 ** 10;
 const MIN_DISTANCE_ROOM = 32;
 
@@ -114,10 +114,14 @@ export function distanceScale(parameters: PairwiseParameters): number {
   return parameters.scale ** 2 / Number(lastDataPrime(parameters));
 }
 
-/** The largest absolute value that a distance may have: half the modulus that is left after `dropped` more primes, over its scale. */
+/**
+ * The largest absolute value that a distance may have: a quarter of the modulus that is left after `dropped` more primes, over its scale.
+ * One bit is the sign. The other is for vectors that are repeated in slots whose number their length does not divide: where the
+ * last repetition is cut off, components meet themselves, and slots there hold up to twice the distance.
+ */
 export function maxDistance(parameters: PairwiseParameters, dropped = 0): number {
   const primes = distancePrimes(parameters);
-  return 2 ** (log2Of(primes.slice(0, primes.length - dropped)) - 1) / distanceScale(parameters);
+  return 2 ** (log2Of(primes.slice(0, primes.length - dropped)) - 2) / distanceScale(parameters);
 }
 
 /**

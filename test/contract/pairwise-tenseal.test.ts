@@ -49,8 +49,8 @@ function testTheRoad(whose: string, bytes: TensealBytes): void {
     assert.deepEqual([pairwise.poly_modulus_degree, pairwise.coeff_modulus_bits, pairwise.scale], [8192, [60, 40, 40, 60], 2 ** 40]);
     assert.deepEqual([pairwise.rotation_steps, pairwise.max_dimension], [Array.from({ length: 12 }, (_, k) => 2 ** k), 4096]);
     assert.ok(pairwise.encryption_parameters.equals(maker.encryptionParameters("none")));
-    // The primes of 60 and 40 bits are left, the scale is 2^40 again, and one bit is for the sign.
-    assert.ok(Math.abs(Math.log2(pairwise.max_distance) - 59) < 0.1, `2^${Math.log2(pairwise.max_distance)}`);
+    // The primes of 60 and 40 bits are left, the scale is 2^40 again, and two bits are for the sign and for repeated vectors.
+    assert.ok(Math.abs(Math.log2(pairwise.max_distance) - 58) < 0.1, `2^${Math.log2(pairwise.max_distance)}`);
   });
 
   test(`${whose}: the squared distance of two vectors decrypts to the plain one`, async () => {
