@@ -52,12 +52,17 @@ function scanSection(): string {
 const perTemplate = (line: BenchLine): number => Number(line["p50_ms"]) / line.templates;
 const pairOf = ({ dimension }: BenchLine): number => Number(of("pairwise_tutorial").find((line) => line.dimension === dimension)?.["p50_ms"]);
 
-function pairwiseSection(): string {
+function tutorialSection(): string {
   return table(of("server_scan").filter((line) => line.templates >= 100_000), [
     ...WHAT, ["scan, per template", (line) => `${(perTemplate(line) * 1e6).toFixed(0)} ns`],
     ["tutorial, per pair", (line) => `${pairOf(line)} ms`], ["ratio", (line) => Math.round(pairOf(line) / perTemplate(line)).toLocaleString("en")],
   ]);
 }
+
+const count = (key: string): Column[1] => (line) => Number(line[key]).toLocaleString("en");
+const kilobytes = (key: string): Column[1] => (line) => `${(Number(line[key]) / 1000).toLocaleString("en", { maximumFractionDigits: 0 })} kB`;
+const ENCODING: Column = ["encoding", (line) => (line["encoding"] === "tenseal" ? "TenSEAL's" : "SEAL's, seeded")];
+const PAIR: readonly Column[] = [["dimension", figure("dimension")], ["bound on the norm", figure("norm_bound")], ["median", figure("p50_ms", " ms")], ["95th percentile", figure("p95_ms", " ms")]];
 
 const SECTIONS: Readonly<Record<string, string>> = {
   identify: table(of("identify"), [
@@ -69,7 +74,15 @@ const SECTIONS: Readonly<Record<string, string>> = {
   kernel: table(of("kernel_match", bench), [
     ...WHAT, ["probes", figure("probes")], ["templates/s", (line) => Number(line["templates_per_s"]).toLocaleString("en")], ["against SEAL", figure("ratio_to_seal", " x")], ["against a plain read", figure("ratio_to_plain_read", " x")],
   ]),
-  pairwise: pairwiseSection(),
+  tutorial: tutorialSection(),
+  pairwise_compare: table(of("pairwise_compare", bench), [
+    ...PAIR, ["packed scheme", (line) => `\`${line["packed_set"]}\``], ["its 1:1", figure("loose_us", " us")], ["ratio", count("ratio_to_loose")],
+    ["its templates at stride 1", figure("packed_us", " us")], ["ratio", count("ratio_to_packed")],
+  ]),
+  pairwise_rpc: table(of("pairwise_rpc", bench), [ENCODING, ...PAIR, ["sent", kilobytes("bytes_sent")], ["received", kilobytes("bytes_received")]]),
+  pairwise_upload: table(of("pairwise_upload", bench), [
+    ENCODING, ["dimension", figure("dimension")], ["keys", kilobytes("key_bytes")], ["sent", kilobytes("bytes_sent")], ["median", figure("p50_ms", " ms")],
+  ]),
 };
 
 /** Time against size on logarithmic axes: identify, the scan, and the plain scan. */

@@ -1,11 +1,23 @@
+import type { ByteCounter } from "../support/byte-counter.ts";
+
 /** One line of the bench: what was measured on, and figures named with their units. */
 export interface BenchLine {
   readonly case: string;
   readonly templates: number;
   readonly dimension: number;
   readonly parameterSet: string;
+  /** 0 in the pairwise scheme, which has none. */
   readonly stride: number;
   readonly [figure: string]: string | number;
+}
+
+/** What a case measures, where the time per template is compared. */
+export interface Work {
+  /** Templates that one run compares with a probe. */
+  readonly templates: number;
+  readonly run: (round: number) => void;
+  /** Throws unless the last distances are the plain ones. */
+  readonly check: () => void;
 }
 
 /** The value that a share of the samples does not exceed. */
@@ -26,13 +38,28 @@ export function latency(samplesMs: readonly number[]): { p50_ms: number; p95_ms:
 
 /** Runs something `rounds` times, after two rounds of warming up; milliseconds of each. */
 export async function sample(rounds: number, run: (round: number) => unknown): Promise<number[]> {
-  const samples: number[] = [];
+  const [samples] = await interleave(rounds, [run]);
+  return samples!;
+}
+
+/** As {@link sample} for several things that take turns, so that whatever else the machine does falls on all of them alike. */
+export async function interleave(rounds: number, runs: readonly ((round: number) => unknown)[]): Promise<number[][]> {
+  const samples = runs.map((): number[] => []);
   for (let i = -2; i < rounds; i++) {
-    const start = performance.now();
-    await run(i + 2);
-    if (i >= 0) samples.push(performance.now() - start);
+    for (const [k, run] of runs.entries()) {
+      const start = performance.now();
+      await run(i + 2);
+      if (i >= 0) samples[k]!.push(performance.now() - start);
+    }
   }
   return samples;
+}
+
+/** Bytes that pass while something runs, all of gRPC's included. */
+export async function passing(wire: ByteCounter, run: () => Promise<unknown>): Promise<{ bytes_sent: number; bytes_received: number }> {
+  const { sent, received } = wire;
+  await run();
+  return { bytes_sent: wire.sent - sent, bytes_received: wire.received - received };
 }
 
 /** A pseudo-random unit vector, the same for the same seed: xorshift32 and the Box-Muller transform. */

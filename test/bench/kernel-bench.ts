@@ -22,13 +22,15 @@
 import initialize from "node-seal";
 import asc from "assemblyscript/asc";
 import { N } from "../../fhe/ring/modulus.ts";
-import type { BenchLine } from "./figures.ts";
 import { RingKernel } from "../../fhe/ring/ring-kernel.ts";
+import { BlockGallery, GALLERY_BYTES } from "./block-gallery.ts";
+import { interleave, quantile, round } from "./figures.ts";
+import type { BenchLine } from "./figures.ts";
+
+export const KERNEL_CASES = ["kernel_match"];
 
 const DIMENSION = 128;
 const STRIDE = 1;
-const GALLERY_BYTES = 64 * 2 ** 20;
-const CHUNK_BYTES = 256 * 2 ** 10;
 const ROUNDS = 11;
 const SEAL_PRODUCTS_PER_ROUND = 48;
 const TEMPLATES_PER_PRODUCT = N / DIMENSION;
@@ -57,8 +59,11 @@ export interface KernelFigures extends BenchLine {
   readonly plain_read_gb_per_s: number;
 }
 
-/** A measured activity: does its work once and returns how much that was, in the unit of its figure. */
-type Round = () => number;
+/** A measured activity: what does its work once, and how much that is, in the unit of its figure. */
+interface Activity {
+  readonly amount: number;
+  readonly run: () => void;
+}
 
 /** Measures every parameter set, with one probe and with several; about five seconds. */
 export async function* kernelBench(): AsyncGenerator<KernelFigures> {
@@ -66,7 +71,7 @@ export async function* kernelBench(): AsyncGenerator<KernelFigures> {
   for (const set of PARAMETER_SETS) {
     const { primes, multiplyAdd, free } = await sealProducts(set.bits, set.dataPrimes);
     for (const probes of PROBE_COUNTS) {
-      const [kernelRate, sealRate, readRate] = medianRates([kernelProducts(primes, probes), multiplyAdd, read]);
+      const [kernelRate, sealRate, readRate] = await medianRates([kernelProducts(primes, probes), multiplyAdd, read]);
       yield figures(set.name, primes.length, probes, kernelRate!, sealRate!, readRate!);
     }
     free();
@@ -93,47 +98,29 @@ function figures(parameterSet: string, primes: number, probes: number, kernelRat
   };
 }
 
-const round = (value: number): number => Number(value.toPrecision(3));
-
 /** Bytes of a two-component ciphertext. */
 function productBytes(primes: number): number {
   return 2 * primes * N * 4;
 }
 
-/** Interleaves short rounds, so that whatever else the machine does falls on all of them alike; amounts per second. */
-function medianRates(activities: readonly Round[]): number[] {
-  const rates = activities.map((): number[] => []);
-  for (let i = -2; i < ROUNDS; i++) {
-    activities.forEach((activity, j) => {
-      const start = performance.now();
-      const amount = activity();
-      // Two rounds of warming up: V8 optimises meanwhile.
-      if (i >= 0) rates[j]!.push((amount * 1e3) / (performance.now() - start));
-    });
-  }
-  return rates.map((rate) => rate.sort((a, b) => a - b)[ROUNDS >> 1]!);
+/** Amounts per second. */
+async function medianRates(activities: readonly Activity[]): Promise<number[]> {
+  const samples = await interleave(ROUNDS, activities.map(({ run }) => run));
+  return activities.map(({ amount }, k) => (amount * 1e3) / quantile(samples[k]!, 0.5));
 }
 
 /** A gallery of random residues; its values do not matter to the time. */
-function kernelProducts(primes: readonly number[], probes: number): Round {
-  const blockBytes = DIMENSION * productBytes(primes.length);
-  const blocks = GALLERY_BYTES / blockBytes;
-  const gallery = Uint32Array.from({ length: GALLERY_BYTES / 4 }, (_, i) => Math.imul(i, 2_654_435_761) >>> 3);
-  const bytes = new Uint8Array(gallery.buffer);
+function kernelProducts(primes: readonly number[], probes: number): Activity {
+  const blockWords = (DIMENSION * productBytes(primes.length)) / 4;
+  const residues = Uint32Array.from({ length: GALLERY_BYTES / 4 }, (_, i) => Math.imul(i, 2_654_435_761) >>> 3);
+  const gallery = new BlockGallery(new Uint8Array(residues.buffer), 4 * blockWords);
   const kernel = RingKernel.create(primes, { probes, pieces: probes * DIMENSION });
-  kernel.loadProbes(Array.from({ length: probes }, (_, i) => gallery.slice(i, i + blockBytes / 4)));
-  return () => {
-    for (let block = 0; block < blocks; block++) kernel.matchBlock(chunksOf(bytes.subarray(block * blockBytes, (block + 1) * blockBytes)));
-    return blocks * DIMENSION * probes;
-  };
-}
-
-function* chunksOf(block: Uint8Array): Generator<Uint8Array> {
-  for (let at = 0; at < block.length; at += CHUNK_BYTES) yield block.subarray(at, at + CHUNK_BYTES);
+  kernel.loadProbes(Array.from({ length: probes }, (_, i) => residues.slice(i, i + blockWords)));
+  return { amount: gallery.blocks * DIMENSION * probes, run: () => { gallery.match(kernel, () => undefined); } };
 }
 
 /** SEAL's multiply and add of the same ciphertexts in size and form. */
-async function sealProducts(bits: readonly number[], dataPrimes: number): Promise<{ primes: number[]; multiplyAdd: Round; free: () => void }> {
+async function sealProducts(bits: readonly number[], dataPrimes: number): Promise<{ primes: number[]; multiplyAdd: Activity; free: () => void }> {
   const seal = await initialize();
   const parameters = new seal.EncryptionParameters(seal.SchemeType.ckks);
   parameters.setPolyModulusDegree(N);
@@ -152,18 +139,17 @@ async function sealProducts(bits: readonly number[], dataPrimes: number): Promis
   const sum = new seal.Ciphertext();
   const product = new seal.Ciphertext();
   evaluator.multiply(ciphertexts[0]!, ciphertexts[1]!, sum);
-  const multiplyAdd = (): number => {
+  const run = (): void => {
     for (let i = 0; i < SEAL_PRODUCTS_PER_ROUND; i++) {
       evaluator.multiply(ciphertexts[2 * i]!, ciphertexts[2 * i + 1]!, product);
       evaluator.add(sum, product, sum);
     }
-    return SEAL_PRODUCTS_PER_ROUND;
   };
   const free = (): void => {
     for (const ciphertext of [...ciphertexts, sum, product]) ciphertext.delete();
   };
   const primes = Array.from(seal.jsArrayFromVecModulus(parameters.coeffModulus()) as BigUint64Array, Number).slice(0, dataPrimes);
-  return { primes, multiplyAdd, free };
+  return { primes, multiplyAdd: { amount: SEAL_PRODUCTS_PER_ROUND, run }, free };
 }
 
 const READ_SOURCE = `
@@ -182,16 +168,13 @@ interface ReadExports {
 }
 
 /** Reads as many bytes as the gallery has, and does nothing else with them: the ceiling of any scan. */
-async function plainRead(): Promise<Round> {
+async function plainRead(): Promise<Activity> {
   const { binary } = await asc.compileString(READ_SOURCE, { optimizeLevel: 3, enable: ["simd"], runtime: "stub", noAssert: true });
   if (!binary) throw new Error("the plain read does not compile");
   const { exports } = await instantiate(binary);
   exports.memory.grow(GALLERY_BYTES / 65_536 + 1);
   new Uint32Array(exports.memory.buffer).fill(1);
-  return () => {
-    exports.read(0, GALLERY_BYTES);
-    return GALLERY_BYTES;
-  };
+  return { amount: GALLERY_BYTES, run: () => void exports.read(0, GALLERY_BYTES) };
 }
 
 async function instantiate(binary: Uint8Array): Promise<{ exports: ReadExports }> {

@@ -1,46 +1,61 @@
-// The road that tutorials take, for comparison: one pair of embeddings under CKKS with N = 8192, slots, relinearisation and rotations.
-import { loadSealForKeyHolder } from "@veilface/fhe";
-import { latency, sample, unitVector } from "./figures.ts";
-import type { BenchLine } from "./figures.ts";
+// One pair of embeddings under CKKS with slots, relinearization and rotations: what the server's evaluator takes for it with the parameters
+// of TenSEAL's tutorial, and how many templates the packed scheme compares meanwhile. On one thread, without gRPC.
+import type { ParameterSetName } from "@veilface/fhe";
+import { interleave, latency, quantile, round, sample } from "./figures.ts";
+import type { BenchLine, Work } from "./figures.ts";
+import { looseComparison, packedScan } from "./packed-pairs.ts";
+import { TutorialPairs, aboutTutorial } from "./tutorial-pairs.ts";
 
-const DEGREE = 8192;
-const PRIME_BITS = Int32Array.of(60, 40, 40, 60);
-const SCALE = 2 ** 40;
-const ROUNDS = 20;
+export const PAIRWISE_CASES = ["pairwise_compare"];
 
-/** Milliseconds of one comparison of two vectors: subtract, square, relinearize, rescale, rotate and add. */
-export async function pairwiseBench(dimension: number): Promise<BenchLine> {
-  const seal = await loadSealForKeyHolder();
+const DIMENSIONS = [128, 512];
+const PACKED_SETS: readonly ParameterSetName[] = ["PACKED_N4096_Q60", "PACKED_N4096_Q30"];
+const ROUNDS = 40;
+/** Bounds on the norm; that of unit vectors lets one prime go. */
+const NORM_BOUNDS = ["none", 1] as const;
+type NormBound = (typeof NORM_BOUNDS)[number];
+
+/** The largest squared distance of vectors that are no longer than a bound. */
+const distanceBound = (norm: NormBound): number | undefined => (norm === "none" ? undefined : 4 * norm ** 2);
+
+/** A pair with and without a bound on the norm, taking turns with the packed scheme; about 15 seconds. */
+export async function* pairwiseBench(): AsyncGenerator<BenchLine> {
+  for (const dimension of DIMENSIONS) yield* pairsBesideTemplates(dimension);
+}
+
+/** A pair as tutorials compare it, without a bound. */
+export async function tutorialBench(dimension: number): Promise<BenchLine> {
   using owned = new DisposableStack();
-  const parameters = owned.use(new seal.EncryptionParameters(seal.SchemeType.ckks));
-  parameters.setPolyModulusDegree(DEGREE);
-  parameters.setCoeffModulus(owned.use(seal.CoeffModulus.Create(DEGREE, PRIME_BITS)));
-  const context = owned.use(new seal.SEALContext(parameters, true, seal.SecLevelType.tc128));
-  const generator = owned.use(new seal.KeyGenerator(context));
-  const [publicKey, secretKey] = [owned.use(generator.createPublicKey()), owned.use(generator.secretKey())];
-  const [relinKeys, galoisKeys] = [owned.use(generator.createRelinKeys()), owned.use(generator.createGaloisKeys())];
-  const encryptor = owned.use(new seal.Encryptor(context, publicKey, secretKey));
-  const [encoder, evaluator, decryptor] = [owned.use(new seal.CKKSEncoder(context)), owned.use(new seal.Evaluator(context)), owned.use(new seal.Decryptor(context, secretKey))];
-  const [plaintext, rotated] = [owned.use(new seal.Plaintext()), owned.use(new seal.Ciphertext())];
-  const [x, y, distance] = [owned.use(new seal.Ciphertext()), owned.use(new seal.Ciphertext()), owned.use(new seal.Ciphertext())];
-  const [a, b] = [unitVector(1, dimension), unitVector(2, dimension)];
-  for (const [vector, ciphertext] of [[a, x], [b, y]] as const) {
-    encoder.encode(Float64Array.from(vector), SCALE, plaintext);
-    encryptor.encrypt(plaintext, ciphertext);
-  }
-  const samples = await sample(ROUNDS, () => {
-    evaluator.sub(x, y, distance);
-    evaluator.squareInplace(distance);
-    evaluator.relinearizeInplace(distance, relinKeys);
-    evaluator.rescaleToNextInplace(distance);
-    for (let step = 2 ** Math.ceil(Math.log2(dimension) - 1); step >= 1; step /= 2) {
-      evaluator.rotateVector(distance, step, galoisKeys, rotated);
-      evaluator.addInplace(distance, rotated);
+  const [comparison] = await comparisons(owned, dimension, ["none"]);
+  const samples = await sample(ROUNDS, comparison!.run);
+  comparison!.check();
+  return { case: "pairwise_tutorial", ...aboutTutorial(dimension), ...latency(samples) };
+}
+
+async function* pairsBesideTemplates(dimension: number): AsyncGenerator<BenchLine> {
+  using owned = new DisposableStack();
+  const pairs = await comparisons(owned, dimension, NORM_BOUNDS);
+  const packed: Work[] = [];
+  for (const set of PACKED_SETS) packed.push(await packedScan(owned, set, dimension), await looseComparison(owned, set, dimension));
+  const works = [...pairs, ...packed];
+  const samples = await interleave(ROUNDS, works.map(({ run }) => run));
+  for (const { check } of works) check();
+  const medians = works.map(({ templates }, k) => quantile(samples[k]!, 0.5) / templates);
+  for (const [k, bound] of NORM_BOUNDS.entries()) {
+    const about = { case: "pairwise_compare", ...aboutTutorial(dimension), norm_bound: bound, ...latency(samples[k]!) };
+    for (const [j, set] of PACKED_SETS.entries()) {
+      const [scan, loose] = medians.slice(pairs.length + 2 * j);
+      yield { ...about, packed_set: set, packed_us: us(scan!), ratio_to_packed: round(medians[k]! / scan!), loose_us: us(loose!), ratio_to_loose: round(medians[k]! / loose!) };
     }
-  });
-  decryptor.decrypt(distance, plaintext);
-  const found = (encoder.decodeFloat64(plaintext) as Float64Array)[0]!;
-  const expected = a.reduce((sum, component, k) => sum + (component - b[k]!) ** 2, 0);
-  if (Math.abs(found - expected) > 1e-4) throw new Error("the pairwise comparison is wrong");
-  return { case: "pairwise_tutorial", templates: 1, dimension, parameterSet: "CKKS_N8192_60_40_40_60", stride: 0, ...latency(samples) };
+  }
+}
+
+async function comparisons(owned: DisposableStack, dimension: number, bounds: readonly NormBound[]): Promise<Work[]> {
+  const pairs = owned.use(await TutorialPairs.create(dimension));
+  const evaluator = await pairs.openEvaluator(owned);
+  return bounds.map((bound) => pairs.comparison(owned, evaluator, distanceBound(bound)));
+}
+
+function us(ms: number): number {
+  return round(1e3 * ms);
 }

@@ -5,8 +5,10 @@ import { KeyHolder, PackedCrypto, VeilfaceClient } from "@veilface/client";
 import type { ModelSpace, ParameterSetName } from "@veilface/client";
 import { ByteCounter } from "../support/byte-counter.ts";
 import { ServerProcess } from "../support/server-process.ts";
-import { latency, quantile, round, sample, unitVector } from "./figures.ts";
+import { latency, passing, quantile, round, sample, unitVector } from "./figures.ts";
 import type { BenchLine } from "./figures.ts";
+
+export const ROAD_CASES = ["encrypt", "enroll_loose", "compare_1_to_1", "search_loose", "bytes_compare_1_to_1", "bytes_search_loose", "bytes_enroll_loose"];
 
 const GALLERY = "bench";
 const TEMPLATES = 1000;
@@ -79,14 +81,12 @@ async function search({ client, about }: Road): Promise<BenchLine> {
   return { case: "search_loose", templates: TEMPLATES, ...about, ...latency(encrypted), ratio_to_plain_scan: round(quantile(encrypted, 0.5) / quantile(plain, 0.5)) };
 }
 
-/** Bytes on the wire, all of gRPC's included, over a connection that is open already. */
+/** Over a connection that is open already. */
 async function* sizes({ client, wire, about }: Road): AsyncGenerator<BenchLine> {
   const probe = unitVector(0, SPACE.dimension);
   const measure = async (run: () => Promise<unknown>): Promise<{ bytes_sent: number; bytes_received: number }> => {
     await run();
-    const before = { sent: wire.sent, received: wire.received };
-    await run();
-    return { bytes_sent: wire.sent - before.sent, bytes_received: wire.received - before.received };
+    return passing(wire, run);
   };
   yield { case: "bytes_compare_1_to_1", templates: TEMPLATES, ...about, ...(await measure(() => client.verify(GALLERY, "s-0", probe, { threshold: 0.5 }))) };
   yield { case: "bytes_search_loose", templates: TEMPLATES, ...about, ...(await measure(() => client.identify(GALLERY, probe))) };

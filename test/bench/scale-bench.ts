@@ -13,7 +13,7 @@ import { LmdbStore } from "../../server/store/lmdb-store.ts";
 import { ServerProcess } from "../support/server-process.ts";
 import { latency, quantile, round, sample, unitVector } from "./figures.ts";
 import type { BenchLine } from "./figures.ts";
-import { pairwiseBench } from "./pairwise-bench.ts";
+import { tutorialBench } from "./pairwise-bench.ts";
 
 const WORKERS = 2;
 const SEARCHES = 12;
@@ -160,7 +160,7 @@ const { values } = parseArgs({
   },
 });
 const dimension = Number(values.dimension);
-console.log(JSON.stringify(await pairwiseBench(dimension)));
+console.log(JSON.stringify(await tutorialBench(dimension)));
 for (const set of values.sets.split(",") as ParameterSetName[]) {
   for await (const line of scaleBench(set, values.sizes.split(",").map(Number), dimension)) console.log(JSON.stringify(line));
 }
