@@ -66,7 +66,13 @@ function asContext(bytes: Uint8Array, fields: readonly Field[]): TensealMessage 
   const publicContext = fields.find(({ number }) => number === PUBLIC_CONTEXT_FIELD);
   if (!fits(fields, CONTEXT) || (publicContext !== undefined && !fits(fieldsOf(publicContext.bytes) ?? [], PUBLIC_CONTEXT))) return undefined;
   const message = unlessMalformed(() => TenSEALContextProto.decode(bytes));
-  return message !== undefined && (message.encryptionParameters.length === 0 || isSealMagic(message.encryptionParameters)) ? { kind: "context", message } : undefined;
+  return message !== undefined && hasSealObjects(message) ? { kind: "context", message } : undefined;
+}
+
+// Few bytes are enough to look like a context without content.
+function hasSealObjects({ encryptionParameters, publicContext }: TenSEALContextProto): boolean {
+  if (encryptionParameters.length > 0) return isSealMagic(encryptionParameters);
+  return publicContext !== undefined && [publicContext.publicKey, publicContext.relinKeys, publicContext.galoisKeys].some(isSealMagic);
 }
 
 function asVector(bytes: Uint8Array, fields: readonly Field[]): TensealMessage | undefined {

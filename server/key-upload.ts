@@ -20,6 +20,7 @@ let uploads = 0;
 /** Collects the key material of one context, in chunks. Dispose of it: few may be received at once. */
 export class KeyUploads implements Disposable {
   readonly #objects: readonly KeyObject[];
+  #over = false;
 
   /** Throws ServerError FIELD_INVALID, or LIMIT_EXCEEDED if they are too large or too many are under way. */
   constructor(announced: readonly KeyUpload[]) {
@@ -42,7 +43,8 @@ export class KeyUploads implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    uploads--;
+    if (!this.#over) uploads--;
+    this.#over = true;
   }
 }
 

@@ -95,15 +95,12 @@ export class PairwiseEvaluator implements Disposable {
   #squareDifference(first: Ciphertext, second: Ciphertext, result: Ciphertext): void {
     try {
       this.#evaluator.sub(first, second, result);
-      if (!result.isTransparent()) {
-        this.#evaluator.squareInplace(result);
-        return;
-      }
     } catch (error) {
-      // SEAL throws std::logic_error where the difference is transparent.
+      // What SEAL throws where the difference is transparent has no type of its own (std::logic_error).
       if (!String((error as { message?: unknown }).message).includes("transparent")) throw error;
+      throw transparent("both are the same ciphertext, so their difference hides nothing: the distance is 0; encrypt one of them again to compare them");
     }
-    throw transparent("both are the same ciphertext, so their difference hides nothing: the distance is 0; encrypt one of them again to compare them");
+    this.#evaluator.squareInplace(result);
   }
 
   // Rotations as `rotationSteps` explains them: `power` is S_k with 2^k = `width`, `result` is R with `summed` slots.

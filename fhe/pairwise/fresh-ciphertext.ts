@@ -19,7 +19,6 @@ export function checkFreshCiphertext(levels: PairwiseLevels, data: Uint8Array): 
   const bytes = inflateSeal(data, PAIRWISE_CIPHERTEXT);
   const cursor = new SealCursor(bytes, PAIRWISE_CIPHERTEXT);
   const span = cursor.ciphertext();
-  if (span.end !== bytes.length) throw cursor.malformed("bytes follow it");
   checkLevel(levels, span);
   if (!isTwoComponents(span, levels.parameters.degree, levels.parameters.primes.length - 1)) {
     throw cursor.malformed("expected a fresh ciphertext of two components in NTT form at the data level");

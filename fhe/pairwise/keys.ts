@@ -41,7 +41,7 @@ const limitsOf = (what: string): SealObjectLimits => ({ what, maxBytes: MAX_KEY_
 export function checkRelinKeys(levels: PairwiseLevels, data: Uint8Array): CheckedKeys {
   const index = readKeys(levels, "RelinKeys object", data);
   if (!index.keys.has(0)) throw new FheError("KEYS_MALFORMED", "the relinearization keys are empty: expected those for the square of the secret");
-  return { bytes: select(index, [0]), sha256: sha256(index.bytes) };
+  return { bytes: select(levels, index, [0]), sha256: sha256(index.bytes) };
 }
 
 /** As {@link checkRelinKeys} for SEAL's GaloisKeys, of which it keeps the rotations that are used. Throws ROTATION_KEYS_MISSING if not even step 1 is there. */
@@ -52,7 +52,7 @@ export function checkGaloisKeys(levels: PairwiseLevels, data: Uint8Array): Check
   const index = data.length === 0 ? { bytes: data, keys: NO_KEYS } : readKeys(levels, "GaloisKeys object", data);
   const rotationSteps = steps.filter((step) => index.keys.has(galoisKeyIndex(step, degree)));
   if (!rotationSteps.includes(1)) throw rotationKeysMissing(steps.filter((step) => !rotationSteps.includes(step)), `vectors of up to ${degree / 2} components need`);
-  return { bytes: select(index, rotationSteps.map((step) => galoisKeyIndex(step, degree))), sha256: sha256(index.bytes), rotationSteps };
+  return { bytes: select(levels, index, rotationSteps.map((step) => galoisKeyIndex(step, degree))), sha256: sha256(index.bytes), rotationSteps };
 }
 
 /** Checks that bytes are a SEAL PublicKey of the context, which the server has no use for. Throws FheError as {@link checkRelinKeys}. */
@@ -60,7 +60,6 @@ export function checkPublicKey(levels: PairwiseLevels, data: Uint8Array): void {
   const limits = limitsOf("PublicKey object");
   const cursor = new SealCursor(inflateSeal(data, limits), limits);
   checkPart(levels, cursor, "PublicKey object");
-  if (cursor.at !== cursor.bytes.length) throw cursor.malformed("bytes follow it");
 }
 
 /** An uncompressed SEAL KSwitchKeys object and where its keys lie, by index: from the first ciphertext of a key to the end of its last. */
@@ -72,8 +71,6 @@ interface KeyIndex {
 interface KeySpan {
   readonly start: number;
   readonly end: number;
-  /** Its ciphertexts. */
-  readonly parts: number;
 }
 
 const NO_KEYS: KeyIndex["keys"] = new Map();
@@ -93,12 +90,11 @@ function readKeys(levels: PairwiseLevels, what: string, data: Uint8Array): KeyIn
     const parts = cursor.u64();
     const start = cursor.at;
     if (parts === 0) continue;
-    if (parts !== levels.parameters.primes.length - 1) throw cursor.malformed(`a key has ${parts} parts: expected one for each of the ${levels.parameters.primes.length - 1} data primes`);
+    if (parts !== partsOf(levels)) throw cursor.malformed(`a key has ${parts} parts: expected one for each of the ${partsOf(levels)} data primes`);
     for (let part = 0; part < parts; part++) checkPart(levels, cursor, what);
-    keys.set(index, { start, end: cursor.at, parts });
+    keys.set(index, { start, end: cursor.at });
   }
   cursor.finish(end);
-  if (end !== bytes.length) throw cursor.malformed("bytes follow it");
   return { bytes, keys };
 }
 
@@ -109,12 +105,17 @@ function checkPart(levels: PairwiseLevels, cursor: SealCursor, what: string): vo
   if (hidesNothing(cursor.bytes, span)) throw cursor.malformed("a part of a key hides nothing: whoever reads it reads the secret key; renew the key");
 }
 
+/** Ciphertexts of a key: one for each data prime. */
+function partsOf({ parameters }: PairwiseLevels): number {
+  return parameters.primes.length - 1;
+}
+
 function mismatch(what: string): FheError {
   return new FheError("KEYS_MISMATCH", `the ${what} was made with other encryption parameters than the context's: upload the keys that belong to them`);
 }
 
 /** The same object with those keys only. */
-function select({ bytes, keys }: KeyIndex, indices: readonly number[]): Uint8Array {
+function select(levels: PairwiseLevels, { bytes, keys }: KeyIndex, indices: readonly number[]): Uint8Array {
   const wanted = new Set(indices);
   const counts = Math.max(...indices) + 1;
   const size = HEADER_BYTES + PARMS_ID_BYTES + 8 + 8 * counts + indices.reduce((sum, index) => sum + keys.get(index)!.end - keys.get(index)!.start, 0);
@@ -130,7 +131,7 @@ function select({ bytes, keys }: KeyIndex, indices: readonly number[]): Uint8Arr
   write(counts);
   for (let index = 0; index < counts; index++) {
     const key = wanted.has(index) ? keys.get(index)! : undefined;
-    write(key?.parts ?? 0);
+    write(key === undefined ? 0 : partsOf(levels));
     if (key === undefined) continue;
     selected.set(bytes.subarray(key.start, key.end), at);
     at += key.end - key.start;

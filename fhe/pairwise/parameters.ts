@@ -42,7 +42,8 @@ const MIN_DISTANCE_ROOM = 32;
  * CKKS, above SEAL's table for 128 bits of security, without a level for a product, or too large.
  */
 export function readEncryptionParameters(seal: PublicSeal, data: Uint8Array): EncryptionParameters {
-  const encoded = inflateSeal(data, ENCRYPTION_PARAMETERS);
+  // A copy, or it would keep the whole upload that it is a part of.
+  const encoded = Uint8Array.from(inflateSeal(data, ENCRYPTION_PARAMETERS));
   const parameters = { ...readLayout(encoded), encoded };
   checkSecurity(seal, parameters);
   checkSize(parameters);
@@ -80,7 +81,6 @@ function readLayout(encoded: Uint8Array): Pick<EncryptionParameters, "degree" | 
   if (tooLarge >= 0) throw invalid(`prime number ${tooLarge + 1} is out of range: expected primes of 2 to ${MAX_PRIME_BITS} bits`);
   if (readModulus(cursor) !== 0n) throw invalid("the encryption parameters have a plain modulus, which CKKS has not");
   cursor.finish(end);
-  if (end !== encoded.length) throw cursor.malformed("bytes follow it");
   return { degree, primes };
 }
 
@@ -107,6 +107,11 @@ function checkSize(parameters: EncryptionParameters): void {
 /** Bytes of an uncompressed fresh ciphertext: two components. */
 export function freshCiphertextBytes({ degree, primes }: EncryptionParameters): number {
   return CIPHERTEXT_HEADER_BYTES + 8 * 2 * (primes.length - 1) * degree;
+}
+
+/** Bytes that so many keys take in SEAL's memory: for each data prime a ciphertext of two components over all primes, without seeds. */
+export function loadedKeyBytes({ degree, primes }: EncryptionParameters, keys: number): number {
+  return keys * (primes.length - 1) * 2 * primes.length * degree * 8;
 }
 
 /** The scale of a distance: scale^2 / p, p being the last data prime, by which a product is rescaled. */

@@ -18,12 +18,10 @@ export interface CiphertextSpan {
   readonly wordsAt: number;
   readonly words: number;
   readonly seeded: boolean;
-  readonly start: number;
-  readonly end: number;
 }
 
 /**
- * Walks the bytes of an uncompressed SEAL 4.x object (layouts: seal-bytes.ts). Objects inside it have headers of their own, which may
+ * Walks the bytes of an uncompressed SEAL 4.1 object (layouts: seal-bytes.ts). Objects inside it have headers of their own, which may
  * ask SEAL to decompress whatever follows: here each must be uncompressed and end where it says, so that no byte is unaccounted for.
  * Throws FheError with the limits' `malformed` reason.
  */
@@ -46,11 +44,11 @@ export class SealCursor {
   /** Enters an object; returns where it ends. */
   begin(): number {
     const start = this.#at;
-    const [magic0, magic1, headerBytes, major, , compression] = this.take(8);
+    const [magic0, magic1, headerBytes, major, minor, compression] = this.take(8);
     const size = this.u64();
-    if (magic0 !== 0x5e || magic1 !== 0xa1 || headerBytes !== HEADER_BYTES || major !== 4) throw this.malformed("an object inside it has no SEAL 4.x header");
+    if (magic0 !== 0x5e || magic1 !== 0xa1 || headerBytes !== HEADER_BYTES) throw this.malformed("it, or an object inside it, has no SEAL header");
+    if (major !== 4 || minor !== 1) throw this.malformed(`it, or an object inside it, was written by SEAL ${major}.${minor}: expected SEAL 4.1`);
     if (compression !== 0) throw this.malformed("an object inside it is compressed on its own");
-    if (start + size > this.bytes.length) throw this.malformed("an object inside it is longer than the whole");
     return start + size;
   }
 
@@ -91,7 +89,6 @@ export class SealCursor {
 
   /** Walks over a Ciphertext, whose second component may be a seed. */
   ciphertext(): CiphertextSpan {
-    const start = this.#at;
     const end = this.begin();
     const head = {
       parmsId: this.parmsId(), inNttForm: this.u8() === 1, components: this.u64(), degree: this.u64(), primes: this.u64(), scale: this.f64(), correction: this.u64(),
@@ -104,7 +101,7 @@ export class SealCursor {
     const seeded = this.#at < end;
     if (seeded) this.#seed();
     this.finish(end);
-    return { ...head, wordsAt, words, seeded, start, end };
+    return { ...head, wordsAt, words, seeded };
   }
 
   malformed(why: string): FheError {

@@ -1,4 +1,4 @@
-import { PairwiseEvaluator, checkRotationSteps, loadPublicSeal, readEncryptionParameters, withScale } from "@veilface/fhe";
+import { PairwiseEvaluator, checkRotationSteps, loadPublicSeal, loadedKeyBytes, readEncryptionParameters, withScale } from "@veilface/fhe";
 import { allCancelled } from "../matcher-task.ts";
 import type { BlockTask } from "../matcher-task.ts";
 import { inField, sealed, unseal } from "../sealed-bytes.ts";
@@ -117,10 +117,13 @@ function contextFor(location: ContextLocation): OpenContext {
 
 function load({ path, contextId }: ContextLocation): OpenContext {
   const { scheme, keys } = readerFor(path).pairwiseContext(contextId);
-  const keyBytes = keys.relinKeys.length + keys.galoisKeys.length;
+  const parameters = withScale(readEncryptionParameters(seal, scheme.parameters), scheme.scale);
+  const keyBytes = loadedKeyBytes(parameters, 1 + scheme.rotationSteps.length);
   makeRoom(keyBytes);
-  const evaluator = new PairwiseEvaluator(seal, withScale(readEncryptionParameters(seal, scheme.parameters), scheme.scale));
+  using owned = new DisposableStack();
+  const evaluator = owned.use(new PairwiseEvaluator(seal, parameters));
   evaluator.loadKeys(keys);
+  owned.move();
   return { evaluator, rotationSteps: scheme.rotationSteps, keyBytes };
 }
 

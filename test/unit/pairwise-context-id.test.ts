@@ -5,22 +5,18 @@ import { PairwiseEvaluator, checkGaloisKeys, checkRelinKeys, loadPublicSeal, pai
 import type { CheckedKeys, PairwiseParameters } from "@veilface/fhe";
 import { COMPRESSIONS, SMALL, TensealMaker } from "../support/tenseal-maker.ts";
 
-// printf 'relin' | sha256sum, and so on for 'galois'.
+// printf relin | sha256sum, and printf galois | sha256sum
 const RELIN_SHA256 = "a972b785ee379260874e3ea4beb0dd3e879137efdb5d02be3d78345061fd97c6";
 const GALOIS_SHA256 = "4afeeeceb306e41212c123d29cc16ff5cf56d5d8d62d98f0fb9c51e313dc7aa3";
-// printf '\1\2\3' | sha256sum
-const PARAMETERS_SHA256 = "039058c6f2c0cb492c533b0a4d14ef77cc0f78abccced5287d84a1a2011cfb81";
-// 2^40 as a double, big-endian.
-const SCALE_HEX = "4270000000000000";
 
 const parameters: PairwiseParameters = { degree: 4096, primes: [2n, 3n, 5n], encoded: Uint8Array.of(1, 2, 3), scale: 2 ** 40 };
 const keysOf = (sha256: string): CheckedKeys => ({ bytes: new Uint8Array(), sha256 });
 const idOf = (overrides: Partial<PairwiseParameters> = {}, relin = RELIN_SHA256, galois = GALOIS_SHA256): string => pairwiseContextId({ ...parameters, ...overrides }, keysOf(relin), keysOf(galois));
 
 test("the id of a pairwise context is the SHA-256 of one line of ASCII text, as sha256sum gives it", () => {
-  // printf 'veilface.v1 pairwise <PARAMETERS_SHA256> 4270000000000000 <RELIN_SHA256> <GALOIS_SHA256>\n' | sha256sum
+  // The third word is what printf '\1\2\3' | sha256sum gives, the fourth is 2^40 as a big-endian double.
+  // printf 'veilface.v1 pairwise 039058c6f2c0cb492c533b0a4d14ef77cc0f78abccced5287d84a1a2011cfb81 4270000000000000 a972b785ee379260874e3ea4beb0dd3e879137efdb5d02be3d78345061fd97c6 4afeeeceb306e41212c123d29cc16ff5cf56d5d8d62d98f0fb9c51e313dc7aa3\n' | sha256sum
   assert.equal(idOf(), "ab243d8d776fffdb3e1461f52e429d751f92229ff9104358e0472061a1683d65");
-  assert.deepEqual([PARAMETERS_SHA256.length, SCALE_HEX.length], [64, 16]);
 });
 
 test("each of its four parts makes another id, and so does their order", () => {
@@ -42,13 +38,13 @@ test("nothing but those parts makes another id", () => {
 });
 
 const maker = await TensealMaker.create(SMALL);
-const evaluator = new PairwiseEvaluator(await loadPublicSeal(), withScale(readEncryptionParameters(await loadPublicSeal(), maker.encryptionParameters()), SMALL.scale));
+const seal = await loadPublicSeal();
+const evaluator = new PairwiseEvaluator(seal, withScale(readEncryptionParameters(seal, maker.encryptionParameters()), SMALL.scale));
 after(() => {
   for (const handle of [evaluator, maker]) handle[Symbol.dispose]();
 });
 
-test("the id of real keys is that of an independent calculation, in every compression; keys with seeds have another", async () => {
-  const seal = await loadPublicSeal();
+test("the id of real keys is that of an independent calculation, in every compression; keys with seeds have another", () => {
   const keys = maker.makeKeys([1, 2, 5, -1]);
   const { levels } = evaluator;
   const ids = [false, true].map((seeded) => {
@@ -64,11 +60,11 @@ test("the id of real keys is that of an independent calculation, in every compre
 });
 
 test("Galois keys that are not kept make another id too: it is of all that was uploaded", () => {
-  const [relin, ids] = [checkRelinKeys(evaluator.levels, maker.makeKeys([1]).relinKeys()), new Set<string>()];
   const keys = maker.makeKeys([1, 3]);
+  const relin = checkRelinKeys(evaluator.levels, keys.relinKeys());
   const all = checkGaloisKeys(evaluator.levels, keys.galoisKeys());
   const kept = checkGaloisKeys(evaluator.levels, all.bytes);
   assert.deepEqual(Buffer.from(kept.bytes), Buffer.from(all.bytes));
-  for (const galois of [all, kept]) ids.add(pairwiseContextId(evaluator.levels.parameters, relin, galois));
-  assert.equal(ids.size, 2);
+  const [ofAll, ofKept] = [all, kept].map((galois) => pairwiseContextId(evaluator.levels.parameters, relin, galois));
+  assert.notEqual(ofAll, ofKept);
 });

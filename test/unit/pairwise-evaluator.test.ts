@@ -9,7 +9,7 @@ import type { CkksParameters, EvaluationKeys } from "../support/tenseal-maker.ts
 
 // The prime that rescaling drops is 2^13 times smaller than the reserved one, so that keys are switched with little noise.
 const SHALLOW: CkksParameters = { degree: 4096, primeBits: [36, 30, 43], scale: 2 ** 30 };
-// Two primes that may be dropped: distances up to 2^67, 2^37 and 2^7, at a scale of 2^32.
+// Two primes that may be dropped: distances up to 2^66, 2^36 and 2^6, at a scale of 2^32.
 const DEEP: CkksParameters = { degree: 8192, primeBits: [40, 30, 30, 40, 60], scale: 2 ** 36 };
 // Where a Ciphertext says how many primes it has.
 const PRIMES_AT = 65;

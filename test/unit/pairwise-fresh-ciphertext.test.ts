@@ -31,13 +31,13 @@ function assertRefused(bytes: Uint8Array, reason: string, says: RegExp): void {
   assert.throws(() => check(bytes), (error) => error instanceof FheError && error.reason === reason && says.test(error.message), `${reason} ${says.source}`);
 }
 
-/** With zeros for a third component, and headers to match. */
-function threeComponents(): Buffer {
-  const bytes = Buffer.concat([whole, Buffer.alloc(COMPONENT_BYTES)]);
+/** A ciphertext that says it has so many components, over the words of some and perhaps a seed, all headers to match. */
+function assembled(components: number, words: Uint8Array, seed: Uint8Array = Buffer.alloc(0)): Buffer {
+  const bytes = Buffer.concat([whole.subarray(0, WORDS_AT), words, seed]);
   bytes.writeBigUInt64LE(BigInt(bytes.length), 8);
-  bytes.writeBigUInt64LE(3n, COMPONENTS_AT);
-  bytes.writeBigUInt64LE(BigInt(bytes.length - NESTED_AT), NESTED_AT + 8);
-  bytes.writeBigUInt64LE(BigInt((3 * COMPONENT_BYTES) / 8), WORDS_AT - 8);
+  bytes.writeBigUInt64LE(BigInt(components), COMPONENTS_AT);
+  bytes.writeBigUInt64LE(BigInt(WORDS_AT - NESTED_AT + words.length), NESTED_AT + 8);
+  bytes.writeBigUInt64LE(BigInt(words.length / 8), WORDS_AT - 8);
   return bytes;
 }
 
@@ -55,7 +55,13 @@ test("a fresh ciphertext of any form is given back uncompressed, and SEAL decryp
 });
 
 test("what is not a fresh ciphertext of the context is refused by its reason", () => {
-  assertRefused(threeComponents(), "CIPHERTEXT_MALFORMED", /two components/);
+  const words = whole.subarray(WORDS_AT);
+  const [first, seed] = [words.subarray(0, COMPONENT_BYTES), maker.ciphertext([1], { compression: "none", seeded: true }).subarray(WORDS_AT + COMPONENT_BYTES)];
+  assert.deepEqual(assembled(2, words), whole);
+  check(assembled(2, first, seed));
+  for (const other of [assembled(1, first), assembled(2, first), assembled(2, words, seed), assembled(2, words.subarray(8)), assembled(3, words, seed), assembled(3, Buffer.concat([words, first])), assembled(0, Buffer.alloc(0)), assembled(2, Buffer.alloc(0), seed)]) {
+    assertRefused(other, "CIPHERTEXT_MALFORMED", /two components/);
+  }
   assertRefused(patched((bytes) => bytes.writeUInt8(0, NTT_AT)), "CIPHERTEXT_MALFORMED", /NTT form/);
   assertRefused(patched((bytes) => bytes.writeBigUInt64LE(2n, CORRECTION_AT)), "CIPHERTEXT_MALFORMED", /two components/);
   assertRefused(patched((bytes) => bytes.fill(7, PARMS_ID_AT, NTT_AT)), "PARAMETER_SET_MISMATCH", /other parameters/);

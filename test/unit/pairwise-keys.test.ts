@@ -129,6 +129,14 @@ test("of relinearization keys only that of the square of the secret reaches SEAL
   assert.deepEqual([relinKeys.size(), relinKeys.hasKey(2), relinKeys.hasKey(3)], [1, true, false]);
 });
 
+test("keys may have as many places as there are Galois elements, and no more", () => {
+  const galois = keys.galoisKeys({ compression: "none" });
+  const places = Number(galois.readBigUInt64LE(COUNT_AT));
+  const withPlaces = (count: number): Buffer => keysOf(Buffer.concat([galois, Buffer.alloc(8 * (count - places))]), count);
+  assert.deepEqual(checkGaloisKeys(levels, withPlaces(degree)).rotationSteps, [1, 2, 4]);
+  for (const count of [degree + 1, 2 * degree]) assert.throws(() => checkGaloisKeys(levels, withPlaces(count)), { reason: "KEYS_MALFORMED", message: /at most 4096/ });
+});
+
 test("keys without the one that all comparisons need are refused, and it is said which", () => {
   const empty = keysOf(keys.relinKeys({ compression: "none" }).subarray(0, COUNTS_AT), 0);
   assert.throws(() => checkRelinKeys(levels, empty), { reason: "KEYS_MALFORMED", message: /empty/ });

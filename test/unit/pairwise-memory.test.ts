@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import type { Ciphertext } from "node-seal";
 import { PairwiseEvaluator, checkGaloisKeys, checkRelinKeys, loadPublicSeal, readEncryptionParameters, withScale } from "@veilface/fhe";
 import type { PairwiseOperation } from "@veilface/fhe";
 import { openPairwiseContext } from "../../fhe/pairwise/levels.ts";
@@ -87,6 +88,21 @@ test("SEAL's memory does not grow with contexts that were opened, used and close
   assert.equal(growth(20, () => {
     assert.throws(() => new PairwiseEvaluator(seal, { ...parameters, primes: parameters.primes.with(0, 15n) }), { reason: "PARAMETERS_INVALID" });
   }), 0);
+});
+
+test("a ciphertext that SEAL refuses is freed", () => {
+  const made: { isDeleted(): boolean }[] = [];
+  const Watched = new Proxy(seal.Ciphertext, {
+    construct: (target, args) => {
+      made.push(Reflect.construct(target, args) as Ciphertext);
+      return made.at(-1)!;
+    },
+  });
+  using watched = new PairwiseEvaluator(new Proxy(seal, { get: (target, name) => (name === "Ciphertext" ? Watched : (Reflect.get(target, name) as unknown)) }), parameters);
+  const malformed = Buffer.from(maker.ciphertext([1], { compression: "none" }));
+  malformed.writeBigUInt64LE((1n << 64n) - 1n, malformed.length - 8);
+  assert.throws(() => watched.open(malformed), { reason: "CIPHERTEXT_MALFORMED" });
+  assert.deepEqual(made.map((handle) => handle.isDeleted()), [true]);
 });
 
 test("a ciphertext left behind by each comparison, of its smallest kind, would have been seen", () => {

@@ -122,16 +122,16 @@ test("parameters that are cut anywhere are refused, whatever length their header
   }
 });
 
-test("parameters that anything follows are refused, whatever length their header claims", async () => {
-  using maker = await TensealMaker.create(SMALL);
-  for (const compression of COMPRESSIONS) {
+for (const compression of COMPRESSIONS) {
+  test(`parameters that anything follows are refused, whatever length their header claims, with the compression ${compression}`, async () => {
+    using maker = await TensealMaker.create(SMALL);
     const bytes = maker.encryptionParameters(compression);
-    for (const more of [1, 8, 24, 4000]) {
-      assertInvalid(Buffer.concat([bytes, Buffer.alloc(more)]), /./, `${compression} + ${more}`);
-      assertInvalid(honest(Buffer.concat([bytes, Buffer.alloc(more)])), /./, `${compression} + ${more}, in its header too`);
+    for (const more of [1, 8, 24, 3000]) {
+      assertInvalid(Buffer.concat([bytes, Buffer.alloc(more)]), /./, `${more}`);
+      assertInvalid(honest(Buffer.concat([bytes, Buffer.alloc(more)])), /./, `${more}, in its header too`);
     }
-  }
-});
+  });
+}
 
 test("any changed byte that SEAL would give a meaning is refused, but for the values of primes", () => {
   const primes = [68719403009n, 68719230977n, 137438822401n];
@@ -183,7 +183,7 @@ function scaleFits(scale: number, { primes }: EncryptionParameters): boolean {
 /** Parameters whose checked ones are not looked at: the calculations need the primes alone. */
 const withPrimes = (primes: readonly bigint[]): EncryptionParameters => ({ degree: 4096, primes, encoded: new Uint8Array() });
 
-test("a scale is taken exactly where a distance keeps 2^10 of precision and room for 16", () => {
+test("a scale is taken exactly where a distance keeps 2^10 of precision and room for 8", () => {
   const scales = fc.double({ min: 1, max: 200, noNaN: true }).map((log) => 2 ** log);
   fc.assert(
     fc.property(moduli(3, 6), scales, (primes, scale) => {
@@ -239,9 +239,12 @@ test("the scale of distances and the largest of them are those of plain arithmet
 });
 
 test("as many primes may be dropped as leave room for the bound and one hundredth of it, and never all", () => {
-  const bounds = fc.double({ min: -20, max: 200, noNaN: true }).map((log) => 2 ** log);
+  // Anywhere, and close to where the room for one prime less ends.
+  const anywhere = fc.double({ min: -20, max: 200, noNaN: true }).map((log) => () => 2 ** log);
+  const close = fc.tuple(fc.nat(5), fc.double({ min: 0.97, max: 1.03, noNaN: true })).map(([dropped, part]) => (parameters: PairwiseParameters) => part * plainMaxDistance(parameters, dropped % (parameters.primes.length - 2)));
   fc.assert(
-    fc.property(scaled, bounds, (parameters, bound) => {
+    fc.property(scaled, fc.oneof(anywhere, close), (parameters, boundOf) => {
+      const bound = boundOf(parameters);
       const choices = Array.from({ length: parameters.primes.length - 2 }, (_, dropped) => plainMaxDistance(parameters, dropped) / (1.01 * bound));
       fc.pre(choices.every((room) => Math.abs(room - 1) > 1e-9));
       assert.equal(droppablePrimes(parameters, bound), Math.max(0, choices.findLastIndex((room) => room >= 1)));

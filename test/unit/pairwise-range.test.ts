@@ -10,7 +10,7 @@ import type { CkksParameters, VectorForm } from "../support/tenseal-maker.ts";
 const NARROW: CkksParameters = { degree: 4096, primeBits: [36, 30, 43], scale: 2 ** 30 };
 // Two primes that may be dropped: distances up to 2^66, 2^36 and 2^6, at a scale of 2^32.
 const DEEP: CkksParameters = { degree: 8192, primeBits: [40, 30, 30, 40, 60], scale: 2 ** 36 };
-// Of the result, or of 1 where it is smaller. (m): for unit vectors 6e-6 at most at dimension 1 and 1.2e-4 at dimension 2048, where results here are 31.
+// Of the result, or of 1 where it is smaller. (m): for unit vectors 6e-6 at most at dimension 1 and 1.2e-4 at dimension 2048, where results here are 16.
 const TOLERANCE = 1e-4;
 
 /** A key, and a server's half of it with all rotations. */
