@@ -31,6 +31,11 @@ export interface ClientErrorOptions extends ErrorOptions {
   readonly serverReason?: string;
 }
 
+/** The code of an error of the operating system, such as ENOENT. */
+export function errorCode(error: unknown): string {
+  return error instanceof Error && "code" in error ? String(error.code) : "unknown error";
+}
+
 /** The one error class of this package. Messages never hold key, embedding, score or ciphertext bytes. */
 export class ClientError extends Error {
   override readonly name = "ClientError";

@@ -38,10 +38,10 @@ interface Question<Target> {
   readonly probe: SchemeProbe;
 }
 
-/** The probe as the gallery's scheme has it. */
+/** The probe as the gallery's scheme has it, and the encoding of the answers; undefined for the probe's own. */
 type SchemeProbe =
-  | { readonly kind: "packed"; readonly parameterSet: ParameterSetName; readonly pieces: ProbeAssembly<CiphertextEncoding> }
-  | { readonly kind: "pairwise"; readonly context: ContextLocation; readonly pieces: ProbeAssembly<PairwiseEncoding> };
+  | { readonly kind: "packed"; readonly parameterSet: ParameterSetName; readonly pieces: ProbeAssembly<CiphertextEncoding>; readonly encoding: CiphertextEncoding }
+  | { readonly kind: "pairwise"; readonly context: ContextLocation; readonly pieces: ProbeAssembly<PairwiseEncoding>; readonly encoding: PairwiseEncoding | undefined };
 
 /** Products with the blocks of a gallery, and how they are sent. */
 interface Answers {
@@ -110,33 +110,34 @@ function questionOf<Target extends AnyTarget>(store: GalleryStore, target: Targe
 
 function probeFor(store: GalleryStore, { contextId, space, strides }: StoredGallery, target: AnyTarget): SchemeProbe {
   const { scheme } = store.getContext(contextId);
+  const field = "target.reply_encoding";
   if (scheme.kind === "pairwise") {
-    pairwiseReplyEncoding("target.reply_encoding", target.replyEncoding, "SEAL");
-    return { kind: "pairwise", context: store.contextLocation(contextId), pieces: new ProbeAssembly(pairwiseCiphertext, contextId, space.dimension, strides) };
+    const pieces = new ProbeAssembly(pairwiseCiphertext, contextId, space.dimension, strides);
+    return { kind: "pairwise", context: store.contextLocation(contextId), pieces, encoding: pairwiseReplyEncoding(field, target.replyEncoding) };
   }
-  replyEncoding("target.reply_encoding", target.replyEncoding);
-  return { kind: "packed", parameterSet: scheme.parameterSet, pieces: new ProbeAssembly(ciphertext, contextId, encodedDimension(space), strides) };
+  const pieces = new ProbeAssembly(ciphertext, contextId, encodedDimension(space), strides);
+  return { kind: "packed", parameterSet: scheme.parameterSet, pieces, encoding: replyEncoding(field, target.replyEncoding) };
 }
 
 /** Compares the probe as the scheme does it. Throws ServerError PROBE_INCOMPLETE, and what is wrong with a piece. */
 async function answer(
   { matchers }: Comparing,
-  { target, gallery, probe }: Question<AnyTarget>,
+  { gallery, probe }: Question<AnyTarget>,
   where: Pick<Search, "blocks" | "location" | "signal">,
   scan: (search: Search) => AsyncIterable<Product>,
 ): Promise<Answers> {
   if (probe.kind === "pairwise") {
     if (where.blocks.length === 0) return { encoding: "SEAL", products: nothing() };
     const [piece] = probe.pieces.complete(gallery.space.dimension);
-    const encoding = pairwiseReplyEncoding("target.reply_encoding", target.replyEncoding, piece!.encoding);
+    const encoding = probe.encoding ?? piece!.encoding;
     return { encoding, products: await scanPairwise(matchers.pairwise, gallery.space, piece!, { context: probe.context, encoding, ...where }) };
   }
-  const encoding = replyEncoding("target.reply_encoding", target.replyEncoding);
+  const { parameterSet, encoding } = probe;
   const probes = new Map<number, PreparedProbe>();
   for (const stride of new Set(where.blocks.map((block) => block.stride))) {
-    probes.set(stride, await matchers.packed.prepareProbe(probe.parameterSet, probe.pieces.complete(stride)));
+    probes.set(stride, await matchers.packed.prepareProbe(parameterSet, probe.pieces.complete(stride)));
   }
-  return { encoding, products: scan({ parameterSet: probe.parameterSet, probes, encoding, ...where }) };
+  return { encoding, products: scan({ parameterSet, probes, encoding, ...where }) };
 }
 
 async function* nothing(): AsyncGenerator<Product> {

@@ -56,6 +56,12 @@ export function allCancelled(cancelled: Int32Array): boolean {
   return cancelled.every((_, i) => Atomics.load(cancelled, i) !== 0);
 }
 
+/** A scan cut into tasks of few blocks each, until it is cancelled. `cancelled`: as in {@link MatchBlocks}. */
+export function* tasksOf<Scan extends { readonly blocks: readonly BlockTask[]; readonly cancelled: SharedArrayBuffer }>(scan: Scan): Generator<Scan> {
+  const cancelled = new Int32Array(scan.cancelled);
+  for (let first = 0; first < scan.blocks.length && !allCancelled(cancelled); first += BLOCKS_PER_TASK) yield { ...scan, blocks: scan.blocks.slice(first, first + BLOCKS_PER_TASK) };
+}
+
 /** What a block gives: a product for each probe. */
 export interface MatchedBlock {
   readonly block: number;

@@ -1,5 +1,5 @@
 import type { CiphertextEncoding, Layout, ParameterSetName } from "@veilface/fhe";
-import { BLOCKS_PER_TASK, allCancelled } from "./matcher-task.ts";
+import { tasksOf } from "./matcher-task.ts";
 import type { BlockTask, MatchBlocks, MatchedBlock, PrepareBlock, PrepareProbe, PrepareTemplate, PreparedProbe, SerialisePieces } from "./matcher-task.ts";
 import type { SealedBytes, SealedProduct } from "./sealed-bytes.ts";
 import type { ReaderLocation } from "./store/gallery-store.ts";
@@ -63,9 +63,4 @@ export class Matcher {
   async #run<T>(name: keyof Tasks, task: Tasks[keyof Tasks]): Promise<T> {
     return this.#pool.run(name, task);
   }
-}
-
-function* tasksOf({ blocks, ...scan }: Scan): Generator<MatchBlocks> {
-  const cancelled = new Int32Array(scan.cancelled);
-  for (let first = 0; first < blocks.length && !allCancelled(cancelled); first += BLOCKS_PER_TASK) yield { ...scan, blocks: blocks.slice(first, first + BLOCKS_PER_TASK) };
 }

@@ -182,7 +182,7 @@ export function replyEncoding(field: string, value: wire.CiphertextEncoding): Ci
   return value === wire.CiphertextEncoding.CIPHERTEXT_ENCODING_UNSPECIFIED ? "PACKED_RESIDUES" : knownEncoding(field, value, PACKED);
 }
 
-/** The encoding of replies in the pairwise scheme: that of what was sent unless the client asks otherwise. */
-export function pairwiseReplyEncoding(field: string, value: wire.CiphertextEncoding, sent: PairwiseEncoding): PairwiseEncoding {
-  return value === wire.CiphertextEncoding.CIPHERTEXT_ENCODING_UNSPECIFIED ? sent : knownEncoding(field, value, PAIRWISE);
+/** The encoding that a client of the pairwise scheme asks replies to have; undefined for that of what it sent. */
+export function pairwiseReplyEncoding(field: string, value: wire.CiphertextEncoding): PairwiseEncoding | undefined {
+  return value === wire.CiphertextEncoding.CIPHERTEXT_ENCODING_UNSPECIFIED ? undefined : knownEncoding(field, value, PAIRWISE);
 }

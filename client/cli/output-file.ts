@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { access, rename, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { ClientError } from "../errors.ts";
+import { ClientError, errorCode } from "../errors.ts";
 
 /** Throws ClientError OUTPUT_FILE_EXISTS where there is such a file: asked before the work that fills it. */
 export async function refuseExisting(path: string): Promise<void> {
@@ -38,8 +38,4 @@ function unwritable(path: string, cause: unknown): ClientError {
 
 function exists(path: string, cause?: unknown): ClientError {
   return new ClientError("OUTPUT_FILE_EXISTS", `there is a file ${path} already: name another, or replace it with --force`, { cause });
-}
-
-function errorCode(error: unknown): string {
-  return error instanceof Error && "code" in error ? String(error.code) : "unknown error";
 }

@@ -1,6 +1,6 @@
 import { readFile, readdir, stat } from "node:fs/promises";
 import { extname, join } from "node:path";
-import { ClientError } from "../errors.ts";
+import { ClientError, errorCode } from "../errors.ts";
 import type { FaceEncoder } from "../face/face-encoder.ts";
 import type { ModelCard } from "../face/model-card.ts";
 import type { ModelPack } from "../face/model-pack.ts";
@@ -111,6 +111,5 @@ function checkFolderName(folder: string, name: string): string {
 }
 
 function unreadable(path: string, cause: unknown): ClientError {
-  const code = cause instanceof Error && "code" in cause ? String(cause.code) : "unknown error";
-  return new ClientError("USAGE", `${path} cannot be read: ${code}`, { cause });
+  return new ClientError("USAGE", `${path} cannot be read: ${errorCode(cause)}`, { cause });
 }

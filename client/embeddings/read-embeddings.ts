@@ -2,7 +2,7 @@ import { open } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { extname } from "node:path";
 import type { Enrollment } from "../enrollment-units.ts";
-import { ClientError } from "../errors.ts";
+import { ClientError, errorCode } from "../errors.ts";
 import { CsvReader } from "./csv.ts";
 import { checkFileId, fileError, rowId } from "./file-error.ts";
 import { readJsonLine } from "./jsonl.ts";
@@ -103,7 +103,6 @@ async function openToRead(path: string): Promise<FileHandle> {
   try {
     return await open(path, "r");
   } catch (cause) {
-    const code = cause instanceof Error && "code" in cause ? String(cause.code) : "unknown error";
-    throw new ClientError("USAGE", `${path} cannot be read: ${code}`, { cause });
+    throw new ClientError("USAGE", `${path} cannot be read: ${errorCode(cause)}`, { cause });
   }
 }

@@ -1,11 +1,10 @@
 import { MAX_PAIRWISE_CIPHERTEXT_BYTES } from "@veilface/fhe";
-import { CiphertextEncoding, PairwiseOperation as WireOperation } from "@veilface/proto";
+import { CiphertextEncoding, PairwiseOperation as WireOperation, recogniseTenseal } from "@veilface/proto";
 import type { Ciphertext, Context } from "@veilface/proto";
 import { ClientError } from "../errors.ts";
 import { checkWireCiphertext, invalidReply, toWireCiphertext } from "../wire.ts";
 import { guardSecretKey } from "./secret-key-guard.ts";
 import { tensealVector } from "./tenseal-files.ts";
-import { recogniseTenseal } from "@veilface/proto";
 
 /** How a ciphertext is laid out: TenSEAL's CKKSVectorProto, or SEAL's own serialisation. */
 export type PairwiseEncoding = "tenseal" | "seal";
@@ -68,12 +67,16 @@ export function toWireOperation(operation: PairwiseOperation): WireOperation {
 
 /** Throws ClientError TENSEAL_INVALID or SECRET_KEY_REFUSED (see tenseal-files.ts), USAGE for more bytes than a ciphertext may have. */
 export function toWireVector(contextId: string, { encoding, bytes, name = "a vector" }: PairwiseCiphertext): OutgoingVector {
-  const vector = encoding === "tenseal" ? tensealVector(bytes, name) : { bytes, dimension: undefined };
-  guardSecretKey(name, vector.bytes);
+  const vector = encoding === "tenseal" ? tensealVector(bytes, name) : sealVector(bytes, name);
   if (vector.bytes.length > MAX_PAIRWISE_CIPHERTEXT_BYTES) {
     throw new ClientError("USAGE", `${name} has ${vector.bytes.length} bytes: expected at most ${MAX_PAIRWISE_CIPHERTEXT_BYTES}; a fresh ciphertext of a usable context has fewer`);
   }
   return { wire: toWireCiphertext(contextId, vector.bytes, toWireEncoding(encoding)), dimension: vector.dimension };
+}
+
+function sealVector(bytes: Uint8Array, name: string): { bytes: Uint8Array; dimension: undefined } {
+  guardSecretKey(name, bytes);
+  return { bytes, dimension: undefined };
 }
 
 /** A reply's ciphertext. Throws ClientError REPLY_INVALID unless it is of our context, whole and in the encoding asked for. */

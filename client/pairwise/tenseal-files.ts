@@ -1,10 +1,9 @@
 import { readFile, stat } from "node:fs/promises";
 import { fromBase64Text } from "@veilface/fhe";
-import { TenSEALContextProto } from "@veilface/proto";
-import { ClientError } from "../errors.ts";
-import { guardSecretKey, secretKeyRefused } from "./secret-key-guard.ts";
-import { describeTenseal, isWholeSealObject, recogniseTenseal } from "@veilface/proto";
+import { TenSEALContextProto, describeTenseal, isWholeSealObject, recogniseTenseal } from "@veilface/proto";
 import type { TensealMessage } from "@veilface/proto";
+import { ClientError, errorCode } from "../errors.ts";
+import { guardSecretKey, secretKeyRefused } from "./secret-key-guard.ts";
 
 /** The bytes of a file of TenSEAL's, and whether it held them as base64 text. */
 export interface TensealFile {
@@ -36,8 +35,7 @@ export async function readTensealFile(path: string): Promise<TensealFile> {
     return decodeTensealBytes(await readFile(path), path);
   } catch (cause) {
     if (cause instanceof ClientError) throw cause;
-    const code = cause instanceof Error && "code" in cause ? String(cause.code) : "unknown error";
-    throw new ClientError("USAGE", `${path} cannot be read: ${code}`, { cause });
+    throw new ClientError("USAGE", `${path} cannot be read: ${errorCode(cause)}`, { cause });
   }
 }
 
@@ -87,7 +85,6 @@ export function tensealVector(data: Uint8Array, name = "the data"): TensealVecto
   requireWhole(name, { ciphertext });
   return { bytes, dimension };
 }
-
 
 function recognise(bytes: Uint8Array, name: string): TensealMessage {
   guardSecretKey(name, bytes);

@@ -30,7 +30,7 @@ export interface CheckedGaloisKeys extends CheckedKeys {
 }
 
 /** Uncompressed keys are at most twice the largest upload. */
-export const MAX_KEY_BYTES = 128 * 2 ** 20;
+const MAX_KEY_BYTES = 128 * 2 ** 20;
 
 const limitsOf = (what: string): SealObjectLimits => ({ what, maxBytes: MAX_KEY_BYTES, malformed: "KEYS_MALFORMED", tooLarge: "KEYS_MALFORMED" });
 

@@ -23,7 +23,7 @@ export async function compareCiphertexts(store: GalleryStore, pairwise: Pairwise
   const { dimension } = request;
   if (dimension < 0 || dimension > scheme.degree / 2) throw fieldInvalid("dimension", `is ${dimension}: expected 1 to ${scheme.degree / 2}, the slots of a ciphertext`);
   const bound = boundOf(operation, request.normBound, scheme);
-  const encoding = pairwiseReplyEncoding("reply_encoding", request.replyEncoding, first.encoding);
+  const encoding = pairwiseReplyEncoding("reply_encoding", request.replyEncoding) ?? first.encoding;
   const product = await pairwise.compare({ context: store.contextLocation(context), first, second, operation, dimension, bound, encoding });
   return { contextId: context, encoding, product };
 }

@@ -1,9 +1,9 @@
-import { BLOCKS_PER_TASK } from "../matcher-task.ts";
-import type { BlockTask } from "../matcher-task.ts";
+import { tasksOf } from "../matcher-task.ts";
 import type { SealedProduct } from "../sealed-bytes.ts";
+import type { Product } from "../shared-scans.ts";
 import { mapUnordered } from "../streams.ts";
 import type { WorkerPool } from "../worker-pool.ts";
-import type { AdmittedContext, CompareVectors, CompareWithTemplates, ComparedBlock, PrepareVector, UploadedKeys } from "./pairwise-task.ts";
+import type { AdmittedContext, CompareVectors, CompareWithTemplates, PrepareVector, UploadedKeys } from "./pairwise-task.ts";
 
 /** A probe to be compared with templates. */
 export interface PairwiseScan extends Omit<CompareWithTemplates, "cancelled"> {
@@ -35,22 +35,19 @@ export class PairwiseMatcher {
   }
 
   /** The distances of a probe to templates, each as soon as it is ready. Throws the signal's reason once it aborts. */
-  async *scan({ signal, blocks, ...scan }: PairwiseScan): AsyncGenerator<ComparedBlock> {
+  async *scan({ signal, ...scan }: PairwiseScan): AsyncGenerator<Product> {
     const cancelled = new SharedArrayBuffer(4);
     const onAbort = (): void => void Atomics.store(new Int32Array(cancelled), 0, 1);
     signal.addEventListener("abort", onAbort);
     try {
-      for await (const compared of mapUnordered(batches(blocks), 2 * this.#pool.workers, (batch) => this.#pool.run<ComparedBlock[]>("compareWithTemplates", { ...scan, blocks: batch, cancelled }))) {
+      for await (const compared of mapUnordered(tasksOf({ ...scan, cancelled }), 2 * this.#pool.workers, (task) => this.#pool.run<Product[]>("compareWithTemplates", task))) {
         signal.throwIfAborted();
         yield* compared;
       }
+      signal.throwIfAborted();
     } finally {
       onAbort();
       signal.removeEventListener("abort", onAbort);
     }
   }
-}
-
-function* batches(blocks: readonly BlockTask[]): Generator<BlockTask[]> {
-  for (let first = 0; first < blocks.length; first += BLOCKS_PER_TASK) yield blocks.slice(first, first + BLOCKS_PER_TASK);
 }

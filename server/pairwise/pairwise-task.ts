@@ -1,6 +1,6 @@
 import type { PairwiseOperation, PairwiseTask } from "@veilface/fhe";
 import type { BlockTask } from "../matcher-task.ts";
-import type { PairwiseEncoding, SealedBytes, SealedProduct } from "../sealed-bytes.ts";
+import type { PairwiseEncoding, SealedBytes } from "../sealed-bytes.ts";
 import type { ContextKeys, ContextLocation, PairwiseScheme, ReaderLocation } from "../store/gallery-store.ts";
 
 /** What was uploaded for a context. */
@@ -45,10 +45,4 @@ export interface CompareWithTemplates {
   readonly blocks: readonly BlockTask[];
   /** One i32; not 0 once the comparison was cancelled. */
   readonly cancelled: SharedArrayBuffer;
-}
-
-/** The encrypted distance of a template to the probe. */
-export interface ComparedBlock extends SealedProduct {
-  readonly block: number;
-  readonly stride: number;
 }

@@ -3,13 +3,14 @@ import { allCancelled } from "../matcher-task.ts";
 import type { BlockTask } from "../matcher-task.ts";
 import { inField, sealed, unseal } from "../sealed-bytes.ts";
 import type { PairwiseEncoding, SealedBytes, SealedProduct } from "../sealed-bytes.ts";
+import type { Product } from "../shared-scans.ts";
 import type { ContextLocation } from "../store/gallery-store.ts";
 import { fieldInvalid } from "../validate.ts";
 import { outcome } from "../worker-outcome.ts";
 import type { Outcome } from "../worker-outcome.ts";
 import { readerFor } from "../worker-readers.ts";
 import { admit } from "./admission.ts";
-import type { AdmittedContext, CompareVectors, CompareWithTemplates, ComparedBlock, PrepareVector, UploadedKeys } from "./pairwise-task.ts";
+import type { AdmittedContext, CompareVectors, CompareWithTemplates, PrepareVector, UploadedKeys } from "./pairwise-task.ts";
 import { openCkksVector, sealCkksVector } from "./tenseal.ts";
 
 /** A context whose keys are loaded. */
@@ -59,7 +60,7 @@ export function compareVectors(task: CompareVectors): Outcome<SealedProduct> {
 }
 
 /** Worker task: a probe compared with templates; those that are gone by now are passed over. */
-export function compareWithTemplates(task: CompareWithTemplates): Outcome<ComparedBlock[]> {
+export function compareWithTemplates(task: CompareWithTemplates): Outcome<Product[]> {
   return outcome(() => {
     const { evaluator } = contextFor(task.context);
     const cancelled = new Int32Array(task.cancelled);
