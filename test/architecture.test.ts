@@ -66,6 +66,7 @@ const BREACHES: readonly (readonly [string, string])[] = [
   ["server/x.ts", 'import { layoutOf } from "../fhe/layout.ts";'],
   ["client/face/x.ts", 'export * from "../../server/main.ts";'],
   ["client/x.ts", 'import sharp from "sharp";'],
+  ["client/face/x.ts", 'import { Tensor } from "onnxruntime-node";'],
   ["server/x.ts", 'type Session = import("onnxruntime-node").InferenceSession;'],
   ["server/x.ts", 'import { open } from "lmdb";'],
   ["server/store/gallery-store.ts", 'import type { Database } from "lmdb";'],

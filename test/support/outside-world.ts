@@ -13,7 +13,7 @@ const DEADLINE_MS = 180_000;
 export interface Traces {
   /** Names that were looked up and connections that were made beyond loopback addresses, in order. */
   readonly asked: readonly string[];
-  /** Files in the home folder, which was empty and the working folder too, relative to it. */
+  /** Files in the home folder, which was empty, held the temporary folder and was the working folder; relative to it. */
   readonly files: readonly string[];
   /** What the command printed on standard output. */
   readonly output: string;
@@ -30,11 +30,12 @@ export async function tracesOf(nodeArguments: readonly string[]): Promise<Traces
   const folder = await mkdtemp(join(tmpdir(), "veilface-outside-"));
   try {
     const [home, resolver] = [join(folder, "home"), join(folder, "resolv.conf")];
-    await mkdir(home);
+    const temporary = join(home, "tmp");
+    await mkdir(temporary, { recursive: true });
     await writeFile(resolver, "nameserver 127.0.0.1\n");
     const script = 'ip link set lo up && mount --bind "$0" /etc/resolv.conf && exec "$@"';
     const listener = [process.execPath, "--conditions=source", LISTENER, ...nodeArguments];
-    const options = { cwd: home, env: { ...environment(), HOME: home }, timeout: DEADLINE_MS };
+    const options = { cwd: home, env: { ...environment(), HOME: home, TMPDIR: temporary }, timeout: DEADLINE_MS };
     const { stdout } = await promisify(execFile)("unshare", ["-rnm", "sh", "-c", script, resolver, ...listener], options);
     const { asked, output } = JSON.parse(stdout) as { asked: string[]; output: string };
     return { asked, output, files: await filesIn(home) };
