@@ -15,6 +15,8 @@ export interface VeilfaceClientOptions extends ServerOptions {
 /** Names the model that made the embeddings, so that those of another than the gallery's are refused with MODEL_MISMATCH. */
 export interface ModelOption {
   readonly modelId?: string;
+  /** The version of its weights; galleries that state none take any. */
+  readonly modelVersion?: string;
 }
 
 export interface VerifyOptions extends CallOptions, ModelOption {

@@ -244,7 +244,13 @@ function mayHaveChanged(error: unknown): boolean {
   return error instanceof ClientError && REASONS_TO_READ_AGAIN.includes(error.serverReason ?? error.reason);
 }
 
-function checkModel({ galleryId, space }: GalleryInfo, { modelId }: ModelOption): void {
-  if (modelId === undefined || modelId === space.modelId) return;
-  throw new ClientError("MODEL_MISMATCH", `gallery "${galleryId}" holds embeddings of model "${space.modelId}", not of "${modelId}": use the gallery's model`);
+function checkModel({ galleryId, space }: GalleryInfo, { modelId = space.modelId, modelVersion }: ModelOption): void {
+  const version = space.modelVersion === undefined ? undefined : modelVersion;
+  if (modelId === space.modelId && (version === undefined || version === space.modelVersion)) return;
+  const [held, given] = [nameOf(space), nameOf({ modelId, ...(version !== undefined && { modelVersion: version }) })];
+  throw new ClientError("MODEL_MISMATCH", `gallery "${galleryId}" holds embeddings of model ${held}, not of ${given}: use the gallery's model`);
+}
+
+function nameOf({ modelId, modelVersion }: Pick<ModelSpace, "modelId" | "modelVersion">): string {
+  return modelVersion === undefined ? `"${modelId}"` : `"${modelId}" version ${modelVersion}`;
 }

@@ -52,8 +52,8 @@ export function toWireParameterSet(name: ParameterSetName): ParameterSet {
   return WIRE_PARAMETER_SETS[name];
 }
 
-export function toWireSpace({ dimension, metric, modelId, normBound }: ModelSpace): WireSpace {
-  return { dimension, metric: metric === "cosine" ? Metric.METRIC_COSINE : Metric.METRIC_EUCLIDEAN, modelId, normBound };
+export function toWireSpace({ metric, modelVersion = "", ...space }: ModelSpace): WireSpace {
+  return { ...space, modelVersion, metric: metric === "cosine" ? Metric.METRIC_COSINE : Metric.METRIC_EUCLIDEAN };
 }
 
 /** A ciphertext as a message, by default of packed residues, bound to its context and with its SHA-256. */
@@ -110,10 +110,11 @@ function fromWireEncoding(encoding: WireEncoding): CiphertextEncoding {
   throw invalidReply("a ciphertext in another encoding than the packed residues that were asked for");
 }
 
-function fromWireSpace({ dimension, metric, modelId, normBound }: WireSpace): ModelSpace {
+function fromWireSpace({ dimension, metric, modelId, modelVersion, normBound }: WireSpace): ModelSpace {
   if (metric !== Metric.METRIC_COSINE && metric !== Metric.METRIC_EUCLIDEAN) throw invalidReply("a gallery of an unknown metric");
   if (!(dimension >= 1) || !(normBound > 0)) throw invalidReply("a gallery with a dimension or norm bound out of range");
-  return { dimension, metric: metric === Metric.METRIC_COSINE ? "cosine" : "euclidean", modelId, normBound };
+  const space = { dimension, metric: metric === Metric.METRIC_COSINE ? "cosine" : "euclidean", modelId, normBound } as const;
+  return modelVersion === "" ? space : { ...space, modelVersion };
 }
 
 export function fromWirePlacement({ block, slot, stride }: WirePlacement): Placement {

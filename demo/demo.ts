@@ -2,7 +2,9 @@
 // right and every encrypted distance is within 1e-5 of the plain one.
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { ClientError, FaceEncoder, KeyHolder, VeilfaceClient, loadDefaultModelPack, plainDistance, spaceOf, thresholdOf } from "@veilface/client";
+import {
+  ClientError, FaceEncoder, KeyHolder, VeilfaceClient, identificationThresholdOf, loadDefaultModelPack, plainDistance, spaceOf, thresholdOf,
+} from "@veilface/client";
 import { readPhoto } from "../test/support/photos.ts";
 import type { PEOPLE } from "../test/support/photos.ts";
 import { ServerProcess } from "../test/support/server-process.ts";
@@ -73,6 +75,7 @@ const pack = await timed("load the model pack (built at first use)", () => loadD
 await using encoder = await FaceEncoder.open(pack);
 const space = spaceOf(encoder.card);
 const threshold = thresholdOf(encoder.card);
+const identificationThreshold = identificationThresholdOf(encoder.card);
 console.log(`server at ${server.address}, model ${encoder.card.id}, parameter set ${keyHolder.parameterSet.name}\n`);
 
 const embeddings = new Map<string, Float32Array>();
@@ -118,12 +121,12 @@ console.log(failures.length === 0 ? "Every decision is right and every distance 
 process.exitCode = failures.length === 0 ? 0 : 1;
 
 async function identifyAll(title: string, absent: ReadonlySet<Person>): Promise<void> {
-  console.log(title);
+  console.log(`${title}, threshold ${identificationThreshold}`);
   const rows = [];
   for (const { photo, person } of PROBES) {
     const expected = person === undefined || absent.has(person) ? undefined : person;
     const [nearest] = await timed("identify (1:N)", () => client.identify(GALLERY, embeddingOf(photo), { top: 1 }));
-    const found = nearest !== undefined && nearest.distance <= threshold ? nearest.subjectId : undefined;
+    const found = nearest !== undefined && nearest.distance <= identificationThreshold ? nearest.subjectId : undefined;
     const plain = nearest === undefined ? NaN : nearestPlain(photo, nearest.subjectId as keyof typeof ENROLLED);
     const difference = Math.abs((nearest?.distance ?? NaN) - plain);
     expect(found === expected, `identification of ${photo}`);

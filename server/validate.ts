@@ -103,7 +103,12 @@ export function embeddingSpace(field: string, value: wire.EmbeddingSpace | undef
   if (space.dimension < 1 || space.dimension > mostDimension) throw fieldInvalid(`${field}.dimension`, `must be in [1, ${mostDimension}]`);
   if (metric === undefined) throw fieldInvalid(`${field}.metric`, "must be METRIC_COSINE or METRIC_EUCLIDEAN");
   const bound = checkedNormBound(`${field}.norm_bound`, metric, space.normBound);
-  return { dimension: space.dimension, metric, normBound: bound, modelId: resourceId(`${field}.model_id`, space.modelId) };
+  return { dimension: space.dimension, metric, normBound: bound, modelId: resourceId(`${field}.model_id`, space.modelId), modelVersion: modelVersion(`${field}.model_version`, space.modelVersion) };
+}
+
+function modelVersion(field: string, value: string): string {
+  if (!/^[\w.+-]{0,64}$/.test(value)) throw fieldInvalid(field, 'must be at most 64 of letters, digits, ".", "_", "+" and "-"');
+  return value;
 }
 
 function checkedNormBound(field: string, metric: Metric, value: number): number {
@@ -125,7 +130,7 @@ export function pairwiseOperation(field: string, value: wire.PairwiseOperation):
 
 /** Refuses a space that is not the gallery's, naming the field that differs. */
 export function sameSpace(field: string, actual: ModelSpace, expected: ModelSpace): void {
-  const names = { dimension: "dimension", metric: "metric", modelId: "model_id", normBound: "norm_bound" } as const;
+  const names = { dimension: "dimension", metric: "metric", modelId: "model_id", modelVersion: "model_version", normBound: "norm_bound" } as const;
   for (const [key, name] of Object.entries(names) as [keyof typeof names, string][]) {
     if (actual[key] === expected[key]) continue;
     throw fieldInvalid(`${field}.${name}`, `is ${actual[key]}, but the gallery has ${expected[key]}`, "SPACE_MISMATCH");

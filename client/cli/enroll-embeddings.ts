@@ -10,13 +10,15 @@ export interface EmbeddingsFlags {
   embeddings?: string;
   ids?: string;
   modelId?: string;
+  modelVersion?: string;
 }
 
 /** Enrolls a file of embeddings: packed into blocks, with count, rate and time left. */
 export async function enrollEmbeddings(galleryId: string, path: string, flags: KeyFlags & ServerFlags & EmbeddingsFlags, signal: AbortSignal): Promise<Outcome> {
   using opened = await openClient(flags, signal);
   const { space } = await opened.client.getGallery(galleryId, { signal });
-  const { ids, modelId } = flags;
+  const { ids, modelId, modelVersion } = flags;
+  const model = { ...(modelId !== undefined && { modelId }), ...(modelVersion !== undefined && { modelVersion }) };
   const start = performance.now();
   using progress = showProgress("templates");
   const done = { read: 0, fraction: 0, enrolled: 0 };
@@ -27,7 +29,7 @@ export async function enrollEmbeddings(galleryId: string, path: string, flags: K
     progress.advance(enrolled, Math.max(enrolled, Math.round(done.read / Math.max(done.fraction, 1e-9))));
   };
   try {
-    await opened.client.enroll(galleryId, counted(source, done), { signal, onProgress, ...(modelId !== undefined && { modelId }) });
+    await opened.client.enroll(galleryId, counted(source, done), { signal, onProgress, ...model });
   } catch (cause) {
     throw partly(cause, done.enrolled, "templates");
   }

@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import type { Enrollment } from "../enrollment-units.ts";
 import { ClientError } from "../errors.ts";
 import { checkId } from "../ids.ts";
+import { modelOf } from "../model-space.ts";
 import type { KeyHolder } from "../key-holder.ts";
 import { enrollEmbeddings, partly } from "./enroll-embeddings.ts";
 import type { EmbeddingsFlags } from "./enroll-embeddings.ts";
@@ -44,6 +45,7 @@ export function addEnroll(program: Command, cli: Cli): void {
     .option("--embeddings <file>", "embeddings made elsewhere, by the gallery's model: .npy, .csv or .jsonl")
     .option("--ids <file>", "with .npy: a line subjectId or templateId,subjectId for every row (default: row-0000001 and so on)")
     .option("--model-id <id>", "with --embeddings: the model that made them, refused where it is not the gallery's")
+    .option("--model-version <version>", "with --embeddings: the version of that model's weights, refused likewise")
     .addHelpText("after", EXAMPLES)
     .action(async (galleryId: string, subjectId: string | undefined, images: string[], flags: EnrollFlags) => {
       if (flags.embeddings !== undefined) {
@@ -79,7 +81,7 @@ async function enroll(galleryId: string, photos: readonly Photo[], flags: Enroll
   };
   try {
     // Photos come slowly: each is enrolled as it comes, and can be erased alone. Packing them is for gallery pack.
-    await opened.client.enroll(galleryId, source, { signal, modelId: encoder.card.id, onProgress, packing: "never" });
+    await opened.client.enroll(galleryId, source, { signal, ...modelOf(encoder.card), onProgress, packing: "never" });
   } catch (cause) {
     throw partly(cause, templates.length, `of ${photos.length} photos`);
   }

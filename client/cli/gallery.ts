@@ -1,7 +1,7 @@
 import { Option } from "commander";
 import type { Command } from "commander";
 import { spaceOf } from "../model-space.ts";
-import type { ModelSpace } from "../model-space.ts";
+import type { EmbeddingCard, ModelSpace } from "../model-space.ts";
 import type { GalleryInfo } from "../wire.ts";
 import { addJson, addKey, addServer, openClient, parseCount, parsePositive } from "./options.ts";
 import type { KeyFlags, ModelFlags, ServerFlags } from "./options.ts";
@@ -17,6 +17,7 @@ interface CreateFlags extends CommonFlags, ModelFlags {
   dimension?: number;
   normBound?: number;
   modelId?: string;
+  modelVersion?: string;
   expect?: number;
   packedStride?: number;
 }
@@ -45,6 +46,7 @@ function addCreate(gallery: Command, cli: Cli): void {
     .option("--dimension <n>", "components of an embedding", parseCount)
     .option("--norm-bound <r>", "largest Euclidean norm of an embedding (metric euclidean)", parsePositive)
     .option("--model-id <id>", "the model's id")
+    .option("--model-version <version>", "the version of the model's weights: those of another are refused")
     .option("--expect <n>", "how many templates it is made for (default: 10000): decides how they are packed", parseCount)
     .option("--packed-stride <s>", "components of a template in each ciphertext, instead of the server's choice", parseCount)
     .addHelpText("after", "\nExamples:\n  veilface gallery create staff\n  veilface gallery create visitors --metric cosine --dimension 512 --model-id my-arcface --expect 1000000")
@@ -67,10 +69,16 @@ async function create(galleryId: string, flags: CreateFlags, signal: AbortSignal
 }
 
 async function chooseSpace(flags: CreateFlags): Promise<ModelSpace> {
-  const { dimension, metric, modelId } = flags;
+  const { dimension, metric, modelId, modelVersion } = flags;
   const complete = dimension !== undefined && metric !== undefined && modelId !== undefined;
-  const chosen = complete ? { id: modelId, dimension, metric, threshold: 0 } : { ...(await loadPack(flags)).card, ...given({ id: modelId, dimension, metric }) };
-  return spaceOf({ ...chosen, ...given({ normBound: flags.normBound }) });
+  const chosen = complete ? { id: modelId, dimension, metric, threshold: 0 } : await cardOf(flags);
+  return spaceOf({ ...chosen, ...given({ version: modelVersion, normBound: flags.normBound }) });
+}
+
+/** The model pack's card with what the flags say instead; the version of another model is not the pack's. */
+async function cardOf({ dimension, metric, modelId, ...flags }: CreateFlags): Promise<EmbeddingCard> {
+  const { version, ...card } = (await loadPack(flags)).card;
+  return { ...card, ...given({ id: modelId, dimension, metric, version: modelId === undefined ? version : undefined }) };
 }
 
 /** Without the fields that are undefined, which would hide those they are spread over. */

@@ -2,7 +2,8 @@ import { plainDistance } from "@veilface/fhe";
 import type { Command } from "commander";
 import { decide } from "../decision.ts";
 import { checkId } from "../ids.ts";
-import { spaceOf, thresholdOf } from "../model-space.ts";
+import { expectedFalseMatches } from "../false-matches.ts";
+import { identificationThresholdOf, modelOf, spaceOf, thresholdOf } from "../model-space.ts";
 import { addJson, addKey, addModel, addServer, addThreshold, openClient, parseCount } from "./options.ts";
 import type { KeyFlags, ModelFlags, ServerFlags, ThresholdFlags } from "./options.ts";
 import { formatDistance, formatTable } from "./outcome.ts";
@@ -65,7 +66,7 @@ async function verify(galleryId: string, subjectId: string, image: string, flags
   await using encoder = await openPhotoEncoder(flags);
   const { embedding } = await encoder.encode(image);
   const threshold = flags.threshold ?? thresholdOf(encoder.card);
-  const { accepted, distance, templateId } = await opened.client.verify(galleryId, subjectId, embedding, { threshold, modelId: encoder.card.id, signal });
+  const { accepted, distance, templateId } = await opened.client.verify(galleryId, subjectId, embedding, { threshold, ...modelOf(encoder.card), signal });
   const verdict = accepted ? "accepted" : "not accepted";
   return {
     json: { accepted, galleryId, subjectId, templateId, distance, threshold },
@@ -76,15 +77,26 @@ async function verify(galleryId: string, subjectId: string, image: string, flags
 
 async function identify(galleryId: string, image: string, flags: IdentifyFlags, signal: AbortSignal): Promise<Outcome> {
   using opened = await openClient(flags, signal);
-  await opened.client.getGallery(galleryId, { signal });
+  const { templateCount } = await opened.client.getGallery(galleryId, { signal });
   await using encoder = await openPhotoEncoder(flags);
   const { embedding } = await encoder.encode(image);
-  const threshold = flags.threshold ?? thresholdOf(encoder.card);
-  const nearest = await opened.client.identify(galleryId, embedding, { top: flags.top, modelId: encoder.card.id, signal });
+  const threshold = flags.threshold ?? identificationThresholdOf(encoder.card);
+  const nearest = await opened.client.identify(galleryId, embedding, { top: flags.top, ...modelOf(encoder.card), signal });
   const candidates = nearest.map((candidate) => ({ ...candidate, accepted: decide(candidate.distance, threshold).accepted }));
   const rows = candidates.map(({ subjectId, distance, accepted }) => [subjectId, formatDistance(distance), accepted ? "yes" : "no"]);
   const table = candidates.length === 0 ? ["the gallery is empty"] : formatTable(["subject", "distance", `within ${threshold}`], rows);
-  return { json: { galleryId, threshold, candidates }, text: table, yes: candidates.some(({ accepted }) => accepted) };
+  const falseMatches = expectedFalseMatches(encoder.card, threshold, templateCount);
+  return {
+    json: { galleryId, threshold, templates: templateCount, expectedFalseMatches: falseMatches ?? null, candidates },
+    text: [...table, expectation(falseMatches, threshold, templateCount)],
+    yes: candidates.some(({ accepted }) => accepted),
+  };
+}
+
+function expectation(falseMatches: number | undefined, threshold: number, templates: number): string {
+  const among = `${templates} template${templates === 1 ? "" : "s"}`;
+  if (falseMatches === undefined) return `how many false matches to expect among ${among} is unknown: the model's card states no falseMatchRates`;
+  return `expect about ${Number(falseMatches.toPrecision(1))} false matches among ${among} within ${threshold}, more where people are alike`;
 }
 
 async function compare(imageA: string, imageB: string, flags: CompareFlags): Promise<Outcome> {

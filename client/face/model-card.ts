@@ -1,4 +1,5 @@
 import { ClientError } from "../errors.ts";
+import type { FalseMatchRate } from "../false-matches.ts";
 import type { Anchor } from "./alignment.ts";
 import { CardFields } from "./card-fields.ts";
 
@@ -29,6 +30,10 @@ export interface ModelCard {
   readonly metric: "euclidean" | "cosine";
   /** "euclidean": a distance (not squared), accept at or below; "cosine": a similarity in [-1, 1], accept at or above. */
   readonly threshold: number;
+  /** The threshold of a search among many (1:N), no laxer than `threshold`; that one unless stated. */
+  readonly identificationThreshold?: number;
+  /** False match rates of one comparison at 2 to 100 thresholds, from the strictest to the laxest, growing. */
+  readonly falseMatchRates?: readonly FalseMatchRate[];
   /** Length of an embedding. */
   readonly dimension: number;
   /**
@@ -50,8 +55,9 @@ const MAX_DIMENSION = 2048;
 const MAX_INPUT_SIDE = 1024;
 const MAX_MAGNITUDE = 1e6;
 const LANDMARKS = 68;
+const MAX_RATES = 100;
 
-const CARD_FIELDS = ["id", "version", "licence", "metric", "threshold", "dimension", "normBound", "embeddingMean", "descriptor", "detector", "landmarks"];
+const CARD_FIELDS = ["id", "version", "licence", "metric", "threshold", "identificationThreshold", "falseMatchRates", "dimension", "normBound", "embeddingMean", "descriptor", "detector", "landmarks"];
 
 /**
  * Parses and checks the text of a model card.
@@ -66,7 +72,7 @@ export function parseModelCard(json: string): ModelCard {
     version: card.text("version", /^[\w.+-]{1,64}$/, "1 to 64 letters, digits, or . + - _"),
     licence: card.text("licence", /^[^]{1,10000}$/, "the terms the weights are under, 1 to 10000 characters"),
     metric,
-    threshold: parseThreshold(card, metric),
+    ...parseThresholds(card, metric),
     dimension,
     ...(card.has("normBound") && { normBound: parseNormBound(card, metric) }),
     ...(card.has("embeddingMean") && { embeddingMean: card.numbers("embeddingMean", dimension, -MAX_MAGNITUDE, MAX_MAGNITUDE) }),
@@ -84,11 +90,45 @@ function parseJson(json: string): unknown {
   }
 }
 
-function parseThreshold(card: CardFields, metric: ModelCard["metric"]): number {
-  if (metric === "cosine") return card.number("threshold", -1, 1);
-  const threshold = card.number("threshold", 0, MAX_MAGNITUDE);
-  if (threshold === 0) throw card.refuse("threshold", "a distance above 0");
+type Thresholds = Pick<ModelCard, "threshold" | "identificationThreshold" | "falseMatchRates">;
+
+function parseThresholds(card: CardFields, metric: ModelCard["metric"]): Thresholds {
+  const threshold = parseThreshold(card, "threshold", metric);
+  return {
+    threshold,
+    ...(card.has("identificationThreshold") && { identificationThreshold: parseStricter(card, threshold, metric) }),
+    ...(card.has("falseMatchRates") && { falseMatchRates: parseRates(card, metric) }),
+  };
+}
+
+function parseThreshold(card: CardFields, name: string, metric: ModelCard["metric"]): number {
+  if (metric === "cosine") return card.number(name, -1, 1);
+  const threshold = card.number(name, 0, MAX_MAGNITUDE);
+  if (threshold === 0) throw card.refuse(name, "a distance above 0");
   return threshold;
+}
+
+function parseStricter(card: CardFields, threshold: number, metric: ModelCard["metric"]): number {
+  const stricter = parseThreshold(card, "identificationThreshold", metric);
+  if (isLaxer(metric, stricter, threshold)) throw card.refuse("identificationThreshold", `a threshold no laxer than ${threshold}`);
+  return stricter;
+}
+
+function parseRates(card: CardFields, metric: ModelCard["metric"]): FalseMatchRate[] {
+  const rates = card.objects("falseMatchRates", ["threshold", "rate"]).map((entry) => ({
+    threshold: parseThreshold(entry, "threshold", metric),
+    rate: entry.number("rate", Number.MIN_VALUE, 1),
+  }));
+  const growing = rates.every(({ threshold, rate }, i) => {
+    const before = rates[i - 1];
+    return before === undefined || (isLaxer(metric, threshold, before.threshold) && rate >= before.rate);
+  });
+  if (rates.length >= 2 && rates.length <= MAX_RATES && growing) return rates;
+  throw card.refuse("falseMatchRates", `2 to ${MAX_RATES} rates, from the strictest threshold to the laxest, growing`);
+}
+
+function isLaxer(metric: ModelCard["metric"], threshold: number, than: number): boolean {
+  return metric === "cosine" ? threshold < than : threshold > than;
 }
 
 function parseNormBound(card: CardFields, metric: ModelCard["metric"]): number {

@@ -48,6 +48,8 @@ export interface PairwiseContext {
 /** What kind of embeddings a gallery holds, with the label of the model that makes them. */
 export interface ModelSpace extends EmbeddingSpace {
   readonly modelId: string;
+  /** Of the model's weights; "" where it was not stated. */
+  readonly modelVersion: string;
 }
 
 export interface StoredGallery {

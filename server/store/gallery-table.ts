@@ -130,9 +130,13 @@ export class GalleryTable {
   }
 }
 
-/** Rows of the schema version before packed blocks lack these. */
-function withDefaults(row: Omit<GalleryRow, "packedStride" | "expectedTemplates" | "drafts"> & Partial<GalleryRow>): GalleryRow {
-  return { packedStride: encodedDimension(row.space), expectedTemplates: 0, drafts: [], ...row };
+type EarlierRow = Omit<GalleryRow, "packedStride" | "expectedTemplates" | "drafts" | "space"> & Partial<GalleryRow> & {
+  readonly space: Omit<ModelSpace, "modelVersion"> & Partial<ModelSpace>;
+};
+
+/** Rows written before packed blocks, or before models had versions, lack these. */
+function withDefaults(row: EarlierRow): GalleryRow {
+  return { packedStride: encodedDimension(row.space), expectedTemplates: 0, drafts: [], ...row, space: { ...row.space, modelVersion: row.space.modelVersion ?? "" } };
 }
 
 export function notFound(galleryId: string): ServerError {

@@ -3,18 +3,22 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { DEFAULT_CARD } from "../../client/face/default-pack/card.ts";
 import { FaceEncoder } from "../../client/face/face-encoder.ts";
 import { loadDefaultModelPack } from "../../client/face/model-pack.ts";
 import { PEOPLE, readPhoto } from "../support/photos.ts";
 
+type Person = keyof typeof PEOPLE;
+
 interface Portrait {
-  readonly person: string;
+  readonly person: Person;
   readonly photo: string;
   readonly embedding: Float32Array;
 }
 
 interface Pair {
   readonly photos: string;
+  readonly people: readonly [Person, Person];
   readonly genuine: boolean;
   readonly distance: number;
 }
@@ -29,7 +33,7 @@ before(async () => {
   await using encoder = await FaceEncoder.open(await loadDefaultModelPack());
   threshold = encoder.card.threshold;
   const portraits: Portrait[] = [];
-  for (const [person, photos] of Object.entries(PEOPLE)) {
+  for (const [person, photos] of Object.entries(PEOPLE) as [Person, readonly string[]][]) {
     for (const photo of photos) portraits.push({ person, photo, embedding: (await encoder.encodeSingle(await readPhoto(photo))).embedding });
   }
   pairs = portraits.flatMap((a, i) => portraits.slice(0, i).map((b) => compare(a, b)));
@@ -42,7 +46,7 @@ after(async () => {
 
 function compare(a: Portrait, b: Portrait): Pair {
   const distance = Math.hypot(...a.embedding.map((value, i) => value - b.embedding[i]!));
-  return { photos: `${a.photo} / ${b.photo}`, genuine: a.person === b.person, distance };
+  return { photos: `${a.photo} / ${b.photo}`, people: [a.person, b.person], genuine: a.person === b.person, distance };
 }
 
 function summarise(name: string, chosen: readonly Pair[]): void {
@@ -64,3 +68,36 @@ test("every pair of photos of two people is further than the threshold", () => {
   assert.equal(impostor.length, (24 * 23) / 2 - 59);
   assert.deepEqual(impostor.filter(({ distance }) => distance <= threshold), []);
 });
+
+test("the default card's false match rates are those of a normal distribution fitted to the distances of different people", () => {
+  const { mean, deviation } = fitImpostors();
+  console.log(`impostors, every pair of people with the same weight: mean ${mean.toFixed(3)}, deviation ${deviation.toFixed(3)}`);
+  for (const { threshold: at, rate } of DEFAULT_CARD.falseMatchRates) {
+    const fitted = normalTail((at - mean) / deviation);
+    assert.ok(Math.abs(Math.log(rate / fitted)) < Math.log(1.25), `${at}: card ${rate}, fitted ${fitted.toExponential(2)}`);
+  }
+});
+
+interface Fit {
+  readonly mean: number;
+  readonly deviation: number;
+}
+
+/** Weighted by one over the number of photos of the two people, as one of them has eleven. */
+function fitImpostors(): Fit {
+  const impostor = pairs.filter((pair) => !pair.genuine);
+  const weights = impostor.map(({ people }) => 1 / (PEOPLE[people[0]].length * PEOPLE[people[1]].length));
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  const average = (value: (distance: number) => number): number =>
+    impostor.reduce((sum, { distance }, i) => sum + weights[i]! * value(distance), 0) / total;
+  const mean = average((distance) => distance);
+  return { mean, deviation: Math.sqrt(average((distance) => (distance - mean) ** 2)) };
+}
+
+/** The probability of a standard normal variable to be below z, by the trapezoidal rule from 12 deviations on. */
+function normalTail(z: number): number {
+  const step = 1e-3;
+  let sum = 0;
+  for (let x = -12; x < z; x += step) sum += Math.exp(-(x ** 2) / 2) * step;
+  return sum / Math.sqrt(2 * Math.PI);
+}

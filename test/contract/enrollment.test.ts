@@ -179,7 +179,8 @@ test("a stream that does not begin with one target is refused", async () => {
 test("templates of another kind than the gallery's are refused, naming the field that differs", async () => {
   const gallery = await TestGallery.create(client, key, SMALL);
   const differences: [object, string][] = [
-    [{ dimension: 512 }, "dimension"], [{ metric: "METRIC_EUCLIDEAN" }, "metric"], [{ model_id: "model-b" }, "model_id"], [{ metric: "METRIC_EUCLIDEAN", norm_bound: 2 }, "metric"],
+    [{ dimension: 512 }, "dimension"], [{ metric: "METRIC_EUCLIDEAN" }, "metric"], [{ model_id: "model-b" }, "model_id"], [{ model_version: "2" }, "model_version"],
+    [{ metric: "METRIC_EUCLIDEAN", norm_bound: 2 }, "metric"],
   ];
   for (const [difference, field] of differences) {
     const target = { ...gallery.target, space: { ...SMALL, ...difference } };

@@ -28,7 +28,7 @@ export class FakeServer implements AsyncDisposable {
   #address = "";
 
   private constructor(contextId: string) {
-    const space = { dimension: 4, metric: Metric.METRIC_COSINE, modelId: "fake", normBound: 1 };
+    const space = { dimension: 4, metric: Metric.METRIC_COSINE, modelId: "fake", modelVersion: "", normBound: 1 };
     this.gallery = { galleryId: "g", contextId, space, strides: [4], templateCount: 0, revision: 0, createTime: new Date(1), packedStride: 0, expectedTemplates: 0, draftOf: "" };
     this.#server.add(ContextServiceDefinition, { createContext: refuse, getContext: refuse, listContexts: refuse, deleteContext: refuse });
     this.#server.add(GalleryServiceDefinition, {

@@ -62,6 +62,9 @@ test("people are enrolled from folders, one by one, verified, identified, listed
   assert.ok(Math.abs(Number(genuine["distance"]) - Number(plain["distance"])) < 1e-5, "the encrypted distance is the plain one");
   const { candidates } = identified as { candidates: { subjectId: string; accepted: boolean }[] };
   assert.deepEqual(candidates.map(({ subjectId, accepted }) => [subjectId === "connery", accepted]), [[true, true], [false, false]]);
+  assert.deepEqual([identified["threshold"], genuine["threshold"]], [0.5, 0.6], "a search is stricter than a comparison");
+  assert.ok(Math.abs(Number(identified["expectedFalseMatches"]) - 3e-5 * Number(identified["templates"])) < 1e-9);
+  assert.equal(identified["templates"], 5);
   assert.ok((unknown as { candidates: { accepted: boolean }[] }).candidates.every(({ accepted }) => !accepted));
 
   assert.equal(((await json(0, "delete", "staff", "--subject", "connery"))["deleted"] as string[]).length, 1);

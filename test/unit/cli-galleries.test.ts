@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { DEFAULT_CARD } from "../../client/face/default-pack/card.ts";
 import { runCli, temporaryFolder } from "../support/cli-process.ts";
 import { PEOPLE, photoPath } from "../support/photos.ts";
 import { ServerProcess } from "../support/server-process.ts";
@@ -40,6 +42,23 @@ test("a gallery takes its space from the model pack, or from flags", async () =>
   assert.deepEqual(galleries.map(({ galleryId, modelId }) => [galleryId, modelId]), [["staff", "dlib-resnet-128"], ["theirs", "their-model"]]);
   assert.equal(await reasonOf("gallery", "create", "theirs"), "GALLERY_EXISTS");
   assert.equal(await reasonOf("enroll", "theirs", "ada", PHOTO), "MODEL_MISMATCH");
+});
+
+test("embeddings of another version of a model are refused, where the gallery states one", async () => {
+  const model = ["--dimension", "4", "--metric", "cosine", "--model-id", "their-model"];
+  await json(0, "gallery", "create", "second", ...model, "--model-version", "2.0");
+  await json(0, "gallery", "create", "unversioned", ...model);
+  const path = join(folder, "versioned.csv");
+  await writeFile(path, "ada,1,0,0,0\n");
+  const enroll = (gallery: string, version: string): string[] =>
+    ["enroll", gallery, "--embeddings", path, "--model-id", "their-model", "--model-version", version];
+  assert.equal(await reasonOf(...enroll("second", "1.0")), "MODEL_MISMATCH");
+  await json(0, ...enroll("second", "2.0"));
+  await json(0, ...enroll("unversioned", "1.0"));
+  const { galleries } = (await json(0, "gallery", "list")) as { galleries: { galleryId: string; modelVersion?: string }[] };
+  const versions = galleries.filter(({ galleryId }) => ["second", "staff", "unversioned"].includes(galleryId)).map((g) => g.modelVersion);
+  assert.deepEqual(versions, ["2.0", DEFAULT_CARD.version, undefined]);
+  assert.equal(await reasonOf("gallery", "create", "odd", ...model, "--model-version", "a b"), "FIELD_INVALID");
 });
 
 test("an unknown gallery is told by every command before a photo is looked at", async () => {

@@ -113,3 +113,26 @@ test("a network that answers with the wrong length, infinities or nothing but ze
   assertInvalid(() => toEmbedding(Float32Array.of(1, Infinity), card), /not finite/);
   assertInvalid(() => toEmbedding(Float32Array.of(0, 0), card), /zeros/);
 });
+
+test("a search may be stricter than a comparison, never laxer, in either metric", () => {
+  const euclidean = { ...ARCFACE_CARD, metric: "euclidean", threshold: 0.6 };
+  const stricter = (card: object, identificationThreshold: unknown) => () => parseModelCard(JSON.stringify({ ...card, identificationThreshold }));
+  assert.equal(stricter(euclidean, 0.5)().identificationThreshold, 0.5);
+  assert.equal(stricter(ARCFACE_CARD, 0.5)().identificationThreshold, 0.5);
+  assertInvalid(stricter(euclidean, 0.7), /identificationThreshold.*no laxer than 0.6/);
+  assertInvalid(stricter(ARCFACE_CARD, 0.3), /identificationThreshold.*no laxer than 0.35/);
+  assertInvalid(stricter(euclidean, "0.5"), /identificationThreshold/);
+});
+
+test("false match rates go from the strictest threshold to the laxest, and grow", () => {
+  const rates = (...falseMatchRates: [threshold: number, rate: number][]) => () => {
+    const list = falseMatchRates.map(([threshold, rate]) => ({ threshold, rate }));
+    return parseModelCard(JSON.stringify({ ...ARCFACE_CARD, falseMatchRates: list })).falseMatchRates;
+  };
+  assert.equal(rates([0.6, 1e-6], [0.5, 1e-4])()?.length, 2);
+  for (const wrong of [rates(), rates([0.6, 1e-6]), rates([0.5, 1e-4], [0.6, 1e-6]), rates([0.6, 1e-4], [0.5, 1e-6])]) {
+    assertInvalid(wrong, /falseMatchRates.*growing/);
+  }
+  assertInvalid(rates([0.6, 0], [0.5, 1e-4]), /rate/);
+  assertInvalid(rates([0.6, 1e-4], [0.5, 1.5]), /rate/);
+});

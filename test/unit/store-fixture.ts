@@ -10,7 +10,7 @@ import type { LmdbStoreOptions } from "../../server/store/lmdb-store.ts";
 
 export const CONTEXT = "c".repeat(64);
 export const PACKED: PackedScheme = { kind: "packed", parameterSet: "PACKED_N4096_Q60", keyId: new Uint8Array(32).fill(7) };
-export const SPACE: ModelSpace = { dimension: 128, metric: "euclidean", normBound: 1, modelId: "model-1" };
+export const SPACE: ModelSpace = { dimension: 128, metric: "euclidean", normBound: 1, modelId: "model-1", modelVersion: "" };
 export const STRIDE = 129;
 export const SLOTS = 31;
 /** Of packed blocks in gallery "g": 512 slots. */
