@@ -16,6 +16,8 @@ export interface ServerConfig {
   readonly graceSeconds: number;
   /** Largest size of the data file in bytes; undefined for no limit but the disk's. */
   readonly maxDataBytes: number | undefined;
+  /** Address space that the data file is mapped into at first, in bytes; it grows with the file. Undefined for the store's own choice. */
+  readonly mapBytes: number | undefined;
   /** PEM files; undefined for plain text. */
   readonly tls: { readonly certificateFile: string; readonly keyFile: string } | undefined;
   /** Listen in plain text on an address that is not loopback. */
@@ -32,6 +34,7 @@ interface Flags {
   logLevel: string;
   grace: number;
   maxDataBytes?: number;
+  mapBytes?: number;
   tlsCert?: string;
   tlsKey?: string;
   insecure: boolean;
@@ -47,8 +50,8 @@ export function readConfig(argv: readonly string[]): ServerConfig {
   if (tls === undefined && !flags.insecure && !isLoopback(flags.address)) {
     program.error(`${flags.address} is not a loopback address: give --tls-cert and --tls-key, or --insecure to serve plain text beyond this machine`);
   }
-  const { address, workers, reflection, logLevel, insecure, maxDataBytes } = flags;
-  return { address, dataFolder: flags.data, workers, reflection, logLevel, graceSeconds: flags.grace, maxDataBytes, tls, insecure };
+  const { address, workers, reflection, logLevel, insecure, maxDataBytes, mapBytes } = flags;
+  return { address, dataFolder: flags.data, workers, reflection, logLevel, graceSeconds: flags.grace, maxDataBytes, mapBytes, tls, insecure };
 }
 
 function options(): Option[] {
@@ -57,6 +60,8 @@ function options(): Option[] {
     new Option("--data <folder>", "where to keep the data").env("VEILFACE_DATA").default("./veilface-data"),
     new Option("--workers <n>", "worker threads for compute").env("VEILFACE_WORKERS").default(availableParallelism(), "one per core").argParser(whole(1, 256)),
     new Option("--max-data-bytes <n>", "largest size of the data file").env("VEILFACE_MAX_DATA_BYTES").argParser(whole(1 << 20, Number.MAX_SAFE_INTEGER)),
+    new Option("--map-bytes <n>", "address space to map the data file into at first (default: 16 GiB); grows with the file")
+      .env("VEILFACE_MAP_BYTES").argParser(whole(1 << 20, 2 ** 46)),
     new Option("--no-reflection", "do not serve the contract by reflection").env("VEILFACE_REFLECTION"),
     new Option("--log-level <level>", "log lines go to standard error as JSON").env("VEILFACE_LOG_LEVEL").choices(LOG_LEVELS).default("info"),
     new Option("--grace <seconds>", "how long calls under way may take to end at a stop").env("VEILFACE_GRACE").default(10).argParser(whole(0, 3600)),

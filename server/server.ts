@@ -15,6 +15,8 @@ import { Matcher } from "./matcher.ts";
 import { matchingService } from "./matching-service.ts";
 import { PairwiseMatcher } from "./pairwise/pairwise-matcher.ts";
 import { LmdbStore } from "./store/lmdb-store.ts";
+import type { LmdbStoreOptions } from "./store/lmdb-store.ts";
+import { tryStore } from "./store/store-trial.ts";
 import { wall } from "./wall.ts";
 import { WorkerPool } from "./worker-pool.ts";
 
@@ -31,7 +33,8 @@ export interface RunningServer {
 /** Starts a matching server: store, worker threads, services. Resolves once it is ready for calls. */
 export async function startServer(config: ServerConfig, log: Logger): Promise<RunningServer> {
   const credentials = await credentialsOf(config);
-  const store = LmdbStore.open({ path: config.dataFolder, ...(config.maxDataBytes === undefined ? {} : { maxBytes: config.maxDataBytes }) });
+  await tryStore(config.dataFolder, config.mapBytes);
+  const store = LmdbStore.open(storeOptions(config));
   const pool = new WorkerPool(config.workers);
   const [matcher, pairwise] = [new Matcher(pool), new PairwiseMatcher(pool)];
   const health = HealthState();
@@ -60,6 +63,12 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
     await store.close();
     throw error;
   }
+}
+
+function storeOptions({ dataFolder, maxDataBytes, mapBytes }: ServerConfig): LmdbStoreOptions {
+  return {
+    path: dataFolder, ...(maxDataBytes !== undefined && { maxBytes: maxDataBytes }), ...(mapBytes !== undefined && { mapSizeBytes: mapBytes }),
+  };
 }
 
 async function endCalls(server: Server, graceSeconds: number): Promise<void> {

@@ -27,7 +27,7 @@ export interface LmdbStoreOptions {
   /** Folder of the store; made with mode 0700 if it does not exist. */
   readonly path: string;
   /**
-   * Address space to map the data file into, in bytes (default 2^40); a larger file is mapped anew as it grows. Give less where the
+   * Address space to map the data file into, in bytes (default 2^34); a larger file is mapped anew as it grows. Give less where the
    * address space of a process is limited (ulimit -v).
    */
   readonly mapSizeBytes?: number;

@@ -148,5 +148,5 @@ test("a folder whose data file is no LMDB file is refused", async () => {
   const path = join(fixture.path, "garbage");
   mkdirSync(path);
   writeFileSync(join(path, "data.mdb"), Buffer.alloc(65536, "garbage"));
-  unusable(path, /has a data file of another kind/);
+  unusable(path, /has a data.mdb of another kind/);
 });
