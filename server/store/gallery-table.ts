@@ -136,7 +136,7 @@ type EarlierRow = Omit<GalleryRow, "packedStride" | "expectedTemplates" | "draft
 
 /** Rows written before packed blocks, or before models had versions, lack these. */
 function withDefaults(row: EarlierRow): GalleryRow {
-  return { packedStride: encodedDimension(row.space), expectedTemplates: 0, drafts: [], ...row, space: { ...row.space, modelVersion: row.space.modelVersion ?? "" } };
+  return { packedStride: encodedDimension(row.space), expectedTemplates: 0, drafts: [], ...row, space: { modelVersion: "", ...row.space } };
 }
 
 export function notFound(galleryId: string): ServerError {

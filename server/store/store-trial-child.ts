@@ -3,6 +3,7 @@
 import { openEnvironment } from "./lmdb-environment.ts";
 import type { Environment } from "./lmdb-environment.ts";
 import { SCHEMA_KEY } from "./lmdb-schema.ts";
+import type { Table } from "./lmdb-schema.ts";
 import type { TrialOutcome } from "./store-trial.ts";
 
 /** Keys read of each table: more would take long in a large store, and damage further in is told by whoever meets it. */
@@ -14,7 +15,8 @@ process.stdout.write(JSON.stringify(await trial(path!, Number(mapBytes))));
 async function trial(folder: string, bytes: number): Promise<TrialOutcome> {
   try {
     const environment = openEnvironment(folder, bytes);
-    for (const table of Object.values(environment.tables)) table.getKeysCount({ limit: KEYS_PER_TABLE });
+    const tables: readonly Table[] = Object.values(environment.tables);
+    for (const table of tables) table.getKeysCount({ limit: KEYS_PER_TABLE });
     commit(environment);
     await environment.close();
     return {};
