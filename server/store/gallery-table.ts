@@ -130,7 +130,7 @@ export class GalleryTable {
   }
 }
 
-type EarlierRow = Omit<GalleryRow, "packedStride" | "expectedTemplates" | "drafts" | "space"> & Partial<GalleryRow> & {
+type EarlierRow = Omit<GalleryRow, "packedStride" | "expectedTemplates" | "drafts" | "space"> & Partial<Omit<GalleryRow, "space">> & {
   readonly space: Omit<ModelSpace, "modelVersion"> & Partial<ModelSpace>;
 };
 
