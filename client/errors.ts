@@ -4,6 +4,8 @@ export type ClientErrorReason =
   | "IMAGE_TOO_LARGE"
   | "NO_FACE"
   | "SEVERAL_FACES"
+  | "FACE_TURNED"
+  | "FACE_UNUSABLE"
   | "MODEL_PACK_INVALID"
   | "MODEL_CACHE_UNUSABLE"
   | "MODEL_MISMATCH"

@@ -65,9 +65,14 @@ export async function alignFace(
   width: number,
   height: number,
 ): Promise<RgbImage> {
-  const from = anchors.map((anchor) => centroid(anchor.landmarks.map((index) => landmarks[index]!)));
-  const reduced = await reduceForWarp(image, similarityTransform(from, anchors), width, height);
+  const reduced = await reduceForWarp(image, toAnchors(landmarks, anchors), width, height);
   return warpImage(reduced.image, reduced.toAligned, width, height);
+}
+
+/** The map that takes a face's landmarks closest to the anchors; as `alignFace`. */
+export function toAnchors(landmarks: readonly Point[], anchors: readonly Anchor[]): Transform {
+  const from = anchors.map((anchor) => centroid(anchor.landmarks.map((index) => landmarks[index]!)));
+  return similarityTransform(from, anchors);
 }
 
 /** Below this scale a warp by four neighbours skips source pixels and aliases; above it the extra blur costs more than it saves. */

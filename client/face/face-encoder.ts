@@ -1,20 +1,28 @@
-import { ClientError } from "../errors.ts";
-import { alignFace } from "./alignment.ts";
 import { describeFace } from "./descriptor.ts";
 import { detectFaces } from "./detector.ts";
+import { readFace } from "./face-reader.ts";
+import type { FaceReading } from "./face-reader.ts";
 import { boxArea, scaleBox } from "./geometry.ts";
 import type { Box, Point, ScoredBox } from "./geometry.ts";
-import { decodeImage } from "./image.ts";
-import type { DecodedImage } from "./image.ts";
+import { decodeImage, turnImage } from "./image.ts";
+import type { DecodedImage, RgbImage } from "./image.ts";
 import { locateLandmarks } from "./landmarks.ts";
 import type { ModelCard } from "./model-card.ts";
 import type { ModelPack } from "./model-pack.ts";
+import { turnBoxBack, turnPointBack } from "./quarter-turn.ts";
+import type { QuarterTurn } from "./quarter-turn.ts";
 import { ModelSession } from "./session.ts";
+import { lookUpright } from "./upright-look.ts";
+import type { Look } from "./upright-look.ts";
+import { chooseFace, isUsable } from "./usable-face.ts";
 
-/** A face found in an image. Coordinates are pixels of the upright image, that is, after its EXIF orientation is applied. */
+/**
+ * A face found in an image. Coordinates are pixels of the image as it is shown, that is, after its EXIF orientation
+ * is applied.
+ */
 export interface DetectedFace {
   readonly box: Box;
-  /** The detector's confidence, [0.5, 1]. */
+  /** The detector's confidence, [0.65, 1]. */
   readonly score: number;
 }
 
@@ -23,19 +31,22 @@ export interface EncodedFace extends DetectedFace {
   readonly landmarks: readonly Point[];
   /** `card.dimension` numbers, to be compared under `card.metric`. As personal as the photo: encrypt before it leaves. */
   readonly embedding: Float32Array;
+  /**
+   * By how many degrees clockwise the image was turned to stand the face upright; `box` and `landmarks` are of the
+   * image before.
+   */
+  readonly turn: QuarterTurn;
 }
 
 export interface EncodeSingleOptions {
-  /** Take the face with the largest box where there are several, instead of refusing. */
+  /** Take the face that is largest, and surely one, where there are several, instead of refusing. */
   readonly largestFace?: boolean;
 }
 
-/** A find this much smaller than the main face is somebody in the background, or an earring: no reason to refuse the photo. */
-const BYSTANDER_AREA_SHARE = 0.04;
-
 /**
- * Turns photos into embeddings with the networks of one model pack. A photo takes 0.1 to 0.15 s of one core, in which
- * JavaScript is partly blocked: a service should keep its encoder in a worker thread.
+ * Turns photos into embeddings with the networks of one model pack. A photo takes 0.15 to 0.2 s of one core, one that
+ * has to be turned four times as long, in which JavaScript is partly blocked: a service should keep its encoder in a
+ * worker thread.
  */
 export class FaceEncoder implements AsyncDisposable {
   readonly card: ModelCard;
@@ -68,7 +79,7 @@ export class FaceEncoder implements AsyncDisposable {
   }
 
   /**
-   * Finds faces without encoding them.
+   * Finds faces without encoding them, in the image as it stands.
    * @param image - the bytes of an image file; `decodeImage` says which
    * @returns the faces, largest box first; none is an empty list
    * @throws ClientError NOT_AN_IMAGE, IMAGE_TOO_LARGE
@@ -79,54 +90,45 @@ export class FaceEncoder implements AsyncDisposable {
   }
 
   /**
-   * Finds and encodes every face.
+   * Finds and encodes every face that can be recognised. An image whose faces stand on their side or upside down is
+   * turned. Left out is what gives no embedding of meaning: blurred, drawn or covered faces, profiles, and what is
+   * none (docs/faces.md).
    * @param image - the bytes of an image file; `decodeImage` says which
    * @returns the faces, largest box first; none is an empty list
    * @throws ClientError NOT_AN_IMAGE, IMAGE_TOO_LARGE
    */
   async encode(image: Uint8Array): Promise<EncodedFace[]> {
     const decoded = await decodeImage(image);
-    const encoded: EncodedFace[] = [];
-    for (const found of await this.#detect(decoded)) encoded.push(await this.#encodeFace(decoded, found));
-    return encoded;
+    const { turn, faces } = await lookUpright(async (quarter) => this.#look(decoded, quarter));
+    return faces.filter(isUsable).map((face) => toEncodedFace(face, turn, decoded));
   }
 
   /**
-   * Encodes the face of a photo that should show one person. Faces of under 4 % of the largest one's area do not count.
-   * @throws ClientError NO_FACE; SEVERAL_FACES, unless `largestFace` is set; NOT_AN_IMAGE, IMAGE_TOO_LARGE
+   * Encodes the face of a photo that should show one person. Faces of under 4 % of the largest one's area do not
+   * count. A photo that stands on its side or upside down is turned where that is clear, and refused where it is not.
+   * @throws ClientError NO_FACE; SEVERAL_FACES, unless `largestFace` is set; FACE_TURNED, FACE_UNUSABLE;
+   * NOT_AN_IMAGE, IMAGE_TOO_LARGE
    */
   async encodeSingle(image: Uint8Array, options: EncodeSingleOptions = {}): Promise<EncodedFace> {
     const decoded = await decodeImage(image);
-    const [largest, ...others] = await this.#detect(decoded);
-    if (largest === undefined) {
-      throw new ClientError("NO_FACE", "no face was found in the image; use a sharp photo that shows the whole face from the front");
-    }
-    const rivals = others.filter(({ box }) => boxArea(box) >= BYSTANDER_AREA_SHARE * boxArea(largest.box));
-    if (rivals.length > 0 && options.largestFace !== true) {
-      const message = `${rivals.length + 1} faces were found in the image, expected one; crop it, or ask for the largest face`;
-      throw new ClientError("SEVERAL_FACES", message);
-    }
-    return this.#encodeFace(decoded, largest);
+    const { turn, faces } = await lookUpright(async (quarter) => this.#look(decoded, quarter));
+    return toEncodedFace(chooseFace(faces, turn, options.largestFace === true), turn, decoded);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all([this.#detector, this.#landmarks, this.#descriptor].map((session) => session[Symbol.asyncDispose]()));
   }
 
-  async #detect(image: DecodedImage): Promise<ScoredBox[]> {
+  async #detect(image: RgbImage): Promise<ScoredBox[]> {
     return (await detectFaces(this.#detector, image)).toSorted((a, b) => boxArea(b.box) - boxArea(a.box));
   }
 
-  async #encodeFace(image: DecodedImage, { box, score }: ScoredBox): Promise<EncodedFace> {
-    const { input, alignment } = this.card.descriptor;
-    const landmarks = await locateLandmarks(this.#landmarks, image, box);
-    const chip = await alignFace(image, landmarks, alignment, input.width, input.height);
-    return {
-      box: scaleBox(box, image.pixelRatio),
-      score,
-      landmarks: landmarks.map(({ x, y }) => ({ x: x * image.pixelRatio, y: y * image.pixelRatio })),
-      embedding: await describeFace(this.#descriptor, this.card, chip),
-    };
+  async #look(image: RgbImage, turn: QuarterTurn): Promise<Look> {
+    const turned = await turnImage(image, turn);
+    const networks = { card: this.card, landmarks: this.#landmarks, descriptor: this.#descriptor };
+    const faces: FaceReading[] = [];
+    for (const found of await this.#detect(turned)) faces.push(await readFace(networks, turned, found));
+    return { turn, faces };
   }
 
   async #tryNetworks(): Promise<void> {
@@ -136,4 +138,16 @@ export class FaceEncoder implements AsyncDisposable {
     await locateLandmarks(this.#landmarks, grey, { left: 0, top: 0, right: width, bottom: height });
     await describeFace(this.#descriptor, this.card, grey);
   }
+}
+
+function toEncodedFace(face: FaceReading, turn: QuarterTurn, image: DecodedImage): EncodedFace {
+  const { box, score, landmarks, embedding } = face;
+  const points = landmarks.map((point) => turnPointBack(point, turn, image));
+  return {
+    box: scaleBox(turnBoxBack(box, turn, image), image.pixelRatio),
+    score,
+    landmarks: points.map(({ x, y }) => ({ x: x * image.pixelRatio, y: y * image.pixelRatio })),
+    embedding,
+    turn,
+  };
 }

@@ -2,6 +2,7 @@ import sharp from "sharp";
 import type { Sharp } from "sharp";
 import { ClientError } from "../errors.ts";
 import type { Box } from "./geometry.ts";
+import type { QuarterTurn } from "./quarter-turn.ts";
 
 /** Larger files are refused unread: 64 MiB holds any photo a camera or telephone writes. */
 export const MAX_IMAGE_BYTES = 64 * 1024 * 1024;
@@ -111,6 +112,24 @@ export async function cropImage(image: RgbImage, box: Box): Promise<RgbImage> {
   const [width, height] = [box.right - box.left, box.bottom - box.top];
   const data = await open(image).extract({ left: box.left, top: box.top, width, height }).raw().toBuffer();
   return { width, height, data };
+}
+
+/** Turns clockwise by 90, 180 or 270 degrees; every pixel is kept. */
+export async function turnImage(image: RgbImage, turn: QuarterTurn): Promise<RgbImage> {
+  if (turn === 0) return image;
+  const { data, info } = await open(image).rotate(turn).raw().toBuffer({ resolveWithObject: true });
+  return { width: info.width, height: info.height, data };
+}
+
+/** Left and right exchanged. */
+export async function mirrorImage(image: RgbImage): Promise<RgbImage> {
+  return { ...image, data: await open(image).flop().raw().toBuffer() };
+}
+
+/** Brightness (luma), one byte a pixel, of the image blurred by a Gaussian of `sigma` pixels; 0 leaves it sharp. */
+export async function blurredLuma(image: RgbImage, sigma: number): Promise<Uint8Array> {
+  const luma = open(image).toColourspace("b-w");
+  return (sigma > 0 ? luma.blur(sigma) : luma).raw().toBuffer();
 }
 
 function open(image: RgbImage): Sharp {

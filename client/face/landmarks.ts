@@ -25,6 +25,34 @@ export async function locateLandmarks(session: ModelSession, image: RgbImage, bo
   }));
 }
 
+// A mirror image has a face's right ear where its left one was. Runs of landmarks that are read backwards then, first
+// and last:
+const MIRRORED_RUNS = [
+  [0, 16], // jaw
+  [17, 26], // brows
+  [31, 35], // nostrils
+  [48, 54], // outer lip, above
+  [55, 59], // outer lip, below
+  [60, 64], // inner lip, above
+  [65, 67], // inner lip, below
+] as const;
+const MIRRORED_EYES = [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40];
+
+const MIRRORED_INDEX = Array.from({ length: 68 }, (_, index) => {
+  if (index >= 36 && index <= 47) return MIRRORED_EYES[index - 36]!;
+  const run = MIRRORED_RUNS.find(([first, last]) => index >= first && index <= last);
+  return run === undefined ? index : run[0] + run[1] - index;
+});
+
+/**
+ * Carries the landmarks of a mirror image back to the image.
+ * @param mirrored - 68 points found in the mirror image
+ * @param width - of the image, in pixels
+ */
+export function mirrorLandmarks(mirrored: readonly Point[], width: number): Point[] {
+  return MIRRORED_INDEX.map((index) => ({ x: width - mirrored[index]!.x, y: mirrored[index]!.y }));
+}
+
 /** At least one pixel of the image, even for a sliver at its edge. */
 function toWholePixels(box: Box, image: RgbImage): Box {
   const left = Math.min(Math.floor(box.left), image.width - 1);
