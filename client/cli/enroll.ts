@@ -9,7 +9,7 @@ import type { EmbeddingsFlags } from "./enroll-embeddings.ts";
 import { addJson, addKey, addModel, addServer, openClient } from "./options.ts";
 import type { KeyFlags, ModelFlags, ServerFlags } from "./options.ts";
 import type { Cli, Outcome } from "./outcome.ts";
-import { openPhotoEncoder, photosOfPeople } from "./photos.ts";
+import { openPhotoEncoder, photosOfPeople, withTakenFaces } from "./photos.ts";
 import type { Photo, PhotoEncoder } from "./photos.ts";
 import { showProgress } from "./progress.ts";
 
@@ -85,7 +85,7 @@ async function enroll(galleryId: string, photos: readonly Photo[], flags: Enroll
   } catch (cause) {
     throw partly(cause, templates.length, `of ${photos.length} photos`);
   }
-  return report(galleryId, templates);
+  return withTakenFaces(encoder, report(galleryId, templates));
 }
 
 async function* encodeAll(photos: readonly Photo[], encoder: PhotoEncoder, keyHolder: KeyHolder, signal: AbortSignal): AsyncGenerator<PhotoEnrollment, void, undefined> {

@@ -8,7 +8,7 @@ import { addJson, addKey, addModel, addServer, addThreshold, openClient, parseCo
 import type { KeyFlags, ModelFlags, ServerFlags, ThresholdFlags } from "./options.ts";
 import { formatDistance, formatTable } from "./outcome.ts";
 import type { Cli, Outcome } from "./outcome.ts";
-import { openPhotoEncoder } from "./photos.ts";
+import { openPhotoEncoder, withTakenFaces } from "./photos.ts";
 
 interface VerifyFlags extends KeyFlags, ServerFlags, ModelFlags, ThresholdFlags {}
 
@@ -68,11 +68,11 @@ async function verify(galleryId: string, subjectId: string, image: string, flags
   const threshold = flags.threshold ?? thresholdOf(encoder.card);
   const { accepted, distance, templateId } = await opened.client.verify(galleryId, subjectId, embedding, { threshold, ...modelOf(encoder.card), signal });
   const verdict = accepted ? "accepted" : "not accepted";
-  return {
+  return withTakenFaces(encoder, {
     json: { accepted, galleryId, subjectId, templateId, distance, threshold },
     text: [`${verdict}: ${subjectId} at distance ${formatDistance(distance)} (threshold ${threshold})`],
     yes: accepted,
-  };
+  });
 }
 
 async function identify(galleryId: string, image: string, flags: IdentifyFlags, signal: AbortSignal): Promise<Outcome> {
@@ -86,11 +86,11 @@ async function identify(galleryId: string, image: string, flags: IdentifyFlags, 
   const rows = candidates.map(({ subjectId, distance, accepted }) => [subjectId, formatDistance(distance), accepted ? "yes" : "no"]);
   const table = candidates.length === 0 ? ["the gallery is empty"] : formatTable(["subject", "distance", `within ${threshold}`], rows);
   const falseMatches = expectedFalseMatches(encoder.card, threshold, templateCount);
-  return {
+  return withTakenFaces(encoder, {
     json: { galleryId, threshold, templates: templateCount, expectedFalseMatches: falseMatches ?? null, candidates },
     text: [...table, expectation(falseMatches, threshold, templateCount)],
     yes: candidates.some(({ accepted }) => accepted),
-  };
+  });
 }
 
 function expectation(falseMatches: number | undefined, threshold: number, templates: number): string {
@@ -105,9 +105,9 @@ async function compare(imageA: string, imageB: string, flags: CompareFlags): Pro
   const { modelId, metric } = spaceOf(encoder.card);
   const decision = decide(plainDistance(spaceOf(encoder.card), a.embedding, b.embedding), flags.threshold ?? thresholdOf(encoder.card));
   const verdict = decision.accepted ? "same person" : "different people";
-  return {
+  return withTakenFaces(encoder, {
     json: { ...decision, metric, modelId },
     text: [`${verdict}: distance ${formatDistance(decision.distance)} (threshold ${decision.threshold}, ${metric}, ${modelId})`],
     yes: decision.accepted,
-  };
+  });
 }

@@ -1,11 +1,12 @@
 import { readFile, readdir, stat } from "node:fs/promises";
 import { extname, join } from "node:path";
 import { ClientError, errorCode } from "../errors.ts";
-import type { FaceEncoder } from "../face/face-encoder.ts";
+import type { DetectedFace, EncodedFace, FaceEncoder } from "../face/face-encoder.ts";
 import type { ModelCard } from "../face/model-card.ts";
 import type { ModelPack } from "../face/model-pack.ts";
 import { checkId } from "../ids.ts";
 import type { ModelFlags } from "./options.ts";
+import type { Outcome } from "./outcome.ts";
 import { showProgress } from "./progress.ts";
 
 /** A photo of a subject, on disk. */
@@ -20,9 +21,16 @@ export interface EncodedPhoto {
   readonly embedding: Float32Array;
 }
 
+/** A face that was chosen for the user: the largest of a photo, or one that had to be turned upright. */
+interface TakenFace extends DetectedFace, Pick<EncodedFace, "turn"> {
+  readonly path: string;
+}
+
 /** What turns photos into embeddings, for one command. */
 export interface PhotoEncoder extends AsyncDisposable {
   readonly card: ModelCard;
+  /** So far. */
+  readonly taken: readonly TakenFace[];
   /** Throws ClientError with the reasons of FaceEncoder.encodeSingle, naming the file; USAGE where it cannot be read. */
   readonly encode: (path: string) => Promise<EncodedPhoto>;
 }
@@ -51,21 +59,50 @@ export async function openPhotoEncoder(flags: ModelFlags): Promise<PhotoEncoder>
   const { FaceEncoder: Encoder } = await import("../face/face-encoder.ts");
   const { MAX_IMAGE_BYTES } = await import("../face/image.ts");
   const encoder = await Encoder.open(pack);
+  const taken: TakenFace[] = [];
   return {
     card: encoder.card,
-    encode: (path) => encodePhoto(encoder, path, MAX_IMAGE_BYTES, flags),
+    taken,
+    encode: async (path) => {
+      const { image, face } = await encodePhoto(encoder, path, MAX_IMAGE_BYTES, flags);
+      const { box, score, turn, embedding } = face;
+      if (flags.largestFace === true || turn !== 0) taken.push({ path, box, score, turn });
+      return { image, embedding };
+    },
     [Symbol.asyncDispose]: () => encoder[Symbol.asyncDispose](),
   };
 }
 
-async function encodePhoto(encoder: FaceEncoder, path: string, maxBytes: number, flags: ModelFlags): Promise<EncodedPhoto> {
+interface ReadPhoto {
+  readonly image: Buffer;
+  readonly face: EncodedFace;
+}
+
+async function encodePhoto(
+  encoder: FaceEncoder,
+  path: string,
+  maxBytes: number,
+  flags: ModelFlags,
+): Promise<ReadPhoto> {
   const image = await readPhoto(path, maxBytes);
   try {
-    const { embedding } = await encoder.encodeSingle(image, { largestFace: flags.largestFace === true });
-    return { image, embedding };
+    return { image, face: await encoder.encodeSingle(image, { largestFace: flags.largestFace === true }) };
   } catch (cause) {
     throw cause instanceof ClientError ? new ClientError(cause.reason, `${path}: ${cause.message}`, { cause }) : cause;
   }
+}
+
+/** Adds to what a command answers which faces were chosen for the user, where any were. */
+export function withTakenFaces({ taken }: PhotoEncoder, outcome: Outcome): Outcome {
+  if (taken.length === 0) return outcome;
+  return { ...outcome, json: { ...outcome.json, faces: taken }, text: [...outcome.text, ...taken.map(describeTaken)] };
+}
+
+function describeTaken({ path, box, score, turn }: TakenFace): string {
+  const [left, top, width, height] = [box.left, box.top, box.right - box.left, box.bottom - box.top].map(Math.round);
+  const turned = turn === 0 ? "" : `, turned by ${turn} degrees clockwise`;
+  const place = `${width} x ${height} pixels at ${left}, ${top}`;
+  return `${path}: took the face of ${place} (score ${score.toFixed(2)})${turned}`;
 }
 
 async function readPhoto(path: string, maxBytes: number): Promise<Buffer> {

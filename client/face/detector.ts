@@ -5,7 +5,12 @@ import type { RgbImage } from "./image.ts";
 import type { ModelSession } from "./session.ts";
 
 const INPUT_SIDE = 512;
-const MINIMUM_SCORE = 0.5;
+/**
+ * A box of a lower score is no face. Of 190 public portraits of one person, 0.5 finds a second face in 3 (a dress,
+ * hair, a hand), and the dress is the largest box of its photo; from 0.65 on none has a second one, up to 0.7 no face
+ * is lost that 0.5 finds, at 0.75 two are and at 0.8 six.
+ */
+const MINIMUM_SCORE = 0.65;
 /** Boxes that share more than this part of what they cover are one face. */
 const SAME_FACE_OVERLAP = 0.45;
 /** A box lying this far inside a better one is a part of that face, seen at the other scale. */
