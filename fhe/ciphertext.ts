@@ -14,6 +14,26 @@ export type CiphertextEncoding = "SEAL" | "PACKED_RESIDUES";
 /** Components of a ciphertext: 2 fresh from encryption, 3 as the product of two. */
 export type Components = 2 | 3;
 
+/** How many bytes something may have. */
+export interface ByteRange {
+  readonly least: number;
+  readonly most: number;
+}
+
+/** The bytes of a fresh ciphertext: residues have one length, SEAL's serialisation may be compressed. */
+export function freshCiphertextBytes(set: ParameterSet, encoding: CiphertextEncoding): ByteRange {
+  const polynomials = 2 * set.dataPrimes.length;
+  const residues = polynomials * PACKED_POLYNOMIAL_BYTES;
+  return encoding === "SEAL" ? sealCiphertextBytes(DEGREE, polynomials) : { least: residues, most: residues };
+}
+
+/** The bytes of a SEAL ciphertext of so many polynomials, uncompressed or compressed. */
+export function sealCiphertextBytes(degree: number, polynomials: number): ByteRange {
+  const uncompressed = CIPHERTEXT_HEADER_BYTES + 8 * degree * polynomials;
+  // zlib and zstd add less than 1/256 and some bytes to what they cannot compress; TenSEAL's envelope adds some dozens.
+  return { least: 1, most: uncompressed + Math.ceil(uncompressed / 128) + 1024 };
+}
+
 /**
  * Turns bytes into checked residues and back, for one parameter set. Owns a SEAL context; free it with `using`.
  * Residues are a Uint32Array [component][prime][4096] in SEAL's NTT order, each below its prime.

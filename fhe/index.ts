@@ -1,6 +1,6 @@
 export { fromBase64Text } from "./base64-text.ts";
-export { CiphertextCodec } from "./ciphertext.ts";
-export type { CiphertextEncoding, Components } from "./ciphertext.ts";
+export { CiphertextCodec, freshCiphertextBytes, sealCiphertextBytes } from "./ciphertext.ts";
+export type { ByteRange, CiphertextEncoding, Components } from "./ciphertext.ts";
 export { KEY_ID_BYTES, packedContextId, pairwiseContextId } from "./context-id.ts";
 export { FheError } from "./errors.ts";
 export type { FheErrorReason } from "./errors.ts";

@@ -5,17 +5,23 @@ import { ServerError } from "./errors.ts";
 import type { BlockTask, PreparedProbe } from "./matcher-task.ts";
 import type { Matchers } from "./matchers.ts";
 import { scanPairwise } from "./pairwise/gallery-scan.ts";
+import { PACE } from "./limits.ts";
+import { packedPieces, pairwisePieces } from "./piece-reader.ts";
 import { ProbeAssembly } from "./probe.ts";
 import type { PairwiseEncoding } from "./sealed-bytes.ts";
 import type { Product, Search, SharedScans } from "./shared-scans.ts";
 import type { ContextLocation, GalleryStore, ReaderLocation, RosterEntry, StoredGallery } from "./store/gallery-store.ts";
-import { absent, ciphertext, embeddingSpace, pairwiseCiphertext, pairwiseReplyEncoding, replyEncoding, required, resourceId, sameSpace } from "./validate.ts";
+import { Patience, forEachItem, patiently } from "./streams.ts";
+import { absent, embeddingSpace, pairwiseReplyEncoding, replyEncoding, required, resourceId, sameSpace } from "./validate.ts";
+import type { Holding, WaitingBytes } from "./waiting-bytes.ts";
 
 /** What comparisons are made with. */
 export interface Comparing {
   readonly store: GalleryStore;
   readonly matchers: Matchers;
   readonly scans: SharedScans;
+  /** Probes that wait for the rest of them, or for their answers. */
+  readonly probes: WaitingBytes;
 }
 
 /** A message of a comparison or a search: the first one has the target, any may have pieces of the probe. */
@@ -66,8 +72,9 @@ export interface SearchStep {
 
 /** Compares a probe with the live templates of one subject, block by block. Throws ServerError SUBJECT_NOT_FOUND if there are none. */
 export async function* compareTemplates(comparing: Comparing, messages: AsyncIterable<ProbeMessage<CompareTarget>>, signal: AbortSignal): AsyncGenerator<Comparison> {
-  const { store, scans } = comparing;
-  const question = await receive(store, messages);
+  const { store, scans, probes } = comparing;
+  using holding = probes.open();
+  const question = await receive(comparing, messages, holding);
   const { gallery, target } = question;
   const entries = store.entriesOfSubject(gallery.galleryId, resourceId("target.subject_id", target.subjectId));
   if (entries.length === 0) throw new ServerError("SUBJECT_NOT_FOUND", `gallery "${gallery.galleryId}" has no template of subject "${target.subjectId}"`);
@@ -81,8 +88,9 @@ export async function* compareTemplates(comparing: Comparing, messages: AsyncIte
 
 /** Compares a probe with every block of a gallery. */
 export async function* searchGallery(comparing: Comparing, messages: AsyncIterable<ProbeMessage<SearchTarget>>, signal: AbortSignal): AsyncGenerator<SearchStep> {
-  const { store, scans } = comparing;
-  const question = await receive(store, messages);
+  const { store, scans, probes } = comparing;
+  using holding = probes.open();
+  const question = await receive(comparing, messages, holding);
   const { gallery } = question;
   const { blocks, revision } = store.listBlocks(gallery.galleryId);
   const location = store.readerLocation(gallery.galleryId);
@@ -92,31 +100,54 @@ export async function* searchGallery(comparing: Comparing, messages: AsyncIterab
   checkUnchanged(store, gallery, location);
 }
 
-async function receive<Target extends AnyTarget>(store: GalleryStore, messages: AsyncIterable<ProbeMessage<Target>>): Promise<Question<Target>> {
+/** The question of a stream, once its client has sent all of it. Throws ServerError LIMIT_EXCEEDED for a client that is too slow. */
+async function receive<Target extends AnyTarget>(comparing: Comparing, messages: AsyncIterable<ProbeMessage<Target>>, holding: Holding): Promise<Question<Target>> {
+  const patience = new Patience(PACE);
+  patience.interrupt = holding.signal;
   let question: Question<Target> | undefined;
-  for await (const { target, pieces } of messages) {
-    if (question === undefined) question = questionOf(store, required("target", target));
+  await forEachItem(patiently(messages, patience, tooSlow), async ({ target, pieces }) => {
+    if (question === undefined) question = questionOf(comparing, required("target", target), holding);
     else absent("target", target);
-    question.probe.pieces.add(pieces);
-  }
-  return required("target", question);
+    const before = holding.bytes;
+    await question.probe.pieces.add(pieces);
+    patience.earn(holding.bytes - before);
+  });
+  const received = required("target", question);
+  holding.settle();
+  return received;
 }
 
-function questionOf<Target extends AnyTarget>(store: GalleryStore, target: Target): Question<Target> {
-  const gallery = store.getGallery(resourceId("target.gallery_id", target.galleryId));
+function tooSlow(): ServerError {
+  const { graceMs, bytesPerSecond } = PACE;
+  const expected = `expected all of it without a pause of ${graceMs / 1000} s, and ${bytesPerSecond} bytes a second at the least`;
+  return new ServerError("LIMIT_EXCEEDED", `the probe came too slowly: ${expected}; send it again, in smaller messages on a slow link`);
+}
+
+function questionOf<Target extends AnyTarget>(comparing: Comparing, target: Target, holding: Holding): Question<Target> {
+  const gallery = comparing.store.getGallery(resourceId("target.gallery_id", target.galleryId));
   sameSpace("target.space", embeddingSpace("target.space", target.space), gallery.space);
-  return { target, gallery, probe: probeFor(store, gallery, target) };
+  return { target, gallery, probe: probeFor(comparing, { gallery, target, holding }) };
 }
 
-function probeFor(store: GalleryStore, { contextId, space, strides }: StoredGallery, target: AnyTarget): SchemeProbe {
+interface NewProbe {
+  readonly gallery: StoredGallery;
+  readonly target: AnyTarget;
+  readonly holding: Holding;
+}
+
+function probeFor({ store, matchers }: Comparing, { gallery, target, holding }: NewProbe): SchemeProbe {
+  const { contextId, space, strides } = gallery;
   const { scheme } = store.getContext(contextId);
   const field = "target.reply_encoding";
   if (scheme.kind === "pairwise") {
-    const pieces = new ProbeAssembly(pairwiseCiphertext, contextId, space.dimension, strides);
-    return { kind: "pairwise", context: store.contextLocation(contextId), pieces, encoding: pairwiseReplyEncoding(field, target.replyEncoding) };
+    const context = store.contextLocation(contextId);
+    const reader = pairwisePieces(matchers.pairwise, gallery, { context, scheme });
+    const pieces = new ProbeAssembly(reader, holding, space.dimension, strides);
+    return { kind: "pairwise", context, pieces, encoding: pairwiseReplyEncoding(field, target.replyEncoding) };
   }
-  const pieces = new ProbeAssembly(ciphertext, contextId, encodedDimension(space), strides);
-  return { kind: "packed", parameterSet: scheme.parameterSet, pieces, encoding: replyEncoding(field, target.replyEncoding) };
+  const { parameterSet } = scheme;
+  const pieces = new ProbeAssembly(packedPieces(matchers.packed, gallery, parameterSet), holding, encodedDimension(space), strides);
+  return { kind: "packed", parameterSet, pieces, encoding: replyEncoding(field, target.replyEncoding) };
 }
 
 /** Compares the probe as the scheme does it. Throws ServerError PROBE_INCOMPLETE, and what is wrong with a piece. */

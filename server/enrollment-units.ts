@@ -2,10 +2,13 @@ import { encodedDimension, layoutOf } from "@veilface/fhe";
 import type { Layout } from "@veilface/fhe";
 import type { BlockPieces, EnrollTemplatesRequest, LooseTemplate, PackedBlock } from "@veilface/proto";
 import { ServerError } from "./errors.ts";
+import { IDLE_BETWEEN_UNITS_MS } from "./limits.ts";
+import type { PieceReader } from "./piece-reader.ts";
 import type { SealedBytes } from "./sealed-bytes.ts";
 import type { PackedSlot, StoredGallery } from "./store/gallery-store.ts";
+import type { Patience } from "./streams.ts";
 import { fieldInvalid, resourceId } from "./validate.ts";
-import type { CheckCiphertext } from "./validate.ts";
+import type { Holding, StreamHoldings } from "./waiting-bytes.ts";
 
 /** A template enrolled alone. */
 export interface TemplateUnit<Encoding> {
@@ -13,6 +16,7 @@ export interface TemplateUnit<Encoding> {
   readonly templateId: string;
   readonly subjectId: string;
   readonly ciphertext: SealedBytes<Encoding>;
+  readonly holding: Holding;
 }
 
 /** A packed block with all of its polynomials. */
@@ -21,59 +25,117 @@ export interface BlockUnit<Encoding> {
   readonly stride: number;
   readonly slots: readonly PackedSlot[];
   readonly pieces: readonly SealedBytes<Encoding>[];
+  readonly holding: Holding;
 }
 
-/** What is stored as a whole. */
+/** What is stored as a whole; its bytes wait until its holding is closed. */
 export type EnrollmentUnit<Encoding> = TemplateUnit<Encoding> | BlockUnit<Encoding>;
+
+/** Where units come from and go to. */
+export interface UnitSource<Encoding> {
+  readonly messages: AsyncIterator<EnrollTemplatesRequest>;
+  readonly patience: Patience;
+  readonly gallery: StoredGallery;
+  /** That of the gallery's scheme. */
+  readonly reader: PieceReader<Encoding>;
+  readonly holdings: StreamHoldings;
+}
 
 /**
  * The messages after the target as units: a block's head is gathered with its polynomials. Throws ServerError FIELD_INVALID,
- * BLOCK_INVALID (a head that does not fit the gallery, polynomials too many, too few or without a head), SCHEME_MISMATCH or
- * CONTEXT_MISMATCH. `check`: that of the gallery's scheme.
+ * BLOCK_INVALID (a head that does not fit the gallery, polynomials too many, too few or without a head), SCHEME_MISMATCH,
+ * CONTEXT_MISMATCH, LIMIT_EXCEEDED (too much is open), and what a ciphertext's length or digest tell.
  */
-export async function* enrollmentUnits<Encoding>(
-  messages: AsyncIterable<EnrollTemplatesRequest>,
-  gallery: StoredGallery,
-  check: CheckCiphertext<Encoding>,
-): AsyncGenerator<EnrollmentUnit<Encoding>> {
-  let open: OpenBlock<Encoding> | undefined;
-  for await (const { message } of messages) {
-    if (open !== undefined && message?.$case !== "pieces") throw open.missing();
-    if (message?.$case === "template") yield templateUnit(message.value, gallery, check);
-    else if (message?.$case === "block") open = new OpenBlock(message.value, gallery, check);
-    else if (message?.$case === "pieces") {
-      if (open === undefined) throw new ServerError("BLOCK_INVALID", "pieces came without the head of their block: send the block first");
-      open.add(message.value);
-      if (!open.complete) continue;
-      yield open.unit();
-      open = undefined;
-    } else throw fieldInvalid("message", "must be a template, a block or its pieces after the first message");
+export async function* enrollmentUnits<Encoding>(source: UnitSource<Encoding>): AsyncGenerator<EnrollmentUnit<Encoding>> {
+  const assembly = new UnitAssembly(source);
+  try {
+    for (let read = await assembly.read(); read !== "end"; read = await assembly.read()) if (read !== "more") yield read;
+  } finally {
+    // Not awaited: a source that is silent would hold up the failure that ends this stream.
+    void source.messages.return?.().catch(() => undefined);
   }
-  if (open !== undefined) throw open.missing();
 }
 
-function templateUnit<Encoding>({ templateId, subjectId, ciphertext }: LooseTemplate, { contextId }: StoredGallery, check: CheckCiphertext<Encoding>): TemplateUnit<Encoding> {
-  return {
-    kind: "template",
-    templateId: resourceId("template.template_id", templateId),
-    subjectId: resourceId("template.subject_id", subjectId),
-    ciphertext: check("template.ciphertext", ciphertext, contextId),
-  };
+/** Puts units together. Each message has a call of its own, so that none is held while the next is awaited. */
+class UnitAssembly<Encoding> {
+  readonly #source: UnitSource<Encoding>;
+  #open: OpenBlock<Encoding> | undefined;
+
+  constructor(source: UnitSource<Encoding>) {
+    this.#source = source;
+  }
+
+  async read(): Promise<EnrollmentUnit<Encoding> | "more" | "end"> {
+    const next = await this.#source.messages.next();
+    if (next.done !== true) return this.#take(next.value);
+    if (this.#open !== undefined) throw this.#open.missing();
+    return "end";
+  }
+
+  async #take({ message }: EnrollTemplatesRequest): Promise<EnrollmentUnit<Encoding> | "more"> {
+    if (this.#open !== undefined && message?.$case !== "pieces") throw this.#open.missing();
+    switch (message?.$case) {
+      case "template":
+        this.#source.patience.renew(IDLE_BETWEEN_UNITS_MS);
+        return this.#template(message.value);
+      case "block":
+        return this.#begin(message.value);
+      case "pieces":
+        return this.#add(message.value);
+      default:
+        throw fieldInvalid("message", "must be a template, a block or its pieces after the first message");
+    }
+  }
+
+  async #template({ templateId, subjectId, ciphertext }: LooseTemplate): Promise<TemplateUnit<Encoding>> {
+    const ids = { templateId: resourceId("template.template_id", templateId), subjectId: resourceId("template.subject_id", subjectId) };
+    const sealed = await this.#source.reader.read("template.ciphertext", ciphertext);
+    const holding = this.#source.holdings.open();
+    holding.settle();
+    await holding.takeOrWait(sealed.data.length);
+    return { kind: "template", ...ids, ciphertext: sealed, holding };
+  }
+
+  async #begin(head: PackedBlock): Promise<"more"> {
+    const { holdings, patience } = this.#source;
+    this.#open = new OpenBlock(head, this.#source, holdings.open());
+    patience.renew();
+    patience.interrupt = this.#open.holding.signal;
+    await this.#open.holding.takeOrWait(head.slots.length * SLOT_BYTES);
+    return "more";
+  }
+
+  async #add(pieces: BlockPieces): Promise<BlockUnit<Encoding> | "more"> {
+    const open = this.#open;
+    if (open === undefined) throw new ServerError("BLOCK_INVALID", "pieces came without the head of their block: send the block first");
+    const { patience } = this.#source;
+    const before = open.holding.bytes;
+    await open.add(pieces);
+    patience.earn(open.holding.bytes - before);
+    if (!open.complete) return "more";
+    this.#open = undefined;
+    patience.interrupt = undefined;
+    patience.renew(IDLE_BETWEEN_UNITS_MS);
+    return open.unit();
+  }
 }
+
+/** Two ids of up to 64 characters, and what holds them. */
+const SLOT_BYTES = 256;
 
 /** A block whose polynomials are coming in. */
 class OpenBlock<Encoding> {
-  readonly #check: CheckCiphertext<Encoding>;
-  readonly #contextId: string;
+  readonly holding: Holding;
+  readonly #reader: PieceReader<Encoding>;
   readonly #layout: Layout;
   readonly #slots: readonly PackedSlot[];
   readonly #pieces: SealedBytes<Encoding>[] = [];
 
-  constructor({ stride, slots }: PackedBlock, gallery: StoredGallery, check: CheckCiphertext<Encoding>) {
+  constructor({ stride, slots }: PackedBlock, { gallery, reader }: Pick<UnitSource<Encoding>, "gallery" | "reader">, holding: Holding) {
     if (gallery.packedStride === 0) throw fieldInvalid("block", "is of the packed scheme, the gallery is not: send templates one by one", "SCHEME_MISMATCH");
     if (stride !== gallery.packedStride) throw blockInvalid("block.stride", `is ${stride}, but the gallery packs at stride ${gallery.packedStride}`);
-    this.#check = check;
-    this.#contextId = gallery.contextId;
+    this.holding = holding;
+    this.#reader = reader;
     this.#layout = layoutOf(encodedDimension(gallery.space), stride);
     if (slots.length < 1 || slots.length > this.#layout.slots) {
       throw blockInvalid("block.slots", `has ${slots.length} templates: expected 1 to ${this.#layout.slots} at stride ${stride}`);
@@ -88,10 +150,10 @@ class OpenBlock<Encoding> {
     return this.#pieces.length === this.#layout.pieces;
   }
 
-  add({ pieces }: BlockPieces): void {
+  async add({ pieces }: BlockPieces): Promise<void> {
     const most = this.#layout.pieces;
     if (this.#pieces.length + pieces.length > most) throw blockInvalid("pieces.pieces", `has more than the ${most} polynomials that a block has at this stride`);
-    for (const piece of pieces) this.#pieces.push(this.#check("pieces.pieces", piece, this.#contextId));
+    for (const piece of pieces) this.#pieces.push(await this.#reader.readWaiting("pieces.pieces", piece, this.holding));
   }
 
   missing(): ServerError {
@@ -99,7 +161,8 @@ class OpenBlock<Encoding> {
   }
 
   unit(): BlockUnit<Encoding> {
-    return { kind: "block", stride: this.#layout.stride, slots: this.#slots, pieces: this.#pieces };
+    this.holding.settle();
+    return { kind: "block", stride: this.#layout.stride, slots: this.#slots, pieces: this.#pieces, holding: this.holding };
   }
 }
 

@@ -4,15 +4,19 @@ import type { EnrollTemplatesRequest } from "@veilface/proto";
 import { enrollmentUnits } from "./enrollment-units.ts";
 import type { BlockUnit, EnrollmentUnit, TemplateUnit } from "./enrollment-units.ts";
 import { ServerError } from "./errors.ts";
+import { IDLE_BETWEEN_UNITS_MS, PACE } from "./limits.ts";
 import type { Matcher } from "./matcher.ts";
 import type { Matchers } from "./matchers.ts";
 import type { PairwiseMatcher } from "./pairwise/pairwise-matcher.ts";
+import { packedPieces, pairwisePieces } from "./piece-reader.ts";
+import type { PieceReader } from "./piece-reader.ts";
 import type { PairwiseEncoding, SealedBytes } from "./sealed-bytes.ts";
-import type { ContextLocation, GalleryStore, PackedBlockEntry, PackedScheme, RosterEntry, StoredGallery } from "./store/gallery-store.ts";
+import type { GalleryStore, PackedBlockEntry, PackedScheme, PairwiseScheme, RosterEntry, StoredGallery } from "./store/gallery-store.ts";
 import { cutChunks } from "./store/packed-chunks.ts";
-import { failingOn, mapOrdered } from "./streams.ts";
-import { ciphertext, embeddingSpace, fieldInvalid, pairwiseCiphertext, resourceId, sameSpace } from "./validate.ts";
-import type { CheckCiphertext } from "./validate.ts";
+import { Patience, failingOn, mapOrdered, patiently } from "./streams.ts";
+import { embeddingSpace, fieldInvalid, resourceId, sameSpace } from "./validate.ts";
+import { StreamHoldings } from "./waiting-bytes.ts";
+import type { WaitingBytes } from "./waiting-bytes.ts";
 
 /**
  * Ciphertexts of one stream that may be under way between receipt and disk, each 60 KB (two primes): enough to receive a block while
@@ -33,34 +37,58 @@ interface Destination<Encoding> {
   /** Of templates enrolled alone. */
   readonly stride: number;
   readonly slots: number;
-  readonly check: CheckCiphertext<Encoding>;
+  readonly reader: PieceReader<Encoding>;
   readonly prepareTemplate: (ciphertext: SealedBytes<Encoding>, slot: number) => Promise<Uint8Array>;
   readonly prepareBlock: (pieces: readonly SealedBytes<Encoding>[]) => Promise<Uint8Array[]>;
 }
 
-/**
- * Stores a stream of templates and packed blocks; yields each once it is durable, in the order received. The first message must be the
- * target. Ends with the first refusal, or with SHUTTING_DOWN once `stopping` aborts, after the acknowledgements of what came before it.
- */
-export async function* enroll(store: GalleryStore, matchers: Matchers, requests: AsyncIterable<EnrollTemplatesRequest>, stopping: AbortSignal): AsyncGenerator<Enrolled> {
-  const messages = failingOn(requests, stopping, shuttingDown);
-  const first = await messages.next();
-  const gallery = galleryOf(store, first.done === true ? undefined : first.value);
-  const { number, scheme } = { number: store.readerLocation(gallery.galleryId).gallery, ...store.getContext(gallery.contextId) };
-  if (scheme.kind === "packed") yield* enrollInto(store, messages, packedDestination(matchers.packed, gallery, number, scheme));
-  else yield* enrollInto(store, messages, pairwiseDestination(matchers.pairwise, gallery, number, store.contextLocation(gallery.contextId)));
+/** What enrollments are made with. */
+export interface Enrolling {
+  readonly store: GalleryStore;
+  readonly matchers: Matchers;
+  /** Blocks and templates that wait for the rest of them, or for the disk. */
+  readonly units: WaitingBytes;
+  /** Ends every enrollment once it aborts. */
+  readonly stopping: AbortSignal;
 }
 
-async function* enrollInto<Encoding>(store: GalleryStore, messages: AsyncIterable<EnrollTemplatesRequest>, destination: Destination<Encoding>): AsyncGenerator<Enrolled> {
+/** The messages of a stream, and how long it still waits for them. */
+interface Incoming {
+  readonly messages: AsyncIterableIterator<EnrollTemplatesRequest>;
+  readonly patience: Patience;
+  readonly holdings: StreamHoldings;
+}
+
+/**
+ * Stores a stream of templates and packed blocks; yields each once it is durable, in the order received. The first message must be the
+ * target. Ends with the first refusal, with LIMIT_EXCEEDED if the client is too slow, or with SHUTTING_DOWN once `stopping` aborts,
+ * after the acknowledgements of what came before it.
+ */
+export async function* enroll({ store, matchers, units, stopping }: Enrolling, requests: AsyncIterable<EnrollTemplatesRequest>): AsyncGenerator<Enrolled> {
+  using holdings = new StreamHoldings(units);
+  const patience = new Patience(PACE);
+  const messages = failingOn(patiently(requests, patience, tooSlow), stopping, shuttingDown);
+  const gallery = await targetOf(store, messages);
+  patience.renew(IDLE_BETWEEN_UNITS_MS);
+  const incoming = { messages, patience, holdings };
+  const { number, scheme } = { number: store.readerLocation(gallery.galleryId).gallery, ...store.getContext(gallery.contextId) };
+  if (scheme.kind === "packed") yield* enrollInto(store, incoming, packedDestination(matchers.packed, gallery, number, scheme));
+  else yield* enrollInto(store, incoming, pairwiseDestination(store, matchers.pairwise, { gallery, number, scheme }));
+}
+
+async function* enrollInto<Encoding>(store: GalleryStore, incoming: Incoming, destination: Destination<Encoding>): AsyncGenerator<Enrolled> {
+  const { gallery, reader } = destination;
   // Checks run side by side, writes begin in the order received: of two templates of one id the later one stays.
   let checkedSoFar: Promise<void> = Promise.resolve();
   const put = async (unit: EnrollmentUnit<Encoding>): Promise<Enrolled> => {
     const write = unit.kind === "template" ? checkTemplate(store, destination, unit) : checkBlock(store, destination, unit);
     checkedSoFar = Promise.all([checkedSoFar, write]).then(() => undefined);
     await checkedSoFar;
-    return (await write)();
+    const enrolled = await (await write)();
+    incoming.holdings.close(unit.holding);
+    return enrolled;
   };
-  yield* mapOrdered(enrollmentUnits(messages, destination.gallery, destination.check), IN_FLIGHT, put, weight);
+  yield* mapOrdered(enrollmentUnits({ ...incoming, gallery, reader }), IN_FLIGHT, put, weight);
 }
 
 function weight(unit: EnrollmentUnit<unknown>): number {
@@ -69,6 +97,18 @@ function weight(unit: EnrollmentUnit<unknown>): number {
 
 function shuttingDown(): ServerError {
   return new ServerError("SHUTTING_DOWN", "the server is shutting down: send what was not acknowledged again, here later or elsewhere");
+}
+
+function tooSlow(): ServerError {
+  const [first, between] = [PACE.graceMs, IDLE_BETWEEN_UNITS_MS].map((ms) => ms / 1000);
+  const expected = `expected the target and the pieces of a block without a pause of ${first} s and at ${PACE.bytesPerSecond} bytes a second at the least`;
+  return new ServerError("LIMIT_EXCEEDED", `the client was silent, or too slow: ${expected}, and the next template or block within ${between} s; send what was not acknowledged again`);
+}
+
+// A frame of its own, so that the message is not held for as long as the stream lasts.
+async function targetOf(store: GalleryStore, messages: AsyncIterator<EnrollTemplatesRequest>): Promise<StoredGallery> {
+  const first = await messages.next();
+  return galleryOf(store, first.done === true ? undefined : first.value);
 }
 
 function galleryOf(store: GalleryStore, request: EnrollTemplatesRequest | undefined): StoredGallery {
@@ -82,17 +122,25 @@ function galleryOf(store: GalleryStore, request: EnrollTemplatesRequest | undefi
 function packedDestination(matcher: Matcher, gallery: StoredGallery, number: number, { parameterSet: name }: PackedScheme): Destination<CiphertextEncoding> {
   const layout = looseLayout(encodedDimension(gallery.space));
   return {
-    gallery, number, stride: layout.stride, slots: layout.slots, check: ciphertext,
+    gallery, number, stride: layout.stride, slots: layout.slots, reader: packedPieces(matcher, gallery, name),
     prepareTemplate: (template, slot) => matcher.prepareTemplate(name, template, layout, slot),
     prepareBlock: async (pieces) => cutChunks(await matcher.prepareBlock(name, pieces), parameterSet(name).dataPrimes.length),
   };
 }
 
+/** A gallery of the pairwise scheme. */
+interface PairwiseGallery {
+  readonly gallery: StoredGallery;
+  readonly number: number;
+  readonly scheme: PairwiseScheme;
+}
+
 /** A template is a block of its own: products of the pairwise scheme take one template each. */
-function pairwiseDestination(matcher: PairwiseMatcher, gallery: StoredGallery, number: number, context: ContextLocation): Destination<PairwiseEncoding> {
+function pairwiseDestination(store: GalleryStore, matcher: PairwiseMatcher, { gallery, number, scheme }: PairwiseGallery): Destination<PairwiseEncoding> {
   const { dimension } = gallery.space;
+  const context = store.contextLocation(gallery.contextId);
   return {
-    gallery, number, stride: dimension, slots: 1, check: pairwiseCiphertext,
+    gallery, number, stride: dimension, slots: 1, reader: pairwisePieces(matcher, gallery, { context, scheme }),
     prepareTemplate: (template) => matcher.prepare({ context, ciphertext: template, dimension }),
     // Unreachable: a block's head is refused where the gallery has no packed stride.
     prepareBlock: () => Promise.reject(fieldInvalid("block", "is of the packed scheme", "SCHEME_MISMATCH")),

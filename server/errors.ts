@@ -29,15 +29,24 @@ export interface FieldViolation {
   readonly description: string;
 }
 
+/** What an error may say beside its reason and its text. */
+export interface ServerErrorOptions extends ErrorOptions {
+  readonly violations?: readonly FieldViolation[];
+  readonly retryAfterMs?: number;
+}
+
 /** The one error class of this package. Messages never hold ciphertext bytes. */
 export class ServerError extends Error {
   override readonly name = "ServerError";
   readonly reason: ServerErrorReason;
   readonly violations: readonly FieldViolation[];
+  /** When to try the same again, in milliseconds, for google.rpc.RetryInfo; undefined where trying again does not help. */
+  readonly retryAfterMs: number | undefined;
 
-  constructor(reason: ServerErrorReason, message: string, options?: ErrorOptions & { violations?: readonly FieldViolation[] }) {
+  constructor(reason: ServerErrorReason, message: string, options?: ServerErrorOptions) {
     super(message, options);
     this.reason = reason;
     this.violations = options?.violations ?? [];
+    this.retryAfterMs = options?.retryAfterMs;
   }
 }

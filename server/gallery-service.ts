@@ -1,11 +1,13 @@
 import type { GalleryServiceImplementation } from "@veilface/proto";
 import { enroll } from "./enrollment.ts";
+import { WAITING_BYTES } from "./limits.ts";
 import type { Matchers } from "./matchers.ts";
 import { newGallery } from "./new-gallery.ts";
 import { readTemplates } from "./reading.ts";
 import type { GalleryStore } from "./store/gallery-store.ts";
 import { enrolledToWire, entryToWire, galleryToWire, readStepToWire } from "./to-wire.ts";
 import { contextId, fieldInvalid, pageSize, pageToken, required, resourceId, revision, revisionToken } from "./validate.ts";
+import { WaitingBytes } from "./waiting-bytes.ts";
 
 const MOST_GALLERIES = 1000;
 const USUAL_GALLERIES = 100;
@@ -15,6 +17,7 @@ const MOST_IDS = 10_000;
 
 /** The rpcs of GalleryService over a store. Enrollments end once `stopping` aborts. */
 export function galleryService(store: GalleryStore, matchers: Matchers, stopping: AbortSignal): GalleryServiceImplementation {
+  const enrolling = { store, matchers, stopping, units: new WaitingBytes({ what: "blocks and templates", bytes: WAITING_BYTES }) };
   return {
     async createGallery(request) {
       return { gallery: galleryToWire(await store.createGallery(newGallery(store, required("gallery", request.gallery)))) };
@@ -34,7 +37,7 @@ export function galleryService(store: GalleryStore, matchers: Matchers, stopping
       return {};
     },
     async *enrollTemplates(requests) {
-      for await (const enrolled of enroll(store, matchers, requests, stopping)) yield enrolledToWire(enrolled);
+      for await (const enrolled of enroll(enrolling, requests)) yield enrolledToWire(enrolled);
     },
     async listTemplates(request) {
       const limit = pageSize(request.pageSize, MOST_ENTRIES, USUAL_ENTRIES);

@@ -2,49 +2,57 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import type { Hash } from "node:crypto";
 import { KeyMaterial } from "@veilface/proto";
 import type { KeyChunk, KeyUpload } from "@veilface/proto";
-import { ServerError } from "./errors.ts";
+import type { ServerError } from "./errors.ts";
+import { MOST_UPLOADS, WAITING_BYTES } from "./limits.ts";
 import { fieldInvalid } from "./validate.ts";
+import { WaitingBytes } from "./waiting-bytes.ts";
+import type { Holding } from "./waiting-bytes.ts";
 
 /** What may be uploaded for one context, in sum: 64 MiB. */
 export const MAX_UPLOAD_BYTES = 64 * 2 ** 20;
 const MAX_CHUNK_BYTES = 2 ** 20;
-/** Uploads that may be received side by side, each up to 64 MiB in memory. */
-const MAX_UPLOADS = 4;
 
 const TENSEAL_CONTEXT = KeyMaterial.KEY_MATERIAL_TENSEAL_CONTEXT;
 const RELIN_KEYS = KeyMaterial.KEY_MATERIAL_SEAL_RELIN_KEYS;
 const GALOIS_KEYS = KeyMaterial.KEY_MATERIAL_SEAL_GALOIS_KEYS;
 
-let uploads = 0;
+const uploads = new WaitingBytes({ what: "uploads of keys", bytes: WAITING_BYTES, holders: MOST_UPLOADS });
 
 /** Collects the key material of one context, in chunks. Dispose of it: few may be received at once. */
 export class KeyUploads implements Disposable {
   readonly #objects: readonly KeyObject[];
-  #over = false;
+  readonly #holding: Holding;
 
   /** Throws ServerError FIELD_INVALID, or LIMIT_EXCEEDED if they are too large or too many are under way. */
   constructor(announced: readonly KeyUpload[]) {
     this.#objects = checkAnnounced(announced).map((upload) => new KeyObject(upload));
-    if (uploads >= MAX_UPLOADS) throw new ServerError("LIMIT_EXCEEDED", `the server receives ${MAX_UPLOADS} uploads of keys already: try again later`);
-    uploads++;
+    this.#holding = uploads.open();
   }
 
-  /** Throws ServerError UPLOAD_BROKEN for a chunk that is not the next one. */
+  /** Aborts with the reason where the upload was too slow and had to make room for others. */
+  get signal(): AbortSignal {
+    return this.#holding.signal;
+  }
+
+  /** Throws ServerError UPLOAD_BROKEN for a chunk that is not the next one, LIMIT_EXCEEDED if the server has no memory for it now. */
   add({ material, offset, data }: KeyChunk): void {
     const next = this.#objects.find((object) => !object.complete);
     if (next === undefined) throw broken("key_chunk", "comes after all announced bytes: announce all there is");
     if (material !== next.material) throw broken("key_chunk.material", `is ${nameOf(material)}, but the next bytes are of ${nameOf(next.material)}: send the objects in the order announced`);
+    next.check(offset, data);
+    this.#holding.take(data.length);
     next.add(offset, data);
   }
 
   /** The objects, each whole and with its SHA-256. Throws ServerError UPLOAD_BROKEN. */
   finish(): Map<KeyMaterial, Uint8Array> {
-    return new Map(this.#objects.map((object) => [object.material, object.finish()]));
+    const whole = new Map(this.#objects.map((object) => [object.material, object.finish()]));
+    this.#holding.settle();
+    return whole;
   }
 
   [Symbol.dispose](): void {
-    if (!this.#over) uploads--;
-    this.#over = true;
+    this.#holding[Symbol.dispose]();
   }
 }
 
@@ -60,17 +68,21 @@ class KeyObject {
   constructor({ material, totalBytes, sha256 }: KeyUpload) {
     this.material = material;
     this.#totalBytes = totalBytes;
-    this.#sha256 = sha256;
+    this.#sha256 = new Uint8Array(sha256);
   }
 
   get complete(): boolean {
     return this.#received === this.#totalBytes;
   }
 
-  add(offset: number, data: Uint8Array): void {
+  /** Throws ServerError UPLOAD_BROKEN for a chunk that is not the next one. */
+  check(offset: number, data: Uint8Array): void {
     if (data.length < 1 || data.length > MAX_CHUNK_BYTES) throw broken("key_chunk.data", `has ${data.length} bytes: expected 1 to ${MAX_CHUNK_BYTES}`);
     if (offset !== this.#received) throw broken("key_chunk.offset", `is ${offset}, but ${this.#received} bytes of ${nameOf(this.material)} were received: send the chunks in order`);
     if (offset + data.length > this.#totalBytes) throw broken("key_chunk.data", `ends at byte ${offset + data.length} of ${nameOf(this.material)}, but ${this.#totalBytes} were announced`);
+  }
+
+  add(offset: number, data: Uint8Array): void {
     this.#whole ??= new Uint8Array(this.#totalBytes);
     this.#whole.set(data, offset);
     this.#hash.update(data);

@@ -34,19 +34,22 @@ export class Matcher {
     this.#pool = pool;
   }
 
-  /** A loose template's residues at its slot, as stored. Throws FheError or ServerError for a ciphertext that is not sound. */
+  /**
+   * A loose template's residues at its slot, as stored. Throws FheError or ServerError for a ciphertext that is not sound. The buffer
+   * of the ciphertext is given away, as those of pieces below: each must have one of its own.
+   */
   async prepareTemplate(parameterSet: ParameterSetName, ciphertext: SealedBytes, layout: Layout, slot: number): Promise<Uint8Array> {
-    return this.#run("prepareTemplate", { parameterSet, ciphertext, exponent: slot * layout.stride });
+    return this.#run("prepareTemplate", { parameterSet, ciphertext, exponent: slot * layout.stride }, buffersOf([ciphertext]));
   }
 
   /** A packed block's tiles, as stored, from its polynomials in order. Throws as {@link prepareTemplate}. */
   async prepareBlock(parameterSet: ParameterSetName, pieces: readonly SealedBytes[]): Promise<Uint8Array> {
-    return this.#run("prepareBlock", { parameterSet, pieces });
+    return this.#run("prepareBlock", { parameterSet, pieces }, buffersOf(pieces));
   }
 
   /** A probe ready for matching, from its pieces in order. Throws as {@link prepareTemplate}. */
   async prepareProbe(parameterSet: ParameterSetName, pieces: readonly SealedBytes[]): Promise<PreparedProbe> {
-    const tiles = await this.#run<SharedArrayBuffer>("prepareProbe", { parameterSet, pieces });
+    const tiles = await this.#run<SharedArrayBuffer>("prepareProbe", { parameterSet, pieces }, buffersOf(pieces));
     return { id: ++this.#lastProbe, pieces: pieces.length, tiles };
   }
 
@@ -60,7 +63,11 @@ export class Matcher {
     for await (const matched of mapUnordered(tasksOf(scan), 2 * this.#pool.workers, (task) => this.#run<MatchedBlock[]>("matchBlocks", task))) yield* matched;
   }
 
-  async #run<T>(name: keyof Tasks, task: Tasks[keyof Tasks]): Promise<T> {
-    return this.#pool.run(name, task);
+  async #run<T>(name: keyof Tasks, task: Tasks[keyof Tasks], transfer: readonly ArrayBuffer[] = []): Promise<T> {
+    return this.#pool.run(name, task, transfer);
   }
+}
+
+function buffersOf(pieces: readonly SealedBytes[]): ArrayBuffer[] {
+  return pieces.map(({ data }) => data.buffer as ArrayBuffer);
 }

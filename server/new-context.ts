@@ -3,14 +3,12 @@ import { KeyMaterial } from "@veilface/proto";
 import type { CreateContextRequest, KeyUpload, PairwiseScheme as WirePairwise } from "@veilface/proto";
 import { ServerError } from "./errors.ts";
 import { KeyUploads } from "./key-upload.ts";
+import { PACE } from "./limits.ts";
 import type { PairwiseMatcher } from "./pairwise/pairwise-matcher.ts";
 import type { UploadedKeys } from "./pairwise/pairwise-task.ts";
 import type { ContextKeys, NewContext } from "./store/gallery-store.ts";
-import { failingWhenSilent } from "./streams.ts";
+import { Patience, forEachItem, patiently } from "./streams.ts";
 import { absent, fieldInvalid, packedScheme, required } from "./validate.ts";
-
-/** An upload that pauses for longer makes room for others. */
-const PATIENCE_MS = 30_000;
 
 /** A context as it was sent, checked, with its keys where its scheme has any. */
 export interface ReceivedContext {
@@ -18,24 +16,48 @@ export interface ReceivedContext {
   readonly keys?: ContextKeys;
 }
 
-/** Receives a context: the first message has it, key material may follow. Throws ServerError with what is wrong with it. */
+/** The first message of a stream, with bytes of its own. */
+interface Head {
+  readonly scheme: NonNullable<CreateContextRequest["context"]>["scheme"];
+  readonly announced: readonly KeyUpload[];
+}
+
+/** The messages after the first one, and how long the server still waits for them. */
+interface Rest {
+  readonly messages: AsyncIterableIterator<CreateContextRequest>;
+  readonly patience: Patience;
+}
+
+/**
+ * Receives a context: the first message has it, key material may follow. Throws ServerError with what is wrong with it, or
+ * LIMIT_EXCEEDED if it comes too slowly.
+ */
 export async function receiveContext(pairwise: PairwiseMatcher, requests: AsyncIterable<CreateContextRequest>): Promise<ReceivedContext> {
-  const messages = requests[Symbol.asyncIterator]();
+  const patience = new Patience(PACE);
+  const messages = patiently(requests, patience, tooSlow);
+  const { scheme, announced } = await receiveHead(messages);
+  switch (scheme?.$case) {
+    case "packed":
+      if (announced.length > 0) throw fieldInvalid("key_uploads", "are for the pairwise scheme: the packed one has no keys", "SCHEME_MISMATCH");
+      await forEachItem(messages, refuseMore);
+      return receivePacked(scheme.value);
+    case "pairwise":
+      return receivePairwise(pairwise, scheme.value, { announced, messages, patience });
+    case undefined:
+      throw fieldInvalid("context", "has no scheme: packed or pairwise is required");
+  }
+}
+
+// Copies what is kept, and has a frame of its own: the message may be far larger than that, and the upload long.
+async function receiveHead(messages: AsyncIterator<CreateContextRequest>): Promise<Head> {
   const first = await messages.next();
   const { context, keyUploads, keyChunk } = first.done === true ? { context: undefined, keyUploads: [], keyChunk: undefined } : first.value;
   const { scheme } = required("context", context);
   if (keyChunk !== undefined) throw fieldInvalid("key_chunk", "belongs to the messages after the first");
-  const rest = { [Symbol.asyncIterator]: () => messages };
-  switch (scheme?.$case) {
-    case "packed":
-      if (keyUploads.length > 0) throw fieldInvalid("key_uploads", "are for the pairwise scheme: the packed one has no keys", "SCHEME_MISMATCH");
-      for await (const message of rest) refuseMore(message);
-      return receivePacked(scheme.value);
-    case "pairwise":
-      return receivePairwise(pairwise, scheme.value, keyUploads, rest);
-    case undefined:
-      throw fieldInvalid("context", "has no scheme: packed or pairwise is required");
-  }
+  const announced = keyUploads.map((upload) => ({ ...upload, sha256: new Uint8Array(upload.sha256) }));
+  if (scheme?.$case !== "pairwise") return { scheme, announced };
+  const encryptionParameters = new Uint8Array(scheme.value.encryptionParameters);
+  return { scheme: { ...scheme, value: { ...scheme.value, encryptionParameters } }, announced };
 }
 
 function receivePacked(value: Parameters<typeof packedScheme>[1]): ReceivedContext {
@@ -48,15 +70,18 @@ function refuseMore({ context, keyChunk }: CreateContextRequest): never {
   throw keyChunk === undefined ? fieldInvalid("key_chunk", "is required after the first message") : fieldInvalid("key_chunk", "is for the pairwise scheme: the packed one has no keys", "SCHEME_MISMATCH");
 }
 
-async function receivePairwise(pairwise: PairwiseMatcher, scheme: WirePairwise, announced: readonly KeyUpload[], messages: AsyncIterable<CreateContextRequest>): Promise<ReceivedContext> {
+async function receivePairwise(pairwise: PairwiseMatcher, scheme: WirePairwise, { announced, messages, patience }: Rest & Pick<Head, "announced">): Promise<ReceivedContext> {
   using uploads = new KeyUploads(announced);
+  patience.interrupt = uploads.signal;
   const isTenseal = announced[0]?.material === KeyMaterial.KEY_MATERIAL_TENSEAL_CONTEXT;
   if (isTenseal) checkLeftToTenseal(scheme);
-  for await (const { context, keyUploads, keyChunk } of failingWhenSilent(messages, PATIENCE_MS, tooSlow)) {
+  await forEachItem(messages, ({ context, keyUploads, keyChunk }) => {
     absent("context", context);
     absent("key_uploads", keyUploads[0]);
-    uploads.add(required("key_chunk", keyChunk));
-  }
+    const chunk = required("key_chunk", keyChunk);
+    uploads.add(chunk);
+    patience.earn(chunk.data.length);
+  });
   const { keys, ...context } = await pairwise.admit(uploadedKeys(scheme, uploads.finish()));
   return { context, keys };
 }
@@ -65,11 +90,12 @@ function uploadedKeys({ encryptionParameters, scale }: WirePairwise, objects: Re
   const context = objects.get(KeyMaterial.KEY_MATERIAL_TENSEAL_CONTEXT);
   if (context !== undefined) return { kind: "tenseal", context };
   const [relinKeys, galoisKeys] = [objects.get(KeyMaterial.KEY_MATERIAL_SEAL_RELIN_KEYS)!, objects.get(KeyMaterial.KEY_MATERIAL_SEAL_GALOIS_KEYS)!];
-  return { kind: "seal", parameters: Uint8Array.from(encryptionParameters), scale, relinKeys, galoisKeys };
+  return { kind: "seal", parameters: encryptionParameters, scale, relinKeys, galoisKeys };
 }
 
 function tooSlow(): ServerError {
-  return new ServerError("UPLOAD_BROKEN", `no chunk came for ${PATIENCE_MS / 1000} s: upload the keys again without pauses`);
+  const expected = `expected it without a pause of ${PACE.graceMs / 1000} s, and ${PACE.bytesPerSecond} bytes a second at the least`;
+  return new ServerError("LIMIT_EXCEEDED", `the context, or the next chunk of its keys, came too slowly: ${expected}; send it again, in smaller chunks on a slow link`);
 }
 
 function checkLeftToTenseal({ encryptionParameters, scale }: WirePairwise): void {

@@ -1,32 +1,36 @@
 import type { ProbePiece } from "@veilface/proto";
 import { ServerError } from "./errors.ts";
+import type { PieceReader } from "./piece-reader.ts";
 import type { SealedBytes } from "./sealed-bytes.ts";
 import { fieldInvalid } from "./validate.ts";
-import type { CheckCiphertext } from "./validate.ts";
+import type { Holding } from "./waiting-bytes.ts";
 
 /** Collects the pieces of a probe, which may come in any order and in several messages. */
 export class ProbeAssembly<Encoding> {
-  readonly #check: CheckCiphertext<Encoding>;
-  readonly #contextId: string;
+  readonly #reader: PieceReader<Encoding>;
+  readonly #holding: Holding;
   readonly #dimension: number;
   readonly #allowed: ReadonlySet<number>;
   readonly #pieces = new Map<number, (SealedBytes<Encoding> | undefined)[]>();
 
   /** `dimension`: the encoded dimension. `strides`: those the gallery uses; the stride of loose templates is always welcome. */
-  constructor(check: CheckCiphertext<Encoding>, contextId: string, dimension: number, strides: readonly number[]) {
-    this.#check = check;
-    this.#contextId = contextId;
+  constructor(reader: PieceReader<Encoding>, holding: Holding, dimension: number, strides: readonly number[]) {
+    this.#reader = reader;
+    this.#holding = holding;
     this.#dimension = dimension;
     this.#allowed = new Set([...strides, dimension]);
   }
 
-  /** Throws ServerError FIELD_INVALID, PROBE_INCOMPLETE (a piece sent twice) or CONTEXT_MISMATCH. */
-  add(pieces: readonly ProbePiece[]): void {
-    for (const { stride, piece, ciphertext: sealed } of pieces) {
+  /**
+   * Throws ServerError FIELD_INVALID, PROBE_INCOMPLETE (a piece sent twice), CONTEXT_MISMATCH, LIMIT_EXCEEDED (too many probes wait),
+   * and what a piece's length or digest tell.
+   */
+  async add(pieces: readonly ProbePiece[]): Promise<void> {
+    for (const { stride, piece, ciphertext } of pieces) {
       const ofStride = this.#ofStride(stride);
       if (piece < 0 || piece >= ofStride.length) throw fieldInvalid("pieces.piece", `is ${piece}, but a probe has pieces 0 to ${ofStride.length - 1} at stride ${stride}`);
       if (ofStride[piece] !== undefined) throw new ServerError("PROBE_INCOMPLETE", `piece ${piece} at stride ${stride} was sent twice: send each piece once`);
-      ofStride[piece] = this.#check("pieces.ciphertext", sealed, this.#contextId);
+      ofStride[piece] = await this.#reader.readWaiting("pieces.ciphertext", ciphertext, this.#holding);
     }
   }
 

@@ -13,7 +13,8 @@ export interface SealedBytes<Encoding = CiphertextEncoding> {
   readonly field: string;
   readonly encoding: Encoding;
   readonly data: Uint8Array;
-  readonly sha256: Uint8Array;
+  /** Undefined once the bytes were compared with it. */
+  readonly sha256: Uint8Array | undefined;
 }
 
 /** A ciphertext that the server made. */
@@ -22,13 +23,19 @@ export interface SealedProduct {
   readonly sha256: Uint8Array;
 }
 
+type Envelope = Pick<SealedBytes, "field" | "data" | "sha256">;
+
 /** What `open` makes of the bytes. Throws ServerError CIPHERTEXT_CORRUPT, and what `open` throws with the field at fault. */
-export function unseal<T>({ field, data, sha256 }: Pick<SealedBytes, "field" | "data" | "sha256">, open: (data: Uint8Array) => T): T {
+export function unseal<T>(envelope: Envelope, open: (data: Uint8Array) => T): T {
   // The digest is compared first: it tells damage in transit from bytes that never were a ciphertext.
-  if (!timingSafeEqual(hash("sha256", data, "buffer"), sha256)) {
-    throw fieldAtFault(`${field}.data`, "CIPHERTEXT_CORRUPT", "the ciphertext's bytes do not have the SHA-256 that came with them: send it again");
-  }
-  return inField(`${field}.data`, () => readOutside(data, open));
+  checkDigest(envelope);
+  return inField(`${envelope.field}.data`, () => readOutside(envelope.data, open));
+}
+
+/** Throws ServerError CIPHERTEXT_CORRUPT unless the bytes have the SHA-256 that came with them. */
+export function checkDigest({ field, data, sha256 }: Envelope): void {
+  if (sha256 === undefined || timingSafeEqual(hash("sha256", data, "buffer"), sha256)) return;
+  throw fieldAtFault(`${field}.data`, "CIPHERTEXT_CORRUPT", "the ciphertext's bytes do not have the SHA-256 that came with them: send it again");
 }
 
 /** Runs what reads a field of the request; what it refuses names the field. */

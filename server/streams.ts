@@ -1,3 +1,5 @@
+import type { Pace } from "./limits.ts";
+
 /**
  * Maps a stream with items of up to `limit` in weight under way, in the order of the stream; an item that is heavier goes alone. A
  * result is yielded as soon as it and those before it are there, even while the source is silent. The first failure, of the source or
@@ -76,38 +78,100 @@ function quiet<T>(promise: Promise<T>): Promise<T> {
 }
 
 /** The same stream until `signal` aborts; then it fails with what `failure` makes, even if the source is silent. */
-export async function* failingOn<T>(source: AsyncIterable<T>, signal: AbortSignal, failure: () => Error): AsyncGenerator<T> {
-  const items = source[Symbol.asyncIterator]();
-  let fail: (error: Error) => void = () => undefined;
-  const onAbort = (): void => {
-    fail(failure());
-  };
-  signal.addEventListener("abort", onAbort);
-  try {
-    for (;;) {
-      if (signal.aborted) throw failure();
-      // Each wait has a promise of its own: a race against one promise for the whole stream would keep every item until the end.
-      const next = await new Promise<IteratorResult<T>>((resolve, reject) => {
-        fail = reject;
-        items.next().then(resolve, reject);
-      });
-      if (next.done === true) return;
-      yield next.value;
-    }
-  } finally {
-    signal.removeEventListener("abort", onAbort);
+export function failingOn<T>(source: AsyncIterable<T>, signal: AbortSignal, failure: () => Error): AsyncIterableIterator<T> {
+  return interruptible(source, (fail) => onAbort(signal, () => { fail(failure()); }));
+}
+
+/** How long a stream still waits for its source; who consumes it says what came. */
+export class Patience {
+  readonly #pace: Pace;
+  #leftMs: number;
+  /** Fails the stream with its reason once it aborts, even if the source is silent. */
+  interrupt: AbortSignal | undefined;
+
+  constructor(pace: Pace) {
+    this.#pace = pace;
+    this.#leftMs = pace.graceMs;
+  }
+
+  /** Milliseconds. */
+  get leftMs(): number {
+    return this.#leftMs;
+  }
+
+  /** Waiting has taken so long. */
+  spend(milliseconds: number): void {
+    this.#leftMs = Math.max(0, this.#leftMs - milliseconds);
+  }
+
+  /** So many bytes of use came: each gives back its share of the time, up to the grace. */
+  earn(bytes: number): void {
+    this.#leftMs = Math.min(this.#pace.graceMs, this.#leftMs + (bytes * 1000) / this.#pace.bytesPerSecond);
+  }
+
+  /** From here on it waits so long, whatever it waited before. */
+  renew(milliseconds: number = this.#pace.graceMs): void {
+    this.#leftMs = milliseconds;
   }
 }
 
-/** The same stream; it fails with what `failure` makes where an item takes longer than so many milliseconds. */
-export async function* failingWhenSilent<T>(source: AsyncIterable<T>, milliseconds: number, failure: () => Error): AsyncGenerator<T> {
+/** The same stream; it fails with what `failure` makes where the source takes longer than the patience lasts. */
+export function patiently<T>(source: AsyncIterable<T>, patience: Patience, failure: () => Error): AsyncIterableIterator<T> {
+  return interruptible(source, (fail) => {
+    const since = performance.now();
+    const timer = setTimeout(() => { fail(failure()); }, patience.leftMs);
+    const { interrupt } = patience;
+    const listening = interrupt && onAbort(interrupt, () => { fail(interrupt.reason as Error); });
+    return () => {
+      clearTimeout(timer);
+      patience.spend(performance.now() - since);
+      listening?.();
+    };
+  });
+}
+
+/**
+ * The same stream, each of whose waits `arm` may fail; what it returns ends the wait. No item is held while the next one is awaited, as
+ * a generator would: a message may be large, and the wait long.
+ */
+function interruptible<T>(source: AsyncIterable<T>, arm: (fail: (error: Error) => void) => () => void): AsyncIterableIterator<T> {
   const items = source[Symbol.asyncIterator]();
-  for (;;) {
-    const next = await new Promise<IteratorResult<T>>((resolve, reject) => {
-      const timer = setTimeout(() => { reject(failure()); }, milliseconds);
-      items.next().then(resolve, reject).finally(() => { clearTimeout(timer); });
-    });
-    if (next.done === true) return;
-    yield next.value;
+  const next = async (): Promise<IteratorResult<T>> => {
+    const { promise, resolve, reject } = Promise.withResolvers<IteratorResult<T>>();
+    const disarm = arm(reject);
+    items.next().then(resolve, reject);
+    return promise.finally(disarm);
+  };
+  const end = async (): Promise<IteratorResult<T>> => {
+    // Not awaited: a source that is silent in its next() would hold up what ends this stream.
+    void items.return?.().catch(() => undefined);
+    return Promise.resolve({ done: true, value: undefined });
+  };
+  const stream = { next, return: end, [Symbol.asyncIterator]: () => stream };
+  return stream;
+}
+
+/** Calls back when the signal aborts, or at once if it has; what is returned ends that. */
+function onAbort(signal: AbortSignal, call: () => void): () => void {
+  if (signal.aborted) call();
+  else signal.addEventListener("abort", call);
+  return () => { signal.removeEventListener("abort", call); };
+}
+
+/** Hands every item to `use`, in order, and holds on to none while it waits for the next. */
+export async function forEachItem<T>(source: AsyncIterable<T>, use: (item: T) => Promise<void> | void): Promise<void> {
+  const items = source[Symbol.asyncIterator]();
+  try {
+    while (await useNext(items, use)) continue;
+  } finally {
+    void items.return?.().catch(() => undefined);
   }
+}
+
+// A frame of its own for every item: that of a loop would keep the last one.
+async function useNext<T>(items: AsyncIterator<T>, use: (item: T) => Promise<void> | void): Promise<boolean> {
+  const next = await items.next();
+  if (next.done === true) return false;
+  await use(next.value);
+  return true;
 }

@@ -3,7 +3,7 @@ import type { FheErrorReason } from "@veilface/fhe";
 import { isAbortError } from "abort-controller-x";
 import { ServerError as GrpcError, Status } from "nice-grpc";
 import type { CallContext, ServerMiddleware, ServerMiddlewareCall } from "nice-grpc";
-import { BadRequest, ErrorInfo, RichServerError } from "nice-grpc-error-details";
+import { BadRequest, ErrorInfo, RetryInfo, RichServerError } from "nice-grpc-error-details";
 import type { Logger } from "pino";
 import { ServerError } from "./errors.ts";
 import type { ServerErrorReason } from "./errors.ts";
@@ -75,13 +75,24 @@ interface Refusal {
 function refusalOf(error: unknown): Refusal {
   if (error instanceof GrpcError) return { status: error.code, reason: "", refusal: error };
   const status = error instanceof ServerError || error instanceof FheError ? STATUS[error.reason] : undefined;
-  if (status === undefined) return refusal(Status.INTERNAL, "INTERNAL", "internal error: see the server's log", []);
+  if (status === undefined) return refusal(Status.INTERNAL, "INTERNAL", "internal error: see the server's log");
   const { reason, message } = error as ServerError | FheError;
-  return refusal(status, reason, message, error instanceof ServerError ? error.violations : []);
+  return refusal(status, reason, message, error instanceof ServerError ? detailsOf(error) : []);
 }
 
-function refusal(status: Status, reason: string, message: string, violations: ServerError["violations"]): Refusal {
+function refusal(status: Status, reason: string, message: string, details: readonly ErrorDetail[] = []): Refusal {
   const info = ErrorInfo.fromPartial({ reason, domain: DOMAIN });
+  return { status, reason, refusal: new RichServerError(status, message, [info, ...details]) };
+}
+
+type ErrorDetail = BadRequest | RetryInfo;
+
+function detailsOf({ violations, retryAfterMs }: ServerError): ErrorDetail[] {
   const fields = violations.length === 0 ? [] : [BadRequest.fromPartial({ fieldViolations: [...violations] })];
-  return { status, reason, refusal: new RichServerError(status, message, [info, ...fields]) };
+  const retry = retryAfterMs === undefined ? [] : [RetryInfo.fromPartial({ retryDelay: duration(retryAfterMs) })];
+  return [...fields, ...retry];
+}
+
+function duration(milliseconds: number): { seconds: number; nanos: number } {
+  return { seconds: Math.floor(milliseconds / 1000), nanos: (milliseconds % 1000) * 1e6 };
 }

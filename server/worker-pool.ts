@@ -1,6 +1,7 @@
 import { FheError } from "@veilface/fhe";
 import { Piscina } from "piscina";
 import { ServerError } from "./errors.ts";
+import { RETRY_AFTER_MS } from "./limits.ts";
 import type { Outcome } from "./worker-outcome.ts";
 
 /** Tasks that may wait for a worker before calls are refused with LIMIT_EXCEEDED. */
@@ -28,7 +29,7 @@ export class WorkerPool {
 
   /** Runs the worker task of that name. `transfer`: buffers of the task to be handed over. Throws ServerError or FheError as the task did. */
   async run<T>(name: string, task: unknown, transfer: readonly ArrayBuffer[] = []): Promise<T> {
-    if (this.#pool.queueSize >= MAX_WAITING_TASKS) throw new ServerError("LIMIT_EXCEEDED", "the server has too much waiting work: try again later");
+    if (this.#pool.queueSize >= MAX_WAITING_TASKS) throw tooMuchWork();
     const outcome = (await this.#pool.run(task, { name, transferList: [...transfer] })) as Outcome<T>;
     if ("value" in outcome) return outcome.value;
     if ("fheError" in outcome) throw new FheError(outcome.fheError.reason, outcome.fheError.message);
@@ -40,4 +41,8 @@ export class WorkerPool {
   async close(): Promise<void> {
     await this.#pool.close();
   }
+}
+
+function tooMuchWork(): ServerError {
+  return new ServerError("LIMIT_EXCEEDED", "the server has too much waiting work: try again later", { retryAfterMs: RETRY_AFTER_MS });
 }
