@@ -1,7 +1,9 @@
 import { readFile } from "node:fs/promises";
+import { setDefaultHighWaterMark } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { ContextServiceDefinition, GalleryServiceDefinition, MatchingServiceDefinition } from "@veilface/proto";
 import { ServerCredentials } from "@grpc/grpc-js";
+import type { ChannelOptions } from "@grpc/grpc-js";
 import { createServer } from "nice-grpc";
 import type { Server } from "nice-grpc";
 import { errorDetailsServerMiddleware } from "nice-grpc-error-details";
@@ -13,12 +15,17 @@ import { contextService } from "./context-service.ts";
 import { galleryService } from "./gallery-service.ts";
 import { Matcher } from "./matcher.ts";
 import { matchingService } from "./matching-service.ts";
+import { OpenCalls } from "./open-calls.ts";
 import { PairwiseMatcher } from "./pairwise/pairwise-matcher.ts";
 import { LmdbStore } from "./store/lmdb-store.ts";
 import type { LmdbStoreOptions } from "./store/lmdb-store.ts";
 import { tryStore } from "./store/store-trial.ts";
 import { wall } from "./wall.ts";
 import { WorkerPool } from "./worker-pool.ts";
+
+// Messages that a call may have buffered before its handler reads them, or its client: each is up to 4 MiB. Node's default is 16, and
+// grpc-js leaves it at that.
+setDefaultHighWaterMark(true, 2);
 
 const SERVICES = [ContextServiceDefinition, GalleryServiceDefinition, MatchingServiceDefinition];
 
@@ -39,9 +46,10 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
   const [matcher, pairwise] = [new Matcher(pool), new PairwiseMatcher(pool)];
   const health = HealthState();
   const stopping = new AbortController();
+  const calls = new OpenCalls(log);
   try {
     await pool.ready();
-    const server = createServer().use(errorDetailsServerMiddleware).use(wall(log));
+    const server = createServer({ interceptors: [calls.interceptor] } as ChannelOptions).use(errorDetailsServerMiddleware).use(wall(log));
     server.add(ContextServiceDefinition, contextService(store, pairwise));
     server.add(GalleryServiceDefinition, galleryService(store, { packed: matcher, pairwise }, stopping.signal));
     server.add(MatchingServiceDefinition, matchingService(store, { packed: matcher, pairwise }));
@@ -54,6 +62,7 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
       health.setStatus("unhealthy");
       stopping.abort();
       await endCalls(server, config.graceSeconds);
+      calls[Symbol.dispose]();
       await pool.close();
       await store.close();
     };

@@ -1,9 +1,9 @@
 import { FheError } from "@veilface/fhe";
 import type { FheErrorReason } from "@veilface/fhe";
 import { isAbortError } from "abort-controller-x";
-import { ServerError as GrpcError, Status } from "nice-grpc";
+import { Metadata, ServerError as GrpcError, Status } from "nice-grpc";
 import type { CallContext, ServerMiddleware, ServerMiddlewareCall } from "nice-grpc";
-import { BadRequest, ErrorInfo, RetryInfo, RichServerError } from "nice-grpc-error-details";
+import { BadRequest, ErrorInfo, RetryInfo, RichServerError, errorDetailsServerMiddleware } from "nice-grpc-error-details";
 import type { Logger } from "pino";
 import { ServerError } from "./errors.ts";
 import type { ServerErrorReason } from "./errors.ts";
@@ -64,6 +64,16 @@ export function wall(log: Logger): ServerMiddleware {
       throw refusal;
     }
   };
+}
+
+/** A refusal as a status for a call that no handler answers: its code, and google.rpc.Status for grpc-status-details-bin. */
+export async function statusOf(error: ServerError): Promise<{ readonly code: Status; readonly details: Uint8Array }> {
+  const { status, refusal } = refusalOf(error);
+  const trailer = Metadata();
+  // The library builds these bytes in its middleware only.
+  const call = { next: async function* () { throw await Promise.resolve(refusal); } } as unknown as ServerMiddlewareCall<object, object>;
+  await errorDetailsServerMiddleware(call, { trailer } as CallContext).next().catch(() => undefined);
+  return { code: status, details: trailer.get("grpc-status-details-bin") as Uint8Array };
 }
 
 interface Refusal {

@@ -40,6 +40,8 @@ export class CallRefused extends Error {
   readonly domain: string;
   /** BadRequest field paths. */
   readonly fields: readonly string[];
+  /** RetryInfo, in milliseconds; undefined if the status carries none. */
+  readonly retryAfterMs: number | undefined;
   /** What had been answered before the refusal. */
   readonly received: readonly Message[];
 
@@ -49,7 +51,7 @@ export class CallRefused extends Error {
     this.details = error.details;
     this.received = received;
     const binary = error.metadata.get("grpc-status-details-bin")[0];
-    ({ reason: this.reason, domain: this.domain, fields: this.fields } = readStatusDetails(Buffer.isBuffer(binary) ? binary : undefined));
+    ({ reason: this.reason, domain: this.domain, fields: this.fields, retryAfterMs: this.retryAfterMs } = readStatusDetails(Buffer.isBuffer(binary) ? binary : undefined));
   }
 }
 

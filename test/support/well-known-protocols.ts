@@ -47,6 +47,8 @@ const errors = {
   Detail: { fields: { type_url: field(1, "string"), value: field(2, "bytes") } },
   ErrorInfo: { fields: { reason: field(1, "string"), domain: field(2, "string") } },
   BadRequest: { fields: { field_violations: field(1, "FieldViolation", "repeated") } },
+  RetryInfo: { fields: { retry_delay: field(1, "Delay") } },
+  Delay: { fields: { seconds: field(1, "int64"), nanos: field(2, "int32") } },
   FieldViolation: { fields: { field: field(1, "string"), description: field(2, "string") } },
 };
 
