@@ -7,6 +7,8 @@ import type { ChunkRow, Tables } from "./lmdb-schema.ts";
 
 /** Hashing or writing a piece of this size holds the event loop for about a millisecond. */
 const PIECE_BYTES = 2 ** 20;
+/** Putting one takes about 2 ms. */
+const PIECES_AT_ONCE = 3;
 const PAGE_BYTES = 4096;
 // The two rows of a context, and a change of every tree on the way to them.
 const ROWS_BYTES = 64 * 1024;
@@ -22,23 +24,57 @@ export interface ContextKeysRow {
   readonly galoisKeys: KeyRow;
 }
 
-/** Keys that are ready to be stored: `store` does so inside a write transaction; `bytes` is about how much they take in all. */
+/** Keys that are cut and hashed; `bytes` is about how much they take in all. */
 export interface HashedKeys {
   readonly bytes: number;
-  readonly store: () => ContextKeysRow;
+  readonly relinKeys: HashedKey;
+  readonly galoisKeys: HashedKey;
 }
 
 /** Hashes keys piece by piece, letting others run in between. Copies nothing that is longer than the shortest blob. */
-export async function hashKeys(tables: Tables, { relinKeys, galoisKeys }: ContextKeys): Promise<HashedKeys> {
+export async function hashKeys({ relinKeys, galoisKeys }: ContextKeys): Promise<HashedKeys> {
   const [relin, galois] = [await hashKey(relinKeys), await hashKey(galoisKeys)];
-  const store = (): ContextKeysRow => ({ relinKeys: storeKey(tables, relin), galoisKeys: storeKey(tables, galois) });
-  const bytes = [...relin.pieces, ...galois.pieces].reduce((sum, { piece }) => sum + piece.length + PAGE_BYTES, ROWS_BYTES);
-  return { bytes, store };
+  return { bytes: stored([...relin.pieces, ...galois.pieces]) + ROWS_BYTES, relinKeys: relin, galoisKeys: galois };
+}
+
+/** Runs a write action in a commit: see WriteQueue. `bytes`: about how much it writes. */
+export type Write = <T>(action: () => T, bytes: number) => Promise<T>;
+
+/**
+ * Stores the pieces of keys, few to a commit, so that none holds the event loop for long. Until {@link takeOverKeys} makes them a
+ * context's own they are doomed: should the process end before that, its next start erases them. `written` is given the number of
+ * every blob that is on disk.
+ */
+export async function storeKeys(tables: Tables, keys: HashedKeys, write: Write, written: number[]): Promise<ContextKeysRow> {
+  const store = async ({ bytes, pieces }: HashedKey): Promise<KeyRow> => {
+    const rows: ChunkRow[] = [];
+    for (let at = 0; at < pieces.length; at += PIECES_AT_ONCE) {
+      const slice = pieces.slice(at, at + PIECES_AT_ONCE);
+      rows.push(...(await write(() => slice.map((piece) => storePiece(tables, piece)), stored(slice))));
+      written.push(...rows.slice(at).map(({ blob }) => blob));
+    }
+    return { bytes, pieces: rows };
+  };
+  return { relinKeys: await store(keys.relinKeys), galoisKeys: await store(keys.galoisKeys) };
+}
+
+/** Makes pieces a context's own, inside the write transaction that names them. */
+export function takeOverKeys({ doomedBlobs }: Tables, row: ContextKeysRow): void {
+  for (const blob of blobsOfKeys(row)) doomedBlobs.removeSync(u48(blob));
+}
+
+interface HashedPiece {
+  readonly piece: Uint8Array;
+  readonly sha256: Buffer;
 }
 
 interface HashedKey {
   readonly bytes: number;
-  readonly pieces: readonly { readonly piece: Uint8Array; readonly sha256: Buffer }[];
+  readonly pieces: readonly HashedPiece[];
+}
+
+function stored(pieces: readonly HashedPiece[]): number {
+  return pieces.reduce((sum, { piece }) => sum + piece.length + PAGE_BYTES, 0);
 }
 
 async function hashKey(key: Uint8Array): Promise<HashedKey> {
@@ -63,8 +99,10 @@ function padded(piece: Uint8Array): Uint8Array {
   return longer;
 }
 
-function storeKey(tables: Tables, { bytes, pieces }: HashedKey): KeyRow {
-  return { bytes, pieces: pieces.map(({ piece, sha256 }) => ({ blob: putBlob(tables, piece), bytes: piece.length, sha256 })) };
+function storePiece(tables: Tables, { piece, sha256 }: HashedPiece): ChunkRow {
+  const blob = putBlob(tables, piece);
+  tables.doomedBlobs.putSync(u48(blob), Buffer.alloc(0));
+  return { blob, bytes: piece.length, sha256 };
 }
 
 /** A key's bytes in a buffer of their own; undefined if a piece is gone or does not have its SHA-256. `read` copies a blob and returns its length. */

@@ -1,6 +1,6 @@
 import { ServerError } from "../errors.ts";
-import { blobsOfKeys, decodeKeysRow, encodeKeysRow } from "./context-keys.ts";
-import type { HashedKeys } from "./context-keys.ts";
+import { blobsOfKeys, decodeKeysRow, encodeKeysRow, takeOverKeys } from "./context-keys.ts";
+import type { ContextKeysRow } from "./context-keys.ts";
 import { decodeContext, encodeContext } from "./context-rows.ts";
 import type { NewContext, StoredContext } from "./gallery-store.ts";
 import { idKey, keyAfter, u48 } from "./lmdb-schema.ts";
@@ -16,9 +16,15 @@ export class ContextTable {
 
   /** Throws ServerError CONTEXT_NOT_FOUND. */
   get(contextId: string): StoredContext {
+    const found = this.find(contextId);
+    if (found === undefined) throw contextNotFound(contextId);
+    return found;
+  }
+
+  /** Undefined if there is none. */
+  find(contextId: string): StoredContext | undefined {
     const bytes = this.#tables.contexts.get(idKey(contextId));
-    if (bytes === undefined) throw contextNotFound(contextId);
-    return decodeContext(contextId, bytes);
+    return bytes && decodeContext(contextId, bytes);
   }
 
   has(contextId: string): boolean {
@@ -30,10 +36,16 @@ export class ContextTable {
     return Array.from(rows, ({ key, value }) => decodeContext(key.toString("latin1"), value));
   }
 
-  /** The id must be free. */
-  create({ contextId, scheme }: NewContext, keys: HashedKeys | undefined): void {
+  /** Creates a context whose keys, if it has any, are stored already; leaves one that is there as it is. */
+  create({ contextId, scheme }: NewContext, keys: ContextKeysRow | undefined): { stored: StoredContext; isNew: boolean } {
+    const found = this.find(contextId);
+    if (found !== undefined) return { stored: found, isNew: false };
     this.#tables.contexts.putSync(idKey(contextId), encodeContext({ scheme, createTime: new Date() }));
-    if (keys !== undefined) this.#tables.contextKeys.putSync(idKey(contextId), encodeKeysRow(keys.store()));
+    if (keys !== undefined) {
+      this.#tables.contextKeys.putSync(idKey(contextId), encodeKeysRow(keys));
+      takeOverKeys(this.#tables, keys);
+    }
+    return { stored: this.get(contextId), isNew: true };
   }
 
   /** Removes a context and returns the blobs of its keys, to be erased after the commit. */

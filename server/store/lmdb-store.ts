@@ -2,7 +2,8 @@ import { ServerError } from "../errors.ts";
 import { BlobEraser } from "./blob-eraser.ts";
 import { encodeBlob, putBlob } from "./blob-store.ts";
 import { blockStride } from "./block-rows.ts";
-import { hashKeys } from "./context-keys.ts";
+import { hashKeys, storeKeys } from "./context-keys.ts";
+import type { ContextKeysRow, HashedKeys, Write } from "./context-keys.ts";
 import { ContextTable } from "./context-table.ts";
 import { GalleryEdit } from "./gallery-edit.ts";
 import type {
@@ -80,13 +81,20 @@ export class LmdbStore implements GalleryStore {
   async createContext(context: NewContext, keys?: ContextKeys): Promise<StoredContext> {
     const { contextId, scheme: { kind } } = context;
     if ((kind === "pairwise") !== (keys !== undefined)) throw new TypeError(`a ${kind} context ${keys === undefined ? "must" : "cannot"} have keys`);
-    const hashed = keys === undefined ? undefined : await hashKeys(this.#tables, keys);
-    return this.#queue.write(() => {
-      if (this.#contexts.has(contextId)) return this.getContext(contextId);
-      if (hashed !== undefined) this.#room.take(hashed.bytes);
-      this.#contexts.create(context, hashed);
-      return this.getContext(contextId);
-    }, hashed?.bytes);
+    const hashed = keys === undefined ? undefined : await hashKeys(keys);
+    const known = await this.#queue.write(() => this.#contexts.find(contextId) ?? this.#room.take(hashed?.bytes ?? 0));
+    if (known !== undefined) return known;
+    const written: number[] = [];
+    try {
+      const row = hashed && (await this.#storeKeys(hashed, written));
+      const { stored, isNew } = await this.#queue.write(() => this.#contexts.create(context, row));
+      if (!isNew) await this.#eraser.eraseBlobs(written);
+      return stored;
+    } catch (error) {
+      // What cannot be erased now is tried again with the next erasure.
+      await this.#eraser.eraseBlobs(written).catch(() => undefined);
+      throw error;
+    }
   }
 
   getContext(contextId: string): StoredContext {
@@ -229,6 +237,14 @@ export class LmdbStore implements GalleryStore {
     await this.#queue.close();
     await this.#resumed;
     await this.#environment.close();
+  }
+
+  async #storeKeys(keys: HashedKeys, written: number[]): Promise<ContextKeysRow> {
+    const write: Write = (action, bytes) => this.#queue.write(() => {
+      this.#room.take(bytes);
+      return action();
+    }, bytes);
+    return storeKeys(this.#tables, keys, write, written);
   }
 
   #counter(gallery: number): PlacementCounter {
