@@ -1,7 +1,9 @@
 import { readFile } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { ContextServiceDefinition, GalleryServiceDefinition, MatchingServiceDefinition } from "@veilface/proto";
 import { ServerCredentials } from "@grpc/grpc-js";
+import type { ServerOptions } from "@grpc/grpc-js";
 import { createServer } from "nice-grpc";
 import type { Server } from "nice-grpc";
 import { errorDetailsServerMiddleware } from "nice-grpc-error-details";
@@ -14,11 +16,27 @@ import { galleryService } from "./gallery-service.ts";
 import { Matcher } from "./matcher.ts";
 import { matchingService } from "./matching-service.ts";
 import { PairwiseMatcher } from "./pairwise/pairwise-matcher.ts";
+import { callGuard } from "./rpc/call-guard.ts";
+import { Connections } from "./rpc/connections.ts";
+import type { ConnectionLimits } from "./rpc/connections.ts";
+import { readableRequests } from "./rpc/readable-requests.ts";
+import type { GalleryStore } from "./store/gallery-store.ts";
 import { LmdbStore } from "./store/lmdb-store.ts";
 import { wall } from "./wall.ts";
 import { WorkerPool } from "./worker-pool.ts";
 
 const SERVICES = [ContextServiceDefinition, GalleryServiceDefinition, MatchingServiceDefinition];
+
+/** A living peer answers a ping within this. */
+const KEEPALIVE_TIMEOUT_MS = 20_000;
+/** For calls that are under way on a connection that has reached its age: an hour. */
+const AGE_GRACE_MS = 3_600_000;
+/** Calls at once over one connection; gRPC clients wait with more. */
+const MAX_STREAMS = 256;
+/** An answer (1 MiB at most) that is not read in two minutes: a client below 9 kB/s, or one that holds on to the server. */
+const UNREAD_MS = 120_000;
+/** For handlers to notice that their connections are gone. */
+const HANDLERS_MS = 1000;
 
 /** A server that is listening. */
 export interface RunningServer {
@@ -33,41 +51,80 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
   const credentials = await credentialsOf(config);
   const store = LmdbStore.open({ path: config.dataFolder, ...(config.maxDataBytes === undefined ? {} : { maxBytes: config.maxDataBytes }) });
   const pool = new WorkerPool(config.workers);
-  const [matcher, pairwise] = [new Matcher(pool), new PairwiseMatcher(pool)];
+  const connections = new Connections(connectionLimits(config));
   const health = HealthState();
   const stopping = new AbortController();
+  const close = async (): Promise<void> => {
+    connections[Symbol.dispose]();
+    await pool.close();
+    await store.close();
+  };
   try {
     await pool.ready();
-    const server = createServer().use(errorDetailsServerMiddleware).use(wall(log));
-    server.add(ContextServiceDefinition, contextService(store, pairwise));
-    server.add(GalleryServiceDefinition, galleryService(store, { packed: matcher, pairwise }, stopping.signal));
-    server.add(MatchingServiceDefinition, matchingService(store, { packed: matcher, pairwise }));
-    server.add(HealthDefinition, HealthServiceImpl(health));
+    const server = createServer(channelOptions(config, log)).use(errorDetailsServerMiddleware).use(wall(log));
+    addServices(server, { store, pool, stopping: stopping.signal });
+    server.add(readableRequests(HealthDefinition), HealthServiceImpl(health));
     if (config.reflection) server.add(ServerReflectionService, ServerReflection(await descriptorSet(), SERVICES.map((service) => service.fullName)));
     const port = await server.listen(config.address, credentials);
+    connections.listensOn(port);
     for (const service of SERVICES) health.setStatus("healthy", service.fullName);
-    const address = config.address.replace(/:\d+$/, `:${port}`);
     const stop = async (): Promise<void> => {
       health.setStatus("unhealthy");
       stopping.abort();
-      await endCalls(server, config.graceSeconds);
-      await pool.close();
-      await store.close();
+      await endCalls(server, connections, config.graceSeconds);
+      await close();
     };
-    return { address, stop };
+    let stopped: Promise<void> | undefined;
+    return { address: config.address.replace(/:\d+$/, `:${port}`), stop: () => (stopped ??= stop()) };
   } catch (error) {
-    await pool.close();
-    await store.close();
+    await close();
     throw error;
   }
 }
 
-async function endCalls(server: Server, graceSeconds: number): Promise<void> {
-  const overdue = setTimeout(() => {
-    server.forceShutdown();
-  }, graceSeconds * 1000);
-  await server.shutdown();
-  clearTimeout(overdue);
+interface Backing {
+  readonly store: GalleryStore;
+  readonly pool: WorkerPool;
+  readonly stopping: AbortSignal;
+}
+
+function addServices(server: Server, { store, pool, stopping }: Backing): void {
+  const matchers = { packed: new Matcher(pool), pairwise: new PairwiseMatcher(pool) };
+  server.add(readableRequests(ContextServiceDefinition), contextService(store, matchers.pairwise));
+  server.add(readableRequests(GalleryServiceDefinition), galleryService(store, matchers, stopping));
+  server.add(readableRequests(MatchingServiceDefinition), matchingService(store, matchers));
+}
+
+// Without these gRPC waits for ever for a peer that vanished without a word, and takes any number of streams.
+function channelOptions(config: ServerConfig, log: Logger): ServerOptions {
+  return {
+    "grpc.keepalive_time_ms": config.keepaliveSeconds * 1000,
+    "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
+    "grpc.max_connection_idle_ms": config.maxIdleSeconds * 1000,
+    "grpc.max_connection_age_ms": config.maxAgeSeconds * 1000,
+    "grpc.max_connection_age_grace_ms": AGE_GRACE_MS,
+    "grpc.max_concurrent_streams": MAX_STREAMS,
+    interceptors: [callGuard(log, { most: config.maxCalls, unreadMs: UNREAD_MS })],
+  };
+}
+
+function connectionLimits({ maxConnections, keepaliveSeconds }: ServerConfig): ConnectionLimits {
+  return { most: maxConnections, silenceMs: keepaliveSeconds * 1000 + 2 * KEEPALIVE_TIMEOUT_MS };
+}
+
+/** Lets calls end for so many seconds; what is left of them then ends with its connection, whatever its peer does. */
+async function endCalls(server: Server, connections: Connections, graceSeconds: number): Promise<void> {
+  const ended = server.shutdown();
+  await withinMs(ended, graceSeconds * 1000);
+  server.forceShutdown();
+  connections[Symbol.dispose]();
+  await withinMs(ended, HANDLERS_MS);
+}
+
+async function withinMs(ended: Promise<void>, milliseconds: number): Promise<void> {
+  const over = new AbortController();
+  await Promise.race([ended, sleep(milliseconds, undefined, { signal: over.signal }).catch(() => undefined)]);
+  over.abort();
 }
 
 async function credentialsOf({ tls }: ServerConfig): Promise<ServerCredentials> {

@@ -7,8 +7,8 @@ import { BadRequest, ErrorInfo, RichServerError } from "nice-grpc-error-details"
 import type { Logger } from "pino";
 import { ServerError } from "./errors.ts";
 import type { ServerErrorReason } from "./errors.ts";
-
-const DOMAIN = "veilface.dev";
+import { decoded } from "./rpc/readable-requests.ts";
+import { DOMAIN } from "./rpc/status-details.ts";
 
 /** The status of each reason; one that is not here is a fault of ours and leaves as INTERNAL without text. */
 const STATUS: Readonly<Partial<Record<ServerErrorReason | FheErrorReason, Status>>> = {
@@ -42,24 +42,18 @@ const STATUS: Readonly<Partial<Record<ServerErrorReason | FheErrorReason, Status
   SCHEME_MISMATCH: Status.INVALID_ARGUMENT,
 };
 
-/** The one place where errors become gRPC statuses, and calls become log lines: method, status and time, never content. */
+/** The one place where errors become gRPC statuses. */
 export function wall(log: Logger): ServerMiddleware {
-  return async function* wallMiddleware<Request, Response>(call: ServerMiddlewareCall<Request, Response>, context: CallContext): AsyncGenerator<Response, Response | undefined> {
-    const start = performance.now();
-    const done = (status: Status, reason?: string): void => {
-      log.info({ method: call.method.path, status: Status[status], reason, ms: Math.round(performance.now() - start) }, "call");
-    };
+  return async function* wallMiddleware<Request, Response>(
+    call: ServerMiddlewareCall<Request, Response>,
+    context: CallContext,
+  ): AsyncGenerator<Response, Response | undefined> {
     try {
-      const response = yield* call.next(call.request, context);
-      done(Status.OK);
+      const response = yield* call.next(decoded(call.request), context);
       return response ?? undefined;
     } catch (error) {
-      if (isAbortError(error)) {
-        done(Status.CANCELLED);
-        throw error;
-      }
-      const { status, reason, refusal } = refusalOf(error);
-      done(status, reason);
+      if (isAbortError(error)) throw error;
+      const { status, refusal } = refusalOf(error);
       if (status === Status.INTERNAL) log.error({ method: call.method.path, err: error }, "a call failed through a fault of the server");
       throw refusal;
     }
@@ -68,12 +62,11 @@ export function wall(log: Logger): ServerMiddleware {
 
 interface Refusal {
   readonly status: Status;
-  readonly reason: string;
   readonly refusal: Error;
 }
 
 function refusalOf(error: unknown): Refusal {
-  if (error instanceof GrpcError) return { status: error.code, reason: "", refusal: error };
+  if (error instanceof GrpcError) return { status: error.code, refusal: error };
   const status = error instanceof ServerError || error instanceof FheError ? STATUS[error.reason] : undefined;
   if (status === undefined) return refusal(Status.INTERNAL, "INTERNAL", "internal error: see the server's log", []);
   const { reason, message } = error as ServerError | FheError;
@@ -83,5 +76,5 @@ function refusalOf(error: unknown): Refusal {
 function refusal(status: Status, reason: string, message: string, violations: ServerError["violations"]): Refusal {
   const info = ErrorInfo.fromPartial({ reason, domain: DOMAIN });
   const fields = violations.length === 0 ? [] : [BadRequest.fromPartial({ fieldViolations: [...violations] })];
-  return { status, reason, refusal: new RichServerError(status, message, [info, ...fields]) };
+  return { status, refusal: new RichServerError(status, message, [info, ...fields]) };
 }
