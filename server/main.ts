@@ -6,13 +6,13 @@ import type { RunningServer } from "./server.ts";
 const config = readConfig(process.argv.slice(2));
 const log = pino({ name: "veilface-server", level: config.logLevel }, pino.destination(2));
 let server: RunningServer | undefined;
-let stopping = false;
+const stopping = new AbortController();
 
 // Handled before anything says that the server is there. A signal while it starts ends it once it has; any further one changes nothing.
 for (const signal of ["SIGTERM", "SIGINT"] as const) {
   process.on(signal, () => {
-    if (stopping) return;
-    stopping = true;
+    if (stopping.signal.aborted) return;
+    stopping.abort();
     log.info({ signal }, "stopping");
     if (server !== undefined) void stop(server);
   });
@@ -31,7 +31,7 @@ async function stop(running: RunningServer): Promise<void> {
 
 try {
   server = await startServer(config, log);
-  if (stopping) await stop(server);
+  if (stopping.signal.aborted) await stop(server);
   process.stdout.write(`veilface matching server listening on ${server.address}, data in ${config.dataFolder}, ${config.workers} workers\n`);
 } catch (error) {
   process.stderr.write(`veilface-server: ${error instanceof Error ? error.message : String(error)}\n`);

@@ -1,6 +1,5 @@
 import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { ContextServiceDefinition, GalleryServiceDefinition, MatchingServiceDefinition } from "@veilface/proto";
 import { ServerCredentials } from "@grpc/grpc-js";
 import type { ServerOptions } from "@grpc/grpc-js";
@@ -8,7 +7,6 @@ import { createServer } from "nice-grpc";
 import type { Server } from "nice-grpc";
 import { errorDetailsServerMiddleware } from "nice-grpc-error-details";
 import { HealthDefinition, HealthServiceImpl, HealthState } from "nice-grpc-server-health";
-import { ServerReflection, ServerReflectionService } from "nice-grpc-server-reflection";
 import type { Logger } from "pino";
 import type { ServerConfig } from "./config.ts";
 import { contextService } from "./context-service.ts";
@@ -20,6 +18,7 @@ import { callGuard } from "./rpc/call-guard.ts";
 import { Connections } from "./rpc/connections.ts";
 import type { ConnectionLimits } from "./rpc/connections.ts";
 import { readableRequests } from "./rpc/readable-requests.ts";
+import { addReflection } from "./rpc/reflection.ts";
 import type { GalleryStore } from "./store/gallery-store.ts";
 import { LmdbStore } from "./store/lmdb-store.ts";
 import { wall } from "./wall.ts";
@@ -64,7 +63,7 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
     const server = createServer(channelOptions(config, log)).use(errorDetailsServerMiddleware).use(wall(log));
     addServices(server, { store, pool, stopping: stopping.signal });
     server.add(readableRequests(HealthDefinition), HealthServiceImpl(health));
-    if (config.reflection) server.add(ServerReflectionService, ServerReflection(await descriptorSet(), SERVICES.map((service) => service.fullName)));
+    if (config.reflection) await addReflection(server, [...SERVICES, HealthDefinition].map((service) => service.fullName));
     const port = await server.listen(config.address, credentials);
     connections.listensOn(port);
     for (const service of SERVICES) health.setStatus("healthy", service.fullName);
@@ -131,8 +130,4 @@ async function credentialsOf({ tls }: ServerConfig): Promise<ServerCredentials> 
   if (tls === undefined) return ServerCredentials.createInsecure();
   const [certificate, key] = await Promise.all([readFile(tls.certificateFile), readFile(tls.keyFile)]);
   return ServerCredentials.createSsl(null, [{ cert_chain: certificate, private_key: key }]);
-}
-
-async function descriptorSet(): Promise<Buffer> {
-  return readFile(fileURLToPath(import.meta.resolve("@veilface/proto/descriptor-set")));
 }

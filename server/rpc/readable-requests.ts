@@ -26,7 +26,7 @@ export function readableRequests<Definition extends TsProtoServiceDefinition>(de
 }
 
 /** A decoder that throws nothing. */
-export function decoder<Request>(rpc: string, decode: (bytes: Uint8Array) => Request): (bytes: Uint8Array) => Request | UnreadableRequest {
+export function decoder<Bytes, Request>(rpc: string, decode: (bytes: Bytes) => Request): (bytes: Bytes) => Request | UnreadableRequest {
   return (bytes) => {
     try {
       return decode(bytes);
@@ -46,7 +46,7 @@ function isStream(requests: unknown): requests is AsyncIterable<unknown> {
   return typeof requests === "object" && requests !== null && Symbol.asyncIterator in requests;
 }
 
-async function* decodedStream(requests: AsyncIterable<unknown>): AsyncGenerator<unknown> {
+async function* decodedStream(requests: AsyncIterable<unknown>): AsyncGenerator {
   for await (const request of requests) {
     if (request instanceof UnreadableRequest) throw request.refusal;
     yield request;

@@ -11,7 +11,7 @@ const TRAILER = "grpc-status-details-bin";
 const INFO_URL = `type.googleapis.com/${ErrorInfo.$type}`;
 
 /** A status with a reason of the contract in its google.rpc.ErrorInfo. */
-export function statusWithReason(code: number, details: string, reason: string): StatusObject {
+export function statusWithReason(code: StatusObject["code"], details: string, reason: string): StatusObject {
   const info = Any.fromPartial({ typeUrl: INFO_URL, value: ErrorInfo.encode(ErrorInfo.fromPartial({ reason, domain: DOMAIN })).finish() });
   const metadata = new Metadata();
   metadata.set(TRAILER, Buffer.from(RichStatus.encode(RichStatus.fromPartial({ code, message: details, details: [info] })).finish()));
