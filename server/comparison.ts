@@ -6,6 +6,7 @@ import type { BlockTask, PreparedProbe } from "./matcher-task.ts";
 import type { Matchers } from "./matchers.ts";
 import { scanPairwise } from "./pairwise/gallery-scan.ts";
 import { ProbeAssembly } from "./probe.ts";
+import { readAll } from "./read-all.ts";
 import type { PairwiseEncoding } from "./sealed-bytes.ts";
 import type { Product, Search, SharedScans } from "./shared-scans.ts";
 import type { ContextLocation, GalleryStore, ReaderLocation, RosterEntry, StoredGallery } from "./store/gallery-store.ts";
@@ -103,9 +104,16 @@ async function receive<Target extends AnyTarget>(store: GalleryStore, messages: 
 }
 
 function questionOf<Target extends AnyTarget>(store: GalleryStore, target: Target): Question<Target> {
-  const gallery = store.getGallery(resourceId("target.gallery_id", target.galleryId));
-  sameSpace("target.space", embeddingSpace("target.space", target.space), gallery.space);
-  return { target, gallery, probe: probeFor(store, gallery, target) };
+  const { galleryId, space } = readAll({
+    galleryId: () => resourceId("target.gallery_id", target.galleryId),
+    space: () => embeddingSpace("target.space", target.space),
+  });
+  const gallery = store.getGallery(galleryId);
+  const { probe } = readAll({
+    space: () => { sameSpace("target.space", space, gallery.space); },
+    probe: () => probeFor(store, gallery, target),
+  });
+  return { target, gallery, probe };
 }
 
 function probeFor(store: GalleryStore, { contextId, space, strides }: StoredGallery, target: AnyTarget): SchemeProbe {

@@ -2,6 +2,7 @@ import { encodedDimension, layoutOf } from "@veilface/fhe";
 import type { Layout } from "@veilface/fhe";
 import type { BlockPieces, EnrollTemplatesRequest, LooseTemplate, PackedBlock } from "@veilface/proto";
 import { ServerError } from "./errors.ts";
+import { readAll } from "./read-all.ts";
 import type { SealedBytes } from "./sealed-bytes.ts";
 import type { PackedSlot, StoredGallery } from "./store/gallery-store.ts";
 import { fieldInvalid, resourceId } from "./validate.ts";
@@ -53,12 +54,12 @@ export async function* enrollmentUnits<Encoding>(
 }
 
 function templateUnit<Encoding>({ templateId, subjectId, ciphertext }: LooseTemplate, { contextId }: StoredGallery, check: CheckCiphertext<Encoding>): TemplateUnit<Encoding> {
-  return {
-    kind: "template",
-    templateId: resourceId("template.template_id", templateId),
-    subjectId: resourceId("template.subject_id", subjectId),
-    ciphertext: check("template.ciphertext", ciphertext, contextId),
-  };
+  const read = readAll({
+    templateId: () => resourceId("template.template_id", templateId),
+    subjectId: () => resourceId("template.subject_id", subjectId),
+    ciphertext: () => check("template.ciphertext", ciphertext, contextId),
+  });
+  return { kind: "template", ...read };
 }
 
 /** A block whose polynomials are coming in. */
@@ -78,9 +79,9 @@ class OpenBlock<Encoding> {
     if (slots.length < 1 || slots.length > this.#layout.slots) {
       throw blockInvalid("block.slots", `has ${slots.length} templates: expected 1 to ${this.#layout.slots} at stride ${stride}`);
     }
-    this.#slots = slots.map((slot) => ({
-      templateId: resourceId("block.slots.template_id", slot.templateId),
-      subjectId: resourceId("block.slots.subject_id", slot.subjectId),
+    this.#slots = slots.map((slot) => readAll({
+      templateId: () => resourceId("block.slots.template_id", slot.templateId),
+      subjectId: () => resourceId("block.slots.subject_id", slot.subjectId),
     }));
   }
 

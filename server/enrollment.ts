@@ -7,6 +7,7 @@ import { ServerError } from "./errors.ts";
 import type { Matcher } from "./matcher.ts";
 import type { Matchers } from "./matchers.ts";
 import type { PairwiseMatcher } from "./pairwise/pairwise-matcher.ts";
+import { readAll } from "./read-all.ts";
 import type { PairwiseEncoding, SealedBytes } from "./sealed-bytes.ts";
 import type { ContextLocation, GalleryStore, PackedBlockEntry, PackedScheme, RosterEntry, StoredGallery } from "./store/gallery-store.ts";
 import { cutChunks } from "./store/packed-chunks.ts";
@@ -74,8 +75,12 @@ function shuttingDown(): ServerError {
 function galleryOf(store: GalleryStore, request: EnrollTemplatesRequest | undefined): StoredGallery {
   if (request?.message?.$case !== "target") throw fieldInvalid("target", "is required in the first message");
   const target = request.message.value;
-  const gallery = store.getGallery(resourceId("target.gallery_id", target.galleryId));
-  sameSpace("target.space", embeddingSpace("target.space", target.space), gallery.space);
+  const { galleryId, space } = readAll({
+    galleryId: () => resourceId("target.gallery_id", target.galleryId),
+    space: () => embeddingSpace("target.space", target.space),
+  });
+  const gallery = store.getGallery(galleryId);
+  sameSpace("target.space", space, gallery.space);
   return gallery;
 }
 

@@ -5,17 +5,18 @@ import type { RunningServer } from "./server.ts";
 
 const config = readConfig(process.argv.slice(2));
 const log = pino({ name: "veilface-server", level: config.logLevel }, pino.destination(2));
-let server: RunningServer | undefined;
 const stopping = new AbortController();
 
-// Handled before anything says that the server is there. A signal while it starts ends it once it has; any further one changes nothing.
-for (const signal of ["SIGTERM", "SIGINT"] as const) {
-  process.on(signal, () => {
-    if (stopping.signal.aborted) return;
-    stopping.abort();
-    log.info({ signal }, "stopping");
-    if (server !== undefined) void stop(server);
-  });
+// A signal while the server starts ends it in order once it has started; any further one changes nothing.
+function stopOnSignals(starting: Promise<RunningServer>): void {
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      if (stopping.signal.aborted) return;
+      stopping.abort();
+      log.info({ signal }, "stopping");
+      void starting.then(stop, () => undefined);
+    });
+  }
 }
 
 async function stop(running: RunningServer): Promise<void> {
@@ -30,9 +31,12 @@ async function stop(running: RunningServer): Promise<void> {
 }
 
 try {
-  server = await startServer(config, log);
-  if (stopping.signal.aborted) await stop(server);
-  process.stdout.write(`veilface matching server listening on ${server.address}, data in ${config.dataFolder}, ${config.workers} workers\n`);
+  const starting = startServer(config, log);
+  // Only now: what of a start cannot be interrupted is behind it, and nothing has said yet that the server is there.
+  stopOnSignals(starting);
+  const { address } = await starting;
+  const about = `listening on ${address}, data in ${config.dataFolder}, ${config.workers} workers`;
+  if (!stopping.signal.aborted) process.stdout.write(`veilface matching server ${about}\n`);
 } catch (error) {
   process.stderr.write(`veilface-server: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = 1;

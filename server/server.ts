@@ -1,7 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import { createSecureContext } from "node:tls";
 import { ContextServiceDefinition, GalleryServiceDefinition, MatchingServiceDefinition } from "@veilface/proto";
-import { ServerCredentials } from "@grpc/grpc-js";
+import { ServerCredentials, logVerbosity, setLogVerbosity } from "@grpc/grpc-js";
 import type { ServerOptions } from "@grpc/grpc-js";
 import { createServer } from "nice-grpc";
 import type { Server } from "nice-grpc";
@@ -10,6 +11,7 @@ import { HealthDefinition, HealthServiceImpl, HealthState } from "nice-grpc-serv
 import type { Logger } from "pino";
 import type { ServerConfig } from "./config.ts";
 import { contextService } from "./context-service.ts";
+import { ServerError } from "./errors.ts";
 import { galleryService } from "./gallery-service.ts";
 import { Matcher } from "./matcher.ts";
 import { matchingService } from "./matching-service.ts";
@@ -20,6 +22,7 @@ import type { ConnectionLimits } from "./rpc/connections.ts";
 import { readableRequests } from "./rpc/readable-requests.ts";
 import { addReflection } from "./rpc/reflection.ts";
 import type { GalleryStore } from "./store/gallery-store.ts";
+import { inWords } from "./start-errors.ts";
 import { LmdbStore } from "./store/lmdb-store.ts";
 import { wall } from "./wall.ts";
 import { WorkerPool } from "./worker-pool.ts";
@@ -45,10 +48,14 @@ export interface RunningServer {
   stop(): Promise<void>;
 }
 
-/** Starts a matching server: store, worker threads, services. Resolves once it is ready for calls. */
+/**
+ * Starts a matching server: store, worker threads, services. Resolves once it is ready for calls; what may hold the thread, opening the
+ * store, is over when it returns. Throws ServerError with what is to be done about the folder, the address or the certificate.
+ */
 export async function startServer(config: ServerConfig, log: Logger): Promise<RunningServer> {
-  const credentials = await credentialsOf(config);
-  const store = LmdbStore.open({ path: config.dataFolder, ...(config.maxDataBytes === undefined ? {} : { maxBytes: config.maxDataBytes }) });
+  // What gRPC would print of itself, in the middle of the log, comes as errors too.
+  setLogVerbosity(logVerbosity.NONE);
+  const store = openStore(config);
   const pool = new WorkerPool(config.workers);
   const connections = new Connections(connectionLimits(config));
   const health = HealthState();
@@ -59,12 +66,13 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
     await store.close();
   };
   try {
+    const credentials = await credentialsOf(config);
     await pool.ready();
     const server = createServer(channelOptions(config, log)).use(errorDetailsServerMiddleware).use(wall(log));
     addServices(server, { store, pool, stopping: stopping.signal });
     server.add(readableRequests(HealthDefinition), HealthServiceImpl(health));
     if (config.reflection) await addReflection(server, [...SERVICES, HealthDefinition].map((service) => service.fullName));
-    const port = await server.listen(config.address, credentials);
+    const port = await listen(server, config, credentials);
     connections.listensOn(port);
     for (const service of SERVICES) health.setStatus("healthy", service.fullName);
     const stop = async (): Promise<void> => {
@@ -126,8 +134,41 @@ async function withinMs(ended: Promise<void>, milliseconds: number): Promise<voi
   over.abort();
 }
 
+function openStore({ dataFolder, maxDataBytes }: ServerConfig): LmdbStore {
+  try {
+    return LmdbStore.open({ path: dataFolder, ...(maxDataBytes === undefined ? {} : { maxBytes: maxDataBytes }) });
+  } catch (error) {
+    if (error instanceof ServerError) throw error;
+    const what = `the data folder ${dataFolder} cannot be made or used: ${inWords(error)}`;
+    throw new ServerError("STORE_UNUSABLE", `${what}; give another one with --data, or make it and give it to this user`, { cause: error });
+  }
+}
+
 async function credentialsOf({ tls }: ServerConfig): Promise<ServerCredentials> {
   if (tls === undefined) return ServerCredentials.createInsecure();
-  const [certificate, key] = await Promise.all([readFile(tls.certificateFile), readFile(tls.keyFile)]);
+  const [certificate, key] = await Promise.all([readPem("--tls-cert", tls.certificateFile), readPem("--tls-key", tls.keyFile)]);
+  try {
+    createSecureContext({ cert: certificate, key });
+  } catch (error) {
+    const what = `${tls.certificateFile} and ${tls.keyFile} are no certificate and its key: ${inWords(error)}`;
+    throw new ServerError("FIELD_INVALID", `${what}; give both in PEM form, the key without a passphrase`, { cause: error });
+  }
   return ServerCredentials.createSsl(null, [{ cert_chain: certificate, private_key: key }]);
+}
+
+async function readPem(flag: string, file: string): Promise<Buffer> {
+  try {
+    return await readFile(file);
+  } catch (error) {
+    throw new ServerError("FIELD_INVALID", `${flag} ${file} cannot be read: ${inWords(error)}`, { cause: error });
+  }
+}
+
+async function listen(server: Server, { address }: ServerConfig, credentials: ServerCredentials): Promise<number> {
+  try {
+    return await server.listen(address, credentials);
+  } catch (error) {
+    const what = `cannot listen on ${address}: ${inWords(error)}`;
+    throw new ServerError("FIELD_INVALID", `${what}; give another one with --address`, { cause: error });
+  }
 }
