@@ -12,3 +12,4 @@ export * from "./gen/veilface/v1/matching_service.ts";
 export * from "./gen/veilface/v1/template.ts";
 // Both streaming services' files declare this type; named once, it is no ambiguity.
 export type { ServerStreamingMethodResult } from "./gen/veilface/v1/matching_service.ts";
+export { REFLECTION_VERSIONS, standardServicesDescriptorSet } from "./standard-services.ts";

@@ -8,6 +8,7 @@ import { scanPairwise } from "./pairwise/gallery-scan.ts";
 import { PACE } from "./limits.ts";
 import { packedPieces, pairwisePieces } from "./piece-reader.ts";
 import { ProbeAssembly } from "./probe.ts";
+import { readAll } from "./read-all.ts";
 import type { PairwiseEncoding } from "./sealed-bytes.ts";
 import type { Product, Search, SharedScans } from "./shared-scans.ts";
 import type { ContextLocation, GalleryStore, ReaderLocation, RosterEntry, StoredGallery } from "./store/gallery-store.ts";
@@ -124,9 +125,16 @@ function tooSlow(): ServerError {
 }
 
 function questionOf<Target extends AnyTarget>(comparing: Comparing, target: Target, holding: Holding): Question<Target> {
-  const gallery = comparing.store.getGallery(resourceId("target.gallery_id", target.galleryId));
-  sameSpace("target.space", embeddingSpace("target.space", target.space), gallery.space);
-  return { target, gallery, probe: probeFor(comparing, { gallery, target, holding }) };
+  const { galleryId, space } = readAll({
+    galleryId: () => resourceId("target.gallery_id", target.galleryId),
+    space: () => embeddingSpace("target.space", target.space),
+  });
+  const gallery = comparing.store.getGallery(galleryId);
+  const { probe } = readAll({
+    space: () => { sameSpace("target.space", space, gallery.space); },
+    probe: () => probeFor(comparing, { gallery, target, holding }),
+  });
+  return { target, gallery, probe };
 }
 
 interface NewProbe {

@@ -22,9 +22,21 @@ export interface ServerConfig {
   readonly tls: { readonly certificateFile: string; readonly keyFile: string } | undefined;
   /** Listen in plain text on an address that is not loopback. */
   readonly insecure: boolean;
+  /** Seconds after which a peer is asked whether it is still there; the connection of one that does not answer is cut. */
+  readonly keepaliveSeconds: number;
+  /** Seconds after which a connection without a call is closed. */
+  readonly maxIdleSeconds: number;
+  /** Seconds after which a connection takes no more calls, give or take a tenth; clients then open another one. */
+  readonly maxAgeSeconds: number;
+  /** Connections that may be open at once. */
+  readonly maxConnections: number;
+  /** Calls that may be under way at once, over all connections. */
+  readonly maxCalls: number;
 }
 
 const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "silent"];
+const YES = ["true", "1", "yes", "on"];
+const NO = ["false", "0", "no", "off"];
 
 interface Flags {
   address: string;
@@ -38,49 +50,87 @@ interface Flags {
   tlsCert?: string;
   tlsKey?: string;
   insecure: boolean;
+  keepalive: number;
+  maxIdle: number;
+  maxAge: number;
+  maxConnections: number;
+  maxCalls: number;
 }
 
-/** Reads flags and environment variables. Prints help and ends the process for --help and for flags that cannot be. */
+/**
+ * Reads flags and environment variables; a flag counts more than its variable, and an empty variable is none. Prints help and ends the
+ * process for --help, and with exit code 1 for what cannot be, naming the flag or the variable.
+ */
 export function readConfig(argv: readonly string[]): ServerConfig {
-  const program = new Command("veilface-server").description("Matching server: stores and compares encrypted face templates; it holds no key and sees no face.");
-  for (const option of options()) program.addOption(option);
-  const flags = program.parse(argv, { from: "user" }).opts<Flags>();
-  if ((flags.tlsCert === undefined) !== (flags.tlsKey === undefined)) program.error("--tls-cert and --tls-key belong together: give both or neither");
-  const tls = flags.tlsCert !== undefined && flags.tlsKey !== undefined ? { certificateFile: flags.tlsCert, keyFile: flags.tlsKey } : undefined;
-  if (tls === undefined && !flags.insecure && !isLoopback(flags.address)) {
-    program.error(`${flags.address} is not a loopback address: give --tls-cert and --tls-key, or --insecure to serve plain text beyond this machine`);
+  const about = "Matching server: stores and compares encrypted face templates; it holds no key and sees no face.";
+  const program = new Command("veilface-server").description(about);
+  for (const option of serverOptions()) {
+    if (option.envVar !== undefined && process.env[option.envVar]?.trim() === "") Reflect.deleteProperty(process.env, option.envVar);
+    program.addOption(option);
   }
-  const { address, workers, reflection, logLevel, insecure, maxDataBytes, mapBytes } = flags;
-  return { address, dataFolder: flags.data, workers, reflection, logLevel, graceSeconds: flags.grace, maxDataBytes, mapBytes, tls, insecure };
+  const flags = program.parse(argv, { from: "user" }).opts<Flags>();
+  const tls = tlsOf(program, flags);
+  if (tls === undefined && !flags.insecure && !isLoopback(flags.address)) {
+    const instead = "give --tls-cert and --tls-key, or --insecure to serve plain text beyond this machine";
+    program.error(`${flags.address} is not a loopback address: ${instead}`);
+  }
+  const { address, workers, reflection, logLevel, insecure, maxDataBytes, mapBytes, maxConnections, maxCalls } = flags;
+  return {
+    address, dataFolder: flags.data, workers, reflection, logLevel, graceSeconds: flags.grace, maxDataBytes, mapBytes, tls, insecure,
+    keepaliveSeconds: flags.keepalive, maxIdleSeconds: flags.maxIdle, maxAgeSeconds: flags.maxAge, maxConnections, maxCalls,
+  };
 }
 
-function options(): Option[] {
+/** Every option of the server, each with its environment variable. */
+export function serverOptions(): Option[] {
   return [
-    new Option("--address <host:port>", "where to listen").env("VEILFACE_ADDRESS").default("127.0.0.1:50051").argParser(hostAndPort),
-    new Option("--data <folder>", "where to keep the data").env("VEILFACE_DATA").default("./veilface-data"),
-    new Option("--workers <n>", "worker threads for compute").env("VEILFACE_WORKERS").default(availableParallelism(), "one per core").argParser(whole(1, 256)),
-    new Option("--max-data-bytes <n>", "largest size of the data file").env("VEILFACE_MAX_DATA_BYTES").argParser(whole(1 << 20, Number.MAX_SAFE_INTEGER)),
-    new Option("--map-bytes <n>", "address space to map the data file into at first (default: 16 GiB); grows with the file")
-      .env("VEILFACE_MAP_BYTES").argParser(whole(1 << 20, 2 ** 46)),
-    new Option("--no-reflection", "do not serve the contract by reflection").env("VEILFACE_REFLECTION"),
-    new Option("--log-level <level>", "log lines go to standard error as JSON").env("VEILFACE_LOG_LEVEL").choices(LOG_LEVELS).default("info"),
-    new Option("--grace <seconds>", "how long calls under way may take to end at a stop").env("VEILFACE_GRACE").default(10).argParser(whole(0, 3600)),
-    new Option("--tls-cert <file>", "certificate chain, PEM").env("VEILFACE_TLS_CERT"),
-    new Option("--tls-key <file>", "private key of the certificate, PEM").env("VEILFACE_TLS_KEY"),
-    new Option("--insecure", "allow plain text on an address that is not loopback").env("VEILFACE_INSECURE").default(false),
+    option("--address <host:port>", "where to listen", "ADDRESS").default("127.0.0.1:50051").argParser(hostAndPort),
+    option("--data <folder>", "where to keep the data", "DATA").default("./veilface-data"),
+    option("--workers <n>", "worker threads for compute", "WORKERS").default(availableParallelism(), "one per core").argParser(whole(1, 256)),
+    option("--max-data-bytes <n>", "largest size of the data file", "MAX_DATA_BYTES").argParser(whole(1 << 20, Number.MAX_SAFE_INTEGER)),
+    option("--map-bytes <n>", "address space to map the data file into at first (default: 16 GiB); grows with the file", "MAP_BYTES")
+      .argParser(whole(1 << 20, 2 ** 46)),
+    option("--reflection [yes|no]", "serve the contract by reflection", "REFLECTION").default(true).preset("yes").argParser(yesOrNo),
+    new Option("--no-reflection", "do not serve the contract by reflection"),
+    option("--log-level <level>", "log lines go to standard error as JSON", "LOG_LEVEL").choices(LOG_LEVELS).default("info"),
+    option("--grace <seconds>", "how long calls under way may take to end at a stop", "GRACE").default(10).argParser(whole(0, 3600)),
+    option("--tls-cert <file>", "certificate chain, PEM", "TLS_CERT"),
+    option("--tls-key <file>", "private key of the certificate, PEM", "TLS_KEY"),
+    option("--insecure [yes|no]", "allow plain text on an address that is not loopback", "INSECURE").default(false).preset("yes").argParser(yesOrNo),
+    option("--keepalive <seconds>", "ask a peer so often whether it is there; cut it off if not", "KEEPALIVE").default(30).argParser(whole(1, 3600)),
+    option("--max-idle <seconds>", "close a connection without calls after", "MAX_IDLE").default(300).argParser(whole(1, 1_000_000)),
+    option("--max-age <seconds>", "move a connection's new calls to another one after", "MAX_AGE").default(7200).argParser(whole(1, 1_000_000)),
+    option("--max-connections <n>", "connections that may be open at once", "MAX_CONNECTIONS").default(2000).argParser(whole(1, 1_000_000)),
+    option("--max-calls <n>", "calls that may be under way at once", "MAX_CALLS").default(4000).argParser(whole(1, 1_000_000)),
   ];
+}
+
+function option(flags: string, description: string, variable: string): Option {
+  return new Option(flags, description).env(`VEILFACE_${variable}`);
+}
+
+function tlsOf(program: Command, { tlsCert, tlsKey }: Flags): ServerConfig["tls"] {
+  if ((tlsCert === undefined) !== (tlsKey === undefined)) program.error("--tls-cert and --tls-key belong together: give both or neither");
+  return tlsCert !== undefined && tlsKey !== undefined ? { certificateFile: tlsCert, keyFile: tlsKey } : undefined;
+}
+
+function yesOrNo(text: string): boolean {
+  const word = text.trim().toLowerCase();
+  if (YES.includes(word)) return true;
+  if (NO.includes(word)) return false;
+  throw new InvalidArgumentError(`expected ${YES.join(", ")} or ${NO.join(", ")}.`);
 }
 
 function whole(least: number, most: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (!Number.isInteger(value) || value < least || value > most) throw new InvalidArgumentError(`expected a whole number in [${least}, ${most}].`);
-    return value;
+    if (text.trim() !== "" && Number.isInteger(value) && value >= least && value <= most) return value;
+    throw new InvalidArgumentError(`expected a whole number in [${least}, ${most}].`);
   };
 }
 
 function hostAndPort(text: string): string {
-  const port = Number(/:(\d+)$/.exec(text)?.[1]);
+  const port = Number(/^\S+:(\d+)$/.exec(text)?.[1]);
   if (!(port >= 0 && port <= 65535)) throw new InvalidArgumentError("expected host:port, such as 127.0.0.1:50051.");
   return text;
 }

@@ -1,6 +1,7 @@
 import type { ContextServiceImplementation } from "@veilface/proto";
 import { receiveContext } from "./new-context.ts";
 import type { PairwiseMatcher } from "./pairwise/pairwise-matcher.ts";
+import { readAll } from "./read-all.ts";
 import type { GalleryStore } from "./store/gallery-store.ts";
 import { contextToWire } from "./to-wire.ts";
 import { contextId, pageSize, pageToken } from "./validate.ts";
@@ -19,8 +20,11 @@ export function contextService(store: GalleryStore, pairwise: PairwiseMatcher): 
       return Promise.resolve({ context: contextToWire(store.getContext(contextId("context_id", request.contextId))) });
     },
     async listContexts(request) {
-      const limit = pageSize(request.pageSize, MOST_PER_PAGE, USUAL_PER_PAGE);
-      const contexts = store.listContexts(pageToken(request.pageToken), limit);
+      const { token, limit } = readAll({
+        token: () => pageToken(request.pageToken),
+        limit: () => pageSize(request.pageSize, MOST_PER_PAGE, USUAL_PER_PAGE),
+      });
+      const contexts = store.listContexts(token, limit);
       const nextPageToken = contexts.length === limit ? contexts.at(-1)!.contextId : "";
       return Promise.resolve({ contexts: contexts.map(contextToWire), nextPageToken });
     },

@@ -4,6 +4,7 @@ import type { BlockPieces, EnrollTemplatesRequest, LooseTemplate, PackedBlock } 
 import { ServerError } from "./errors.ts";
 import { IDLE_BETWEEN_UNITS_MS } from "./limits.ts";
 import type { PieceReader } from "./piece-reader.ts";
+import { later, readAll } from "./read-all.ts";
 import type { SealedBytes } from "./sealed-bytes.ts";
 import type { PackedSlot, StoredGallery } from "./store/gallery-store.ts";
 import type { Patience } from "./streams.ts";
@@ -88,8 +89,11 @@ class UnitAssembly<Encoding> {
   }
 
   async #template({ templateId, subjectId, ciphertext }: LooseTemplate): Promise<TemplateUnit<Encoding>> {
-    const ids = { templateId: resourceId("template.template_id", templateId), subjectId: resourceId("template.subject_id", subjectId) };
-    const sealed = await this.#source.reader.read("template.ciphertext", ciphertext);
+    const { sealed, ...ids } = readAll({
+      templateId: () => resourceId("template.template_id", templateId),
+      subjectId: () => resourceId("template.subject_id", subjectId),
+      sealed: await later(this.#source.reader.read("template.ciphertext", ciphertext)),
+    });
     const holding = this.#source.holdings.open();
     holding.settle();
     await holding.takeOrWait(sealed.data.length);
@@ -140,9 +144,9 @@ class OpenBlock<Encoding> {
     if (slots.length < 1 || slots.length > this.#layout.slots) {
       throw blockInvalid("block.slots", `has ${slots.length} templates: expected 1 to ${this.#layout.slots} at stride ${stride}`);
     }
-    this.#slots = slots.map((slot) => ({
-      templateId: resourceId("block.slots.template_id", slot.templateId),
-      subjectId: resourceId("block.slots.subject_id", slot.subjectId),
+    this.#slots = slots.map((slot) => readAll({
+      templateId: () => resourceId("block.slots.template_id", slot.templateId),
+      subjectId: () => resourceId("block.slots.subject_id", slot.subjectId),
     }));
   }
 

@@ -10,6 +10,7 @@ import type { Matchers } from "./matchers.ts";
 import type { PairwiseMatcher } from "./pairwise/pairwise-matcher.ts";
 import { packedPieces, pairwisePieces } from "./piece-reader.ts";
 import type { PieceReader } from "./piece-reader.ts";
+import { readAll } from "./read-all.ts";
 import type { PairwiseEncoding, SealedBytes } from "./sealed-bytes.ts";
 import type { GalleryStore, PackedBlockEntry, PackedScheme, PairwiseScheme, RosterEntry, StoredGallery } from "./store/gallery-store.ts";
 import { cutChunks } from "./store/packed-chunks.ts";
@@ -114,8 +115,12 @@ async function targetOf(store: GalleryStore, messages: AsyncIterator<EnrollTempl
 function galleryOf(store: GalleryStore, request: EnrollTemplatesRequest | undefined): StoredGallery {
   if (request?.message?.$case !== "target") throw fieldInvalid("target", "is required in the first message");
   const target = request.message.value;
-  const gallery = store.getGallery(resourceId("target.gallery_id", target.galleryId));
-  sameSpace("target.space", embeddingSpace("target.space", target.space), gallery.space);
+  const { galleryId, space } = readAll({
+    galleryId: () => resourceId("target.gallery_id", target.galleryId),
+    space: () => embeddingSpace("target.space", target.space),
+  });
+  const gallery = store.getGallery(galleryId);
+  sameSpace("target.space", space, gallery.space);
   return gallery;
 }
 

@@ -3,6 +3,7 @@ import { enroll } from "./enrollment.ts";
 import { WAITING_BYTES } from "./limits.ts";
 import type { Matchers } from "./matchers.ts";
 import { newGallery } from "./new-gallery.ts";
+import { readAll } from "./read-all.ts";
 import { readTemplates } from "./reading.ts";
 import type { GalleryStore } from "./store/gallery-store.ts";
 import { enrolledToWire, entryToWire, galleryToWire, readStepToWire } from "./to-wire.ts";
@@ -26,9 +27,12 @@ export function galleryService(store: GalleryStore, matchers: Matchers, stopping
       return Promise.resolve({ gallery: galleryToWire(store.getGallery(resourceId("gallery_id", request.galleryId))) });
     },
     async listGalleries(request) {
-      const limit = pageSize(request.pageSize, MOST_GALLERIES, USUAL_GALLERIES);
-      const context = request.contextId === "" ? undefined : contextId("context_id", request.contextId);
-      const galleries = store.listGalleries(context, pageToken(request.pageToken), limit);
+      const { context, token, limit } = readAll({
+        context: () => (request.contextId === "" ? undefined : contextId("context_id", request.contextId)),
+        token: () => pageToken(request.pageToken),
+        limit: () => pageSize(request.pageSize, MOST_GALLERIES, USUAL_GALLERIES),
+      });
+      const galleries = store.listGalleries(context, token, limit);
       const nextPageToken = galleries.length === limit ? galleries.at(-1)!.galleryId : "";
       return Promise.resolve({ galleries: galleries.map(galleryToWire), nextPageToken });
     },
@@ -40,22 +44,33 @@ export function galleryService(store: GalleryStore, matchers: Matchers, stopping
       for await (const enrolled of enroll(enrolling, requests)) yield enrolledToWire(enrolled);
     },
     async listTemplates(request) {
-      const limit = pageSize(request.pageSize, MOST_ENTRIES, USUAL_ENTRIES);
-      const since = request.pageToken === "" ? revision("since_revision", request.sinceRevision) : revisionToken(request.pageToken);
-      const page = store.listEntries(resourceId("gallery_id", request.galleryId), since, limit);
+      const { galleryId, since, limit } = readAll({
+        galleryId: () => resourceId("gallery_id", request.galleryId),
+        since: () => (request.pageToken === "" ? revision("since_revision", request.sinceRevision) : revisionToken(request.pageToken)),
+        limit: () => pageSize(request.pageSize, MOST_ENTRIES, USUAL_ENTRIES),
+      });
+      const page = store.listEntries(galleryId, since, limit);
       return Promise.resolve({ entries: page.entries.map(entryToWire), nextPageToken: page.next?.toString() ?? "", revision: page.revision });
     },
     async deleteTemplates(request) {
-      const galleryId = resourceId("gallery_id", request.galleryId);
-      const deleted = await store.deleteTemplates(galleryId, ids("template_ids", request.templateIds), ids("subject_ids", request.subjectIds));
+      const { galleryId, templateIds, subjectIds } = readAll({
+        galleryId: () => resourceId("gallery_id", request.galleryId),
+        templateIds: () => ids("template_ids", request.templateIds),
+        subjectIds: () => ids("subject_ids", request.subjectIds),
+      });
+      const deleted = await store.deleteTemplates(galleryId, templateIds, subjectIds);
       return { entries: deleted.entries.map(entryToWire), revision: deleted.revision, struckTemplateIds: [...deleted.struckTemplateIds] };
     },
     async *readTemplates(request, { signal }) {
       for await (const step of readTemplates(store, matchers.packed, resourceId("gallery_id", request.galleryId), signal)) yield { message: readStepToWire(step) };
     },
     async replaceGallery(request) {
-      const [galleryId, draftId] = [resourceId("gallery_id", request.galleryId), resourceId("draft_id", request.draftId)];
-      const gallery = await store.replaceGallery(galleryId, draftId, revision("expected_revision", request.expectedRevision));
+      const { galleryId, draftId, expectedRevision } = readAll({
+        galleryId: () => resourceId("gallery_id", request.galleryId),
+        draftId: () => resourceId("draft_id", request.draftId),
+        expectedRevision: () => revision("expected_revision", request.expectedRevision),
+      });
+      const gallery = await store.replaceGallery(galleryId, draftId, expectedRevision);
       return { gallery: galleryToWire(gallery) };
     },
   };

@@ -17,12 +17,6 @@ export const PACE: Pace = { graceMs: 30_000, bytesPerSecond: 4096 };
 /** Between templates or blocks of an enrollment, where nothing waits: a camera that enrolls now and then may keep its stream. */
 export const IDLE_BETWEEN_UNITS_MS = 5 * 60_000;
 
-/** How long a client may leave an answer unread that fills its window: it holds memory, and what comes after the answer. */
-export const UNREAD_MS = 60_000;
-
-/** Calls open at once, each some 25 KB: 100 MB. A camera has one or two. */
-export const MOST_CALLS = 4096;
-
 /** Where memory or places are short, whoever sends more slowly than this makes room: 64 MiB take 17 minutes. */
 export const SLOW_BYTES_PER_SECOND = 64 * 1024;
 

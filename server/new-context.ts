@@ -7,6 +7,7 @@ import { PACE } from "./limits.ts";
 import type { PairwiseMatcher } from "./pairwise/pairwise-matcher.ts";
 import type { UploadedKeys } from "./pairwise/pairwise-task.ts";
 import type { ContextKeys, NewContext } from "./store/gallery-store.ts";
+import { readAll } from "./read-all.ts";
 import { Patience, forEachItem, patiently } from "./streams.ts";
 import { absent, fieldInvalid, packedScheme, required } from "./validate.ts";
 
@@ -99,6 +100,13 @@ function tooSlow(): ServerError {
 }
 
 function checkLeftToTenseal({ encryptionParameters, scale }: WirePairwise): void {
-  if (encryptionParameters.length > 0) throw fieldInvalid("context.pairwise.encryption_parameters", "must be empty where a TenSEAL context is uploaded, which has them");
-  if (scale !== 0) throw fieldInvalid("context.pairwise.scale", "must be 0 where a TenSEAL context is uploaded, which has it");
+  readAll({
+    parameters: () => {
+      if (encryptionParameters.length === 0) return;
+      throw fieldInvalid("context.pairwise.encryption_parameters", "must be empty where a TenSEAL context is uploaded, which has them");
+    },
+    scale: () => {
+      if (scale !== 0) throw fieldInvalid("context.pairwise.scale", "must be 0 where a TenSEAL context is uploaded, which has it");
+    },
+  });
 }

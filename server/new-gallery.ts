@@ -1,9 +1,10 @@
 import { checkRotationSteps, chooseStride, encodedDimension, parameterSet } from "@veilface/fhe";
 import type { Gallery } from "@veilface/proto";
 import { galleryTask } from "./pairwise/gallery-scan.ts";
+import { readAll } from "./read-all.ts";
 import { inField } from "./sealed-bytes.ts";
 import type { GalleryStore, ModelSpace, NewGallery, PackedScheme, PairwiseScheme } from "./store/gallery-store.ts";
-import { contextId, embeddingSpace, fieldInvalid, resourceId } from "./validate.ts";
+import { contextId, embeddingSpace, fieldInvalid, isContextId, resourceId } from "./validate.ts";
 
 const USUAL_EXPECTED_TEMPLATES = 10_000;
 const MOST_EXPECTED_TEMPLATES = 1e9;
@@ -11,18 +12,25 @@ const MAX_PACKED_DIMENSION = 2048;
 
 /** A gallery as it was asked for, checked, with the stride of its packed blocks chosen where it was left open. */
 export function newGallery(store: GalleryStore, asked: Gallery): NewGallery {
-  const context = contextId("gallery.context_id", asked.contextId);
-  const { scheme } = store.getContext(context);
-  const space = embeddingSpace("gallery.space", asked.space, scheme.kind === "packed" ? MAX_PACKED_DIMENSION : scheme.degree / 2);
-  const expectedTemplates = expected(asked.expectedTemplates);
-  return {
-    galleryId: resourceId("gallery.gallery_id", asked.galleryId),
-    contextId: context,
+  const scheme = isContextId(asked.contextId) ? store.getContext(asked.contextId).scheme : undefined;
+  const space = (): ModelSpace => embeddingSpace("gallery.space", asked.space, scheme && mostDimension(scheme));
+  const expectedTemplates = (): number => expected(asked.expectedTemplates);
+  return readAll<NewGallery>({
+    contextId: () => contextId("gallery.context_id", asked.contextId),
+    galleryId: () => resourceId("gallery.gallery_id", asked.galleryId),
     space,
     expectedTemplates,
-    packedStride: scheme.kind === "packed" ? packedStride(scheme, space, asked.packedStride, expectedTemplates) : noPackedStride(scheme, space, asked.packedStride),
-    draftOf: asked.draftOf === "" ? undefined : resourceId("gallery.draft_of", asked.draftOf),
-  };
+    packedStride: () => (scheme === undefined ? 0 : strideOf(scheme, space(), asked.packedStride, expectedTemplates())),
+    draftOf: () => (asked.draftOf === "" ? undefined : resourceId("gallery.draft_of", asked.draftOf)),
+  });
+}
+
+function mostDimension(scheme: PackedScheme | PairwiseScheme): number {
+  return scheme.kind === "packed" ? MAX_PACKED_DIMENSION : scheme.degree / 2;
+}
+
+function strideOf(scheme: PackedScheme | PairwiseScheme, space: ModelSpace, asked: number, expectedTemplates: number): number {
+  return scheme.kind === "packed" ? packedStride(scheme, space, asked, expectedTemplates) : noPackedStride(scheme, space, asked);
 }
 
 function packedStride(scheme: PackedScheme, space: ModelSpace, asked: number, expectedTemplates: number): number {

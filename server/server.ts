@@ -1,22 +1,30 @@
 import { readFile } from "node:fs/promises";
 import { setDefaultHighWaterMark } from "node:stream";
-import { fileURLToPath } from "node:url";
+import { setTimeout as sleep } from "node:timers/promises";
+import { createSecureContext } from "node:tls";
 import { ContextServiceDefinition, GalleryServiceDefinition, MatchingServiceDefinition } from "@veilface/proto";
-import { ServerCredentials } from "@grpc/grpc-js";
-import type { ChannelOptions } from "@grpc/grpc-js";
+import { ServerCredentials, logVerbosity, setLogVerbosity } from "@grpc/grpc-js";
+import type { ServerInterceptor, ServerOptions } from "@grpc/grpc-js";
 import { createServer } from "nice-grpc";
 import type { Server } from "nice-grpc";
 import { errorDetailsServerMiddleware } from "nice-grpc-error-details";
 import { HealthDefinition, HealthServiceImpl, HealthState } from "nice-grpc-server-health";
-import { ServerReflection, ServerReflectionService } from "nice-grpc-server-reflection";
 import type { Logger } from "pino";
 import type { ServerConfig } from "./config.ts";
 import { contextService } from "./context-service.ts";
+import { ServerError } from "./errors.ts";
 import { galleryService } from "./gallery-service.ts";
 import { Matcher } from "./matcher.ts";
 import { matchingService } from "./matching-service.ts";
-import { OpenCalls } from "./open-calls.ts";
 import { PairwiseMatcher } from "./pairwise/pairwise-matcher.ts";
+import { callGuard } from "./rpc/call-guard.ts";
+import { OpenCalls } from "./rpc/open-calls.ts";
+import { Connections } from "./rpc/connections.ts";
+import type { ConnectionLimits } from "./rpc/connections.ts";
+import { readableRequests } from "./rpc/readable-requests.ts";
+import { addReflection } from "./rpc/reflection.ts";
+import type { GalleryStore } from "./store/gallery-store.ts";
+import { inWords } from "./start-errors.ts";
 import { LmdbStore } from "./store/lmdb-store.ts";
 import type { LmdbStoreOptions } from "./store/lmdb-store.ts";
 import { tryStore } from "./store/store-trial.ts";
@@ -29,6 +37,17 @@ setDefaultHighWaterMark(true, 2);
 
 const SERVICES = [ContextServiceDefinition, GalleryServiceDefinition, MatchingServiceDefinition];
 
+/** A living peer answers a ping within this. */
+const KEEPALIVE_TIMEOUT_MS = 20_000;
+/** For calls that are under way on a connection that has reached its age: an hour. */
+const AGE_GRACE_MS = 3_600_000;
+/** Calls at once over one connection; gRPC clients wait with more. */
+const MAX_STREAMS = 256;
+/** An answer (1 MiB at most) that is not read in two minutes: a client below 9 kB/s, or one that holds on to the server. */
+const UNREAD_MS = 120_000;
+/** For handlers to notice that their connections are gone. */
+const HANDLERS_MS = 1000;
+
 /** A server that is listening. */
 export interface RunningServer {
   /** host:port with the real port. */
@@ -37,41 +56,93 @@ export interface RunningServer {
   stop(): Promise<void>;
 }
 
-/** Starts a matching server: store, worker threads, services. Resolves once it is ready for calls. */
+/**
+ * Starts a matching server: store, worker threads, services. Resolves once it is ready for calls; what may hold the thread, opening the
+ * store, is over when it returns. Throws ServerError with what is to be done about the folder, the address or the certificate.
+ */
 export async function startServer(config: ServerConfig, log: Logger): Promise<RunningServer> {
-  const credentials = await credentialsOf(config);
+  // What gRPC would print of itself, in the middle of the log, comes as errors too.
+  setLogVerbosity(logVerbosity.NONE);
   await tryStore(config.dataFolder, config.mapBytes);
   const store = LmdbStore.open(storeOptions(config));
   const pool = new WorkerPool(config.workers);
-  const [matcher, pairwise] = [new Matcher(pool), new PairwiseMatcher(pool)];
+  const connections = new Connections(connectionLimits(config));
   const health = HealthState();
   const stopping = new AbortController();
-  const calls = new OpenCalls(log);
+  const calls = new OpenCalls(config.maxCalls);
+  const close = async (): Promise<void> => {
+    connections[Symbol.dispose]();
+    calls[Symbol.dispose]();
+    await pool.close();
+    await store.close();
+  };
   try {
+    const credentials = await credentialsOf(config);
     await pool.ready();
-    const server = createServer({ interceptors: [calls.interceptor] } as ChannelOptions).use(errorDetailsServerMiddleware).use(wall(log));
-    server.add(ContextServiceDefinition, contextService(store, pairwise));
-    server.add(GalleryServiceDefinition, galleryService(store, { packed: matcher, pairwise }, stopping.signal));
-    server.add(MatchingServiceDefinition, matchingService(store, { packed: matcher, pairwise }));
-    server.add(HealthDefinition, HealthServiceImpl(health));
-    if (config.reflection) server.add(ServerReflectionService, ServerReflection(await descriptorSet(), SERVICES.map((service) => service.fullName)));
-    const port = await server.listen(config.address, credentials);
+    const server = createServer(channelOptions(config, [callGuard(log, UNREAD_MS), calls.interceptor])).use(errorDetailsServerMiddleware).use(wall(log));
+    addServices(server, { store, pool, stopping: stopping.signal });
+    server.add(readableRequests(HealthDefinition), HealthServiceImpl(health));
+    if (config.reflection) await addReflection(server, [...SERVICES, HealthDefinition].map((service) => service.fullName));
+    const port = await listen(server, config, credentials);
+    connections.listensOn(port);
     for (const service of SERVICES) health.setStatus("healthy", service.fullName);
-    const address = config.address.replace(/:\d+$/, `:${port}`);
     const stop = async (): Promise<void> => {
       health.setStatus("unhealthy");
       stopping.abort();
-      await endCalls(server, config.graceSeconds);
-      calls[Symbol.dispose]();
-      await pool.close();
-      await store.close();
+      await endCalls(server, connections, config.graceSeconds);
+      await close();
     };
-    return { address, stop };
+    let stopped: Promise<void> | undefined;
+    return { address: config.address.replace(/:\d+$/, `:${port}`), stop: () => (stopped ??= stop()) };
   } catch (error) {
-    await pool.close();
-    await store.close();
+    await close();
     throw error;
   }
+}
+
+interface Backing {
+  readonly store: GalleryStore;
+  readonly pool: WorkerPool;
+  readonly stopping: AbortSignal;
+}
+
+function addServices(server: Server, { store, pool, stopping }: Backing): void {
+  const matchers = { packed: new Matcher(pool), pairwise: new PairwiseMatcher(pool) };
+  server.add(readableRequests(ContextServiceDefinition), contextService(store, matchers.pairwise));
+  server.add(readableRequests(GalleryServiceDefinition), galleryService(store, matchers, stopping));
+  server.add(readableRequests(MatchingServiceDefinition), matchingService(store, matchers));
+}
+
+// Without these gRPC waits for ever for a peer that vanished without a word, and takes any number of streams.
+function channelOptions(config: ServerConfig, interceptors: ServerInterceptor[]): ServerOptions {
+  return {
+    "grpc.keepalive_time_ms": config.keepaliveSeconds * 1000,
+    "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
+    "grpc.max_connection_idle_ms": config.maxIdleSeconds * 1000,
+    "grpc.max_connection_age_ms": config.maxAgeSeconds * 1000,
+    "grpc.max_connection_age_grace_ms": AGE_GRACE_MS,
+    "grpc.max_concurrent_streams": MAX_STREAMS,
+    interceptors,
+  };
+}
+
+function connectionLimits({ maxConnections, keepaliveSeconds }: ServerConfig): ConnectionLimits {
+  return { most: maxConnections, silenceMs: keepaliveSeconds * 1000 + 2 * KEEPALIVE_TIMEOUT_MS };
+}
+
+/** Lets calls end for so many seconds; what is left of them then ends with its connection, whatever its peer does. */
+async function endCalls(server: Server, connections: Connections, graceSeconds: number): Promise<void> {
+  const ended = server.shutdown();
+  await withinMs(ended, graceSeconds * 1000);
+  server.forceShutdown();
+  connections[Symbol.dispose]();
+  await withinMs(ended, HANDLERS_MS);
+}
+
+async function withinMs(ended: Promise<void>, milliseconds: number): Promise<void> {
+  const over = new AbortController();
+  await Promise.race([ended, sleep(milliseconds, undefined, { signal: over.signal }).catch(() => undefined)]);
+  over.abort();
 }
 
 function storeOptions({ dataFolder, maxDataBytes, mapBytes }: ServerConfig): LmdbStoreOptions {
@@ -80,20 +151,31 @@ function storeOptions({ dataFolder, maxDataBytes, mapBytes }: ServerConfig): Lmd
   };
 }
 
-async function endCalls(server: Server, graceSeconds: number): Promise<void> {
-  const overdue = setTimeout(() => {
-    server.forceShutdown();
-  }, graceSeconds * 1000);
-  await server.shutdown();
-  clearTimeout(overdue);
-}
-
 async function credentialsOf({ tls }: ServerConfig): Promise<ServerCredentials> {
   if (tls === undefined) return ServerCredentials.createInsecure();
-  const [certificate, key] = await Promise.all([readFile(tls.certificateFile), readFile(tls.keyFile)]);
+  const [certificate, key] = await Promise.all([readPem("--tls-cert", tls.certificateFile), readPem("--tls-key", tls.keyFile)]);
+  try {
+    createSecureContext({ cert: certificate, key });
+  } catch (error) {
+    const what = `${tls.certificateFile} and ${tls.keyFile} are no certificate and its key: ${inWords(error)}`;
+    throw new ServerError("FIELD_INVALID", `${what}; give both in PEM form, the key without a passphrase`, { cause: error });
+  }
   return ServerCredentials.createSsl(null, [{ cert_chain: certificate, private_key: key }]);
 }
 
-async function descriptorSet(): Promise<Buffer> {
-  return readFile(fileURLToPath(import.meta.resolve("@veilface/proto/descriptor-set")));
+async function readPem(flag: string, file: string): Promise<Buffer> {
+  try {
+    return await readFile(file);
+  } catch (error) {
+    throw new ServerError("FIELD_INVALID", `${flag} ${file} cannot be read: ${inWords(error)}`, { cause: error });
+  }
+}
+
+async function listen(server: Server, { address }: ServerConfig, credentials: ServerCredentials): Promise<number> {
+  try {
+    return await server.listen(address, credentials);
+  } catch (error) {
+    const what = `cannot listen on ${address}: ${inWords(error)}`;
+    throw new ServerError("FIELD_INVALID", `${what}; give another one with --address`, { cause: error });
+  }
 }

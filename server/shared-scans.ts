@@ -27,8 +27,18 @@ export interface Product extends SealedProduct {
 const MAX_PIECES_PER_PASS = 1024;
 /** Products that a search may leave unread before its pass waits for it. */
 const MAX_UNREAD_BYTES = 16 << 20;
-/** How long a search that does not read may hold up others of its pass. */
+/** How long in all a search may keep others waiting for it to read, those of its pass and those that wait for the next one. */
 const PATIENCE_MS = 5000;
+/** Reading earns it more: whoever reads 1 MiB/s is waited for as long as that takes. */
+const PATIENT_BYTES_PER_MS = 2 ** 20 / 1000;
+
+/** A gallery that is being searched. */
+interface Pass {
+  /** Those of the pass that is under way. */
+  riders: readonly Rider[];
+  /** Those of the next ones. */
+  readonly waiting: Rider[];
+}
 
 /**
  * Searches that wait on one gallery share one pass over its blocks: while a pass runs, later searches gather; then they ride together.
@@ -36,8 +46,8 @@ const PATIENCE_MS = 5000;
  */
 export class SharedScans {
   readonly #matcher: Matcher;
-  /** By gallery: who waits for the pass that is under way. */
-  readonly #waiting = new Map<number, Rider[]>();
+  /** By gallery. */
+  readonly #passes = new Map<number, Pass>();
 
   constructor(matcher: Matcher) {
     this.#matcher = matcher;
@@ -47,30 +57,33 @@ export class SharedScans {
   async *search(search: Search): AsyncGenerator<Product> {
     const rider = new Rider(search);
     const { gallery } = search.location;
-    const waiting = this.#waiting.get(gallery);
-    if (waiting !== undefined) waiting.push(rider);
-    else void this.#run(gallery, [rider]);
+    const pass = this.#passes.get(gallery);
+    if (pass === undefined) void this.#run(gallery, { riders: [rider], waiting: [] });
+    else {
+      pass.waiting.push(rider);
+      for (const ahead of pass.riders) ahead.hurry();
+    }
     yield* rider.products;
   }
 
   /** The products of a comparison, which looks at some slots of few blocks only, and so rides alone. */
   async *compare(search: Search): AsyncGenerator<Product> {
     const rider = new Rider(search);
-    void this.#pass([rider]);
+    void this.#pass({ riders: [rider], waiting: [] });
     yield* rider.products;
   }
 
-  async #run(gallery: number, first: Rider[]): Promise<void> {
-    const waiting: Rider[] = [];
-    this.#waiting.set(gallery, waiting);
-    for (let riders = first; riders.length > 0; riders = nextRiders(waiting)) await this.#pass(riders);
-    this.#waiting.delete(gallery);
+  async #run(gallery: number, pass: Pass): Promise<void> {
+    this.#passes.set(gallery, pass);
+    for (; pass.riders.length > 0; pass.riders = nextRiders(pass.waiting)) await this.#pass(pass);
+    this.#passes.delete(gallery);
   }
 
-  async #pass(riders: readonly Rider[]): Promise<void> {
+  async #pass(pass: Pass): Promise<void> {
+    const { riders } = pass;
     try {
       for (const stride of new Set(riders.flatMap((rider) => rider.strides))) {
-        await this.#passAt(stride, riders.filter((rider) => rider.strides.includes(stride)));
+        await this.#passAt(stride, riders.filter((rider) => rider.strides.includes(stride)), pass);
       }
       for (const rider of riders) rider.end();
     } catch (error) {
@@ -78,7 +91,7 @@ export class SharedScans {
     }
   }
 
-  async #passAt(stride: number, riders: readonly Rider[]): Promise<void> {
+  async #passAt(stride: number, riders: readonly Rider[], pass: Pass): Promise<void> {
     const { parameterSet, location } = riders[0]!.search;
     const cancelled = new SharedArrayBuffer(4 * riders.length);
     const flags = new Int32Array(cancelled);
@@ -92,9 +105,13 @@ export class SharedScans {
       riders.forEach((rider, i) => {
         rider.push({ block, stride, ...products[i]! });
       });
-      await Promise.all(riders.map((rider) => rider.room(riders.length > 1)));
+      await Promise.all(riders.map((rider) => rider.room(isAwaited(pass, rider))));
     }
   }
+}
+
+function isAwaited({ riders, waiting }: Pass, rider: Rider): boolean {
+  return waiting.length > 0 || riders.some((other) => other !== rider && !other.over);
 }
 
 /** Takes as many as fit into one pass; a probe that is too large for company rides alone. */
@@ -118,6 +135,12 @@ class Rider {
   readonly #wanted: ReadonlySet<number>;
   #controller!: ReadableStreamDefaultController<Product>;
   #over = false;
+  #pushedBytes = 0;
+  /** How long others have waited for it so far. */
+  #awaitedMs = 0;
+  #awaitedSince: number | undefined;
+  #blocked = false;
+  #impatience: NodeJS.Timeout | undefined;
   #leave: () => void = () => undefined;
   #resume: () => void = () => undefined;
 
@@ -135,6 +158,11 @@ class Rider {
     if (search.signal.aborted) this.#onAbort();
   }
 
+  /** Whether nobody waits for its products any more. */
+  get over(): boolean {
+    return this.#over;
+  }
+
   get strides(): number[] {
     return this.#over ? [] : [...new Set(this.search.blocks.map(({ stride }) => stride))];
   }
@@ -150,17 +178,36 @@ class Rider {
   }
 
   push(product: Product): void {
-    if (!this.#over && this.#wanted.has(product.block)) this.#controller.enqueue(product);
+    if (this.#over || !this.#wanted.has(product.block)) return;
+    this.#pushedBytes += product.data.length;
+    this.#controller.enqueue(product);
   }
 
-  /** Resolves when there is room for more, or when the search is over. Others do not wait for it longer than their patience. */
-  async room(othersWait: boolean): Promise<void> {
-    if (this.#over || (this.#controller.desiredSize ?? 0) > 0) return;
+  /** Resolves when there is room for more, or when the search is over, which it is once others have lost patience with it. */
+  async room(awaited: boolean): Promise<void> {
+    if (this.#over || this.#free > 0) return;
     const { promise, resolve } = Promise.withResolvers<undefined>();
     this.#resume = (): void => { resolve(undefined); };
-    const impatience = othersWait ? setTimeout(() => { this.fail(tooSlow()); }, PATIENCE_MS) : undefined;
+    this.#blocked = true;
+    if (awaited) this.hurry();
     await promise;
-    clearTimeout(impatience);
+    this.#blocked = false;
+    clearTimeout(this.#impatience);
+    if (this.#awaitedSince !== undefined) this.#awaitedMs += performance.now() - this.#awaitedSince;
+    this.#awaitedSince = undefined;
+  }
+
+  /** Somebody waits for it from now on. */
+  hurry(): void {
+    if (!this.#blocked || this.#awaitedSince !== undefined) return;
+    this.#awaitedSince = performance.now();
+    const readBytes = this.#pushedBytes - (MAX_UNREAD_BYTES - this.#free);
+    const patience = PATIENCE_MS + readBytes / PATIENT_BYTES_PER_MS - this.#awaitedMs;
+    this.#impatience = setTimeout(() => { this.fail(tooSlow()); }, Math.max(0, patience));
+  }
+
+  get #free(): number {
+    return this.#controller.desiredSize ?? 0;
   }
 
   end(): void {

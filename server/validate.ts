@@ -3,6 +3,7 @@ import type { CiphertextEncoding, Metric, PairwiseOperation, ParameterSetName } 
 import * as wire from "@veilface/proto";
 import { ServerError } from "./errors.ts";
 import type { ServerErrorReason } from "./errors.ts";
+import { readAll } from "./read-all.ts";
 import type { PairwiseEncoding, SealedBytes } from "./sealed-bytes.ts";
 import type { ModelSpace } from "./store/gallery-store.ts";
 
@@ -10,6 +11,8 @@ const ID = /^[a-z0-9-]{1,64}$/;
 const CONTEXT_ID = /^[0-9a-f]{64}$/;
 // The slots of the largest ring.
 const MAX_SLOTS = 16384;
+// The store numbers changes in 48 bits, and looks for what comes after a revision.
+const LAST_REVISION = 2 ** 48 - 2;
 const MIN_NORM_BOUND = 1e-6;
 const MAX_NORM_BOUND = 1e6;
 
@@ -54,9 +57,14 @@ export function resourceId(field: string, value: string): string {
   return value;
 }
 
+/** Whether it may be a context's id. */
+export function isContextId(value: string): boolean {
+  return CONTEXT_ID.test(value);
+}
+
 /** A context's id. */
 export function contextId(field: string, value: string): string {
-  if (!CONTEXT_ID.test(value)) throw fieldInvalid(field, "must be the 64 lowercase hexadecimal digits of a context id");
+  if (!isContextId(value)) throw fieldInvalid(field, "must be the 64 lowercase hexadecimal digits of a context id");
   return value;
 }
 
@@ -83,27 +91,29 @@ export function pageToken(value: string): string {
   return value;
 }
 
-/** A revision. */
+/** A revision; one that no gallery can reach is as good as the last that one can. */
 export function revision(field: string, value: number): number {
   if (!Number.isSafeInteger(value) || value < 0) throw fieldInvalid(field, "must be a revision that the server gave, or 0");
-  return value;
+  return Math.min(value, LAST_REVISION);
 }
 
 /** A page token that holds a revision. */
 export function revisionToken(value: string): number {
   const token = Number(value);
-  if (!/^\d+$/.test(value) || !Number.isSafeInteger(token)) throw fieldInvalid("page_token", "must be a token that the server gave, or empty");
-  return token;
+  if (/^\d+$/.test(value) && token <= LAST_REVISION) return token;
+  throw fieldInvalid("page_token", "must be a token that the server gave, or empty");
 }
 
 /** `mostDimension`: where a gallery is created, what its scheme allows. */
 export function embeddingSpace(field: string, value: wire.EmbeddingSpace | undefined, mostDimension = MAX_SLOTS): ModelSpace {
   const space = required(field, value);
-  const metric = METRICS.get(space.metric);
-  if (space.dimension < 1 || space.dimension > mostDimension) throw fieldInvalid(`${field}.dimension`, `must be in [1, ${mostDimension}]`);
-  if (metric === undefined) throw fieldInvalid(`${field}.metric`, "must be METRIC_COSINE or METRIC_EUCLIDEAN");
-  const bound = checkedNormBound(`${field}.norm_bound`, metric, space.normBound);
-  return { dimension: space.dimension, metric, normBound: bound, modelId: resourceId(`${field}.model_id`, space.modelId), modelVersion: modelVersion(`${field}.model_version`, space.modelVersion) };
+  return readAll<ModelSpace>({
+    dimension: () => dimensionOf(`${field}.dimension`, space.dimension, mostDimension),
+    metric: () => metricOf(`${field}.metric`, space.metric),
+    normBound: () => checkedNormBound(`${field}.norm_bound`, METRICS.get(space.metric), space.normBound),
+    modelId: () => resourceId(`${field}.model_id`, space.modelId),
+    modelVersion: () => modelVersion(`${field}.model_version`, space.modelVersion),
+  });
 }
 
 function modelVersion(field: string, value: string): string {
@@ -111,7 +121,18 @@ function modelVersion(field: string, value: string): string {
   return value;
 }
 
-function checkedNormBound(field: string, metric: Metric, value: number): number {
+function dimensionOf(field: string, value: number, most: number): number {
+  if (value < 1 || value > most) throw fieldInvalid(field, `must be in [1, ${most}]`);
+  return value;
+}
+
+function metricOf(field: string, value: wire.Metric): Metric {
+  const metric = METRICS.get(value);
+  if (metric === undefined) throw fieldInvalid(field, "must be METRIC_COSINE or METRIC_EUCLIDEAN");
+  return metric;
+}
+
+function checkedNormBound(field: string, metric: Metric | undefined, value: number): number {
   if (metric === "cosine" && value !== 1) throw fieldInvalid(field, "must be 1 for METRIC_COSINE");
   return normBound(field, value);
 }
@@ -128,20 +149,37 @@ export function pairwiseOperation(field: string, value: wire.PairwiseOperation):
   return operation;
 }
 
-/** Refuses a space that is not the gallery's, naming the field that differs. */
+/** Refuses a space that is not the gallery's, naming the fields that differ. */
 export function sameSpace(field: string, actual: ModelSpace, expected: ModelSpace): void {
-  const names = { dimension: "dimension", metric: "metric", modelId: "model_id", modelVersion: "model_version", normBound: "norm_bound" } as const;
-  for (const [key, name] of Object.entries(names) as [keyof typeof names, string][]) {
-    if (actual[key] === expected[key]) continue;
+  const same = (key: keyof ModelSpace, name: string) => (): void => {
+    if (actual[key] === expected[key]) return;
     throw fieldInvalid(`${field}.${name}`, `is ${actual[key]}, but the gallery has ${expected[key]}`, "SPACE_MISMATCH");
-  }
+  };
+  readAll({
+    dimension: same("dimension", "dimension"),
+    metric: same("metric", "metric"),
+    modelId: same("modelId", "model_id"),
+    modelVersion: same("modelVersion", "model_version"),
+    normBound: same("normBound", "norm_bound"),
+  });
 }
 
 export function packedScheme(field: string, value: wire.PackedScheme): { parameterSet: ParameterSetName; keyId: Uint8Array } {
-  const parameterSet = PARAMETER_SETS.get(value.parameterSet);
-  if (parameterSet === undefined) throw fieldInvalid(`${field}.parameter_set`, `must be one of ${PARAMETER_SET_NAMES.map((name) => `PARAMETER_SET_${name}`).join(", ")}`);
-  if (value.keyId.length !== KEY_ID_BYTES) throw fieldInvalid(`${field}.key_id`, `must have exactly ${KEY_ID_BYTES} bytes`);
-  return { parameterSet, keyId: Uint8Array.from(value.keyId) };
+  return readAll({
+    parameterSet: () => parameterSetOf(`${field}.parameter_set`, value.parameterSet),
+    keyId: () => keyIdOf(`${field}.key_id`, value.keyId),
+  });
+}
+
+function parameterSetOf(field: string, value: wire.ParameterSet): ParameterSetName {
+  const name = PARAMETER_SETS.get(value);
+  if (name !== undefined) return name;
+  throw fieldInvalid(field, `must be one of ${PARAMETER_SET_NAMES.map((known) => `PARAMETER_SET_${known}`).join(", ")}`);
+}
+
+function keyIdOf(field: string, value: Uint8Array): Uint8Array {
+  if (value.length !== KEY_ID_BYTES) throw fieldInvalid(field, `must have exactly ${KEY_ID_BYTES} bytes`);
+  return Uint8Array.from(value);
 }
 
 /** How a scheme's ciphertexts are checked: {@link ciphertext} or {@link pairwiseCiphertext}. */
@@ -159,14 +197,27 @@ export function pairwiseCiphertext(field: string, value: wire.Ciphertext | undef
 
 function checkedCiphertext<Encoding extends string>(field: string, value: wire.Ciphertext | undefined, context: string, form: CiphertextForm<Encoding>): SealedBytes<Encoding> {
   const { contextId: actual, encoding, data, sha256 } = required(field, value);
-  if (actual !== context) {
-    const description = `belongs to context ${shortId(actual)}, but ${shortId(context)} is asked for: encrypt under its key`;
-    throw new ServerError("CONTEXT_MISMATCH", `${field} ${description}`, { violations: [{ field: `${field}.context_id`, description }] });
-  }
-  const known = knownEncoding(`${field}.encoding`, encoding, form);
-  if (data.length > form.maxBytes) throw fieldInvalid(`${field}.data`, `has ${data.length} bytes: expected at most ${form.maxBytes}`, "CIPHERTEXT_TOO_LARGE");
-  if (sha256.length !== 32) throw fieldInvalid(`${field}.sha256`, "must have 32 bytes");
-  return { field, encoding: known, data, sha256 };
+  const read = readAll({
+    context: () => { sameContext(field, actual, context); },
+    encoding: () => knownEncoding(`${field}.encoding`, encoding, form),
+    data: () => { atMost(`${field}.data`, data, form.maxBytes); },
+    sha256: () => { digest(`${field}.sha256`, sha256); },
+  });
+  return { field, encoding: read.encoding, data, sha256 };
+}
+
+function sameContext(field: string, actual: string, context: string): void {
+  if (actual === context) return;
+  const description = `belongs to context ${shortId(actual)}, but ${shortId(context)} is asked for: encrypt under its key`;
+  throw new ServerError("CONTEXT_MISMATCH", `${field} ${description}`, { violations: [{ field: `${field}.context_id`, description }] });
+}
+
+function atMost(field: string, { length }: Uint8Array, most: number): void {
+  if (length > most) throw fieldInvalid(field, `has ${length} bytes: expected at most ${most}`, "CIPHERTEXT_TOO_LARGE");
+}
+
+function digest(field: string, { length }: Uint8Array): void {
+  if (length !== 32) throw fieldInvalid(field, "must have 32 bytes");
 }
 
 function knownEncoding<Encoding extends string>(field: string, value: wire.CiphertextEncoding, { encodings }: CiphertextForm<Encoding>): Encoding {

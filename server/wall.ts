@@ -1,14 +1,14 @@
 import { FheError } from "@veilface/fhe";
 import type { FheErrorReason } from "@veilface/fhe";
 import { isAbortError } from "abort-controller-x";
-import { Metadata, ServerError as GrpcError, Status } from "nice-grpc";
+import { ServerError as GrpcError, Status } from "nice-grpc";
 import type { CallContext, ServerMiddleware, ServerMiddlewareCall } from "nice-grpc";
-import { BadRequest, ErrorInfo, RetryInfo, RichServerError, errorDetailsServerMiddleware } from "nice-grpc-error-details";
+import { BadRequest, ErrorInfo, RetryInfo, RichServerError } from "nice-grpc-error-details";
 import type { Logger } from "pino";
 import { ServerError } from "./errors.ts";
 import type { ServerErrorReason } from "./errors.ts";
-
-const DOMAIN = "veilface.dev";
+import { decoded } from "./rpc/readable-requests.ts";
+import { DOMAIN, retryInfo } from "./rpc/status-details.ts";
 
 /** The status of each reason; one that is not here is a fault of ours and leaves as INTERNAL without text. */
 const STATUS: Readonly<Partial<Record<ServerErrorReason | FheErrorReason, Status>>> = {
@@ -42,48 +42,31 @@ const STATUS: Readonly<Partial<Record<ServerErrorReason | FheErrorReason, Status
   SCHEME_MISMATCH: Status.INVALID_ARGUMENT,
 };
 
-/** The one place where errors become gRPC statuses, and calls become log lines: method, status and time, never content. */
+/** The one place where errors become gRPC statuses. */
 export function wall(log: Logger): ServerMiddleware {
-  return async function* wallMiddleware<Request, Response>(call: ServerMiddlewareCall<Request, Response>, context: CallContext): AsyncGenerator<Response, Response | undefined> {
-    const start = performance.now();
-    const done = (status: Status, reason?: string): void => {
-      log.info({ method: call.method.path, status: Status[status], reason, ms: Math.round(performance.now() - start) }, "call");
-    };
+  return async function* wallMiddleware<Request, Response>(
+    call: ServerMiddlewareCall<Request, Response>,
+    context: CallContext,
+  ): AsyncGenerator<Response, Response | undefined> {
     try {
-      const response = yield* call.next(call.request, context);
-      done(Status.OK);
+      const response = yield* call.next(decoded(call.request), context);
       return response ?? undefined;
     } catch (error) {
-      if (isAbortError(error)) {
-        done(Status.CANCELLED);
-        throw error;
-      }
-      const { status, reason, refusal } = refusalOf(error);
-      done(status, reason);
+      if (isAbortError(error)) throw error;
+      const { status, refusal } = refusalOf(error);
       if (status === Status.INTERNAL) log.error({ method: call.method.path, err: error }, "a call failed through a fault of the server");
       throw refusal;
     }
   };
 }
 
-/** A refusal as a status for a call that no handler answers: its code, and google.rpc.Status for grpc-status-details-bin. */
-export async function statusOf(error: ServerError): Promise<{ readonly code: Status; readonly details: Uint8Array }> {
-  const { status, refusal } = refusalOf(error);
-  const trailer = Metadata();
-  // The library builds these bytes in its middleware only.
-  const call = { next: async function* () { throw await Promise.resolve(refusal); } } as unknown as ServerMiddlewareCall<object, object>;
-  await errorDetailsServerMiddleware(call, { trailer } as CallContext).next().catch(() => undefined);
-  return { code: status, details: trailer.get("grpc-status-details-bin") as Uint8Array };
-}
-
 interface Refusal {
   readonly status: Status;
-  readonly reason: string;
   readonly refusal: Error;
 }
 
 function refusalOf(error: unknown): Refusal {
-  if (error instanceof GrpcError) return { status: error.code, reason: "", refusal: error };
+  if (error instanceof GrpcError) return { status: error.code, refusal: error };
   const status = error instanceof ServerError || error instanceof FheError ? STATUS[error.reason] : undefined;
   if (status === undefined) return refusal(Status.INTERNAL, "INTERNAL", "internal error: see the server's log");
   const { reason, message } = error as ServerError | FheError;
@@ -92,17 +75,13 @@ function refusalOf(error: unknown): Refusal {
 
 function refusal(status: Status, reason: string, message: string, details: readonly ErrorDetail[] = []): Refusal {
   const info = ErrorInfo.fromPartial({ reason, domain: DOMAIN });
-  return { status, reason, refusal: new RichServerError(status, message, [info, ...details]) };
+  return { status, refusal: new RichServerError(status, message, [info, ...details]) };
 }
 
 type ErrorDetail = BadRequest | RetryInfo;
 
 function detailsOf({ violations, retryAfterMs }: ServerError): ErrorDetail[] {
   const fields = violations.length === 0 ? [] : [BadRequest.fromPartial({ fieldViolations: [...violations] })];
-  const retry = retryAfterMs === undefined ? [] : [RetryInfo.fromPartial({ retryDelay: duration(retryAfterMs) })];
+  const retry = retryAfterMs === undefined ? [] : [retryInfo(retryAfterMs)];
   return [...fields, ...retry];
-}
-
-function duration(milliseconds: number): { seconds: number; nanos: number } {
-  return { seconds: Math.floor(milliseconds / 1000), nanos: (milliseconds % 1000) * 1e6 };
 }

@@ -1,5 +1,6 @@
 import type { PairwiseOperation } from "@veilface/fhe";
 import type { CompareCiphertextsRequest } from "@veilface/proto";
+import { readAll } from "../read-all.ts";
 import type { PairwiseEncoding, SealedProduct } from "../sealed-bytes.ts";
 import type { GalleryStore, PairwiseScheme } from "../store/gallery-store.ts";
 import { contextId, fieldInvalid, normBound, pairwiseCiphertext, pairwiseOperation, pairwiseReplyEncoding, required } from "../validate.ts";
@@ -17,15 +18,22 @@ export interface ComparedCiphertexts {
 export async function compareCiphertexts(store: GalleryStore, pairwise: PairwiseMatcher, request: CompareCiphertextsRequest): Promise<ComparedCiphertexts> {
   const context = contextId("first.context_id", required("first", request.first).contextId);
   const scheme = pairwiseScheme(store, context);
-  const first = pairwiseCiphertext("first", request.first, context);
-  const second = pairwiseCiphertext("second", request.second, context);
-  const operation = pairwiseOperation("operation", request.operation);
-  const { dimension } = request;
-  if (dimension < 0 || dimension > scheme.degree / 2) throw fieldInvalid("dimension", `is ${dimension}: expected 1 to ${scheme.degree / 2}, the slots of a ciphertext`);
-  const bound = boundOf(operation, request.normBound, scheme);
-  const encoding = pairwiseReplyEncoding("reply_encoding", request.replyEncoding) ?? first.encoding;
-  const product = await pairwise.compare({ context: store.contextLocation(context), first, second, operation, dimension, bound, encoding });
+  const { reply, ...question } = readAll({
+    first: () => pairwiseCiphertext("first", request.first, context),
+    second: () => pairwiseCiphertext("second", request.second, context),
+    operation: () => pairwiseOperation("operation", request.operation),
+    dimension: () => dimensionWithin(request.dimension, scheme.degree / 2),
+    bound: () => boundOf(pairwiseOperation("operation", request.operation), request.normBound, scheme),
+    reply: () => pairwiseReplyEncoding("reply_encoding", request.replyEncoding),
+  });
+  const encoding = reply ?? question.first.encoding;
+  const product = await pairwise.compare({ context: store.contextLocation(context), ...question, encoding });
   return { contextId: context, encoding, product };
+}
+
+function dimensionWithin(value: number, slots: number): number {
+  if (value < 0 || value > slots) throw fieldInvalid("dimension", `is ${value}: expected 1 to ${slots}, the slots of a ciphertext`);
+  return value;
 }
 
 function pairwiseScheme(store: GalleryStore, context: string): PairwiseScheme {

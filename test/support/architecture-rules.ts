@@ -40,7 +40,7 @@ const CONFINEMENTS: readonly Confinement[] = [
   { what: "only the face pipeline knows images and models", within: /./, imports: /^(sharp|onnxruntime)/, allowed: /^client\/face\// },
   { what: "ONNX Runtime is loaded where its telemetry is off", within: /^client\/face\//, imports: /^onnxruntime/, allowed: /^client\/face\/session\.ts$/ },
   { what: "only the store knows LMDB", within: /./, imports: /^lmdb/, allowed: /^server\/store\/(?!gallery-store\.ts)/ },
-  { what: "only services, the wall and the wiring know gRPC", within: /^server\//, imports: GRPC, allowed: /^server\/([a-z-]+-service|wall|open-calls|server|main)\.ts$/ },
+  { what: "only services, the wall and the wiring know gRPC", within: /^server\//, imports: GRPC, allowed: /^server\/(rpc\/[a-z-]+|[a-z-]+-service|wall|server|main)\.ts$/ },
   { what: "the store knows neither gRPC nor the wire", within: /^server\/store\//, imports: /^(nice-grpc|@grpc\/|@veilface\/proto)/, allowed: NOTHING },
   { what: "the server computes without SEAL's own API", within: /^server\//, imports: /^node-seal/, allowed: NOTHING },
 ];
