@@ -1,10 +1,10 @@
-import type { GalleryServiceImplementation } from "@veilface/proto";
+import type { DeleteTemplatesRequest, GalleryServiceImplementation } from "@veilface/proto";
 import { enroll } from "./enrollment.ts";
 import type { Matchers } from "./matchers.ts";
 import { newGallery } from "./new-gallery.ts";
 import { readTemplates } from "./reading.ts";
-import type { GalleryStore } from "./store/gallery-store.ts";
-import { enrolledToWire, entryToWire, galleryToWire, readStepToWire } from "./to-wire.ts";
+import type { Deletion, GalleryStore } from "./store/gallery-store.ts";
+import { deletedToWire, enrolledToWire, entryToWire, galleryToWire, readStepToWire } from "./to-wire.ts";
 import { contextId, fieldInvalid, pageSize, pageToken, required, resourceId, revision, revisionToken } from "./validate.ts";
 
 const MOST_GALLERIES = 1000;
@@ -12,6 +12,7 @@ const USUAL_GALLERIES = 100;
 const MOST_ENTRIES = 10_000;
 const USUAL_ENTRIES = 1000;
 const MOST_IDS = 10_000;
+const MOST_DELETED = 10_000;
 
 /** The rpcs of GalleryService over a store. Enrollments end once `stopping` aborts. */
 export function galleryService(store: GalleryStore, matchers: Matchers, stopping: AbortSignal): GalleryServiceImplementation {
@@ -25,9 +26,8 @@ export function galleryService(store: GalleryStore, matchers: Matchers, stopping
     async listGalleries(request) {
       const limit = pageSize(request.pageSize, MOST_GALLERIES, USUAL_GALLERIES);
       const context = request.contextId === "" ? undefined : contextId("context_id", request.contextId);
-      const galleries = store.listGalleries(context, pageToken(request.pageToken), limit);
-      const nextPageToken = galleries.length === limit ? galleries.at(-1)!.galleryId : "";
-      return Promise.resolve({ galleries: galleries.map(galleryToWire), nextPageToken });
+      const { galleries, next } = store.listGalleries(context, pageToken(request.pageToken), limit);
+      return Promise.resolve({ galleries: galleries.map(galleryToWire), nextPageToken: next ?? "" });
     },
     async deleteGallery(request) {
       await store.deleteGallery(resourceId("gallery_id", request.galleryId));
@@ -39,13 +39,11 @@ export function galleryService(store: GalleryStore, matchers: Matchers, stopping
     async listTemplates(request) {
       const limit = pageSize(request.pageSize, MOST_ENTRIES, USUAL_ENTRIES);
       const since = request.pageToken === "" ? revision("since_revision", request.sinceRevision) : revisionToken(request.pageToken);
-      const page = store.listEntries(resourceId("gallery_id", request.galleryId), since, limit);
-      return Promise.resolve({ entries: page.entries.map(entryToWire), nextPageToken: page.next?.toString() ?? "", revision: page.revision });
+      const page = await store.listEntries(resourceId("gallery_id", request.galleryId), since, limit);
+      return { entries: page.entries.map(entryToWire), nextPageToken: page.next?.toString() ?? "", revision: page.revision };
     },
     async deleteTemplates(request) {
-      const galleryId = resourceId("gallery_id", request.galleryId);
-      const deleted = await store.deleteTemplates(galleryId, ids("template_ids", request.templateIds), ids("subject_ids", request.subjectIds));
-      return { entries: deleted.entries.map(entryToWire), revision: deleted.revision, struckTemplateIds: [...deleted.struckTemplateIds] };
+      return deletedToWire(await store.deleteTemplates(resourceId("gallery_id", request.galleryId), deletion(request)));
     },
     async *readTemplates(request, { signal }) {
       for await (const step of readTemplates(store, matchers.packed, resourceId("gallery_id", request.galleryId), signal)) yield { message: readStepToWire(step) };
@@ -56,6 +54,12 @@ export function galleryService(store: GalleryStore, matchers: Matchers, stopping
       return { gallery: galleryToWire(gallery) };
     },
   };
+}
+
+function deletion({ templateIds, subjectIds, maxTemplates }: DeleteTemplatesRequest): Deletion {
+  if (maxTemplates < 0 || maxTemplates > MOST_DELETED) throw fieldInvalid("max_templates", `must be in [1, ${MOST_DELETED}], or 0 for all`);
+  const named = { templateIds: ids("template_ids", templateIds), subjectIds: ids("subject_ids", subjectIds) };
+  return { ...named, most: maxTemplates === 0 ? MOST_DELETED : maxTemplates, leaveRest: maxTemplates !== 0 };
 }
 
 function ids(field: string, values: readonly string[]): string[] {

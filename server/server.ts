@@ -31,7 +31,7 @@ export interface RunningServer {
 /** Starts a matching server: store, worker threads, services. Resolves once it is ready for calls. */
 export async function startServer(config: ServerConfig, log: Logger): Promise<RunningServer> {
   const credentials = await credentialsOf(config);
-  const store = LmdbStore.open({ path: config.dataFolder, ...(config.maxDataBytes === undefined ? {} : { maxBytes: config.maxDataBytes }) });
+  const store = LmdbStore.open({ path: config.dataFolder, log, ...(config.maxDataBytes === undefined ? {} : { maxBytes: config.maxDataBytes }) });
   const pool = new WorkerPool(config.workers);
   const [matcher, pairwise] = [new Matcher(pool), new PairwiseMatcher(pool)];
   const health = HealthState();
