@@ -77,11 +77,11 @@ export async function* compareTemplates(comparing: Comparing, messages: AsyncIte
   using holding = probes.open();
   const question = await receive(comparing, messages, holding);
   const { gallery, target } = question;
-  const entries = store.entriesOfSubject(gallery.galleryId, resourceId("target.subject_id", target.subjectId));
+  const location = store.readerLocation(gallery.galleryId);
+  const entries = await store.entriesOfSubject(gallery.galleryId, resourceId("target.subject_id", target.subjectId));
   if (entries.length === 0) throw new ServerError("SUBJECT_NOT_FOUND", `gallery "${gallery.galleryId}" has no template of subject "${target.subjectId}"`);
   const byBlock = entriesByBlock(entries);
   const blocks = [...byBlock.values()].map(blockTask);
-  const location = store.readerLocation(gallery.galleryId);
   const { encoding, products } = await answer(comparing, question, { blocks, location, signal }, (search) => scans.compare(search));
   for await (const product of products) yield { gallery, encoding, product, entries: byBlock.get(product.block) ?? [] };
   checkUnchanged(store, gallery, location);
@@ -93,8 +93,8 @@ export async function* searchGallery(comparing: Comparing, messages: AsyncIterab
   using holding = probes.open();
   const question = await receive(comparing, messages, holding);
   const { gallery } = question;
-  const { blocks, revision } = store.listBlocks(gallery.galleryId);
   const location = store.readerLocation(gallery.galleryId);
+  const { blocks, revision } = await store.listBlocks(gallery.galleryId);
   yield { gallery, revision, answer: undefined };
   const { encoding, products } = await answer(comparing, question, { blocks, location, signal }, (search) => scans.search(search));
   for await (const product of products) yield { gallery, revision, answer: { encoding, product } };

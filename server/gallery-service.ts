@@ -1,12 +1,12 @@
-import type { GalleryServiceImplementation } from "@veilface/proto";
+import type { DeleteTemplatesRequest, GalleryServiceImplementation } from "@veilface/proto";
 import { enroll } from "./enrollment.ts";
 import { WAITING_BYTES } from "./limits.ts";
 import type { Matchers } from "./matchers.ts";
 import { newGallery } from "./new-gallery.ts";
 import { readAll } from "./read-all.ts";
 import { readTemplates } from "./reading.ts";
-import type { GalleryStore } from "./store/gallery-store.ts";
-import { enrolledToWire, entryToWire, galleryToWire, readStepToWire } from "./to-wire.ts";
+import type { Deletion, GalleryStore } from "./store/gallery-store.ts";
+import { deletedToWire, enrolledToWire, entryToWire, galleryToWire, readStepToWire } from "./to-wire.ts";
 import { contextId, fieldInvalid, pageSize, pageToken, required, resourceId, revision, revisionToken } from "./validate.ts";
 import { WaitingBytes } from "./waiting-bytes.ts";
 
@@ -15,6 +15,7 @@ const USUAL_GALLERIES = 100;
 const MOST_ENTRIES = 10_000;
 const USUAL_ENTRIES = 1000;
 const MOST_IDS = 10_000;
+const MOST_DELETED = 10_000;
 
 /** The rpcs of GalleryService over a store. Enrollments end once `stopping` aborts. */
 export function galleryService(store: GalleryStore, matchers: Matchers, stopping: AbortSignal): GalleryServiceImplementation {
@@ -32,9 +33,8 @@ export function galleryService(store: GalleryStore, matchers: Matchers, stopping
         token: () => pageToken(request.pageToken),
         limit: () => pageSize(request.pageSize, MOST_GALLERIES, USUAL_GALLERIES),
       });
-      const galleries = store.listGalleries(context, token, limit);
-      const nextPageToken = galleries.length === limit ? galleries.at(-1)!.galleryId : "";
-      return Promise.resolve({ galleries: galleries.map(galleryToWire), nextPageToken });
+      const { galleries, next } = store.listGalleries(context, token, limit);
+      return Promise.resolve({ galleries: galleries.map(galleryToWire), nextPageToken: next ?? "" });
     },
     async deleteGallery(request) {
       await store.deleteGallery(resourceId("gallery_id", request.galleryId));
@@ -49,17 +49,15 @@ export function galleryService(store: GalleryStore, matchers: Matchers, stopping
         since: () => (request.pageToken === "" ? revision("since_revision", request.sinceRevision) : revisionToken(request.pageToken)),
         limit: () => pageSize(request.pageSize, MOST_ENTRIES, USUAL_ENTRIES),
       });
-      const page = store.listEntries(galleryId, since, limit);
-      return Promise.resolve({ entries: page.entries.map(entryToWire), nextPageToken: page.next?.toString() ?? "", revision: page.revision });
+      const page = await store.listEntries(galleryId, since, limit);
+      return { entries: page.entries.map(entryToWire), nextPageToken: page.next?.toString() ?? "", revision: page.revision };
     },
     async deleteTemplates(request) {
-      const { galleryId, templateIds, subjectIds } = readAll({
+      const { galleryId, what } = readAll({
         galleryId: () => resourceId("gallery_id", request.galleryId),
-        templateIds: () => ids("template_ids", request.templateIds),
-        subjectIds: () => ids("subject_ids", request.subjectIds),
+        what: () => deletion(request),
       });
-      const deleted = await store.deleteTemplates(galleryId, templateIds, subjectIds);
-      return { entries: deleted.entries.map(entryToWire), revision: deleted.revision, struckTemplateIds: [...deleted.struckTemplateIds] };
+      return deletedToWire(await store.deleteTemplates(galleryId, what));
     },
     async *readTemplates(request, { signal }) {
       for await (const step of readTemplates(store, matchers.packed, resourceId("gallery_id", request.galleryId), signal)) yield { message: readStepToWire(step) };
@@ -74,6 +72,20 @@ export function galleryService(store: GalleryStore, matchers: Matchers, stopping
       return { gallery: galleryToWire(gallery) };
     },
   };
+}
+
+function deletion({ templateIds, subjectIds, maxTemplates }: DeleteTemplatesRequest): Deletion {
+  const { most, ...named } = readAll({
+    templateIds: () => ids("template_ids", templateIds),
+    subjectIds: () => ids("subject_ids", subjectIds),
+    most: () => mostDeleted("max_templates", maxTemplates),
+  });
+  return { ...named, most, leaveRest: maxTemplates !== 0 };
+}
+
+function mostDeleted(field: string, value: number): number {
+  if (value < 0 || value > MOST_DELETED) throw fieldInvalid(field, `must be in [1, ${MOST_DELETED}], or 0 for all`);
+  return value === 0 ? MOST_DELETED : value;
 }
 
 function ids(field: string, values: readonly string[]): string[] {

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { encodedDimension, layoutOf } from "@veilface/fhe";
 import type { CiphertextEncoding } from "@veilface/fhe";
 import { ServerError } from "./errors.ts";
@@ -33,7 +34,7 @@ export async function* readTemplates(store: GalleryStore, matcher: Matcher, gall
   const { scheme } = store.getContext(contextId);
   const encoding = scheme.kind === "packed" ? "PACKED_RESIDUES" : "SEAL";
   yield { kind: "gallery", gallery };
-  for (const stored of store.readBlocks(galleryId)) {
+  for await (const stored of store.readBlocks(galleryId)) {
     const { block, stride, entries, pieces } = await unitOf(matcher, scheme, gallery, stored);
     signal.throwIfAborted();
     yield { kind: "block", block, stride, entries, pieces: pieces.length };
@@ -47,7 +48,12 @@ async function unitOf(matcher: Matcher, scheme: PackedScheme | PairwiseScheme, g
   if (stored.kind === "packed") {
     const { block, stride, entries } = stored;
     const { pieces } = layoutOf(encodedDimension(gallery.space), stride);
-    const chunks = Array.from(stored.chunks, (chunk) => Uint8Array.from(chunk));
+    const chunks: Uint8Array[] = [];
+    for (const chunk of stored.chunks) {
+      chunks.push(Uint8Array.from(chunk));
+      // A chunk takes about a millisecond, most of it for its SHA-256; the longest blocks have hundreds.
+      await setImmediate();
+    }
     return { block, stride, entries, pieces: await matcher.serialise((scheme as PackedScheme).parameterSet, chunks, pieces) };
   }
   const { block, stride } = stored.entry.live!.placement;

@@ -64,7 +64,7 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
   // What gRPC would print of itself, in the middle of the log, comes as errors too.
   setLogVerbosity(logVerbosity.NONE);
   await tryStore(config.dataFolder, config.mapBytes);
-  const store = LmdbStore.open(storeOptions(config));
+  const store = LmdbStore.open({ ...storeOptions(config), log });
   const pool = new WorkerPool(config.workers);
   const connections = new Connections(connectionLimits(config));
   const health = HealthState();

@@ -4,7 +4,7 @@ import type { Enrolled } from "./enrollment.ts";
 import type { ReadStep } from "./reading.ts";
 import type { PairwiseEncoding, SealedProduct } from "./sealed-bytes.ts";
 import type { Product } from "./shared-scans.ts";
-import type { PackedScheme, PairwiseScheme, RosterEntry, StoredContext, StoredGallery } from "./store/gallery-store.ts";
+import type { DeletedTemplates, PackedScheme, PairwiseScheme, RosterEntry, StoredContext, StoredGallery } from "./store/gallery-store.ts";
 
 const METRICS: Readonly<Record<Metric, wire.Metric>> = { cosine: wire.Metric.METRIC_COSINE, euclidean: wire.Metric.METRIC_EUCLIDEAN };
 
@@ -42,6 +42,11 @@ export function entryToWire(entry: RosterEntry): wire.TemplateEntry {
     revision: entry.revision,
     deleted: entry.live === undefined,
   };
+}
+
+export function deletedToWire({ entries, revision, struck, erasedBlocks, more }: DeletedTemplates): wire.DeleteTemplatesResponse {
+  const struckTemplateIds = struck.map(({ templateId }) => templateId);
+  return { entries: entries.map(entryToWire), revision, struckTemplateIds, struckBlocks: struck.map(({ block }) => block), erasedBlocks: [...erasedBlocks], more };
 }
 
 export function enrolledToWire(enrolled: Enrolled): Partial<wire.EnrollTemplatesResponse> {

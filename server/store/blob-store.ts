@@ -21,12 +21,16 @@ export function putBlob({ blobs, numbers }: Tables, bytes: Uint8Array): number {
   return blob;
 }
 
+/** The number that {@link takeNumber} gives next. */
+export function nextNumber(numbers: Table, sequence: "blob" | "gallery"): number {
+  const bytes = numbers.get(Buffer.from(sequence));
+  return bytes === undefined ? 1 : readU48(bytes);
+}
+
 /** The next number of a sequence, inside a write transaction. */
 export function takeNumber(numbers: Table, sequence: "blob" | "gallery"): number {
-  const key = Buffer.from(sequence);
-  const bytes = numbers.get(key);
-  const number = bytes === undefined ? 1 : readU48(bytes);
-  numbers.putSync(key, u48(number + 1));
+  const number = nextNumber(numbers, sequence);
+  numbers.putSync(Buffer.from(sequence), u48(number + 1));
   return number;
 }
 

@@ -40,6 +40,7 @@ export class ContextTable {
   create({ contextId, scheme }: NewContext, keys: ContextKeysRow | undefined): { stored: StoredContext; isNew: boolean } {
     const found = this.find(contextId);
     if (found !== undefined) return { stored: found, isNew: false };
+    if (this.isDoomed(contextId)) throw new ServerError("CONTEXT_IN_USE", `context ${contextId} is being deleted: try again in a minute`);
     this.#tables.contexts.putSync(idKey(contextId), encodeContext({ scheme, createTime: new Date() }));
     if (keys !== undefined) {
       this.#tables.contextKeys.putSync(idKey(contextId), encodeKeysRow(keys));
@@ -48,8 +49,23 @@ export class ContextTable {
     return { stored: this.get(contextId), isNew: true };
   }
 
-  /** Removes a context and returns the blobs of its keys, to be erased after the commit. */
+  /** Contexts that are gone and whose galleries are being deleted. */
+  doomed(): string[] {
+    return Array.from(this.#tables.doomedContexts.getKeys(), (key) => key.toString("latin1"));
+  }
+
+  isDoomed(contextId: string): boolean {
+    return this.#tables.doomedContexts.get(idKey(contextId)) !== undefined;
+  }
+
+  /** To be called once none of its galleries is left. */
+  forget(contextId: string): void {
+    this.#tables.doomedContexts.removeSync(idKey(contextId));
+  }
+
+  /** Hides a context and its galleries, until {@link forget} is called. Returns the blobs of its keys, to be erased after the commit. */
   doom(contextId: string): number[] {
+    this.#tables.doomedContexts.putSync(idKey(contextId), Buffer.alloc(0));
     const row = this.#tables.contextKeys.get(idKey(contextId));
     const blobs = row === undefined ? [] : blobsOfKeys(decodeKeysRow(row));
     for (const blob of blobs) this.#tables.doomedBlobs.putSync(u48(blob), Buffer.alloc(0));

@@ -7,7 +7,12 @@ import type { ChunkRow, EntryRow, GalleryState, LiveRow, LooseBlockRow, PackedBl
 import { packedBlocksOf, readLiveSlots } from "./packed-lookup.ts";
 import type { PackedLookup, PackedTemplate } from "./packed-lookup.ts";
 import { LiveSlots, encodeRoster } from "./packed-rows.ts";
-import { looseTemplatesOf, readEntry, readState, rosterEntry } from "./roster.ts";
+import { readEntry, readState, rosterEntry } from "./roster.ts";
+
+/** The templates of a packed block, and where to look for others of their ids: in these places, if they are live. */
+export interface PackedPut extends Pick<PackedBlock, "stride" | "slots"> {
+  readonly replaced: readonly PackedTemplate[];
+}
 
 /**
  * One change of a gallery's roster inside a write transaction: rows, indexes and counters stay in step. Nothing may be read through
@@ -20,7 +25,6 @@ export class GalleryEdit {
   #state: GalleryState;
   /** Live slots of packed blocks in which templates were struck. */
   readonly #struckBlocks = new Map<number, LiveSlots>();
-  readonly #struck: PackedTemplate[] = [];
   /** Blobs that nothing names any more, to be erased after the commit. */
   readonly doomed: number[] = [];
 
@@ -35,9 +39,9 @@ export class GalleryEdit {
     return this.#state.revision;
   }
 
-  /** Templates that were struck from packed blocks which have live ones left. */
-  get struckTemplateIds(): string[] {
-    return this.#struck.filter(({ block }) => !this.#struckBlocks.get(block)!.isEmpty()).map(({ templateId }) => templateId);
+  /** Packed blocks that have no live template any more. */
+  get emptiedBlocks(): number[] {
+    return [...this.#struckBlocks].filter(([, live]) => live.isEmpty()).map(([block]) => block);
   }
 
   /** Makes the template live at its place with the blob that `store` makes. Throws ServerError if another template holds the place. */
@@ -51,10 +55,10 @@ export class GalleryEdit {
     return this.#record(templateId, old, live);
   }
 
-  /** Makes the templates of a block live, with the chunks that `store` makes. */
-  putPacked(block: number, { stride, slots }: PackedBlock, store: () => ChunkRow[]): PackedBlockEntry {
+  /** Makes the templates of a block live, with the chunks that `store` makes. `replaced`: those in packed blocks that have their ids. */
+  putPacked(block: number, { stride, slots, replaced }: PackedPut, store: () => ChunkRow[]): PackedBlockEntry {
     const templateIds = slots.map(({ templateId }) => templateId);
-    this.#lookup.templates(this.#gallery, templateIds).forEach((packed) => { this.#strike(packed); });
+    for (const template of replaced) if (this.#liveSlots(template.block)?.has(template.slot) === true) this.#strike(template);
     for (const templateId of templateIds) this.#forget(templateId);
     const row: PackedBlockRow = { kind: "packed", stride, count: slots.length, firstRevision: this.#state.revision + 1, chunks: store() };
     this.#addPacked(block, row);
@@ -66,13 +70,19 @@ export class GalleryEdit {
     return { block, stride, count: row.count, firstRevision: row.firstRevision };
   }
 
-  /** Deletes live templates by id and by subject; passes over what is not there. */
-  delete(templateIds: readonly string[], subjectIds: readonly string[]): RosterEntry[] {
-    const packed = this.#lookup.templates(this.#gallery, templateIds);
-    for (const template of this.#lookup.templatesOf(this.#gallery, subjectIds)) packed.set(template.templateId, template);
-    const loose = subjectIds.flatMap((subjectId) => looseTemplatesOf(this.#tables, this.#gallery, subjectId));
-    const ids = new Set([...templateIds, ...loose, ...packed.keys()]);
-    return Array.from(ids, (id) => this.#deleteOne(id, packed.get(id))).filter((entry) => entry !== undefined);
+  /** Deletes a live loose template, of this subject if one is given. Undefined if there is none. */
+  deleteLoose(templateId: string, subjectId?: string): RosterEntry | undefined {
+    const old = readEntry(this.#tables, this.#gallery, templateId);
+    if (old?.live === undefined || (subjectId !== undefined && subjectId !== old.live.subjectId)) return undefined;
+    this.#unlink(old.live);
+    return this.#record(templateId, old, undefined);
+  }
+
+  /** Deletes a live template of a packed block. Undefined if it is not live. */
+  deletePacked(template: PackedTemplate): RosterEntry | undefined {
+    if (this.#liveSlots(template.block)?.has(template.slot) !== true) return undefined;
+    this.#strike(template);
+    return this.#record(template.templateId, readEntry(this.#tables, this.#gallery, template.templateId), undefined);
   }
 
   save(): void {
@@ -89,14 +99,6 @@ export class GalleryEdit {
     if (bytes === undefined || (blockKind(bytes) === "loose" && !this.#membersOf(block).some((member) => member.slot === slot))) return;
     // Unreachable with reserved places. Thrown before the first write, as the write queue asks.
     throw new ServerError("STORED_CORRUPT", `slot ${slot} of block ${block} holds another template: reserve a place before storing`);
-  }
-
-  #deleteOne(templateId: string, packed: PackedTemplate | undefined): RosterEntry | undefined {
-    const old = readEntry(this.#tables, this.#gallery, templateId);
-    if (old?.live !== undefined) this.#unlink(old.live);
-    else if (packed !== undefined) this.#strike(packed);
-    else return undefined;
-    return this.#record(templateId, old, undefined);
   }
 
   #record(templateId: string, old: EntryRow | undefined, live: LiveRow | undefined): RosterEntry {
@@ -141,12 +143,16 @@ export class GalleryEdit {
     this.#count(stride, -1, members.length === 0 ? -1 : 0);
   }
 
-  #strike(template: PackedTemplate): void {
-    const { block, slot } = template;
-    const live = this.#struckBlocks.get(block) ?? readLiveSlots(this.#tables, this.#gallery, block);
+  /** A packed block's live slots as this edit leaves them; undefined if it is gone. */
+  #liveSlots(block: number): LiveSlots | undefined {
+    return this.#struckBlocks.get(block) ?? readLiveSlots(this.#tables, this.#gallery, block);
+  }
+
+  /** The template must be live. */
+  #strike({ block, slot }: PackedTemplate): void {
+    const live = this.#liveSlots(block)!;
     this.#struckBlocks.set(block, live);
     live.strike(slot);
-    this.#struck.push(template);
     this.#state = { ...this.#state, templates: this.#state.templates - 1 };
   }
 

@@ -133,13 +133,37 @@ export interface PackedBlockEntry {
   readonly firstRevision: number;
 }
 
+/** Which templates to delete. */
+export interface Deletion {
+  readonly templateIds?: readonly string[];
+  /** All of whose templates. */
+  readonly subjectIds?: readonly string[];
+  /** How many at most; all unless given. */
+  readonly most?: number;
+  /** Whether to leave those beyond `most` to another call, instead of refusing this one. */
+  readonly leaveRest?: boolean;
+}
+
 export interface DeletedTemplates {
   /** Lines of the deleted templates, in the order of their revisions. */
   readonly entries: readonly RosterEntry[];
   /** The gallery's revision after the deletion. */
   readonly revision: number;
-  /** Of those, the templates whose bits stay in a packed block that still has live ones. */
-  readonly struckTemplateIds: readonly string[];
+  /**
+   * Templates named in the deletion whose bits stay in a packed block that still has live ones: first those deleted by it, in that order,
+   * then those that were deleted or replaced before.
+   */
+  readonly struck: readonly StruckTemplate[];
+  /** Packed blocks that the deletion took along. */
+  readonly erasedBlocks: readonly number[];
+  /** Whether templates are left because of `most`. */
+  readonly more: boolean;
+}
+
+/** A template whose bits stay in a packed block. */
+export interface StruckTemplate {
+  readonly templateId: string;
+  readonly block: number;
 }
 
 /** A block that holds at least one live template. */
@@ -165,6 +189,13 @@ export type StoredBlock =
       /** As {@link BlockReader.packedChunks}. */
       readonly chunks: Iterable<Uint8Array>;
     };
+
+/** At most as many galleries as were asked for; fewer, where some of that many were being deleted. */
+export interface GalleryPage {
+  readonly galleries: readonly StoredGallery[];
+  /** Pass as `after` for the next page; undefined on the last one. */
+  readonly next: string | undefined;
+}
 
 export interface RosterPage {
   readonly entries: readonly RosterEntry[];
@@ -202,7 +233,7 @@ export interface GalleryStore {
   /** Throws GALLERY_NOT_FOUND, as every method below that takes a gallery id. */
   getGallery(galleryId: string): StoredGallery;
   /** Galleries in the order of their ids, those after `after`, of one context or of all. */
-  listGalleries(contextId: string | undefined, after: string, limit: number): StoredGallery[];
+  listGalleries(contextId: string | undefined, after: string, limit: number): GalleryPage;
   /**
    * Deletes a gallery and its drafts. Gone for every reader from its first commit on; resolves once all its ciphertexts are erased
    * from the data file. If the store closes before that, erasure goes on when it is opened again.
@@ -237,23 +268,25 @@ export interface GalleryStore {
    */
   putPackedBlock(galleryId: string, block: PackedBlock): Promise<PackedBlockEntry>;
   /**
-   * Deletes templates by id and by subject; ids that are not there are passed over. The deletion is seen by readers from its commit
-   * on; resolves once the ciphertexts are erased from the data file. A template in a packed block is struck: its bits, and its id in
-   * the block's roster, stay until the last live template of the block is gone.
+   * Deletes templates by id and by subject; ids that are not there are passed over. Many are deleted in several commits, each of whole
+   * templates, so a call that is cut off may have deleted some. A deletion is seen by readers from its commit on; resolves once the
+   * ciphertexts are erased from the data file. A template in a packed block is struck: its bits, and its id in the block's roster, stay
+   * until the last live template of the block is gone. Templates enrolled meanwhile may be passed over. Throws LIMIT_EXCEEDED, before
+   * anything is deleted, where there are more than `most` and the rest is not to be left.
    */
-  deleteTemplates(galleryId: string, templateIds: readonly string[], subjectIds: readonly string[]): Promise<DeletedTemplates>;
+  deleteTemplates(galleryId: string, deletion: Deletion): Promise<DeletedTemplates>;
   /** The latest change of each template that changed after revision `since`, oldest first. */
-  listEntries(galleryId: string, since: number, limit: number): RosterPage;
+  listEntries(galleryId: string, since: number, limit: number): Promise<RosterPage>;
   /** The live entries of a subject, in the order of their places. */
-  entriesOfSubject(galleryId: string, subjectId: string): RosterEntry[];
-  /** The blocks with a live template, with the revision they were read at. */
-  listBlocks(galleryId: string): { blocks: BlockRef[]; revision: number };
+  entriesOfSubject(galleryId: string, subjectId: string): Promise<RosterEntry[]>;
+  /** The blocks that had a live template at the revision, and have one when they are read. */
+  listBlocks(galleryId: string): Promise<{ blocks: BlockRef[]; revision: number }>;
   /**
    * Loose templates, one by one, and packed blocks in the order of their revisions, in bounded memory. A template that is there all the
    * while is read at least once; one that is replaced meanwhile may be read in both versions: compare the gallery's revisions before
    * and after. Throws GALLERY_CHANGED if the gallery is deleted or replaced meanwhile, or a packed block goes while it is read.
    */
-  readBlocks(galleryId: string): Iterable<StoredBlock>;
+  readBlocks(galleryId: string): AsyncIterable<StoredBlock>;
 
   /** What a worker thread needs to open a {@link BlockReader} on a gallery: plain data. */
   readerLocation(galleryId: string): ReaderLocation;

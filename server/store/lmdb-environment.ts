@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { open } from "lmdb";
 import type { RootDatabase, RootDatabaseOptions } from "lmdb";
 import { checkDataFolder, makeFolder, unusable } from "./data-folder.ts";
+import { migrateDrafts } from "./draft-migration.ts";
 import { checkInternals, takeSnapshot } from "./lmdb-internals.ts";
 import { BINARY, MAX_TABLES, OLDER_VERSIONS, SCHEMA_KEY, SCHEMA_VERSION, openTables, readU32, u32 } from "./lmdb-schema.ts";
 import type { Tables } from "./lmdb-schema.ts";
@@ -94,6 +95,7 @@ function checkSchema(path: string, root: Root): void {
     const found = readU32(version);
     if (found !== SCHEMA_VERSION && !OLDER_VERSIONS.includes(found)) throw unusable(path, `has schema version ${found}, expected ${SCHEMA_VERSION}: use the server version that wrote it`);
     if (found === SCHEMA_VERSION) return;
+    migrateDrafts(root);
   } else if (root.getKeysCount({ limit: 1 }) > 0) throw unusable(path, "holds another program's LMDB data: give an empty or new folder");
   root.putSync(SCHEMA_KEY, u32(SCHEMA_VERSION));
 }

@@ -1,9 +1,12 @@
 import type { Database, RootDatabase } from "lmdb";
 
 /** Written into every store; a store of a version that is not known is refused. */
-export const SCHEMA_VERSION = 3;
-/** Version 1 had no packed blocks, version 2 no pairwise contexts; what is in them is right in this version too. */
-export const OLDER_VERSIONS: readonly number[] = [1, 2];
+export const SCHEMA_VERSION = 4;
+/**
+ * Version 1 had no packed blocks, version 2 no pairwise contexts; what is in them is right in this version too. Version 3 kept the ids of
+ * drafts in their gallery's row: see migrateDrafts.
+ */
+export const OLDER_VERSIONS: readonly number[] = [1, 2, 3];
 export const SCHEMA_KEY = Buffer.from("veilface.schema");
 
 export type Table = Database<Buffer, Buffer>;
@@ -52,11 +55,15 @@ export interface Tables {
   readonly doomedBlobs: Table;
   /** gallery -> nothing: deleted, its rows and blobs are to be erased. */
   readonly doomedGalleries: Table;
+  /** context id -> nothing: deleted, and with it its galleries, which nobody sees any more, but whose rows are still there. */
+  readonly doomedContexts: Table;
+  /** gallery id / id of one of its drafts -> when the draft was last written to, milliseconds since 1970, u48. */
+  readonly drafts: Table;
 }
 
 const TABLE_NAMES = [
   "numbers", "contexts", "galleries", "contextGalleries", "states", "entries", "changes", "subjects", "blocks", "packedBlocks", "rosters", "indexes", "liveSlots", "blobs",
-  "contextKeys", "doomedBlobs", "doomedGalleries",
+  "contextKeys", "doomedBlobs", "doomedGalleries", "doomedContexts", "drafts",
 ] as const satisfies readonly (keyof Tables)[];
 
 /** For lmdb's `maxDbs`: room for tables that later versions add. */

@@ -1,27 +1,32 @@
-import { ServerError } from "../errors.ts";
 import { BlobEraser } from "./blob-eraser.ts";
 import { encodeBlob, putBlob } from "./blob-store.ts";
-import { blockStride } from "./block-rows.ts";
 import { hashKeys, storeKeys } from "./context-keys.ts";
 import type { ContextKeysRow, HashedKeys, Write } from "./context-keys.ts";
 import { ContextTable } from "./context-table.ts";
 import { GalleryEdit } from "./gallery-edit.ts";
 import type {
-  BlockReader, BlockRef, ContextKeys, ContextLocation, DeletedTemplates, GalleryStore, LooseTemplate, NewContext, NewGallery, PackedBlock, PackedBlockEntry,
+  BlockReader, BlockRef, ContextKeys, ContextLocation, DeletedTemplates, Deletion, GalleryPage, GalleryStore, LooseTemplate, NewContext, NewGallery, PackedBlock, PackedBlockEntry,
   ReaderLocation, Reservation, RosterEntry, RosterPage, StoredBlock, StoredContext, StoredGallery,
 } from "./gallery-store.ts";
 import { GalleryTable, notFound } from "./gallery-table.ts";
-import { LmdbBlockReader } from "./lmdb-block-reader.ts";
+import { LmdbBlockReader, galleryChanged } from "./lmdb-block-reader.ts";
 import { openEnvironment } from "./lmdb-environment.ts";
 import type { Environment } from "./lmdb-environment.ts";
-import { keysUnder, u32 } from "./lmdb-schema.ts";
 import type { Tables } from "./lmdb-schema.ts";
 import { PackedLookup } from "./packed-lookup.ts";
-import { packedRows } from "./packed-put.ts";
+import { readyBlock } from "./packed-put.ts";
+import { PackedSearch } from "./packed-search.ts";
 import { PlacementCounter } from "./placement-counter.ts";
-import { entriesOfSubject, readEntry, readState, rosterPage } from "./roster.ts";
+import { PutOrder } from "./put-order.ts";
+import { Removals } from "./removals.ts";
+import type { StoreLog } from "./removals.ts";
+import { blockList, entriesOfSubject, readEntry, readState, rosterPage } from "./roster.ts";
+import type { RosterReading } from "./roster.ts";
 import { StorageRoom } from "./storage-room.ts";
 import { storedBlocks } from "./stored-blocks.ts";
+import { TemplateDeletion } from "./template-deletion.ts";
+import type { DeletionPlace } from "./template-deletion.ts";
+import { Pace } from "./turns.ts";
 import { WriteQueue } from "./write-queue.ts";
 
 export interface LmdbStoreOptions {
@@ -34,6 +39,8 @@ export interface LmdbStoreOptions {
   readonly mapSizeBytes?: number;
   /** Bytes of the data file that may be in use; default: what the disk has, less a reserve of 16 MiB for deletions. */
   readonly maxBytes?: number;
+  /** Is told of erasures that failed and will be tried again. */
+  readonly log?: StoreLog;
 }
 
 // What a put may add beside the ciphertext: its rows, and what is left unused of the last page of each.
@@ -54,16 +61,16 @@ export class LmdbStore implements GalleryStore {
   readonly #reader: BlockReader;
   readonly #room: StorageRoom;
   readonly #queue: WriteQueue;
-  readonly #eraser: BlobEraser;
+  readonly #removals: Removals;
+  readonly #order = new PutOrder();
   readonly #counters = new Map<number, PlacementCounter>();
-  readonly #resumed: Promise<void>;
 
   /** Throws ServerError STORE_UNUSABLE if the folder is open elsewhere, of another schema version, or no store. */
-  static open({ path, mapSizeBytes, maxBytes }: LmdbStoreOptions): LmdbStore {
-    return new LmdbStore(openEnvironment(path, mapSizeBytes), maxBytes);
+  static open(options: LmdbStoreOptions): LmdbStore {
+    return new LmdbStore(openEnvironment(options.path, options.mapSizeBytes), options);
   }
 
-  private constructor(environment: Environment, maxBytes: number | undefined) {
+  private constructor(environment: Environment, { maxBytes, log }: LmdbStoreOptions) {
     this.#environment = environment;
     this.#tables = environment.tables;
     this.#contexts = new ContextTable(this.#tables);
@@ -73,26 +80,28 @@ export class LmdbStore implements GalleryStore {
     const room = new StorageRoom(environment, maxBytes);
     this.#room = room;
     this.#queue = new WriteQueue(environment.root, () => { room.measure(); });
-    this.#eraser = new BlobEraser(environment, this.#queue);
-    // What fails here is tried again at the next opening; the store itself is sound.
-    this.#resumed = this.#eraser.resume().catch(() => undefined);
+    this.#removals = new Removals({
+      tables: this.#tables, queue: this.#queue, eraser: new BlobEraser(environment, this.#queue), contexts: this.#contexts, galleries: this.#galleries, log,
+      onDeleted: (gallery) => { this.#counters.delete(gallery); },
+    });
   }
 
   async createContext(context: NewContext, keys?: ContextKeys): Promise<StoredContext> {
     const { contextId, scheme: { kind } } = context;
     if ((kind === "pairwise") !== (keys !== undefined)) throw new TypeError(`a ${kind} context ${keys === undefined ? "must" : "cannot"} have keys`);
     const hashed = keys === undefined ? undefined : await hashKeys(keys);
+    await this.#removals.contextIsFree(contextId);
     const known = await this.#queue.write(() => this.#contexts.find(contextId) ?? this.#room.take(hashed?.bytes ?? 0));
     if (known !== undefined) return known;
     const written: number[] = [];
     try {
       const row = hashed && (await this.#storeKeys(hashed, written));
       const { stored, isNew } = await this.#queue.write(() => this.#contexts.create(context, row));
-      if (!isNew) await this.#eraser.eraseBlobs(written);
+      if (!isNew) await this.#removals.eraseBlobs(written);
       return stored;
     } catch (error) {
       // What cannot be erased now is tried again with the next erasure.
-      await this.#eraser.eraseBlobs(written).catch(() => undefined);
+      await this.#removals.eraseBlobs(written).catch(() => undefined);
       throw error;
     }
   }
@@ -105,22 +114,8 @@ export class LmdbStore implements GalleryStore {
     return this.#contexts.list(after, limit);
   }
 
-  async deleteContext(contextId: string, force: boolean): Promise<void> {
-    const { blobs, galleries } = await this.#queue.write(() => {
-      this.getContext(contextId);
-      if (this.#galleries.idsOfContext(contextId).length > 0 && !force) {
-        throw new ServerError("CONTEXT_IN_USE", `context ${contextId} has galleries: delete them first, or force the deletion of all`);
-      }
-      const blobs = this.#contexts.doom(contextId);
-      const galleries: number[] = [];
-      // One by one, as a gallery's drafts go with it.
-      for (let [next] = this.#galleries.idsOfContext(contextId, "", 1); next !== undefined; [next] = this.#galleries.idsOfContext(contextId, "", 1)) {
-        galleries.push(...this.#galleries.doom(next));
-      }
-      return { blobs, galleries };
-    });
-    await this.#eraser.eraseBlobs(blobs);
-    await this.#eraseGalleries(galleries);
+  deleteContext(contextId: string, force: boolean): Promise<void> {
+    return this.#removals.deleteContext(contextId, force);
   }
 
   createGallery(gallery: NewGallery): Promise<StoredGallery> {
@@ -135,13 +130,13 @@ export class LmdbStore implements GalleryStore {
     return this.#galleries.get(galleryId);
   }
 
-  listGalleries(contextId: string | undefined, after: string, limit: number): StoredGallery[] {
-    const ids = contextId === undefined ? this.#galleries.ids(after, limit) : this.#galleries.idsOfContext(contextId, after, limit);
-    return ids.map((id) => this.getGallery(id));
+  listGalleries(contextId: string | undefined, after: string, limit: number): GalleryPage {
+    const { ids, next } = this.#galleries.ids(contextId, after, limit);
+    return { galleries: ids.map((id) => this.getGallery(id)), next };
   }
 
-  async deleteGallery(galleryId: string): Promise<void> {
-    await this.#eraseGalleries(await this.#queue.write(() => this.#galleries.doom(galleryId)));
+  deleteGallery(galleryId: string): Promise<void> {
+    return this.#removals.deleteGallery(galleryId);
   }
 
   async replaceGallery(galleryId: string, draftId: string, expectedRevision: number): Promise<StoredGallery> {
@@ -149,7 +144,7 @@ export class LmdbStore implements GalleryStore {
       const replaced = this.#galleries.replace(galleryId, draftId, expectedRevision);
       return { replaced, gallery: this.getGallery(galleryId) };
     });
-    await this.#eraseGalleries([replaced]);
+    await this.#removals.eraseGalleries([replaced]);
     return gallery;
   }
 
@@ -163,65 +158,74 @@ export class LmdbStore implements GalleryStore {
   async putLooseTemplate(galleryId: string, template: LooseTemplate): Promise<RosterEntry> {
     const encoded = encodeBlob(template.residues);
     const bytes = encoded.length + PUT_OVERHEAD_BYTES;
+    const before = this.#order.after(template.placement.gallery);
+    if (before !== undefined) await before;
     const { entry, doomed } = await this.#queue.write(() => {
-      const { gallery } = this.#galleries.row(galleryId);
-      if (gallery !== template.placement.gallery) throw notFound(galleryId);
-      this.#room.take(bytes);
-      const edit = new GalleryEdit(this.#tables, this.#lookup, gallery);
+      const edit = this.#edit(galleryId, template.placement.gallery, bytes);
       const entry = edit.put(template, () => putBlob(this.#tables, encoded));
       edit.save();
       return { entry, doomed: edit.doomed };
     }, bytes);
-    await this.#eraser.eraseBlobs(doomed);
+    await this.#removals.eraseBlobs(doomed);
     return entry;
   }
 
   async putPackedBlock(galleryId: string, block: PackedBlock): Promise<PackedBlockEntry> {
-    const { bytes, store } = packedRows(this.#tables, block);
-    const { entry, doomed } = await this.#queue.write(() => {
-      const { gallery } = this.#galleries.row(galleryId);
-      if (gallery !== block.gallery) throw notFound(galleryId);
-      this.#room.take(bytes);
-      const edit = new GalleryEdit(this.#tables, this.#lookup, gallery);
-      const entry = edit.putPacked(this.#counter(gallery).nextBlock(), block, store);
-      edit.save();
-      return { entry, doomed: edit.doomed };
-    }, bytes);
-    await this.#eraser.eraseBlobs(doomed);
-    return entry;
+    const { gallery, slots } = block;
+    const replaced = new PackedSearch({ ...this.#place(gallery), ids: slots.map(({ templateId }) => templateId), kind: "templates" });
+    const writing = { tables: this.#tables, queue: this.#queue, room: this.#room };
+    const ready = readyBlock(writing, block).then(async (made) => ({ ...made, replaced: await replaced.run(new Pace(this.#queue)) }));
+    const { bytes, store, staged } = await this.#order.take(gallery, ready);
+    try {
+      const { entry, doomed } = await this.#queue.write(() => {
+        const edit = this.#edit(galleryId, gallery, bytes);
+        replaced.catchUp();
+        const entry = edit.putPacked(this.#counter(gallery).nextBlock(), { ...block, replaced: replaced.found }, store);
+        edit.save();
+        return { entry, doomed: edit.doomed };
+      }, bytes);
+      await this.#removals.eraseBlobs(doomed);
+      return entry;
+    } catch (error) {
+      await this.#removals.eraseBlobs(staged);
+      throw error;
+    }
   }
 
-  async deleteTemplates(galleryId: string, templateIds: readonly string[], subjectIds: readonly string[]): Promise<DeletedTemplates> {
-    const { doomed, ...deleted } = await this.#queue.write(() => {
-      const { gallery } = this.#galleries.row(galleryId);
-      const edit = new GalleryEdit(this.#tables, this.#lookup, gallery);
-      const entries = edit.delete(templateIds, subjectIds);
-      if (entries.length > 0) edit.save();
-      return { entries, revision: edit.revision, struckTemplateIds: edit.struckTemplateIds, doomed: edit.doomed };
-    });
-    await this.#eraser.eraseBlobs(doomed);
-    return deleted;
-  }
-
-  listEntries(galleryId: string, since: number, limit: number): RosterPage {
-    return rosterPage(this.#tables, this.#galleries.row(galleryId).gallery, since, limit);
-  }
-
-  entriesOfSubject(galleryId: string, subjectId: string): RosterEntry[] {
-    return entriesOfSubject(this.#tables, this.#lookup, this.#galleries.row(galleryId).gallery, subjectId);
-  }
-
-  listBlocks(galleryId: string): { blocks: BlockRef[]; revision: number } {
+  async deleteTemplates(galleryId: string, deletion: Deletion): Promise<DeletedTemplates> {
     const { gallery } = this.#galleries.row(galleryId);
-    const rows = this.#tables.blocks.getRange(keysUnder(u32(gallery)));
-    const blocks = Array.from(rows, ({ key, value }) => ({ block: key.readUInt32BE(4), stride: blockStride(value) }));
-    return { blocks, revision: readState(this.#tables, gallery).revision };
+    const work = new TemplateDeletion(this.#place(gallery), deletion);
+    await work.find();
+    try {
+      while (!work.isDone) {
+        const step = await this.#queue.write(() => (this.#galleries.row(galleryId).gallery === gallery ? work.step() : undefined));
+        // Replaced meanwhile: what is to be deleted is in the new one.
+        if (step === undefined && work.count === 0) return await this.deleteTemplates(galleryId, deletion);
+        if (step === undefined) throw galleryChanged();
+        work.commit(step);
+      }
+    } finally {
+      await this.#removals.eraseBlobs(work.doomed);
+    }
+    return work.result();
   }
 
-  readBlocks(galleryId: string): Iterable<StoredBlock> {
+  async listEntries(galleryId: string, since: number, limit: number): Promise<RosterPage> {
+    return rosterPage(this.#reading(galleryId), since, limit);
+  }
+
+  async entriesOfSubject(galleryId: string, subjectId: string): Promise<RosterEntry[]> {
+    return entriesOfSubject(this.#reading(galleryId), subjectId);
+  }
+
+  async listBlocks(galleryId: string): Promise<{ blocks: BlockRef[]; revision: number }> {
+    return blockList(this.#reading(galleryId));
+  }
+
+  readBlocks(galleryId: string): AsyncIterable<StoredBlock> {
     const { gallery } = this.#galleries.row(galleryId);
     const isThere = (): boolean => this.#galleries.has(galleryId, gallery);
-    return storedBlocks({ tables: this.#tables, reader: this.#reader, gallery, isThere });
+    return storedBlocks({ tables: this.#tables, reader: this.#reader, gallery, isThere, gate: this.#queue });
   }
 
   readerLocation(galleryId: string): ReaderLocation {
@@ -233,9 +237,9 @@ export class LmdbStore implements GalleryStore {
   }
 
   async close(): Promise<void> {
-    this.#eraser.close();
+    this.#removals.close();
     await this.#queue.close();
-    await this.#resumed;
+    await this.#removals.settled();
     await this.#environment.close();
   }
 
@@ -253,10 +257,20 @@ export class LmdbStore implements GalleryStore {
     return counter;
   }
 
-  async #eraseGalleries(galleries: readonly number[]): Promise<void> {
-    for (const gallery of galleries) {
-      this.#counters.delete(gallery);
-      await this.#eraser.eraseGallery(gallery);
-    }
+  /** A change that adds so many bytes, inside a write transaction. Throws STORAGE_FULL; GALLERY_NOT_FOUND if another gallery has the id by now. */
+  #edit(galleryId: string, number: number, bytes: number): GalleryEdit {
+    const { gallery, draftOf } = this.#galleries.row(galleryId);
+    if (gallery !== number) throw notFound(galleryId);
+    this.#room.take(bytes);
+    if (draftOf !== undefined) this.#galleries.drafts.touch(draftOf.galleryId, galleryId);
+    return new GalleryEdit(this.#tables, this.#lookup, gallery);
+  }
+
+  #place(gallery: number): DeletionPlace {
+    return { tables: this.#tables, lookup: this.#lookup, gallery, gate: this.#queue };
+  }
+
+  #reading(galleryId: string): RosterReading {
+    return { ...this.#place(this.#galleries.row(galleryId).gallery), pace: new Pace(this.#queue) };
   }
 }

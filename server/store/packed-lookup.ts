@@ -11,6 +11,30 @@ export interface PackedTemplate extends PackedSlot {
   readonly slot: number;
 }
 
+/** What is looked for: template ids or subject ids. */
+export type IdKind = keyof BlockIndexes;
+
+interface SoughtPart {
+  readonly ids: readonly string[];
+  readonly wanted: WantedIds;
+}
+
+/** Ids made ready to be looked for in one block after the other. */
+export class SoughtIds {
+  readonly kind: IdKind;
+  /** Each of as many ids as an index can hold slots of. */
+  readonly parts: readonly SoughtPart[];
+
+  constructor(ids: readonly string[], kind: IdKind) {
+    this.kind = kind;
+    const unique = [...new Set(ids)];
+    this.parts = Array.from({ length: Math.ceil(unique.length / MOST_IDS_AT_ONCE) }, (_, i) => {
+      const some = unique.slice(i * MOST_IDS_AT_ONCE, (i + 1) * MOST_IDS_AT_ONCE);
+      return { ids: some, wanted: new WantedIds(indexIds(some)) };
+    });
+  }
+}
+
 interface BlockIndexes {
   readonly templates: IdIndex;
   readonly subjects: IdIndex;
@@ -31,8 +55,16 @@ export function readRoster(tables: Tables, gallery: number, block: number): Bloc
   return new BlockRoster(tables.rosters.get(blockKey(gallery, block))!);
 }
 
-export function readLiveSlots(tables: Tables, gallery: number, block: number): LiveSlots {
-  return new LiveSlots(tables.liveSlots.get(blockKey(gallery, block))!);
+/** Which slots of a packed block are live; undefined if the block is gone. */
+export function readLiveSlots(tables: Tables, gallery: number, block: number): LiveSlots | undefined {
+  const bytes = tables.liveSlots.get(blockKey(gallery, block));
+  return bytes === undefined ? undefined : new LiveSlots(bytes);
+}
+
+/** Whether templates of a block are live now; of a block that is gone none is. */
+export function liveIn(tables: Tables, gallery: number, block: number): (template: PackedTemplate) => boolean {
+  const live = readLiveSlots(tables, gallery, block);
+  return ({ slot }) => live?.has(slot) === true;
 }
 
 /**
@@ -56,39 +88,38 @@ export class PackedLookup {
     return new Map(this.#find(gallery, templateIds, "templates").map((found) => [found.templateId, found]));
   }
 
-  /** The live templates of those subjects, in the order of their places. */
-  templatesOf(gallery: number, subjectIds: readonly string[]): PackedTemplate[] {
-    return this.#find(gallery, subjectIds, "subjects").sort((a, b) => a.block - b.block || a.slot - b.slot);
+  /** Templates with these ids, or of these subjects, in one block: struck ones too. None if the block is gone. */
+  findIn(gallery: number, block: number, wanted: SoughtIds): PackedTemplate[] {
+    return wanted.parts.flatMap((part) => this.#findIn(gallery, block, part, wanted.kind));
   }
 
-  #find(gallery: number, ids: readonly string[], kind: keyof BlockIndexes): PackedTemplate[] {
+  #find(gallery: number, ids: readonly string[], kind: IdKind): PackedTemplate[] {
     const blocks = packedBlocksOf(this.#tables, gallery);
-    const unique = [...new Set(ids)];
-    const found: PackedTemplate[] = [];
-    for (let first = 0; blocks.length > 0 && first < unique.length; first += MOST_IDS_AT_ONCE) {
-      const some = unique.slice(first, first + MOST_IDS_AT_ONCE);
-      const wanted = new WantedIds(indexIds(some));
-      for (const block of blocks) found.push(...this.#findIn(gallery, block, some, wanted, kind));
-    }
-    return found;
+    if (blocks.length === 0 || ids.length === 0) return [];
+    const wanted = new SoughtIds(ids, kind);
+    return blocks.flatMap((block) => this.findIn(gallery, block, wanted).filter(liveIn(this.#tables, gallery, block)));
   }
 
-  #findIn(gallery: number, block: number, ids: readonly string[], wanted: WantedIds, kind: keyof BlockIndexes): PackedTemplate[] {
+  #findIn(gallery: number, block: number, { ids, wanted }: SoughtPart, kind: IdKind): PackedTemplate[] {
+    const indexes = this.#indexes(gallery, block);
     const candidates: { id: string; slot: number }[] = [];
-    wanted.eachMatch(this.#indexes(gallery, block)[kind], (i, slot) => candidates.push({ id: ids[i]!, slot }));
+    if (indexes !== undefined) wanted.eachMatch(indexes[kind], (i, slot) => candidates.push({ id: ids[i]!, slot }));
     if (candidates.length === 0) return [];
-    const roster = readRoster(this.#tables, gallery, block);
-    const live = readLiveSlots(this.#tables, gallery, block);
+    const bytes = this.#tables.rosters.get(blockKey(gallery, block));
+    if (bytes === undefined) return [];
+    const roster = new BlockRoster(bytes);
     const idOf = (slot: number): string => (kind === "templates" ? roster.templateId(slot) : roster.subjectId(slot));
-    const found = candidates.filter(({ id, slot }) => live.has(slot) && idOf(slot) === id);
+    const found = candidates.filter(({ id, slot }) => idOf(slot) === id);
     return found.map(({ slot }) => ({ block, slot, templateId: roster.templateId(slot), subjectId: roster.subjectId(slot) }));
   }
 
-  #indexes(gallery: number, block: number): BlockIndexes {
+  /** Undefined if the block is gone and not remembered either. */
+  #indexes(gallery: number, block: number): BlockIndexes | undefined {
     const key = `${gallery}/${block}`;
     const cached = this.#cache.get(key);
     if (cached !== undefined) return cached;
-    const bytes = this.#tables.indexes.get(blockKey(gallery, block))!;
+    const bytes = this.#tables.indexes.get(blockKey(gallery, block));
+    if (bytes === undefined) return undefined;
     const half = bytes.length / 2;
     const indexes = { templates: decodeIndex(bytes.subarray(0, half)), subjects: decodeIndex(bytes.subarray(half)) };
     this.#keep(key, indexes);

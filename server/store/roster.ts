@@ -1,9 +1,12 @@
-import { decodeBlock } from "./block-rows.ts";
-import type { RosterEntry, RosterPage } from "./gallery-store.ts";
+import { blockStride, decodeBlock } from "./block-rows.ts";
+import type { BlockRef, RosterEntry, RosterPage } from "./gallery-store.ts";
 import { NEW_GALLERY, blockKey, changeKey, decodeChange, decodeEntry, decodeJson, entryKey, keysUnder, readU48, subjectKey, u32 } from "./lmdb-schema.ts";
 import type { Change, EntryRow, GalleryState, PackedBlockRow, Tables } from "./lmdb-schema.ts";
-import { readLiveSlots, readRoster } from "./packed-lookup.ts";
+import { liveIn, readLiveSlots, readRoster } from "./packed-lookup.ts";
 import type { PackedLookup, PackedTemplate } from "./packed-lookup.ts";
+import { PackedSearch } from "./packed-search.ts";
+import { pagesOf } from "./pages.ts";
+import type { Pace } from "./turns.ts";
 
 export function readState(tables: Tables, gallery: number): GalleryState {
   const bytes = tables.states.get(u32(gallery));
@@ -22,16 +25,34 @@ export function rosterEntry(templateId: string, { revision, live }: EntryRow): R
   return { templateId, revision, live: { subjectId, placement: { block, slot, stride } } };
 }
 
-/** Template ids of a subject's loose templates, in the order of their places. */
-export function looseTemplatesOf(tables: Tables, gallery: number, subjectId: string): string[] {
-  return Array.from(tables.subjects.getRange(keysUnder(subjectKey(gallery, subjectId))), ({ value }) => value.toString("latin1"));
+/** What reading a gallery's roster takes. */
+export interface RosterReading {
+  readonly tables: Tables;
+  readonly lookup: PackedLookup;
+  readonly gallery: number;
+  readonly pace: Pace;
 }
 
 /** The live entries of a subject, in the order of their places. */
-export function entriesOfSubject(tables: Tables, lookup: PackedLookup, gallery: number, subjectId: string): RosterEntry[] {
-  const loose = looseTemplatesOf(tables, gallery, subjectId).map((id) => rosterEntry(id, readEntry(tables, gallery, id)!));
-  const packed = packedEntries(tables, gallery, lookup.templatesOf(gallery, [subjectId]));
-  return [...loose, ...packed].sort(byPlace);
+export async function entriesOfSubject({ tables, lookup, gallery, pace }: RosterReading, subjectId: string): Promise<RosterEntry[]> {
+  const search = new PackedSearch({ tables, lookup, gallery, ids: [subjectId], kind: "subjects" });
+  await search.run(pace);
+  const entries: RosterEntry[] = [];
+  for (const [block, templates] of Map.groupBy(search.found, (template) => template.block)) {
+    await pace.step();
+    entries.push(...packedEntries(tables, gallery, templates.filter(liveIn(tables, gallery, block))));
+  }
+  await pace.step();
+  for (const page of pagesOf(tables.subjects, keysUnder(subjectKey(gallery, subjectId)))) {
+    entries.push(...page.map(({ value }) => looseEntry(tables, gallery, value.toString("latin1"))).filter((entry) => entry !== undefined));
+    await pace.step();
+  }
+  return entries.sort(byPlace);
+}
+
+function looseEntry(tables: Tables, gallery: number, templateId: string): RosterEntry | undefined {
+  const row = readEntry(tables, gallery, templateId);
+  return row?.live === undefined ? undefined : rosterEntry(templateId, row);
 }
 
 function byPlace(a: RosterEntry, b: RosterEntry): number {
@@ -39,10 +60,12 @@ function byPlace(a: RosterEntry, b: RosterEntry): number {
   return one.block - other.block || one.slot - other.slot;
 }
 
+/** Entries of templates of one block. */
 function packedEntries(tables: Tables, gallery: number, templates: readonly PackedTemplate[]): RosterEntry[] {
-  const rows = new Map(Array.from(new Set(templates.map(({ block }) => block)), (block) => [block, readPacked(tables, gallery, block)]));
+  const [first] = templates;
+  if (first === undefined) return [];
+  const { stride, firstRevision } = readPacked(tables, gallery, first.block);
   return templates.map(({ block, slot, templateId, subjectId }) => {
-    const { stride, firstRevision } = rows.get(block)!;
     return { templateId, revision: firstRevision + slot, live: { subjectId, placement: { block, slot, stride } } };
   });
 }
@@ -55,7 +78,7 @@ function readPacked(tables: Tables, gallery: number, block: number): PackedBlock
 export function entriesOfPacked(tables: Tables, gallery: number, block: number, since: number, most: number): RosterEntry[] {
   const { stride, firstRevision, count } = readPacked(tables, gallery, block);
   const roster = readRoster(tables, gallery, block);
-  const live = readLiveSlots(tables, gallery, block);
+  const live = readLiveSlots(tables, gallery, block)!;
   const entries: RosterEntry[] = [];
   for (let slot = Math.max(0, since + 1 - firstRevision); slot < count && entries.length < most; slot++) {
     if (!live.has(slot)) continue;
@@ -65,12 +88,24 @@ export function entriesOfPacked(tables: Tables, gallery: number, block: number, 
   return entries;
 }
 
+/** Reading so many holds the event loop for some 3 ms. */
+const ENTRIES_AT_ONCE = 512;
+
 /** The latest change of each template that changed after revision `since`, oldest first. */
-export function rosterPage(tables: Tables, gallery: number, since: number, limit: number): RosterPage {
-  // One more than asked for tells whether there is a next page.
-  const found = entriesSince(tables, gallery, since, limit + 1);
-  const entries = found.slice(0, limit);
-  return { entries, revision: readState(tables, gallery).revision, next: found.length > limit ? entries[entries.length - 1]!.revision : undefined };
+export async function rosterPage({ tables, gallery, pace }: RosterReading, since: number, limit: number): Promise<RosterPage> {
+  const entries: RosterEntry[] = [];
+  for (let from = since; ;) {
+    await pace.step();
+    // One more than asked for tells whether there is a next page.
+    const wanted = Math.min(ENTRIES_AT_ONCE, limit + 1 - entries.length);
+    const found = entriesSince(tables, gallery, from, wanted);
+    for (const entry of found) entries.push(entry);
+    // Read together with the last entries: what changed before it is among them.
+    const { revision } = readState(tables, gallery);
+    if (entries.length > limit) return { entries: entries.slice(0, limit), revision, next: entries[limit - 1]!.revision };
+    if (found.length < wanted) return { entries, revision, next: undefined };
+    from = found.at(-1)!.revision;
+  }
 }
 
 function entriesSince(tables: Tables, gallery: number, since: number, most: number): RosterEntry[] {
@@ -81,6 +116,18 @@ function entriesSince(tables: Tables, gallery: number, since: number, most: numb
     else entries.push(...entriesOfPacked(tables, gallery, change.packedBlock, since, most - entries.length));
   }
   return entries;
+}
+
+/** The blocks that had a live template at the revision, and have one still when they are read, ascending. */
+export async function blockList({ tables, gallery, pace }: RosterReading): Promise<{ blocks: BlockRef[]; revision: number }> {
+  await pace.step();
+  const { revision, nextBlock } = readState(tables, gallery);
+  const blocks: BlockRef[] = [];
+  for (const page of pagesOf(tables.blocks, { start: blockKey(gallery, 0), end: blockKey(gallery, nextBlock) })) {
+    for (const { key, value } of page) blocks.push({ block: key.readUInt32BE(4), stride: blockStride(value) });
+    await pace.step();
+  }
+  return { blocks, revision };
 }
 
 export interface RevisedChange {

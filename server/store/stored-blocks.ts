@@ -5,6 +5,8 @@ import { blockKey } from "./lmdb-schema.ts";
 import type { Change, Tables } from "./lmdb-schema.ts";
 import { LARGEST_CHUNK_BYTES } from "./packed-chunks.ts";
 import { changesAfter, entriesOfPacked, readEntry, rosterEntry } from "./roster.ts";
+import { Pace } from "./turns.ts";
+import type { Gate } from "./turns.ts";
 
 export interface StoredBlocksSource {
   readonly tables: Tables;
@@ -12,16 +14,19 @@ export interface StoredBlocksSource {
   readonly gallery: number;
   /** Whether the gallery is still the one that its id names. */
   readonly isThere: () => boolean;
+  readonly gate: Gate;
 }
 
 /**
  * See {@link GalleryStore.readBlocks}. Between two steps no snapshot is held, only the revision that was reached; the bytes are in
  * memory of this iteration alone, as many may be under way on one thread.
  */
-export function* storedBlocks(source: StoredBlocksSource): Generator<StoredBlock> {
-  const { tables, gallery, isThere } = source;
+export async function* storedBlocks(source: StoredBlocksSource): AsyncGenerator<StoredBlock> {
+  const { tables, gallery, isThere, gate } = source;
   const buffer = new Uint8Array(LARGEST_CHUNK_BYTES);
+  const pace = new Pace(gate);
   for (let since = 0; ;) {
+    await pace.step();
     if (!isThere()) throw galleryChanged();
     const [next] = changesAfter(tables, gallery, since, 1);
     if (next === undefined) return;

@@ -1,6 +1,7 @@
 import { ServerError } from "../errors.ts";
 import type { Root } from "./lmdb-environment.ts";
 import { SCHEMA_KEY, SCHEMA_VERSION, u32 } from "./lmdb-schema.ts";
+import { Turn } from "./turns.ts";
 
 interface Job {
   readonly action: () => unknown;
@@ -14,8 +15,9 @@ const BATCH_BYTES = 16 * 2 ** 20;
 const BATCH_JOBS = 1024;
 
 /**
- * Runs write actions one after another, many to a commit. An action is synchronous and throws ServerError only before its first write;
- * any other error undoes the whole batch, whose actions are then tried again one by one.
+ * Runs write actions one after another, many to a commit, as many as a turn of the event loop has time for. An action is synchronous and
+ * takes at most about a turn; it throws ServerError only before its first write. Any other error undoes the whole batch, whose actions
+ * are then tried again one by one: what an action remembers must not depend on its having run once.
  */
 export class WriteQueue {
   readonly #root: Root;
@@ -27,6 +29,11 @@ export class WriteQueue {
   constructor(root: Root, beforeCommit: () => void) {
     this.#root = root;
     this.#beforeCommit = beforeCommit;
+  }
+
+  /** Whether it takes no more writes. */
+  get isClosed(): boolean {
+    return this.#closed;
   }
 
   /** Resolves with the action's value once it is on disk. `bytes`: about how much it writes. */
@@ -83,13 +90,28 @@ export class WriteQueue {
     let settle: (() => void)[] = [];
     try {
       this.#beforeCommit();
+      // A snapshot that this thread's reads left behind would keep pages from being used again.
+      this.#root.resetReadTxn();
       // A child transaction, because lmdb commits a plain one even if its callback throws.
-      await this.#root.childTransaction(() => { settle = jobs.map(run); });
+      await this.#root.childTransaction(() => { settle = runInTurn(jobs); });
     } catch (error) {
       throw await commitError(error);
     }
+    // Those that the turn was too short for come first the next time.
+    this.#waiting.unshift(...jobs.slice(settle.length));
     for (const done of settle) done();
   }
+}
+
+/** Runs jobs until the turn is over: the first one always. */
+function runInTurn(jobs: readonly Job[]): (() => void)[] {
+  const turn = new Turn();
+  const settle: (() => void)[] = [];
+  for (const job of jobs) {
+    if (settle.length > 0 && turn.isOver) break;
+    settle.push(run(job));
+  }
+  return settle;
 }
 
 function run({ action, resolve, reject }: Job): () => void {

@@ -114,7 +114,7 @@ async function scan(dataFolder: string, { templates, dimension, parameterSet: na
     const tiles = new SharedArrayBuffer(pieces * 2 * primes * 4096 * 4);
     new Uint32Array(tiles).forEach((_, i, all) => (all[i] = Math.imul(i, 2_654_435_761) >>> 3));
     // Loose blocks of the rest have another stride, and another probe.
-    const blocks = store.listBlocks(galleryOf(templates)).blocks.filter(({ stride }) => stride === packedStride);
+    const blocks = (await store.listBlocks(galleryOf(templates))).blocks.filter(({ stride }) => stride === packedStride);
     const location = store.readerLocation(galleryOf(templates));
     const stops: number[] = [];
     const samples = await sample(SCANS, async (id) => {

@@ -31,7 +31,7 @@ async function fill(fixture: StoreFixture, prefix: string): Promise<{ stored: st
 
 /** Whether the store holds exactly these templates, each as it was enrolled. */
 async function holds(fixture: StoreFixture, ids: readonly string[]): Promise<boolean> {
-  const { entries } = fixture.store.listEntries("g", 0, 10_000);
+  const { entries } = (await fixture.store.listEntries("g", 0, 10_000));
   const live = entries.filter((entry) => entry.live !== undefined);
   const ciphertexts = await readAll(fixture);
   const whole = live.every((entry) => isWhole(ciphertexts, entry));
@@ -52,7 +52,7 @@ const heldWhenFull = await holds(fixture, first.stored);
 await fixture.reopen();
 const heldAfterReopening = await holds(fixture, first.stored);
 const half = first.stored.slice(0, first.stored.length / 2);
-await fixture.store.deleteTemplates("g", half, []);
+await fixture.store.deleteTemplates("g", { templateIds: half });
 const second = await fill(fixture, "b");
 const heldAtEnd = await holds(fixture, [...first.stored.slice(half.length), ...second.stored]);
 process.stdout.write(JSON.stringify({

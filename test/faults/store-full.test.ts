@@ -46,7 +46,7 @@ test("a store with a limit refuses what goes beyond it, and takes templates agai
   // A ciphertext of 64 KiB takes 17 pages of 4 KiB.
   assert.ok(stored.length > 45 && stored.length * 17 * 4096 <= maxBytes, `${stored.length} fit`);
   assert.equal(fixture.store.getGallery("g").templateCount, stored.length);
-  await fixture.store.deleteTemplates("g", stored.slice(0, 10), []);
+  await fixture.store.deleteTemplates("g", { templateIds: stored.slice(0, 10) });
   assert.equal((await put("late")).templateId, "late");
 });
 
@@ -57,7 +57,7 @@ test("a packed block that goes beyond the limit is refused whole, and a shorter 
   const { gallery } = fixture.store.readerLocation("g");
   const chunks = Array.from({ length: 40 }, (_, i) => residuesOf(`chunk ${i}`, FULL_BYTES));
   await assert.rejects(fixture.store.putPackedBlock("g", { gallery, stride: PACKED_STRIDE, slots, chunks }), hasReason("STORAGE_FULL"));
-  assert.deepEqual([fixture.store.getGallery("g").revision, fixture.store.listBlocks("g").blocks.length], [2, 1]);
+  assert.deepEqual([fixture.store.getGallery("g").revision, (await fixture.store.listBlocks("g")).blocks.length], [2, 1]);
   assert.deepEqual([...(await readAll(fixture)).values()], chunksOf("one", FULL_BYTES));
   await fixture.store.putPackedBlock("g", { gallery, stride: PACKED_STRIDE, slots, chunks: chunks.slice(0, 10) });
   assert.deepEqual([...(await readAll(fixture)).values()], chunks.slice(0, 10));

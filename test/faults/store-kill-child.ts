@@ -22,7 +22,7 @@ async function lane(number: number): Promise<void> {
     say("ack", id, version);
     if (version % 5 !== number % 5) continue;
     say("try", id, 0);
-    await store.deleteTemplates("g", [id], []);
+    await store.deleteTemplates("g", { templateIds: [id] });
     say("ack", id, 0);
   }
 }

@@ -68,8 +68,8 @@ function checkBlock(bytes: Map<string, Uint8Array>, entries: readonly RosterEntr
   chunksOf(`${lane}/${version}`, FULL_BYTES).forEach((chunk, i) => { assert.ok(chunk.every((byte, at) => byte === bytes.get(`${block}#${i}`)![at])); });
 }
 
-function entriesOf({ store }: StoreFixture, prefix: string): RosterEntry[] {
-  return store.listEntries("g", 0, 1000).entries.filter(({ templateId }) => templateId.startsWith(prefix));
+async function entriesOf({ store }: StoreFixture, prefix: string): Promise<RosterEntry[]> {
+  return (await store.listEntries("g", 0, 1000)).entries.filter(({ templateId }) => templateId.startsWith(prefix));
 }
 
 function found(fixture: StoreFixture, seeds: readonly Uint8Array[]): boolean {
@@ -82,7 +82,7 @@ test("after kill -9 at any moment a packed block is there whole or not at all, a
   await rounds(fixture, "pack", async (lanes) => {
     const bytes = await readAll(fixture);
     for (const [number, lane] of lanes) {
-      const entries = entriesOf(fixture, `t-${number}-`);
+      const entries = await entriesOf(fixture, `t-${number}-`);
       const version = versionOf(lane, entries);
       if (version > 0) checkBlock(bytes, entries, number, version);
       assert.ok(!found(fixture, [...lane.former].filter((old) => old < lane.acknowledged).flatMap((old) => chunksOf(`${number}/${old}`, FULL_BYTES))));
@@ -90,7 +90,7 @@ test("after kill -9 at any moment a packed block is there whole or not at all, a
     }
     const live = [...lanes.values()].filter(({ acknowledged }) => acknowledged > 0).length;
     assert.deepEqual([fixture.store.getGallery("g").templateCount, bytes.size], [8 * live, 3 * live]);
-    for (const lane of lanes.values()) assert.equal(fixture.store.entriesOfSubject("g", `s-${lane.acknowledged}`).length % 8, 0);
+    for (const lane of lanes.values()) assert.equal((await fixture.store.entriesOfSubject("g", `s-${lane.acknowledged}`)).length % 8, 0);
   });
 });
 
@@ -98,14 +98,14 @@ test("after kill -9 at any moment a gallery that was being replaced is the old o
   await using fixture = await StoreFixture.withGallery();
   await rounds(fixture, "replace", async (lanes) => {
     const lane = lanes.get(0)!;
-    const entries = entriesOf(fixture, "");
+    const entries = await entriesOf(fixture, "");
     const version = versionOf(lane, entries);
     const bytes = await readAll(fixture);
     for (const number of version > 0 ? [0, 1] : []) checkBlock(bytes, entries.filter(({ templateId }) => templateId.startsWith(`t-${number}-`)), number, version);
     const loose = entries.filter(({ templateId }) => templateId === "loose");
     for (const entry of loose) assert.deepEqual(bytes.get(placeOf(entry)), residuesOf(`loose/${version}`, FULL_BYTES));
     assert.deepEqual([entries.length, bytes.size, fixture.store.getGallery("g").templateCount], version > 0 ? [17, 7, 17] : [0, 0, 0]);
-    const [draft, ...more] = fixture.store.listGalleries(undefined, "", 9).filter(({ draftOf }) => draftOf === "g");
+    const [draft, ...more] = fixture.store.listGalleries(undefined, "", 9).galleries.filter(({ draftOf }) => draftOf === "g");
     if (draft !== undefined) await fixture.store.deleteGallery(draft.galleryId);
     assert.deepEqual(more, []);
     settle(lane, version);

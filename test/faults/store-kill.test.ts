@@ -52,10 +52,10 @@ function record(histories: Map<string, History>, lines: readonly string[]): void
 }
 
 async function check(fixture: StoreFixture, histories: Map<string, History>): Promise<void> {
-  const { entries, revision } = fixture.store.listEntries("g", 0, 1000);
+  const { entries, revision } = (await fixture.store.listEntries("g", 0, 1000));
   const live = entries.filter((entry) => entry.live !== undefined);
   const ciphertexts = await readAll(fixture);
-  checkCounts(fixture, entries, revision);
+  await checkCounts(fixture, entries, revision);
   assert.deepEqual([...ciphertexts.keys()].sort(), live.map(placeOf).sort());
   const file = fixture.dataFile();
   for (const [id, history] of histories) {
@@ -67,15 +67,15 @@ async function check(fixture: StoreFixture, histories: Map<string, History>): Pr
   }
 }
 
-function checkCounts({ store }: StoreFixture, entries: readonly RosterEntry[], revision: number): void {
+async function checkCounts({ store }: StoreFixture, entries: readonly RosterEntry[], revision: number): Promise<void> {
   const live = entries.filter((entry) => entry.live !== undefined);
   const revisions = entries.map((entry) => entry.revision);
   assert.deepEqual(revisions, [...new Set(revisions)].sort((a, b) => a - b));
   assert.ok(Math.max(0, ...revisions) <= revision);
   assert.equal(store.getGallery("g").templateCount, live.length);
   const blocks = [...new Set(live.map((entry) => entry.live!.placement.block))].sort((a, b) => a - b);
-  assert.deepEqual(store.listBlocks("g").blocks.map(({ block }) => block), blocks);
-  const bySubject = ["s-0", "s-1", "s-2"].flatMap((subjectId) => store.entriesOfSubject("g", subjectId));
+  assert.deepEqual((await store.listBlocks("g")).blocks.map(({ block }) => block), blocks);
+  const bySubject = (await Promise.all(["s-0", "s-1", "s-2"].map((subjectId) => store.entriesOfSubject("g", subjectId)))).flat();
   assert.deepEqual(bySubject.map(({ templateId }) => templateId).sort(), live.map(({ templateId }) => templateId).sort());
 }
 

@@ -12,7 +12,7 @@ import type { RootDatabase } from "lmdb";
 import { ServerError } from "../../server/errors.ts";
 import { LmdbStore } from "../../server/store/lmdb-store.ts";
 import { PAIRWISE, keysOf, readContext, sameKeys } from "../unit/store-contexts-fixture.ts";
-import { CONTEXT, PACKED, STRIDE, StoreFixture, chunksOf, readAll, residuesOf } from "../unit/store-fixture.ts";
+import { CONTEXT, PACKED, PLAIN, STRIDE, StoreFixture, chunksOf, readAll, residuesOf } from "../unit/store-fixture.ts";
 
 const CHILD = fileURLToPath(new URL("store-open-child.ts", import.meta.url));
 const READER = new URL("../../server/store/lmdb-block-reader.ts", import.meta.url).href;
@@ -72,7 +72,7 @@ const KEY = Buffer.from("veilface.schema");
 
 // The version stands behind its key in the file; older copies of the page hold it too.
 for (const [name, change, words] of [
-  ["a store of a newer schema version", (file: Buffer, at: number) => file.writeUInt32BE(4, at + KEY.length), /has schema version 4, expected 3: use the server version that wrote it/],
+  ["a store of a newer schema version", (file: Buffer, at: number) => file.writeUInt32BE(5, at + KEY.length), /has schema version 5, expected 4: use the server version that wrote it/],
   ["another program's LMDB file", (file: Buffer, at: number) => file.write("w", at), /holds another program's LMDB data/],
 ] as const) {
   test(`${name} is refused and left as it is`, async () => {
@@ -110,7 +110,7 @@ test("a store of the version before packed blocks is taken over, with its templa
   await fixture.reopen();
   const { packedStride, expectedTemplates, draftOf, templateCount } = fixture.store.getGallery("g");
   assert.deepEqual([packedStride, expectedTemplates, draftOf, templateCount], [STRIDE, 0, undefined, 1]);
-  assert.deepEqual(fixture.store.listEntries("g", 0, 9).entries, [entry]);
+  assert.deepEqual((await fixture.store.listEntries("g", 0, 9)).entries, [entry]);
   await fixture.putPacked([{ templateId: "t", subjectId: "s" }], "one");
   assert.deepEqual([...(await readAll(fixture)).values()], chunksOf("one"));
   await fixture.reopen();
@@ -139,7 +139,7 @@ test("a store of the version before pairwise contexts is taken over, with its co
   assert.deepEqual(fixture.store.listContexts("", 9).map(({ scheme }) => scheme), [PACKED, PAIRWISE]);
   await fixture.store.close();
   // A server of the version before must not open it any more.
-  await changeStore(fixture.path, (root) => { assert.deepEqual(root.get(KEY), Buffer.of(0, 0, 0, 3)); });
+  await changeStore(fixture.path, (root) => { assert.deepEqual(root.get(KEY), Buffer.of(0, 0, 0, 4)); });
   await fixture.reopen();
 });
 
@@ -149,4 +149,25 @@ test("a folder whose data file is no LMDB file is refused", async () => {
   mkdirSync(path);
   writeFileSync(join(path, "data.mdb"), Buffer.alloc(65536, "garbage"));
   unusable(path, /has a data.mdb of another kind/);
+});
+
+test("a store of the version that kept drafts in their gallery's row is taken over, with its drafts, and they go with their gallery", async () => {
+  await using fixture = await StoreFixture.withGallery();
+  await fixture.store.createGallery({ ...PLAIN, galleryId: "d", contextId: CONTEXT, draftOf: "g" });
+  await fixture.putPacked([{ templateId: "t", subjectId: "s" }], "one", "d");
+  await fixture.store.close();
+  await changeStore(fixture.path, async (root) => {
+    const galleries = root.openDB<Buffer, Buffer>("galleries", BINARY);
+    for (const [galleryId, drafts] of [["g", ["d"]], ["d", []]] as const) {
+      const row = JSON.parse(galleries.get(Buffer.from(galleryId))!.toString()) as object;
+      await galleries.put(Buffer.from(galleryId), Buffer.from(JSON.stringify({ ...row, drafts })));
+    }
+    await root.openDB<Buffer, Buffer>("drafts", BINARY).drop();
+    await root.put(KEY, Buffer.of(0, 0, 0, 3));
+  });
+  await fixture.reopen();
+  assert.deepEqual(fixture.store.listGalleries(undefined, "", 9).galleries.map(({ galleryId, draftOf }) => [galleryId, draftOf]), [["d", "g"], ["g", undefined]]);
+  await fixture.reopen();
+  await fixture.store.deleteGallery("g");
+  assert.deepEqual(fixture.store.listGalleries(undefined, "", 9).galleries, []);
 });

@@ -173,7 +173,7 @@ test("loose templates of a pairwise gallery have a block each and may be as larg
   await fixture.reopen();
   entries.push(await put("c", "c 1"), await put("a", "a 2"));
   assert.deepEqual(entries.map(placeOf), ["0/0", "1/0", "2/0", "0/0"]);
-  await fixture.store.deleteTemplates("g", ["b"], []);
+  await fixture.store.deleteTemplates("g", { templateIds: ["b"] });
   const { packedStride, strides, templateCount } = fixture.store.getGallery("g");
   assert.deepEqual([packedStride, strides, templateCount], [0, [16384], 2]);
   const stored = await readAll(fixture);

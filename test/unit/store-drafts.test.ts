@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { CONTEXT, PACKED, PACKED_STRIDE, PLAIN, StoreFixture, hasReason, readAll } from "./store-fixture.ts";
 
 const OTHER = "d".repeat(64);
-const ids = ({ store }: StoreFixture, contextId?: string): string[] => store.listGalleries(contextId, "", 9).map(({ galleryId }) => galleryId);
+const ids = ({ store }: StoreFixture, contextId?: string): string[] => store.listGalleries(contextId, "", 9).galleries.map(({ galleryId }) => galleryId);
 const slots = [{ templateId: "a", subjectId: "s" }, { templateId: "b", subjectId: "s" }];
 
 /** With gallery "g" of two packed templates, and a draft of it, "d", in another context. */
@@ -18,7 +18,7 @@ async function withDraft(): Promise<StoreFixture> {
 test("a gallery is stored with its packed stride, its expected size and what it is a draft of", async () => {
   await using fixture = await withDraft();
   await fixture.reopen();
-  const [draft, gallery] = fixture.store.listGalleries(undefined, "", 9);
+  const [draft, gallery] = fixture.store.listGalleries(undefined, "", 9).galleries;
   assert.deepEqual([gallery?.packedStride, gallery?.expectedTemplates, gallery?.draftOf], [PACKED_STRIDE, 0, undefined]);
   assert.deepEqual([draft?.packedStride, draft?.expectedTemplates, draft?.draftOf], [4, 5000, "g"]);
 });
@@ -39,7 +39,7 @@ test("a draft takes its gallery's place with its context and its templates, and 
   const replaced = await store.replaceGallery("g", "d", old.revision);
   assert.deepEqual(replaced, { ...draft, galleryId: "g", templateCount: 1, strides: [4], revision: old.revision + 2, draftOf: undefined });
   assert.deepEqual([ids(fixture), ids(fixture, CONTEXT), ids(fixture, OTHER)], [["g"], [], ["g"]]);
-  const { entries } = store.listEntries("g", old.revision, 9);
+  const { entries } = (await store.listEntries("g", old.revision, 9));
   assert.deepEqual(entries.map(({ templateId, live }) => [templateId, live?.placement.block]), [["b", 1]]);
   await fixture.reopen();
   assert.deepEqual(fixture.store.getGallery("g"), replaced);
@@ -57,7 +57,7 @@ test("a gallery is not replaced by what is not its draft, or once it has changed
     await assert.rejects(store.replaceGallery(galleryId, draftId, store.getGallery(galleryId).revision), hasReason("GALLERY_CHANGED"));
   }
   await assert.rejects(store.replaceGallery("g", "d", revision + 1), hasReason("GALLERY_CHANGED"));
-  await store.deleteTemplates("g", ["a"], []);
+  await store.deleteTemplates("g", { templateIds: ["a"] });
   for (const expected of [revision, revision + 1]) await assert.rejects(store.replaceGallery("g", "d", expected), hasReason("GALLERY_CHANGED"));
   assert.deepEqual([ids(fixture), store.getGallery("g").templateCount], [["d", "e", "g"], 1]);
 });

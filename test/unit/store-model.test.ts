@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { RosterEntry } from "../../server/store/gallery-store.ts";
+import type { RosterEntry, StruckTemplate } from "../../server/store/gallery-store.ts";
 import { CONTEXT, PACKED_STRIDE, PLAIN, STRIDE, StoreFixture, chunksOf, hasReason, placeOf, readAll, residuesOf } from "./store-fixture.ts";
 import { Model } from "./store-model.ts";
 import type { Made } from "./store-model.ts";
@@ -37,7 +37,7 @@ let versions = 0;
 async function change(fixture: StoreFixture, galleryId: string, wanted: Change): Promise<Made> {
   const { store } = fixture;
   const seed = `version ${versions++}`;
-  if (wanted.kind === "delete") return { kind: "deleted", ...await store.deleteTemplates(galleryId, wanted.templateIds, wanted.subjectIds) };
+  if (wanted.kind === "delete") return { named: wanted, ...await store.deleteTemplates(galleryId, wanted), kind: "deleted" };
   if (wanted.kind === "pack") {
     const { slots, stride } = wanted;
     return { kind: "packed", slots, chunks: chunksOf(seed), entry: await fixture.putPacked(slots, seed, galleryId, stride) };
@@ -48,6 +48,8 @@ async function change(fixture: StoreFixture, galleryId: string, wanted: Change):
   const placement = store.reservePlacement(galleryId, templateId, subjectId, STRIDE, 2);
   return { kind: "loose", residues, entry: await store.putLooseTemplate(galleryId, { templateId, subjectId, placement, residues }) };
 }
+
+const placesOf = (struck: readonly StruckTemplate[]): string[] => struck.map(({ templateId, block }) => `${templateId} in ${block}`).sort();
 
 function firstRevision(made: Made): number {
   if (made.kind === "deleted") return made.entries[0]?.revision ?? 0;
@@ -64,6 +66,8 @@ async function runChanges(fixture: StoreFixture, model: Model, wanted: readonly 
     if (one.kind === "packed") assert.ok(![...model.owners.keys()].some((place) => place.startsWith(`${one.entry.block}/`)), "a packed block has a number of its own");
     model.apply(one);
   }
+  const [only, ...others] = made;
+  if (only?.kind === "deleted" && others.length === 0) assert.deepEqual(placesOf(only.struck), placesOf(model.struck(only.named)));
 }
 
 async function replace(fixture: StoreFixture, model: Model, { changes: wanted, late }: Step & { kind: "replace" }): Promise<void> {
@@ -81,7 +85,7 @@ async function replace(fixture: StoreFixture, model: Model, { changes: wanted, l
     for (const revision of [expected, model.revision]) await assert.rejects(store.replaceGallery("g", "d", revision), hasReason("GALLERY_CHANGED"));
     await store.deleteGallery("d");
   }
-  assert.deepEqual(store.listGalleries(undefined, "", 9).map(({ galleryId }) => galleryId), ["g"]);
+  assert.deepEqual(store.listGalleries(undefined, "", 9).galleries.map(({ galleryId }) => galleryId), ["g"]);
 }
 
 async function compare(fixture: StoreFixture, model: Model): Promise<void> {
@@ -90,20 +94,20 @@ async function compare(fixture: StoreFixture, model: Model): Promise<void> {
   const { revision, templateCount, strides } = store.getGallery("g");
   const blocks = model.blocks();
   assert.deepEqual([revision, templateCount, strides], [model.revision, live.length, [...new Set(blocks.map(({ stride }) => stride))].sort((a, b) => a - b)]);
-  assert.deepEqual(store.listBlocks("g"), { blocks, revision });
-  for (const subjectId of SUBJECTS) assert.deepEqual(store.entriesOfSubject("g", subjectId), live.filter((entry) => entry.live!.subjectId === subjectId));
+  assert.deepEqual((await store.listBlocks("g")), { blocks, revision });
+  for (const subjectId of SUBJECTS) assert.deepEqual((await store.entriesOfSubject("g", subjectId)), live.filter((entry) => entry.live!.subjectId === subjectId));
   for (let since = 0; since <= revision; since += 1 + Math.floor(revision / 7)) {
-    assert.deepEqual(pages(fixture, since, 1 + (since % 3)), model.changes().filter((entry) => entry.revision > since));
+    assert.deepEqual(await pages(fixture, since, 1 + (since % 3)), model.changes().filter((entry) => entry.revision > since));
   }
   assert.deepEqual(await readAll(fixture), model.stored());
-  compareStored(fixture, model);
+  await compareStored(fixture, model);
 }
 
 /** As the key holder would read the gallery: one loose template or packed block after the other, in the order of their revisions. */
-function compareStored({ store }: StoreFixture, model: Model): void {
+async function compareStored({ store }: StoreFixture, model: Model): Promise<void> {
   const entries: RosterEntry[] = [];
   const found = new Map<string, Uint8Array>();
-  for (const stored of store.readBlocks("g")) {
+  for await (const stored of store.readBlocks("g")) {
     entries.push(...stored.kind === "loose" ? [stored.entry] : stored.entries);
     if (stored.kind === "loose") found.set(placeOf(stored.entry), stored.residues);
     else Array.from(stored.chunks, (chunk, i) => found.set(`${stored.block}#${i}`, Uint8Array.from(chunk)));
@@ -113,10 +117,10 @@ function compareStored({ store }: StoreFixture, model: Model): void {
   assert.deepEqual(byKey(found), byKey(model.stored()));
 }
 
-function pages({ store }: StoreFixture, since: number, limit: number): RosterEntry[] {
+async function pages({ store }: StoreFixture, since: number, limit: number): Promise<RosterEntry[]> {
   const entries: RosterEntry[] = [];
   for (let next: number | undefined = since; next !== undefined; ) {
-    const page = store.listEntries("g", next, limit);
+    const page = (await store.listEntries("g", next, limit));
     assert.ok(page.entries.length <= limit);
     entries.push(...page.entries);
     next = page.next;

@@ -1,12 +1,18 @@
 import assert from "node:assert/strict";
-import type { PackedBlockEntry, PackedSlot, RosterEntry } from "../../server/store/gallery-store.ts";
+import type { DeletedTemplates, PackedBlockEntry, PackedSlot, RosterEntry, StruckTemplate } from "../../server/store/gallery-store.ts";
 import { placeOf } from "./store-fixture.ts";
 
 /** What a change of the store answered, with the bytes that were stored. */
 export type Made =
   | { readonly kind: "loose"; readonly entry: RosterEntry; readonly residues: Uint8Array }
   | { readonly kind: "packed"; readonly entry: PackedBlockEntry; readonly slots: readonly PackedSlot[]; readonly chunks: readonly Uint8Array[] }
-  | { readonly kind: "deleted"; readonly entries: readonly RosterEntry[]; readonly revision: number; readonly struckTemplateIds: readonly string[] };
+  | DeletedTemplates & { readonly kind: "deleted"; readonly named: Named };
+
+/** What a deletion names. */
+interface Named {
+  readonly templateIds: readonly string[];
+  readonly subjectIds: readonly string[];
+}
 
 /** A plain model of a gallery: a roster line per template, the bytes of each place or packed block, and who ever held each place. */
 export class Model {
@@ -25,10 +31,20 @@ export class Model {
     } else {
       const places = made.entries.map(({ templateId }) => this.lines.get(templateId)?.live?.placement.block);
       for (const entry of made.entries) this.#change(entry);
-      const stored = new Set(this.live().map((entry) => entry.live!.placement.block));
-      const struck = made.entries.filter((_, i) => places[i] !== undefined && this.packed.has(places[i]) && stored.has(places[i]));
-      assert.deepEqual(made.struckTemplateIds, struck.map(({ templateId }) => templateId));
+      for (const block of made.erasedBlocks) assert.ok(this.packed.has(block) && places.includes(block), "a block goes with the deletion of its last template");
     }
+  }
+
+  /** Templates so named that were in packed blocks which are still there, and are not any more. */
+  struck({ templateIds, subjectIds }: Named): StruckTemplate[] {
+    const stored = new Set(this.live().map((entry) => entry.live!.placement.block));
+    const live = new Set(this.live().map(placeOf));
+    return [...this.owners].flatMap(([place, owner]) => {
+      const block = Number(place.split("/")[0]);
+      const [templateId, subjectId] = owner.split(" of ");
+      const isNamed = templateIds.includes(templateId!) || subjectIds.includes(subjectId!);
+      return isNamed && this.packed.has(block) && stored.has(block) && !live.has(place) ? [{ templateId: templateId!, block }] : [];
+    });
   }
 
   /** Another model's templates take the place of this one's. */

@@ -71,7 +71,7 @@ test("a reader knows the kinds of blocks, and tells a block without live templat
   const { gallery } = fixture.store.readerLocation("g");
   const reader = openBlockReader(fixture.path);
   assert.deepEqual([0, 1, 2].map((block) => reader.blockKind(gallery, block)), ["loose", "packed", undefined]);
-  await fixture.store.deleteTemplates("g", ["a", "b"], []);
+  await fixture.store.deleteTemplates("g", { templateIds: ["a", "b"] });
   assert.equal(reader.blockKind(gallery, 1), undefined);
   assert.throws(() => Array.from(reader.packedChunks(gallery, 0)), hasReason("GALLERY_CHANGED"));
   assert.throws(() => Array.from(reader.packedChunks(gallery, 1)), hasReason("GALLERY_CHANGED"));
@@ -88,17 +88,17 @@ test("a block that goes while it is read ends the iteration with an error, and r
   const reader = openBlockReader(fixture.path);
   const chunks = reader.packedChunks(gallery, 0)[Symbol.iterator]();
   assert.equal(chunks.next().done, false);
-  const stored = fixture.store.readBlocks("g")[Symbol.iterator]();
-  assert.equal(stored.next().done, false);
+  const stored = fixture.store.readBlocks("g")[Symbol.asyncIterator]();
+  assert.equal((await stored.next()).done, false);
   await packFull(fixture, "y");
   assert.throws(() => chunks.next(), hasReason("GALLERY_CHANGED"));
   // The block that replaced it comes later in the order of revisions.
-  const rest = Array.from({ [Symbol.iterator]: () => stored }, (one) => (one.kind === "loose" ? one.entry.templateId : one.block));
+  const rest = (await Array.fromAsync({ [Symbol.asyncIterator]: () => stored })).map((one) => (one.kind === "loose" ? one.entry.templateId : one.block));
   assert.deepEqual(rest, ["loose", 2]);
-  const late = fixture.store.readBlocks("g")[Symbol.iterator]();
-  assert.equal(late.next().done, false);
+  const late = fixture.store.readBlocks("g")[Symbol.asyncIterator]();
+  assert.equal((await late.next()).done, false);
   await fixture.store.deleteGallery("g");
-  assert.throws(() => late.next(), hasReason("GALLERY_CHANGED"));
+  await assert.rejects(late.next(), hasReason("GALLERY_CHANGED"));
   await reader.close();
 });
 

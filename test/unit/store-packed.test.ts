@@ -5,7 +5,7 @@ import { WantedIds, indexIds } from "../../server/store/id-index.ts";
 import { openReadOnly } from "../../server/store/lmdb-environment.ts";
 import { openTables } from "../../server/store/lmdb-schema.ts";
 import { LARGEST_CHUNK_BYTES, cutChunks } from "../../server/store/packed-chunks.ts";
-import { PackedLookup } from "../../server/store/packed-lookup.ts";
+import { PackedLookup, SoughtIds } from "../../server/store/packed-lookup.ts";
 import { CONTEXT, PACKED_STRIDE, PLAIN, SMALL_BYTES, STRIDE, StoreFixture, chunksOf, hasReason, readAll, residuesOf } from "./store-fixture.ts";
 
 const slotsOf = (...ids: string[]) => ids.map((templateId, i) => ({ templateId, subjectId: `s-${i % 2}` }));
@@ -18,23 +18,23 @@ test("a packed block is read back chunk by chunk, and its templates are listed w
   const { templateCount, revision, strides } = fixture.store.getGallery("g");
   assert.deepEqual([templateCount, revision, strides], [4, 4, [PACKED_STRIDE, STRIDE]]);
   assert.deepEqual(await readAll(fixture), new Map([["0/0", residuesOf("loose")], ...chunksOf("one").map((chunk, i) => [`1#${i}`, chunk] as const)]));
-  const lines = fixture.store.listEntries("g", 0, 9).entries.map(({ templateId, revision, live }) => [templateId, revision, live?.subjectId, live?.placement]);
+  const lines = (await fixture.store.listEntries("g", 0, 9)).entries.map(({ templateId, revision, live }) => [templateId, revision, live?.subjectId, live?.placement]);
   const place = (slot: number) => ({ block: 1, slot, stride: PACKED_STRIDE });
   assert.deepEqual(lines, [["loose", 1, "s-0", { block: 0, slot: 0, stride: STRIDE }], ["a", 2, "s-0", place(0)], ["b", 3, "s-1", place(1)], ["c", 4, "s-0", place(2)]]);
-  assert.deepEqual(fixture.store.entriesOfSubject("g", "s-0").map(({ templateId }) => templateId), ["loose", "a", "c"]);
-  assert.deepEqual(fixture.store.listBlocks("g").blocks, [{ block: 0, stride: STRIDE }, { block: 1, stride: PACKED_STRIDE }]);
+  assert.deepEqual((await fixture.store.entriesOfSubject("g", "s-0")).map(({ templateId }) => templateId), ["loose", "a", "c"]);
+  assert.deepEqual((await fixture.store.listBlocks("g")).blocks, [{ block: 0, stride: STRIDE }, { block: 1, stride: PACKED_STRIDE }]);
 });
 
 test("deletions strike templates of a packed block, and the last one takes the block along", async () => {
   await using fixture = await StoreFixture.withGallery();
   await fixture.putPacked(slotsOf("a", "b", "c"), "one");
   await fixture.put("loose", "s-1");
-  const first = await fixture.store.deleteTemplates("g", ["a", "unknown"], []);
-  assert.deepEqual(first, { entries: [{ templateId: "a", revision: 5, live: undefined }], revision: 5, struckTemplateIds: ["a"] });
-  const second = await fixture.store.deleteTemplates("g", ["c", "a"], ["s-1"]);
+  const first = await fixture.store.deleteTemplates("g", { templateIds: ["a", "unknown"] });
+  assert.deepEqual(first, { entries: [{ templateId: "a", revision: 5, live: undefined }], revision: 5, struck: [{ templateId: "a", block: 0 }], erasedBlocks: [], more: false });
+  const second = await fixture.store.deleteTemplates("g", { templateIds: ["c", "a"], subjectIds: ["s-1"] });
   assert.deepEqual(second.entries.map(({ templateId }) => templateId), ["c", "loose", "b"]);
-  assert.deepEqual(second.struckTemplateIds, [], "their bits are erased, not struck");
-  assert.deepEqual(fixture.store.listBlocks("g").blocks, []);
+  assert.deepEqual([second.struck, second.erasedBlocks], [[], [0]], "their bits are erased, not struck");
+  assert.deepEqual((await fixture.store.listBlocks("g")).blocks, []);
   assert.deepEqual(fixture.store.getGallery("g").strides, []);
   assert.deepEqual(await readAll(fixture), new Map());
 });
@@ -47,8 +47,8 @@ test("a block that is sent again, because its acknowledgement was lost, is there
   assert.equal(again.firstRevision, 4);
   const { templateCount, revision } = fixture.store.getGallery("g");
   assert.deepEqual([templateCount, revision], [3, 6]);
-  assert.deepEqual(fixture.store.listBlocks("g").blocks, [{ block: again.block, stride: PACKED_STRIDE }]);
-  assert.deepEqual(fixture.store.listEntries("g", 0, 9).entries.map((entry) => entry.revision), [4, 5, 6]);
+  assert.deepEqual((await fixture.store.listBlocks("g")).blocks, [{ block: again.block, stride: PACKED_STRIDE }]);
+  assert.deepEqual((await fixture.store.listEntries("g", 0, 9)).entries.map((entry) => entry.revision), [4, 5, 6]);
 });
 
 test("a block that is not sound in itself is refused, and nothing of it is stored", async () => {
@@ -92,9 +92,9 @@ test("ids whose hashes are the same are told apart", async () => {
   await using fixture = await StoreFixture.withGallery();
   await fixture.putPacked([{ templateId: "costarring", subjectId: "declinate" }, { templateId: "other", subjectId: "macallums" }], "one");
   await fixture.putPacked([{ templateId: "liquid", subjectId: "altarage" }, { templateId: "last", subjectId: "zinke" }], "two");
-  assert.deepEqual(fixture.store.entriesOfSubject("g", "macallums").map(({ templateId }) => templateId), ["other"]);
-  assert.deepEqual(fixture.store.entriesOfSubject("g", "zinke").map(({ templateId }) => templateId), ["last"]);
-  assert.deepEqual((await fixture.store.deleteTemplates("g", ["liquid"], ["declinate"])).entries.map(({ templateId }) => templateId), ["liquid", "costarring"]);
+  assert.deepEqual((await fixture.store.entriesOfSubject("g", "macallums")).map(({ templateId }) => templateId), ["other"]);
+  assert.deepEqual((await fixture.store.entriesOfSubject("g", "zinke")).map(({ templateId }) => templateId), ["last"]);
+  assert.deepEqual((await fixture.store.deleteTemplates("g", { templateIds: ["liquid"], subjectIds: ["declinate"] })).entries.map(({ templateId }) => templateId), ["liquid", "costarring"]);
   assert.equal(fixture.store.getGallery("g").templateCount, 2);
 });
 
@@ -102,12 +102,12 @@ test("ids of 64 characters and blocks of 4096 templates are found, listed and de
   await using fixture = await StoreFixture.withGallery();
   const slots = Array.from({ length: 4096 }, (_, i) => ({ templateId: `t-${i}`.padEnd(64, "x"), subjectId: `s-${i % 1000}`.padEnd(64, "y") }));
   await fixture.putPacked(slots, "one", "g", 1);
-  const page = fixture.store.listEntries("g", 4000, 10);
+  const page = (await fixture.store.listEntries("g", 4000, 10));
   assert.deepEqual(page.entries.map(({ templateId }) => templateId), slots.slice(4000, 4010).map(({ templateId }) => templateId));
-  assert.deepEqual(fixture.store.entriesOfSubject("g", slots[7]!.subjectId).map(({ live }) => live?.placement.slot), [7, 1007, 2007, 3007, 4007]);
+  assert.deepEqual((await fixture.store.entriesOfSubject("g", slots[7]!.subjectId)).map(({ live }) => live?.placement.slot), [7, 1007, 2007, 3007, 4007]);
   const most = slots.slice(1).map(({ templateId }) => templateId);
-  assert.deepEqual((await fixture.store.deleteTemplates("g", most, [])).struckTemplateIds, most);
-  assert.deepEqual(fixture.store.listEntries("g", 0, 1).entries[0]?.templateId, slots[0]!.templateId);
+  assert.deepEqual((await fixture.store.deleteTemplates("g", { templateIds: most })).struck, most.map((templateId) => ({ templateId, block: 0 })));
+  assert.deepEqual((await fixture.store.listEntries("g", 0, 1)).entries[0]?.templateId, slots[0]!.templateId);
   assert.equal(fixture.store.getGallery("g").templateCount, 1);
 });
 
@@ -120,8 +120,9 @@ test("templates are found whether or not the indexes of all blocks fit into memo
   // An index of two templates takes 24 bytes: none, three, all of them.
   for (const cacheBytes of [0, 80, 1e6]) {
     const lookup = new PackedLookup(openTables(root), cacheBytes);
+    const sought = new SoughtIds(["s"], "subjects");
     for (let round = 0; round < 3; round++) {
-      assert.deepEqual(lookup.templatesOf(gallery, ["s"]).map(({ templateId }) => templateId), ids.map((id) => `other-${id}`));
+      assert.deepEqual(ids.flatMap((_, block) => lookup.findIn(gallery, block, sought)).map(({ templateId }) => templateId), ids.map((id) => `other-${id}`));
       for (const [block, id] of ids.entries()) assert.deepEqual(lookup.templates(gallery, [id, "unknown"]), new Map([[id, { block, slot: 0, templateId: id, subjectId: `of-${id}` }]]));
     }
   }

@@ -63,7 +63,7 @@ test("worker threads read only whole live ciphertexts while templates are replac
   await message(worker);
   const answer = message(worker);
   for (let version = 1; version <= 12; version++) await Promise.all(ids.map((id) => put(id, version)));
-  await fixture.store.deleteTemplates("g", ids.slice(0, 20), []);
+  await fixture.store.deleteTemplates("g", { templateIds: ids.slice(0, 20) });
   await fixture.store.deleteGallery("g");
   Atomics.store(stop, 0, 1);
   const result = await answer as { read: number; foreign: number[]; error?: string };

@@ -24,7 +24,7 @@ test("contexts and galleries are listed in the order of their ids, page by page"
   const { store } = fixture;
   for (const contextId of [OTHER, CONTEXT]) await store.createContext({ contextId, scheme: PACKED });
   for (const [galleryId, contextId] of [["b", CONTEXT], ["a", OTHER], ["a-2", CONTEXT], ["c", CONTEXT]] as const) await store.createGallery({ galleryId, contextId, ...PLAIN });
-  const galleries = (contextId: string | undefined, after: string, limit: number): string[] => store.listGalleries(contextId, after, limit).map(({ galleryId }) => galleryId);
+  const galleries = (contextId: string | undefined, after: string, limit: number): string[] => store.listGalleries(contextId, after, limit).galleries.map(({ galleryId }) => galleryId);
   assert.deepEqual(store.listContexts("", 1).map(({ contextId }) => contextId), [CONTEXT]);
   assert.deepEqual(store.listContexts(CONTEXT, 5).map(({ contextId }) => contextId), [OTHER]);
   assert.deepEqual(galleries(undefined, "", 3), ["a", "a-2", "b"]);
@@ -43,8 +43,11 @@ test("what is not there is refused by its own reason", async () => {
   await assert.rejects(store.createGallery({ galleryId: "h", contextId: OTHER, ...PLAIN }), hasReason("CONTEXT_NOT_FOUND"));
   await assert.rejects(store.createGallery({ galleryId: "g", contextId: CONTEXT, ...PLAIN }), hasReason("GALLERY_EXISTS"));
   await assert.rejects(store.deleteGallery("h"), hasReason("GALLERY_NOT_FOUND"));
-  await assert.rejects(store.deleteTemplates("h", [], []), hasReason("GALLERY_NOT_FOUND"));
-  for (const read of [() => store.getGallery("h"), () => store.listEntries("h", 0, 1), () => store.entriesOfSubject("h", "s"), () => store.listBlocks("h"), () => store.readerLocation("h"), () => store.reservePlacement("h", "t", "s", STRIDE, SLOTS)]) {
+  await assert.rejects(store.deleteTemplates("h", { templateIds: [] }), hasReason("GALLERY_NOT_FOUND"));
+  for (const read of [() => store.listEntries("h", 0, 1), () => store.entriesOfSubject("h", "s"), () => store.listBlocks("h")]) {
+    await assert.rejects(read, hasReason("GALLERY_NOT_FOUND"));
+  }
+  for (const read of [() => store.getGallery("h"), () => store.readerLocation("h"), () => store.reservePlacement("h", "t", "s", STRIDE, SLOTS)]) {
     assert.throws(read, hasReason("GALLERY_NOT_FOUND"));
   }
 });
@@ -57,7 +60,7 @@ test("a context with galleries is deleted only by force, and its galleries with 
   await fixture.store.deleteContext(CONTEXT, true);
   assert.throws(() => fixture.store.getContext(CONTEXT), hasReason("CONTEXT_NOT_FOUND"));
   assert.throws(() => fixture.store.getGallery("g"), hasReason("GALLERY_NOT_FOUND"));
-  assert.deepEqual(fixture.store.listGalleries(undefined, "", 9), []);
+  assert.deepEqual(fixture.store.listGalleries(undefined, "", 9), { galleries: [], next: undefined });
 });
 
 test("loose templates fill the slots of a block in order, and block numbers are shared by all strides", async () => {
@@ -77,8 +80,8 @@ test("a template keeps its place under the same subject and gets a new one under
   const moved = await fixture.put("t", "other");
   assert.deepEqual(again.live?.placement, first.live?.placement);
   assert.notDeepEqual(moved.live?.placement, first.live?.placement);
-  assert.deepEqual(fixture.store.entriesOfSubject("g", "s"), []);
-  assert.deepEqual(fixture.store.entriesOfSubject("g", "other"), [moved]);
+  assert.deepEqual((await fixture.store.entriesOfSubject("g", "s")), []);
+  assert.deepEqual((await fixture.store.entriesOfSubject("g", "other")), [moved]);
   assert.deepEqual([first.revision, again.revision, moved.revision], [1, 2, 3]);
 });
 
@@ -86,7 +89,7 @@ test("places of templates that are gone are not given out again, not even after 
   await using fixture = await StoreFixture.withGallery();
   const before: (RosterEntry | undefined)[] = [];
   for (let i = 0; i < SLOTS + 3; i++) before.push(await fixture.put(`t-${i}`, "s"));
-  await fixture.store.deleteTemplates("g", [], ["s"]);
+  await fixture.store.deleteTemplates("g", { templateIds: [], subjectIds: ["s"] });
   await fixture.reopen();
   const after = [];
   for (let i = 0; i < SLOTS; i++) after.push(await fixture.put(`t-${i}`, "s"));
@@ -99,7 +102,7 @@ test("puts of one template at the same time leave one live ciphertext", async ()
   const entries = await Promise.all(Array.from({ length: 20 }, (_, i) => fixture.put("t", `s-${i % 3}`, residuesOf(`v-${i}`))));
   const last = entries.reduce((a, b) => (a.revision > b.revision ? a : b));
   assert.equal(fixture.store.getGallery("g").templateCount, 1);
-  assert.deepEqual(fixture.store.listEntries("g", 0, 9).entries, [last]);
+  assert.deepEqual((await fixture.store.listEntries("g", 0, 9)).entries, [last]);
   assert.deepEqual(await readAll(fixture), new Map([[placeOf(last), residuesOf(`v-${entries.indexOf(last)}`)]]));
 });
 
@@ -107,7 +110,7 @@ test("the blocks hold exactly the live ciphertexts, read back in slot order", as
   await using fixture = await StoreFixture.withGallery();
   const entries = [];
   for (let i = 0; i < 2 * SLOTS; i++) entries.push(await fixture.put(`t-${i}`, `s-${i % 5}`));
-  await fixture.store.deleteTemplates("g", ["t-3", "t-40", "unknown"], ["s-2"]);
+  await fixture.store.deleteTemplates("g", { templateIds: ["t-3", "t-40", "unknown"], subjectIds: ["s-2"] });
   const live = entries.filter(({ templateId }, i) => i % 5 !== 2 && !["t-3", "t-40"].includes(templateId));
   assert.deepEqual(await readAll(fixture), new Map(live.map((entry) => [placeOf(entry), residuesOf(entry.templateId)])));
   const reader = openBlockReader(fixture.path);
@@ -121,21 +124,21 @@ test("a client that asks for changes since a revision learns of each template's 
   await using fixture = await StoreFixture.withGallery();
   for (const id of ["a", "b", "c"]) await fixture.put(id, "s");
   await fixture.put("a", "s");
-  const deleted = await fixture.store.deleteTemplates("g", ["b"], []);
-  assert.deepEqual(deleted, { entries: [{ templateId: "b", revision: 5, live: undefined }], revision: 5, struckTemplateIds: [] });
-  const first = fixture.store.listEntries("g", 0, 2);
+  const deleted = await fixture.store.deleteTemplates("g", { templateIds: ["b"] });
+  assert.deepEqual(deleted, { entries: [{ templateId: "b", revision: 5, live: undefined }], revision: 5, struck: [], erasedBlocks: [], more: false });
+  const first = (await fixture.store.listEntries("g", 0, 2));
   assert.deepEqual(first.entries.map(({ templateId, revision }) => [templateId, revision]), [["c", 3], ["a", 4]]);
   assert.deepEqual([first.revision, first.next], [5, 4]);
-  const last = fixture.store.listEntries("g", first.next!, 2);
+  const last = (await fixture.store.listEntries("g", first.next!, 2));
   assert.deepEqual([last.entries, last.next], [deleted.entries, undefined]);
-  assert.deepEqual(fixture.store.listEntries("g", 5, 2), { entries: [], revision: 5, next: undefined });
+  assert.deepEqual((await fixture.store.listEntries("g", 5, 2)), { entries: [], revision: 5, next: undefined });
 });
 
 test("deleting what is not there changes nothing", async () => {
   await using fixture = await StoreFixture.withGallery();
   await fixture.put("t", "s");
-  assert.deepEqual(await fixture.store.deleteTemplates("g", ["x"], ["y"]), { entries: [], revision: 1, struckTemplateIds: [] });
-  assert.deepEqual((await fixture.store.deleteTemplates("g", ["t", "t"], ["s"])).entries.length, 1);
+  assert.deepEqual(await fixture.store.deleteTemplates("g", { templateIds: ["x"], subjectIds: ["y"] }), { entries: [], revision: 1, struck: [], erasedBlocks: [], more: false });
+  assert.deepEqual((await fixture.store.deleteTemplates("g", { templateIds: ["t", "t"], subjectIds: ["s"] })).entries.length, 1);
 });
 
 test("a gallery made again under the same id is empty, and a place reserved in the former one is refused", async () => {

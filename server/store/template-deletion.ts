@@ -1,0 +1,186 @@
+import { ServerError } from "../errors.ts";
+import { GalleryEdit } from "./gallery-edit.ts";
+import type { DeletedTemplates, Deletion, RosterEntry, StruckTemplate } from "./gallery-store.ts";
+import { keysUnder, subjectKey } from "./lmdb-schema.ts";
+import type { Tables } from "./lmdb-schema.ts";
+import { liveIn, readLiveSlots } from "./packed-lookup.ts";
+import type { PackedLookup, PackedTemplate } from "./packed-lookup.ts";
+import { PackedSearch } from "./packed-search.ts";
+import { pagesOf } from "./pages.ts";
+import { readEntry, readState } from "./roster.ts";
+import { Pace, Turn } from "./turns.ts";
+import type { Gate } from "./turns.ts";
+
+/** A template to delete: a loose one, of this subject if it was named by its subject; or one in a packed block. */
+type Target = PackedTemplate | { readonly templateId: string; readonly subjectId: string | undefined };
+
+/** That a deletion names: all that it struck itself, where it is limited as by the contract, and as many that were struck before. */
+const MOST_STRUCK = 20_000;
+
+/** Deleting so many takes about half a millisecond. */
+const STEP_TEMPLATES = 16;
+
+/** The gallery that a deletion is made in. */
+export interface DeletionPlace {
+  readonly tables: Tables;
+  readonly lookup: PackedLookup;
+  readonly gallery: number;
+  readonly gate: Gate;
+}
+
+/** What one step did, which counts once it is committed. */
+export interface DeletionStep {
+  readonly entries: readonly RosterEntry[];
+  readonly emptiedBlocks: readonly number[];
+  /** Blobs that nothing names any more. */
+  readonly doomed: readonly number[];
+  /** The first target that the next step looks at. */
+  readonly next: number;
+}
+
+/**
+ * A deletion in steps. It looks for its templates outside of any write transaction; a step then looks again at each that it deletes, as it
+ * may have been replaced or deleted meanwhile.
+ */
+export class TemplateDeletion {
+  /** Blobs that the committed steps left without a name. */
+  readonly doomed: number[] = [];
+  readonly #place: DeletionPlace;
+  readonly #deletion: Deletion;
+  readonly #pace: Pace;
+  /** Templates with these ids or subjects in packed blocks, live or struck. */
+  #packed: PackedTemplate[] = [];
+  #targets: Target[] = [];
+  #next = 0;
+  readonly #entries: RosterEntry[] = [];
+  readonly #erasedBlocks: number[] = [];
+
+  constructor(place: DeletionPlace, deletion: Deletion) {
+    this.#place = place;
+    this.#deletion = deletion;
+    this.#pace = new Pace(place.gate);
+  }
+
+  /** Whether there is nothing left to do. */
+  get isDone(): boolean {
+    return this.#next >= this.#targets.length || this.#entries.length >= this.#most;
+  }
+
+  /** How many templates are deleted so far. */
+  get count(): number {
+    return this.#entries.length;
+  }
+
+  /** Finds the templates. Throws ServerError LIMIT_EXCEEDED. */
+  async find(): Promise<void> {
+    const { templateIds = [], subjectIds = [] } = this.#deletion;
+    const byId = await this.#search(templateIds, "templates");
+    const bySubject = await this.#search(subjectIds, "subjects");
+    this.#packed = [...byId, ...bySubject];
+    const targets = new Map<string, Target>();
+    await this.#named(templateIds, new Map((await this.#live(byId)).map((template) => [template.templateId, template])), targets);
+    for (const subjectId of subjectIds) await this.#looseOf(subjectId, targets);
+    for (const template of await this.#live(bySubject)) targets.set(template.templateId, template);
+    this.#targets = [...targets.values()];
+    if (this.#targets.length > this.#most && this.#deletion.leaveRest !== true) throw tooMany(this.#targets.length, this.#most);
+  }
+
+  /** Deletes until its turn is over, inside a write transaction. */
+  step(): DeletionStep {
+    const edit = new GalleryEdit(this.#place.tables, this.#place.lookup, this.#place.gallery);
+    const entries: RosterEntry[] = [];
+    const turn = new Turn();
+    let next = this.#next;
+    // Deletions of a few are one step, however slow the machine.
+    const mayGoOn = (): boolean => (next - this.#next) % STEP_TEMPLATES !== 0 || next === this.#next || !turn.isOver;
+    while (next < this.#targets.length && this.#entries.length + entries.length < this.#most && mayGoOn()) {
+      const entry = deleteTarget(edit, this.#targets[next++]!);
+      if (entry !== undefined) entries.push(entry);
+    }
+    if (entries.length > 0) edit.save();
+    return { entries, emptiedBlocks: edit.emptiedBlocks, doomed: edit.doomed, next };
+  }
+
+  /** Takes note of a step that was committed. */
+  commit({ entries, emptiedBlocks, doomed, next }: DeletionStep): void {
+    for (const entry of entries) this.#entries.push(entry);
+    for (const block of emptiedBlocks) this.#erasedBlocks.push(block);
+    for (const blob of doomed) this.doomed.push(blob);
+    this.#next = next;
+  }
+
+  /** What was deleted, once it is done. */
+  async result(): Promise<DeletedTemplates> {
+    const { revision } = readState(this.#place.tables, this.#place.gallery);
+    const more = this.#next < this.#targets.length;
+    return { entries: this.#entries, revision, struck: await this.#struck(), erasedBlocks: this.#erasedBlocks, more };
+  }
+
+  get #most(): number {
+    return this.#deletion.most ?? Infinity;
+  }
+
+  async #search(ids: readonly string[], kind: "templates" | "subjects"): Promise<readonly PackedTemplate[]> {
+    const search = new PackedSearch({ ...this.#place, ids, kind });
+    await search.run(this.#pace);
+    return search.found;
+  }
+
+  async #named(templateIds: readonly string[], packed: ReadonlyMap<string, PackedTemplate>, into: Map<string, Target>): Promise<void> {
+    for (const templateId of templateIds) {
+      await this.#pace.step();
+      const isLoose = readEntry(this.#place.tables, this.#place.gallery, templateId)?.live !== undefined;
+      const target = packed.get(templateId) ?? (isLoose ? { templateId, subjectId: undefined } : undefined);
+      if (target !== undefined) into.set(templateId, target);
+    }
+  }
+
+  async #looseOf(subjectId: string, into: Map<string, Target>): Promise<void> {
+    const { tables, gallery } = this.#place;
+    await this.#pace.step();
+    for (const page of pagesOf(tables.subjects, keysUnder(subjectKey(gallery, subjectId)))) {
+      for (const templateId of page.map(({ value }) => value.toString("latin1"))) {
+        if (!into.has(templateId)) into.set(templateId, { templateId, subjectId });
+      }
+      await this.#pace.step();
+    }
+  }
+
+  /** Those that are live. */
+  async #live(templates: readonly PackedTemplate[]): Promise<PackedTemplate[]> {
+    const live: PackedTemplate[] = [];
+    for (const [block, ofBlock] of Map.groupBy(templates, (template) => template.block)) {
+      await this.#pace.step();
+      const isLive = liveIn(this.#place.tables, this.#place.gallery, block);
+      for (const template of ofBlock) if (isLive(template)) live.push(template);
+    }
+    return live;
+  }
+
+  async #struck(): Promise<StruckTemplate[]> {
+    const before = new Map<string, StruckTemplate[]>();
+    for (const [block, ofBlock] of Map.groupBy(this.#packed, (template) => template.block)) {
+      await this.#pace.step();
+      const live = readLiveSlots(this.#place.tables, this.#place.gallery, block);
+      const struck = live === undefined ? [] : ofBlock.filter(({ slot }) => !live.has(slot));
+      for (const templateId of new Set(struck.map((template) => template.templateId))) {
+        before.set(templateId, [...before.get(templateId) ?? [], { templateId, block }]);
+      }
+    }
+    const now: StruckTemplate[] = [];
+    for (const { templateId } of this.#entries) {
+      now.push(...before.get(templateId) ?? []);
+      before.delete(templateId);
+    }
+    return [...now, ...[...before.values()].flat()].slice(0, MOST_STRUCK);
+  }
+}
+
+function deleteTarget(edit: GalleryEdit, target: Target): RosterEntry | undefined {
+  return "block" in target ? edit.deletePacked(target) : edit.deleteLoose(target.templateId, target.subjectId);
+}
+
+function tooMany(count: number, most: number): ServerError {
+  const advice = "name fewer of them, or give max_templates and repeat the call while the reply says that there are more";
+  return new ServerError("LIMIT_EXCEEDED", `${count} templates are to be deleted, but one call deletes at most ${most}: ${advice}; none was deleted`);
+}
