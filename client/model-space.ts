@@ -1,4 +1,6 @@
 import type { EmbeddingSpace } from "@veilface/fhe";
+import { ClientError } from "./errors.ts";
+import { checkWhole } from "./ranges.ts";
 
 /** The kind of embeddings a gallery holds, with the model that makes them: embeddings of two models are never compared. */
 export interface ModelSpace extends EmbeddingSpace {
@@ -29,4 +31,16 @@ export function spaceOf(card: EmbeddingCard): ModelSpace {
 /** The card's threshold as a distance, which is what the client decides by: a similarity s is the cosine distance 1 - s. */
 export function thresholdOf(card: Pick<EmbeddingCard, "metric" | "threshold">): number {
   return card.metric === "cosine" ? 1 - card.threshold : card.threshold;
+}
+
+/** Components that a plain embedding may have. */
+export const MAX_DIMENSION = 2048;
+const METRICS: readonly string[] = ["cosine", "euclidean"];
+
+/** Throws ClientError USAGE for a space that no gallery can have. */
+export function checkSpace({ dimension, metric, normBound, modelId }: ModelSpace): void {
+  checkWhole("dimension", dimension, { least: 1, most: MAX_DIMENSION });
+  if (!METRICS.includes(metric)) throw new ClientError("USAGE", `metric ${JSON.stringify(metric)} is unknown: expected one of ${METRICS.join(", ")}`);
+  if (!Number.isFinite(normBound) || normBound <= 0) throw new ClientError("USAGE", `norm bound ${normBound} is out of range: expected a number > 0`);
+  if (typeof modelId !== "string" || modelId === "") throw new ClientError("USAGE", "the model id is missing: expected the name of the model that makes the embeddings");
 }
