@@ -1,28 +1,45 @@
-import { setTimeout } from "node:timers/promises";
-import { ClientError as GrpcError, Status } from "nice-grpc";
-import { RichClientError } from "nice-grpc-error-details";
+import { ClientError as GrpcError } from "nice-grpc";
+import { translateGrpc } from "./call-errors.ts";
 import { ClientError } from "./errors.ts";
+import { retrying } from "./retrying.ts";
+import type { MayRetry } from "./retrying.ts";
+
+export { isUnavailable, pauseBeforeRetry } from "./retrying.ts";
 
 /** The options every call takes. */
 export interface CallOptions {
   /** Cancels the call: it then throws ClientError CANCELLED. */
   readonly signal?: AbortSignal;
-  /** Milliseconds without an answer after which it throws ClientError DEADLINE_EXCEEDED, > 0. Streams: between two messages. */
+  /**
+   * Milliseconds without an answer after which it throws ClientError DEADLINE_EXCEEDED, > 0. Streams: between two messages. Trying
+   * again what can be tried again ends with it too.
+   */
   readonly deadlineMs?: number;
 }
 
 export const DEFAULT_DEADLINE_MS = 60_000;
+// What a timer can hold; 25 days.
+const LONGEST_DEADLINE_MS = 2 ** 31 - 1;
 
-const ERROR_DOMAIN = "veilface.dev";
+/** Throws ClientError USAGE for a deadline that is not a number > 0. */
+export function checkDeadline(deadlineMs: number | undefined): void {
+  if (deadlineMs === undefined || deadlineMs > 0) return;
+  throw new ClientError("USAGE", `deadlineMs ${deadlineMs} is out of range: expected a number of milliseconds > 0`);
+}
 
-/** Runs one call within its deadline and translates what it throws to ClientError. */
-export async function call<T>(address: string, options: CallOptions, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+/**
+ * Runs one call within its deadline and translates what it throws to ClientError. Tried again where `mayRetry` says so: unless given,
+ * only where nothing reached the server.
+ */
+export async function call<T>(address: string, options: CallOptions, run: (signal: AbortSignal) => Promise<T>, mayRetry?: MayRetry): Promise<T> {
   using watch = new Watchdog(options);
-  try {
-    return await run(watch.signal);
-  } catch (error) {
-    throw translate(address, watch, error);
-  }
+  return await retrying({ ...options, deadlineMs: watch.deadlineMs }, async () => {
+    try {
+      return await run(watch.signal);
+    } catch (error) {
+      throw translate(address, watch, error);
+    }
+  }, mayRetry);
 }
 
 /** Yields a stream's messages, translates what it throws, and cancels it where none comes within the deadline. */
@@ -39,23 +56,25 @@ export async function* callStream<T>(address: string, options: CallOptions, run:
   }
 }
 
-// 0.1 + 0.2 + ... + 5 + 5 + 5 s: a server has 21 s to come back.
-const MAX_RETRIES = 9;
-const FIRST_PAUSE_MS = 100;
-const LONGEST_PAUSE_MS = 5000;
-
-/** Whether a call failed because the server went away or is going: what is idempotent may then be tried again. */
-export function isUnavailable(error: unknown): boolean {
-  return error instanceof ClientError && error.reason === "SERVER_UNAVAILABLE";
+/** The result of work that others wait for too, unless the caller's signal is aborted first. Throws ClientError CANCELLED. */
+export async function unlessAborted<T>(work: Promise<T>, { signal }: CallOptions): Promise<T> {
+  if (signal === undefined) return work;
+  const aborted = Promise.withResolvers<never>();
+  const onAbort = (): void => {
+    aborted.reject(cancelled());
+  };
+  signal.addEventListener("abort", onAbort);
+  try {
+    throwIfAborted({ signal });
+    return await Promise.race([work, aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
 }
 
-/** Waits before an idempotent call is tried again after so many failures in a row. Throws `error` once there were too many; ClientError CANCELLED. */
-export async function pauseBeforeRetry(failures: number, error: unknown, { signal }: CallOptions): Promise<void> {
-  if (failures > MAX_RETRIES) throw error;
-  const milliseconds = Math.min(FIRST_PAUSE_MS * 2 ** (failures - 1), LONGEST_PAUSE_MS);
-  await setTimeout(milliseconds, undefined, signal && { signal }).catch((cause: unknown) => {
-    throw new ClientError("CANCELLED", "the call was cancelled", { cause });
-  });
+/** Throws ClientError CANCELLED once the caller's signal was aborted. */
+export function throwIfAborted({ signal }: CallOptions): void {
+  if (signal?.aborted === true) throw cancelled();
 }
 
 /** Aborts its signal when the caller's is aborted, or when it was not restarted in time. */
@@ -68,7 +87,8 @@ export class Watchdog implements Disposable {
   #timer: NodeJS.Timeout | undefined;
 
   constructor({ signal, deadlineMs = DEFAULT_DEADLINE_MS }: CallOptions) {
-    this.deadlineMs = deadlineMs;
+    checkDeadline(deadlineMs);
+    this.deadlineMs = Math.min(deadlineMs, LONGEST_DEADLINE_MS);
     this.#caller = signal;
     this.#onCallerAbort = () => {
       this.#controller.abort();
@@ -104,37 +124,16 @@ export class Watchdog implements Disposable {
   }
 }
 
-/** What a call threw, as the ClientError it means; errors that are not gRPC's pass as they are. */
+/** What a call threw, as the ClientError it means; errors that are neither gRPC's nor an abort's pass as they are. */
 export function translate(address: string, watch: Watchdog, cause: unknown): unknown {
-  if (watch.cancelledByCaller && (isAbort(cause) || cause instanceof GrpcError)) {
-    return new ClientError("CANCELLED", "the call was cancelled", { cause });
-  }
-  if (watch.expired && (isAbort(cause) || cause instanceof GrpcError)) {
-    return new ClientError("DEADLINE_EXCEEDED", `no answer from ${address} within ${watch.deadlineMs} ms: try again, or allow more time`, { cause });
-  }
-  return cause instanceof GrpcError ? translateGrpc(address, cause) : cause;
+  if (!isAbort(cause) && !(cause instanceof GrpcError)) return cause;
+  if (watch.cancelledByCaller) return cancelled(cause);
+  if (watch.expired) return new ClientError("DEADLINE_EXCEEDED", `no answer from ${address} within ${watch.deadlineMs} ms: try again, or allow more time`, { cause });
+  return cause instanceof GrpcError ? translateGrpc(address, cause) : cancelled(cause);
 }
 
-function translateGrpc(address: string, cause: GrpcError): ClientError {
-  const serverReason = reasonOf(cause);
-  const options = serverReason === undefined ? { cause } : { cause, serverReason };
-  if (cause.code === Status.UNAVAILABLE) return new ClientError("SERVER_UNAVAILABLE", unavailable(address, cause, serverReason), options);
-  if (cause.code === Status.DEADLINE_EXCEEDED) return new ClientError("DEADLINE_EXCEEDED", `${address} gave up: its deadline passed`, options);
-  return new ClientError("SERVER_REFUSED", `the server refused: ${cause.details || Status[cause.code]}`, options);
-}
-
-function unavailable(address: string, { details }: GrpcError, serverReason: string | undefined): string {
-  if (serverReason !== undefined) return `the server at ${address} does not serve now: ${details}`;
-  // grpc-js wraps the socket's or TLS's own words in its own.
-  const why = /Last error: (?:Error: )?(.+?)\.? Resolution note/.exec(details)?.[1];
-  const advice = "check the address, that the server is running, and that both or neither use TLS";
-  return `no veilface server answers at ${address}${why === undefined ? "" : ` (${why})`}: ${advice}`;
-}
-
-function reasonOf(error: GrpcError): string | undefined {
-  if (!(error instanceof RichClientError)) return undefined;
-  const info = error.extra.find((detail) => detail.$type === "google.rpc.ErrorInfo");
-  return info?.domain === ERROR_DOMAIN ? info.reason : undefined;
+function cancelled(cause?: unknown): ClientError {
+  return new ClientError("CANCELLED", "the call was cancelled", { cause });
 }
 
 function isAbort(error: unknown): boolean {

@@ -1,8 +1,10 @@
 import { setImmediate } from "node:timers/promises";
 import type { Ciphertext, EnrollTemplatesRequest } from "@veilface/proto";
+import { callersSource } from "./boundary.ts";
 import { ClientError } from "./errors.ts";
 import { checkId } from "./ids.ts";
 import type { PackedCrypto } from "./packed-crypto.ts";
+import type { Packing } from "./packing.ts";
 import { PIECES_PER_MESSAGE, toWireCiphertext } from "./wire.ts";
 
 /** A template to enroll. Ids: 1 to 64 of a-z, 0-9 and "-". An id that the gallery has is replaced. */
@@ -32,7 +34,7 @@ export interface EnrollmentUnit {
 
 /** Encodes what a source yields. Throws ClientError USAGE for a malformed id, EMBEDDING_INVALID naming the template. */
 export async function* encodeEnrollments(source: AsyncIterable<Enrollment> | Iterable<Enrollment>, crypto: PackedCrypto): AsyncGenerator<EncodedTemplate, void, undefined> {
-  for await (const { templateId, subjectId, embedding } of source) {
+  for await (const { templateId, subjectId, embedding } of callersSource(source)) {
     checkId("template", templateId);
     checkId("subject", subjectId);
     yield { templateId, subjectId, vector: encode(crypto, templateId, embedding) };
@@ -51,27 +53,30 @@ function encode(crypto: PackedCrypto, templateId: string, embedding: ArrayLike<n
 export class UnitMaker {
   readonly #crypto: PackedCrypto;
   readonly #contextId: string;
-  readonly #packedStride: number | undefined;
+  readonly #packing: Packing | undefined;
 
-  /** `packedStride`: the stride of blocks; undefined to enroll every template alone. */
-  constructor(crypto: PackedCrypto, contextId: string, packedStride: number | undefined) {
+  /** `packing`: undefined to enroll every template alone. */
+  constructor(crypto: PackedCrypto, contextId: string, packing: Packing | undefined) {
     this.#crypto = crypto;
     this.#contextId = contextId;
-    this.#packedStride = packedStride;
+    this.#packing = packing;
   }
 
   /**
    * Fills blocks and encrypts them. A block takes G ciphertexts however few templates it holds and a template alone takes one, so of
-   * the last templates more than G are packed, and up to G are enrolled alone. An id that comes twice within a block counts once, as
+   * the last templates more than G are packed, unless there are only these and the packing would rather not, and up to G are enrolled
+   * alone. An id that comes twice within a block counts once, as
    * it came last. Where the source throws, what it yielded before is still made into units, then its error is thrown.
    */
   async *units(source: AsyncIterable<EncodedTemplate>): AsyncGenerator<EnrollmentUnit, void, undefined> {
-    if (this.#packedStride === undefined) {
+    if (this.#packing === undefined) {
       for await (const template of source) yield this.#loose(template);
       return;
     }
-    const { slots, pieces } = this.#crypto.layout(this.#packedStride);
+    const { stride, packsFew } = this.#packing;
+    const { slots, pieces } = this.#crypto.layout(stride);
     let held = new Map<string, EncodedTemplate>();
+    let blocks = 0;
     let failure: { readonly error: unknown } | undefined;
     try {
       for await (const template of source) {
@@ -79,12 +84,13 @@ export class UnitMaker {
         if (held.size < slots) continue;
         const full = held;
         held = new Map();
-        yield await this.#block(this.#packedStride, [...full.values()]);
+        blocks++;
+        yield await this.#block(stride, [...full.values()]);
       }
     } catch (error) {
       failure = { error };
     }
-    if (held.size > pieces) yield await this.#block(this.#packedStride, [...held.values()]);
+    if (held.size > pieces && (blocks > 0 || packsFew(held.size))) yield await this.#block(stride, [...held.values()]);
     else for (const template of held.values()) yield this.#loose(template);
     if (failure !== undefined) throw failure.error;
   }

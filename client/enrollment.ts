@@ -1,9 +1,11 @@
 import type { EnrollTemplatesRequest, EnrollTemplatesResponse } from "@veilface/proto";
+import { callersCallback } from "./boundary.ts";
 import { Watchdog, isUnavailable, pauseBeforeRetry, translate } from "./calls.ts";
 import type { CallOptions } from "./calls.ts";
 import type { Services } from "./channel.ts";
 import type { EnrollmentUnit } from "./enrollment-units.ts";
 import { Outbox } from "./outbox.ts";
+import { checkWhole } from "./ranges.ts";
 import { fromLiveWireEntry, invalidReply, toWireSpace } from "./wire.ts";
 import type { GalleryInfo, RosterEntry } from "./wire.ts";
 
@@ -14,12 +16,14 @@ export interface EnrollOptions extends CallOptions {
   readonly maxInFlight?: number;
   /**
    * "auto" (the default) packs templates into blocks of the gallery's packed stride, which are enrolled and searched far faster; they
-   * become durable block by block, and a deleted one's bits stay until its block is packed anew. "never" enrolls each alone, as it comes.
+   * become durable block by block, and a deleted one's bits stay until its block is packed anew. Few of them are enrolled alone where
+   * searches are quicker so. "never" enrolls each alone, as it comes.
    */
   readonly packing?: "auto" | "never";
 }
 
 const DEFAULT_MAX_IN_FLIGHT = 64;
+const MOST_IN_FLIGHT = 1_000_000;
 // A block of 128 components has 8 MB at stride 1: enough to keep the server busy while the next is encrypted.
 const BLOCKS_IN_FLIGHT = 3;
 
@@ -35,11 +39,13 @@ export class EnrollmentStream {
   #enrolled = 0;
   #sourceError: { readonly error: unknown } | undefined;
 
+  /** Throws ClientError USAGE for options out of range. */
   constructor(services: Services, gallery: Pick<GalleryInfo, "galleryId" | "space">, options: EnrollOptions) {
     this.#services = services;
     this.#gallery = gallery;
-    this.#options = options;
     const { maxInFlight = DEFAULT_MAX_IN_FLIGHT } = options;
+    checkWhole("maxInFlight", maxInFlight, { least: 1, most: MOST_IN_FLIGHT });
+    this.#options = { ...options, onProgress: callersCallback(options.onProgress) };
     this.#outbox = new Outbox(1 + 1e-9, ({ kind }) => 1 / (kind === "block" ? BLOCKS_IN_FLIGHT : maxInFlight));
   }
 

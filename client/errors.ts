@@ -27,10 +27,12 @@ export type ClientErrorReason =
   | "SERVER_REFUSED"
   | "DEADLINE_EXCEEDED"
   | "CANCELLED"
-  | "USAGE";
+  | "USAGE"
+  | "INTERNAL";
 
 export interface ClientErrorOptions extends ErrorOptions {
   readonly serverReason?: string;
+  readonly retryAfterMs?: number;
 }
 
 /** The code of an error of the operating system, such as ENOENT. */
@@ -44,10 +46,13 @@ export class ClientError extends Error {
   readonly reason: ClientErrorReason;
   /** Where the server refused: its reason, a name of veilface.v1.ErrorReason without the prefix, such as "GALLERY_NOT_FOUND". */
   readonly serverReason: string | undefined;
+  /** How long the server asks to wait before the same is tried again, in milliseconds >= 0; undefined where it does not ask. */
+  readonly retryAfterMs: number | undefined;
 
   constructor(reason: ClientErrorReason, message: string, options?: ClientErrorOptions) {
     super(message, options);
     this.reason = reason;
     this.serverReason = options?.serverReason;
+    this.retryAfterMs = options?.retryAfterMs;
   }
 }

@@ -1,5 +1,6 @@
 import { packedContextId } from "@veilface/fhe";
-import { call } from "./calls.ts";
+import type { ListTemplatesRequest } from "@veilface/proto";
+import { call, isUnavailable } from "./calls.ts";
 import type { CallOptions } from "./calls.ts";
 import type { Services } from "./channel.ts";
 import { checkId } from "./ids.ts";
@@ -44,8 +45,8 @@ export class GalleryCalls {
   /** As VeilfaceClient.ensureContext, for any key. */
   async ensureContext({ parameterSet, keyId, contextId }: KeyHolder, options: CallOptions): Promise<void> {
     const packed = { parameterSet: toWireParameterSet(parameterSet.name), keyId: Buffer.from(keyId) };
-    const requests = ReadableStream.from([{ context: { scheme: { $case: "packed" as const, value: packed } } }]);
-    const { context } = await this.#call(options, (signal) => this.services.contexts.createContext(requests, { signal }));
+    const request = { context: { scheme: { $case: "packed" as const, value: packed } } };
+    const { context } = await this.#repeatable(options, (signal) => this.services.contexts.createContext(ReadableStream.from([request]), { signal }));
     if (context?.contextId !== contextId || contextId !== packedContextId(parameterSet.name, keyId)) throw invalidReply("another context id than the context's content gives");
   }
 
@@ -57,7 +58,7 @@ export class GalleryCalls {
 
   async get(galleryId: string, options: CallOptions): Promise<GalleryInfo> {
     checkId("gallery", galleryId);
-    const { gallery } = await this.#call(options, (signal) => this.services.galleries.getGallery({ galleryId }, { signal }));
+    const { gallery } = await this.#repeatable(options, (signal) => this.services.galleries.getGallery({ galleryId }, { signal }));
     return fromWireGallery(gallery);
   }
 
@@ -67,7 +68,7 @@ export class GalleryCalls {
     let pageToken = "";
     do {
       const request = { contextId, pageSize: MAX_GALLERIES_PER_PAGE, pageToken };
-      const page = await this.#call(options, (signal) => this.services.galleries.listGalleries(request, { signal }));
+      const page = await this.#repeatable(options, (signal) => this.services.galleries.listGalleries(request, { signal }));
       galleries.push(...page.galleries.map(fromWireGallery));
       pageToken = page.nextPageToken;
     } while (pageToken !== "");
@@ -85,9 +86,10 @@ export class GalleryCalls {
     return fromWireGallery(gallery);
   }
 
-  async readRosterPage(galleryId: string, sinceRevision: number, pageToken: string): Promise<RosterPage> {
-    const request = { galleryId, sinceRevision, pageSize: MAX_ENTRIES_PER_PAGE, pageToken };
-    const { entries, revision, nextPageToken } = await this.#call({}, (signal) => this.services.galleries.listTemplates(request, { signal }));
+  /** The changes after a revision, from the page that the token names. */
+  async readRosterPage(galleryId: string, page: Pick<ListTemplatesRequest, "sinceRevision" | "pageToken">, options: CallOptions): Promise<RosterPage> {
+    const request = { galleryId, pageSize: MAX_ENTRIES_PER_PAGE, ...page };
+    const { entries, revision, nextPageToken } = await this.#repeatable(options, (signal) => this.services.galleries.listTemplates(request, { signal }));
     return { changes: entries.map((entry) => ({ templateId: entry.templateId, live: fromWireEntry(entry), revision: entry.revision })), revision, nextPageToken };
   }
 
@@ -109,6 +111,11 @@ export class GalleryCalls {
   /** The options with a deadline: their own, or the client's. */
   deadline<T extends CallOptions>(options: T): T & { deadlineMs: number } {
     return { ...options, deadlineMs: options.deadlineMs ?? this.#deadlineMs };
+  }
+
+  /** A call that changes nothing more when it is made again: it is, where the server went away. */
+  #repeatable<T>(options: CallOptions, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return call(this.services.address, this.deadline(options), run, isUnavailable);
   }
 
   #call<T>(options: CallOptions, run: (signal: AbortSignal) => Promise<T>): Promise<T> {

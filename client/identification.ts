@@ -13,6 +13,7 @@ export interface Candidate {
 export interface BlockDistances {
   readonly block: number;
   readonly stride: number;
+  /** NaN where no two embeddings can have what was decrypted. */
   readonly distances: Float64Array;
 }
 
@@ -20,6 +21,12 @@ export interface BlockDistances {
 export interface SearchAnswer {
   readonly revision: number;
   readonly blocks: readonly BlockDistances[];
+}
+
+/** A live template's distance. Throws ClientError REPLY_INVALID for one that no two embeddings can have. */
+export function checkDistance(distance: number): number {
+  if (Number.isNaN(distance)) throw invalidReply("a distance that no two embeddings can have");
+  return distance;
 }
 
 /** Whether a block that the roster has at the search's revision was not answered: one that vanished meanwhile, or was left out. */
@@ -34,7 +41,8 @@ export function lacksBlock(table: RosterTable, { revision, blocks }: SearchAnswe
 /**
  * The nearest subjects, nearest first; equal distances in the order of subject and template ids. Sees the gallery as of the search's
  * revision: templates that changed later are left out, since their block may have been read before or after.
- * Throws ClientError REPLY_INVALID where a block that the roster has at that revision was not answered, or answered at another stride.
+ * Throws ClientError REPLY_INVALID where a block that the roster has at that revision was not answered, or answered at another stride,
+ * or with a distance that cannot be.
  */
 export function rankCandidates(table: RosterTable, answer: SearchAnswer, top: number): Candidate[] {
   if (lacksBlock(table, answer)) throw invalidReply("a search that leaves out a block of the gallery");
@@ -65,10 +73,11 @@ function nearestRows(table: RosterTable, { revision, blocks }: SearchAnswer, cou
       const row = rows[slot]!;
       if (row < 0 || table.revision(row) > revision) continue;
       if (table.stride(row) !== stride || slot >= distances.length) throw invalidReply("a block at another stride than its templates have");
-      if (distances[slot]! > limit) all = false;
+      const distance = checkDistance(distances[slot]!);
+      if (distance > limit) all = false;
       else {
         kept.rows.push(row);
-        kept.distances.push(distances[slot]!);
+        kept.distances.push(distance);
       }
     }
     if (kept.rows.length <= 4 * count + 1024) continue;

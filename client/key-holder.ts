@@ -19,7 +19,7 @@ export interface SecretKeyMaterial {
 
 /**
  * The one party that can encrypt and decrypt: owns a secret key and the SEAL objects around it. Belongs to one thread; free it with
- * `using`, which also clears the key from SEAL's memory.
+ * `using`, which also clears the key from SEAL's memory. Every method then throws ClientError USAGE.
  */
 export class KeyHolder implements Disposable {
   readonly parameterSet: ParameterSet;
@@ -35,6 +35,7 @@ export class KeyHolder implements Disposable {
   readonly #decryptor: Decryptor;
   readonly #localKeys: LocalKeys;
   readonly #owned: DisposableStack;
+  #closed = false;
 
   private constructor(seal: Seal, set: ParameterSet, keyId: Uint8Array, makeKey: (codec: CiphertextCodec) => SecretKey) {
     using owned = new DisposableStack();
@@ -73,6 +74,7 @@ export class KeyHolder implements Disposable {
    * The secret key in the clear. Whoever has it reads every template under this key: prefer saveKeyFile. Zero the bytes after use.
    */
   exportSecretKeyUnprotected(): SecretKeyMaterial {
+    this.#checkOpen();
     const secretKey = this.#secretKey.saveToArray(this.#seal.ComprModeType.none) as Uint8Array;
     return { parameterSet: this.parameterSet.name, keyId: this.keyId, secretKey };
   }
@@ -82,16 +84,19 @@ export class KeyHolder implements Disposable {
    * ("ab", "c") and ("a", "bc") differ. 64 lowercase hexadecimal digits.
    */
   pseudonym(...parts: readonly (string | Uint8Array)[]): string {
+    this.#checkOpen();
     return this.#localKeys.pseudonym(parts);
   }
 
   /** Seals bytes for a file that only this key opens: nonce (12 bytes), AES-256-GCM, tag (16 bytes). `about` must be given again to open it. */
   sealLocally(about: string, bytes: Uint8Array): Buffer {
+    this.#checkOpen();
     return this.#localKeys.seal(about, bytes);
   }
 
   /** Opens what {@link sealLocally} sealed; undefined for bytes of another key, about something else, or damaged. */
   openLocally(about: string, sealed: Uint8Array): Buffer | undefined {
+    this.#checkOpen();
     return this.#localKeys.open(about, sealed);
   }
 
@@ -100,6 +105,7 @@ export class KeyHolder implements Disposable {
    * residues of a fresh ciphertext. Throws FheError SCALE_OVERFLOW or EMBEDDING_INVALID as RingKernel.encode does.
    */
   encryptPolynomial(coefficients: Float64Array): Uint8Array {
+    this.#checkOpen();
     const bytes = sealPlaintext(this.#codec.parmsId, this.#kernel.encode(coefficients));
     using plaintext = new this.#seal.Plaintext();
     using ciphertext = new this.#seal.Ciphertext();
@@ -116,16 +122,24 @@ export class KeyHolder implements Disposable {
    * PARAMETER_SET_MISMATCH reasons for bytes that are not one; a product under another key decrypts to noise.
    */
   decryptProduct(encoding: CiphertextEncoding, data: Uint8Array): Float64Array {
+    this.#checkOpen();
     return this.#decrypt(this.#codec.parseProduct(encoding, data));
   }
 
   /** Decrypts a two-component ciphertext, as encryptPolynomial makes it, to its 4096 centred coefficients. Throws as {@link decryptProduct}. */
   decryptPolynomial(encoding: CiphertextEncoding, data: Uint8Array): Float64Array {
+    this.#checkOpen();
     return this.#decrypt(this.#codec.parseFresh(encoding, data));
   }
 
   [Symbol.dispose](): void {
+    this.#closed = true;
     this.#owned.dispose();
+  }
+
+  /** Throws ClientError USAGE once the key was cleared from memory. */
+  #checkOpen(): void {
+    if (this.#closed) throw new ClientError("USAGE", "the key holder is closed: load the key again");
   }
 
   #decrypt(residues: Uint32Array): Float64Array {

@@ -1,11 +1,13 @@
+import { setImmediate } from "node:timers/promises";
 import type { CompareTemplatesResponse, EncryptedDistances, ProbePiece } from "@veilface/proto";
-import { callStream } from "./calls.ts";
+import { callStream, isUnavailable, throwIfAborted } from "./calls.ts";
 import type { CallOptions } from "./calls.ts";
 import type { Services } from "./channel.ts";
-import { lacksBlock, rankCandidates } from "./identification.ts";
-import type { BlockDistances, Candidate } from "./identification.ts";
+import { checkDistance, lacksBlock, rankCandidates } from "./identification.ts";
+import type { BlockDistances, Candidate, SearchAnswer } from "./identification.ts";
 import type { KeyHolder } from "./key-holder.ts";
-import type { EncryptedProbe, PackedCrypto } from "./packed-crypto.ts";
+import type { PackedCrypto } from "./packed-crypto.ts";
+import { retrying } from "./retrying.ts";
 import type { Roster } from "./roster.ts";
 import { PIECES_PER_MESSAGE, fromLiveWireEntry, fromWireCiphertext, invalidReply, toWireCiphertext, toWireSpace } from "./wire.ts";
 import type { GalleryInfo } from "./wire.ts";
@@ -17,7 +19,24 @@ export interface OpenGallery {
   readonly roster: Roster;
 }
 
-/** Asks the matching server and reads its answers. */
+/** A probe as it is sent: encrypted once, however often it has to be sent. */
+interface WireProbe {
+  readonly pieces: readonly ProbePiece[];
+  readonly strides: ReadonlySet<number>;
+  readonly squaredNorm: number;
+}
+
+/** What a search is asked with. `confirm` throws if the gallery is another one by now. */
+export interface SearchQuestion {
+  readonly embedding: ArrayLike<number>;
+  readonly top: number;
+  readonly confirm: () => Promise<void>;
+}
+
+// A piece takes 1 ms to encrypt; in between the connection is served and an abort is seen.
+const PIECES_PER_TURN = 8;
+
+/** Asks the matching server and reads its answers; asks again where the server went away meanwhile. */
 export class Matching {
   readonly #services: Services;
   readonly #keyHolder: KeyHolder;
@@ -29,70 +48,91 @@ export class Matching {
 
   /** The subject's nearest template. Throws ClientError as VeilfaceClient.verify. */
   async compare(gallery: OpenGallery, subjectId: string, embedding: ArrayLike<number>, options: CallOptions): Promise<Candidate> {
-    const { info, crypto } = gallery;
-    const probe = crypto.encryptProbe(embedding, stridesOf(gallery));
-    const target = { galleryId: info.galleryId, subjectId, space: toWireSpace(info.space) };
-    const requests = this.#messages(target, probe);
-    const candidates: Candidate[] = [];
-    for await (const reply of callStream(this.#services.address, options, (signal) => this.#services.matching.compareTemplates(requests, { signal }))) {
-      candidates.push(...this.#readComparison(gallery, subjectId, probe, reply));
-    }
+    const probe = await this.#encrypt(gallery, embedding, options);
+    const candidates = await retrying(options, () => this.#compareOnce(gallery, subjectId, probe, options), isUnavailable);
     const [first, ...others] = candidates;
     if (first === undefined) throw invalidReply("a comparison without any template");
     return others.reduce((best, candidate) => (candidate.distance < best.distance ? candidate : best), first);
   }
 
   /**
-   * The nearest subjects of a gallery. `confirm` throws if the gallery is another one by now: it runs once the server has begun, so
-   * that answers and roster are known to be of the same. Throws ClientError as VeilfaceClient.identify.
+   * The nearest subjects of a gallery. The question's `confirm` runs once the server has begun, so that answers and roster are known to
+   * be of the same gallery. Throws ClientError as VeilfaceClient.identify.
    */
-  async search(gallery: OpenGallery, embedding: ArrayLike<number>, top: number, confirm: () => Promise<void>, options: CallOptions): Promise<Candidate[]> {
-    const { info, crypto, roster } = gallery;
-    const probe = crypto.encryptProbe(embedding, stridesOf(gallery));
-    const requests = this.#messages({ galleryId: info.galleryId, space: toWireSpace(info.space) }, probe);
+  async search(gallery: OpenGallery, question: SearchQuestion, options: CallOptions): Promise<Candidate[]> {
+    const { roster } = gallery;
+    const probe = await this.#encrypt(gallery, question.embedding, options);
+    const answer = await retrying(options, () => this.#searchOnce(gallery, probe, question.confirm, options), isUnavailable);
+    // A block all of whose templates were deleted while the search ran is not there to be answered.
+    if (lacksBlock(roster.table, answer)) {
+      await roster.refresh(options);
+      await question.confirm();
+    }
+    return rankCandidates(roster.table, answer, question.top);
+  }
+
+  async #compareOnce(gallery: OpenGallery, subjectId: string, probe: WireProbe, options: CallOptions): Promise<Candidate[]> {
+    const { galleryId, space } = gallery.info;
+    const requests = messagesOf({ galleryId, subjectId, space: toWireSpace(space) }, probe);
+    const candidates: Candidate[] = [];
+    for await (const reply of callStream(this.#services.address, options, (signal) => this.#services.matching.compareTemplates(requests, { signal }))) {
+      candidates.push(...this.#readComparison(gallery, subjectId, probe, reply));
+    }
+    return candidates;
+  }
+
+  async #searchOnce(gallery: OpenGallery, probe: WireProbe, confirm: () => Promise<void>, options: CallOptions): Promise<SearchAnswer> {
+    const { info, roster } = gallery;
+    const requests = messagesOf({ galleryId: info.galleryId, space: toWireSpace(info.space) }, probe);
     const blocks: BlockDistances[] = [];
     let search: { readonly revision: number; readonly confirmed: Promise<void> } | undefined;
     for await (const { revision, distances } of callStream(this.#services.address, options, (signal) => this.#services.matching.searchGallery(requests, { signal }))) {
       if (search !== undefined) blocks.push(this.#readDistances(gallery, probe, distances));
-      else search = { revision, confirmed: inBackground(roster.update(revision).then(confirm)) };
+      else search = { revision, confirmed: inBackground(roster.update(revision, options).then(confirm)) };
     }
     if (search === undefined) throw invalidReply("a search without its revision");
     await search.confirmed;
-    const answer = { revision: search.revision, blocks };
-    // A block all of whose templates were deleted while the search ran is not there to be answered.
-    if (lacksBlock(roster.table, answer)) {
-      await roster.refresh();
-      await confirm();
+    return { revision: search.revision, blocks };
+  }
+
+  async #encrypt(gallery: OpenGallery, embedding: ArrayLike<number>, options: CallOptions): Promise<WireProbe> {
+    const strides = stridesOf(gallery);
+    const probe = gallery.crypto.probePieces(embedding, strides);
+    const pieces: ProbePiece[] = [];
+    for (const { stride, piece, data } of probe.pieces) {
+      pieces.push({ stride, piece, ciphertext: toWireCiphertext(this.#keyHolder.contextId, data) });
+      if (pieces.length % PIECES_PER_TURN !== 0) continue;
+      await setImmediate();
+      throwIfAborted(options);
     }
-    return rankCandidates(roster.table, answer, top);
+    return { pieces, strides: new Set(strides), squaredNorm: probe.squaredNorm };
   }
 
-  #messages<T>(target: T, { pieces }: EncryptedProbe): AsyncIterable<{ target: T | undefined; pieces: ProbePiece[] }> {
-    const wire = pieces.map(({ stride, piece, data }) => ({ stride, piece, ciphertext: toWireCiphertext(this.#keyHolder.contextId, data) }));
-    const messages = Math.ceil(wire.length / PIECES_PER_MESSAGE);
-    return ReadableStream.from(
-      Array.from({ length: messages }, (_, i) => ({ target: i === 0 ? target : undefined, pieces: wire.slice(i * PIECES_PER_MESSAGE, (i + 1) * PIECES_PER_MESSAGE) })),
-    );
-  }
-
-  #readComparison(gallery: OpenGallery, subjectId: string, probe: EncryptedProbe, reply: CompareTemplatesResponse): Candidate[] {
+  #readComparison(gallery: OpenGallery, subjectId: string, probe: WireProbe, reply: CompareTemplatesResponse): Candidate[] {
     const { block, stride, distances } = this.#readDistances(gallery, probe, reply.distances);
     return reply.entries.map(fromLiveWireEntry).map(({ templateId, subjectId: owner, placement }) => {
       const distance = distances[placement.slot];
       if (owner !== subjectId || placement.block !== block || placement.stride !== stride || distance === undefined) {
         throw invalidReply("a comparison with a template that was not asked for or is not in its block");
       }
-      return { subjectId, templateId, distance };
+      return { subjectId, templateId, distance: checkDistance(distance) };
     });
   }
 
-  #readDistances({ crypto }: OpenGallery, probe: EncryptedProbe, wire: EncryptedDistances | undefined): BlockDistances {
+  #readDistances({ crypto }: OpenGallery, probe: WireProbe, wire: EncryptedDistances | undefined): BlockDistances {
     if (wire === undefined) throw invalidReply("an answer without distances");
     const { block, stride } = wire;
-    if (!probe.pieces.some((piece) => piece.stride === stride)) throw invalidReply("distances at a stride that the probe does not have");
+    if (!probe.strides.has(stride)) throw invalidReply("distances at a stride that the probe does not have");
     const { encoding, data } = fromWireCiphertext(this.#keyHolder.contextId, wire.ciphertext);
     return { block, stride, distances: crypto.decryptDistances(stride, encoding, data, probe.squaredNorm) };
   }
+}
+
+function messagesOf<T>(target: T, { pieces }: WireProbe): AsyncIterable<{ target: T | undefined; pieces: ProbePiece[] }> {
+  const messages = Math.ceil(pieces.length / PIECES_PER_MESSAGE);
+  return ReadableStream.from(
+    Array.from({ length: messages }, (_, i) => ({ target: i === 0 ? target : undefined, pieces: pieces.slice(i * PIECES_PER_MESSAGE, (i + 1) * PIECES_PER_MESSAGE) })),
+  );
 }
 
 // A search must have a probe, and an empty gallery may have templates by now. Where another stride came into use since the gallery was

@@ -1,5 +1,7 @@
 import type { EmbeddingSpace } from "@veilface/fhe";
+import { ClientError } from "./errors.ts";
 import type { FalseMatchRate } from "./false-matches.ts";
+import { checkWhole } from "./ranges.ts";
 
 /** The kind of embeddings a gallery holds, with the model that makes them: embeddings of two models are never compared. */
 export interface ModelSpace extends EmbeddingSpace {
@@ -51,4 +53,16 @@ export function identificationThresholdOf(card: Pick<EmbeddingCard, "metric" | "
 
 function asDistance({ metric }: Pick<EmbeddingCard, "metric">, threshold: number): number {
   return metric === "cosine" ? 1 - threshold : threshold;
+}
+
+/** Components that a plain embedding may have. */
+export const MAX_DIMENSION = 2048;
+const METRICS: readonly string[] = ["cosine", "euclidean"];
+
+/** Throws ClientError USAGE for a space that no gallery can have. */
+export function checkSpace({ dimension, metric, normBound, modelId }: ModelSpace): void {
+  checkWhole("dimension", dimension, { least: 1, most: MAX_DIMENSION });
+  if (!METRICS.includes(metric)) throw new ClientError("USAGE", `metric ${JSON.stringify(metric)} is unknown: expected one of ${METRICS.join(", ")}`);
+  if (!Number.isFinite(normBound) || normBound <= 0) throw new ClientError("USAGE", `norm bound ${normBound} is out of range: expected a number > 0`);
+  if (typeof modelId !== "string" || modelId === "") throw new ClientError("USAGE", "the model id is missing: expected the name of the model that makes the embeddings");
 }

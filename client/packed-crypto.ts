@@ -1,6 +1,6 @@
 import {
   FheError, distanceFromScore, emptyPolynomials, encodeProbe, encodeProbeEmbedding, encodeTemplateEmbedding, encodedDimension,
-  layoutOf, looseLayout, placeTemplate, readScores, scalesOf,
+  layoutOf, looseLayout, nearestTemplateVector, placeTemplate, readScores, scalesOf, scoreRange,
 } from "@veilface/fhe";
 import type { CiphertextEncoding, EmbeddingSpace, Layout, Scales } from "@veilface/fhe";
 import { ClientError } from "./errors.ts";
@@ -62,6 +62,7 @@ export class PackedCrypto {
 
   /** A template's embedding in encoded form. Throws ClientError EMBEDDING_INVALID for an embedding not of this space. */
   encode(embedding: ArrayLike<number>): Float64Array {
+    checkShape(embedding);
     return translated("EMBEDDING_INVALID", () => encodeTemplateEmbedding(this.space, embedding).vector);
   }
 
@@ -77,15 +78,16 @@ export class PackedCrypto {
 
   /**
    * The encoded embeddings that lie in slots of a block, from all its ciphertexts in order. They differ from what was encrypted by
-   * the encryption's noise: 3.2 / (scale of templates) a component. Throws ClientError REPLY_INVALID for a stride or slot that this
-   * space cannot have, or bytes that are no fresh ciphertexts of this parameter set.
+   * the encryption's noise: 3.2 / (scale of templates) a component, less what would make them no embedding's any more. Throws
+   * ClientError REPLY_INVALID for a stride or slot that this space cannot have, bytes that are no fresh ciphertexts of this parameter
+   * set, or a vector that is no embedding's.
    */
   decryptTemplates(stride: number, pieces: readonly EncodedBytes[], slots: readonly number[]): Float64Array[] {
     return translated("REPLY_INVALID", () => {
       const { layout, scales } = this.#packing(stride);
       if (pieces.length !== layout.pieces) throw new ClientError("REPLY_INVALID", `a block of ${pieces.length} ciphertexts: expected ${layout.pieces} at stride ${stride}`);
       const polynomials = pieces.map(({ encoding, data }) => this.#keyHolder.decryptPolynomial(encoding, data));
-      return slots.map((slot) => readTemplate(layout, scales, slot, polynomials));
+      return slots.map((slot) => nearestTemplateVector(this.space, readTemplate(layout, scales, slot, polynomials)));
     });
   }
 
@@ -96,22 +98,38 @@ export class PackedCrypto {
 
   /** A probe at each of the strides, all pieces of each. Throws ClientError EMBEDDING_INVALID. */
   encryptProbe(embedding: ArrayLike<number>, strides: readonly number[]): EncryptedProbe {
+    const { pieces, squaredNorm } = this.probePieces(embedding, strides);
+    return { pieces: [...pieces], squaredNorm };
+  }
+
+  /** As {@link encryptProbe}, one piece at a time, each about 1 ms of work. Throws ClientError EMBEDDING_INVALID before the first. */
+  probePieces(embedding: ArrayLike<number>, strides: readonly number[]): { readonly pieces: Iterable<EncryptedPiece>; readonly squaredNorm: number } {
+    checkShape(embedding);
     const { vector, squaredNorm } = translated("EMBEDDING_INVALID", () => encodeProbeEmbedding(this.space, embedding));
-    const pieces = strides.flatMap((stride) => {
+    return { pieces: this.#encryptPieces(vector, strides), squaredNorm };
+  }
+
+  *#encryptPieces(vector: Float64Array, strides: readonly number[]): Generator<EncryptedPiece, void, undefined> {
+    for (const stride of strides) {
       const { layout, scales } = this.#packing(stride);
-      return encodeProbe(layout, scales, vector).map((polynomial, piece) => ({ stride, piece, data: this.#keyHolder.encryptPolynomial(polynomial) }));
-    });
-    return { pieces, squaredNorm };
+      for (const [piece, polynomial] of encodeProbe(layout, scales, vector).entries()) {
+        yield { stride, piece, data: this.#keyHolder.encryptPolynomial(polynomial) };
+      }
+    }
   }
 
   /**
    * The distances of a block's slots to the probe, floor(4096 / stride) of them, in the space's metric; meaningless for slots without
-   * a template. Throws ClientError REPLY_INVALID for a stride that this space cannot have, or bytes that are no product of this parameter set.
+   * a template, and NaN where the inner product is further than 8 standard deviations of noise from what embeddings can have. Throws ClientError REPLY_INVALID for a stride that this space cannot have, or bytes that are no product of this parameter set.
    */
   decryptDistances(stride: number, encoding: CiphertextEncoding, data: Uint8Array, probeSquaredNorm: number): Float64Array {
     const values = this.decryptScores(stride, encoding, data);
+    const { least, largest } = scoreRange(this.space, this.#keyHolder.parameterSet, this.#packing(stride).layout, probeSquaredNorm);
     // A plain loop: a million of these are part of every large search.
-    for (let slot = 0; slot < values.length; slot++) values[slot] = distanceFromScore(this.space, values[slot]!, probeSquaredNorm);
+    for (let slot = 0; slot < values.length; slot++) {
+      const score = values[slot]!;
+      values[slot] = score < least || score > largest ? NaN : distanceFromScore(this.space, score, probeSquaredNorm);
+    }
     return values;
   }
 
@@ -131,6 +149,11 @@ export class PackedCrypto {
     this.#packings.set(stride, packing);
     return packing;
   }
+}
+
+function checkShape(embedding: unknown): void {
+  if (typeof embedding === "object" && embedding !== null && "length" in embedding) return;
+  throw new ClientError("EMBEDDING_INVALID", "the embedding is missing: expected an array of numbers");
 }
 
 /** The inverse of placeTemplate: component g*s + l from coefficient slot*s + l of polynomial g. */

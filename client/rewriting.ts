@@ -7,6 +7,7 @@ import { ClientError } from "./errors.ts";
 import type { GalleryCalls } from "./gallery-calls.ts";
 import type { KeyHolder } from "./key-holder.ts";
 import { PackedCrypto } from "./packed-crypto.ts";
+import { packingAt } from "./packing.ts";
 import { readStored } from "./stored-templates.ts";
 import type { StoredReading } from "./stored-templates.ts";
 import { invalidReply } from "./wire.ts";
@@ -19,7 +20,7 @@ export interface Rewriting extends CallOptions {
   readonly from: KeyHolder;
   /** The key it shall be under; the same for packing. */
   readonly to: KeyHolder;
-  /** The stride of its blocks; 0 to let the server choose for as many templates as there are, or as were expected. */
+  /** The stride of its blocks; 0 to let the server choose for as many templates as there are. */
   readonly packedStride: (info: GalleryInfo) => number;
   /** How many of how many templates are written so far. */
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
@@ -51,7 +52,8 @@ export async function rewriteGallery(calls: GalleryCalls, rewriting: Rewriting):
     const { info } = reading;
     if (info.draftOf !== undefined) throw new ClientError("USAGE", `gallery "${galleryId}" is a draft for "${info.draftOf}": name that one`);
     if (to !== from) await calls.ensureContext(to, options);
-    const expectedTemplates = Math.max(info.templateCount, info.expectedTemplates);
+    // Not for as many as were expected: where few came, each search and verification would pay for many.
+    const expectedTemplates = info.templateCount || info.expectedTemplates;
     const draft = await calls.create({ galleryId: draftId(), contextId: to.contextId, space: info.space, packedStride: packedStride(info), expectedTemplates, draftOf: galleryId }, options);
     try {
       await fillDraft(calls, rewriting, reading, draft, options);
@@ -84,7 +86,7 @@ function draftId(): string {
 async function fillDraft(calls: GalleryCalls, rewriting: Rewriting, reading: StoredReading, draft: GalleryInfo, options: CallOptions): Promise<void> {
   const { to, onProgress } = rewriting;
   const { templateCount } = reading.info;
-  const maker = new UnitMaker(new PackedCrypto(to, draft.space), to.contextId, draft.packedStride === 0 ? undefined : draft.packedStride);
+  const maker = new UnitMaker(new PackedCrypto(to, draft.space), to.contextId, packingAt(draft.packedStride));
   const stream = new EnrollmentStream(calls.services, draft, { ...options, onProgress: (done) => onProgress?.(done, templateCount) });
   const written = await stream.run(maker.units(reading.templates));
   // The last guard before the old ciphertexts go.

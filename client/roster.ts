@@ -1,4 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
+import { unlessAborted } from "./calls.ts";
+import type { CallOptions } from "./calls.ts";
 import { ClientError } from "./errors.ts";
 import { RosterColumns } from "./roster-columns.ts";
 import { RosterTable } from "./roster-table.ts";
@@ -22,7 +24,7 @@ export interface RosterPage {
 }
 
 /** Reads a page of what changed after a revision. */
-export type ReadRosterPage = (sinceRevision: number, pageToken: string) => Promise<RosterPage>;
+export type ReadRosterPage = (sinceRevision: number, pageToken: string, options?: CallOptions) => Promise<RosterPage>;
 
 /** A stored copy of a roster: of this very gallery, or undefined. Neither method throws. */
 export interface RosterStore {
@@ -69,25 +71,25 @@ export class Roster {
   }
 
   /**
-   * Brings it up to a revision at least; one update runs at a time. Throws ClientError ROSTER_STALE where the server does not come
-   * that far, and what the page reader throws.
+   * Brings it up to a revision at least; one update runs at a time, with the options of whoever came first: where that one gives up,
+   * the next goes on. Throws ClientError ROSTER_STALE where the server does not come that far, CANCELLED, and what the page reader throws.
    */
-  async update(revision: number): Promise<void> {
-    while (this.#updating !== undefined) await this.#updating.catch(() => undefined);
+  async update(revision: number, options: CallOptions = {}): Promise<void> {
+    while (this.#updating !== undefined) await unlessAborted(this.#updating.catch(() => undefined), options);
     if (this.#isCurrent(revision)) return;
     await this.#run(async () => {
       await this.#restore();
-      if (!this.#isCurrent(revision)) await this.#readChanges();
+      if (!this.#isCurrent(revision)) await this.#readChanges(options);
     });
     if (this.#revision < revision) {
       throw new ClientError("ROSTER_STALE", `the server lists changes up to revision ${this.#revision}, but has answered at revision ${revision}: try again`);
     }
   }
 
-  /** Reads what changed since, whether or not it seems current. Throws what the page reader throws. */
-  async refresh(): Promise<void> {
-    while (this.#updating !== undefined) await this.#updating.catch(() => undefined);
-    await this.#run(() => this.#readChanges());
+  /** Reads what changed since, whether or not it seems current. Throws CANCELLED and what the page reader throws. */
+  async refresh(options: CallOptions = {}): Promise<void> {
+    while (this.#updating !== undefined) await unlessAborted(this.#updating.catch(() => undefined), options);
+    await this.#run(() => this.#readChanges(options));
   }
 
   #isCurrent(revision: number): boolean {
@@ -114,14 +116,14 @@ export class Roster {
     this.#confirmed = false;
   }
 
-  async #readChanges(): Promise<void> {
+  async #readChanges(options: CallOptions): Promise<void> {
     // One change again for a stored copy: a server put back from a backup may have other templates in the same places.
     const since = this.#confirmed ? this.#revision : this.#revision - 1;
     let page: RosterPage;
     let pageToken = "";
     do {
-      page = await this.#readPage(since, pageToken);
-      if (!this.#confirmed && pageToken === "" && !this.#agreesWith(page)) return this.#readAnew();
+      page = await this.#readPage(since, pageToken, options);
+      if (!this.#confirmed && pageToken === "" && !this.#agreesWith(page)) return this.#readAnew(options);
       this.#confirmed = true;
       for (const change of page.changes) if (change.revision > this.#revision) this.#apply(change);
       pageToken = page.nextPageToken;
@@ -138,11 +140,11 @@ export class Roster {
     return last.live === undefined ? stored?.revision !== last.revision : isDeepStrictEqual(stored, last.live);
   }
 
-  #readAnew(): Promise<void> {
+  #readAnew(options: CallOptions): Promise<void> {
     this.#table = new RosterTable();
     this.#revision = 0;
     this.#confirmed = true;
-    return this.#readChanges();
+    return this.#readChanges(options);
   }
 
   #apply({ templateId, live }: RosterChange): void {

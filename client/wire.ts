@@ -43,6 +43,9 @@ export interface GalleryInfo {
 /** A ciphertext of two components has at most 61,440 bytes, and a message should stay below 1 MiB. */
 export const PIECES_PER_MESSAGE = 16;
 
+// Of the pairwise scheme: half the largest ring degree.
+const MAX_WIRE_DIMENSION = 16_384;
+
 const WIRE_PARAMETER_SETS = {
   PACKED_N4096_Q60: ParameterSet.PARAMETER_SET_PACKED_N4096_Q60,
   PACKED_N4096_Q30: ParameterSet.PARAMETER_SET_PACKED_N4096_Q30,
@@ -81,6 +84,12 @@ export function fromWireGallery(wire: Gallery | undefined): GalleryInfo {
   const { space, createTime } = wire ?? {};
   if (wire === undefined || space === undefined || createTime === undefined) throw invalidReply("an incomplete gallery");
   const { galleryId, contextId, strides, templateCount, revision, packedStride, expectedTemplates } = wire;
+  // In the Euclidean metric a vector has one component more.
+  const longest = space.dimension + 1;
+  if (packedStride < 0 || packedStride > longest || !strides.every((stride, i) => stride > (strides[i - 1] ?? 0) && stride <= longest)) {
+    throw invalidReply("a gallery with a stride out of range");
+  }
+  if (templateCount < 0 || revision < 0 || Number.isNaN(createTime.getTime())) throw invalidReply("a gallery with a count, revision or time out of range");
   const draftOf = wire.draftOf === "" ? undefined : wire.draftOf;
   return { galleryId, contextId, space: fromWireSpace(space), strides, templateCount, revision, createTime, packedStride, expectedTemplates, draftOf };
 }
@@ -112,7 +121,7 @@ function fromWireEncoding(encoding: WireEncoding): CiphertextEncoding {
 
 function fromWireSpace({ dimension, metric, modelId, modelVersion, normBound }: WireSpace): ModelSpace {
   if (metric !== Metric.METRIC_COSINE && metric !== Metric.METRIC_EUCLIDEAN) throw invalidReply("a gallery of an unknown metric");
-  if (!(dimension >= 1) || !(normBound > 0)) throw invalidReply("a gallery with a dimension or norm bound out of range");
+  if (!(dimension >= 1 && dimension <= MAX_WIRE_DIMENSION) || !(normBound > 0 && normBound < Infinity)) throw invalidReply("a gallery with a dimension or norm bound out of range");
   const space = { dimension, metric: metric === Metric.METRIC_COSINE ? "cosine" : "euclidean", modelId, normBound } as const;
   return modelVersion === "" ? space : { ...space, modelVersion };
 }

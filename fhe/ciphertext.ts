@@ -63,9 +63,14 @@ export class CiphertextCodec implements Disposable {
     return residues;
   }
 
-  /** A product of two ciphertexts: three components. Throws as {@link parseFresh}. */
+  /**
+   * A product of two ciphertexts: three components, each of which looks uniform, as those of a product do: nowhere near zero all over
+   * (CIPHERTEXT_TRANSPARENT). Throws as {@link parseFresh}.
+   */
   parseProduct(encoding: CiphertextEncoding, data: Uint8Array): Uint32Array {
-    return this.#parse(encoding, data, 3);
+    const residues = this.#parse(encoding, data, 3);
+    this.#refuseHollow(residues);
+    return residues;
   }
 
   /** The bytes of a ciphertext in either encoding. */
@@ -121,12 +126,19 @@ export class CiphertextCodec implements Disposable {
 
   // A ciphertext whose last component is zero modulo any prime hides nothing modulo that prime.
   #refuseTransparent(residues: Uint32Array): void {
-    const primes = this.set.dataPrimes.length;
-    for (let prime = 0; prime < primes; prime++) {
-      const start = (primes + prime) * DEGREE;
-      if (residues.subarray(start, start + DEGREE).every((residue) => residue === 0)) {
-        throw new FheError("CIPHERTEXT_TRANSPARENT", "the ciphertext is transparent: its second component is zero, so it hides nothing; encrypt it again");
-      }
+    const second = residues.subarray(this.set.dataPrimes.length * DEGREE);
+    if (vanishes(second)) throw transparent("the ciphertext is transparent: its second component is zero, so it hides nothing; encrypt it again");
+  }
+
+  // (m, 0, 0) decrypts to m, whatever the key; (m, 1, X) nearly so. Of uniform coefficients below Q, one in Q is zero, and all 4096 are
+  // below Q/4 once in 4^4096.
+  #refuseHollow(residues: Uint32Array): void {
+    if (vanishes(residues)) throw transparent("a component of the product is zero: it is no product of two ciphertexts");
+    const length = this.set.dataPrimes.length * DEGREE;
+    const quarter = this.set.dataPrimes.reduce((product, prime) => product * prime, 1 / 4);
+    for (let start = 0; start < residues.length; start += length) {
+      const coefficients = this.#kernel.decode(residues.subarray(start, start + length));
+      if (isHollow(coefficients, quarter)) throw transparent("a component of the product is nearly zero: it is no product of two ciphertexts");
     }
   }
 
@@ -143,6 +155,33 @@ export class CiphertextCodec implements Disposable {
       throw new FheError("SEAL_FAILED", "this SEAL lays out ciphertexts otherwise than veilface writes them: use node-seal 7.0.0");
     }
   }
+}
+
+// Zero coefficients that a polynomial may have: of uniform ones modulo 2^30, nine are zero once in 10^54.
+const MOST_ZEROS = 8;
+
+/** Whether nearly all coefficients are zero, or all are small. */
+function isHollow(coefficients: Float64Array, small: number): boolean {
+  let zeros = 0;
+  let largest = 0;
+  for (const coefficient of coefficients) {
+    if (coefficient === 0) zeros++;
+    largest = Math.max(largest, Math.abs(coefficient));
+  }
+  return zeros > MOST_ZEROS || largest < small;
+}
+
+/** Whether any of the polynomials, each modulo one prime, is zero. */
+function vanishes(residues: Uint32Array): boolean {
+  return Array.from({ length: residues.length / DEGREE }, (_, i) => residues.subarray(i * DEGREE, (i + 1) * DEGREE)).some(isZero);
+}
+
+function isZero(residues: Uint32Array): boolean {
+  return residues.every((residue) => residue === 0);
+}
+
+function transparent(message: string): FheError {
+  return new FheError("CIPHERTEXT_TRANSPARENT", message);
 }
 
 function sameHeader(bytes: Uint8Array, expected: Uint8Array): boolean {

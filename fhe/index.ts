@@ -8,7 +8,7 @@ export {
   emptyPolynomials, encodeProbe, expectedError, layoutOf, looseLayout, placeTemplate, readScores, scalesOf, scoreIndex,
 } from "./layout.ts";
 export type { Layout, Scales } from "./layout.ts";
-export { distanceFromScore, encodeProbeEmbedding, encodeTemplateEmbedding, encodedDimension, plainDistance } from "./metric.ts";
+export { distanceFromScore, encodeProbeEmbedding, encodeTemplateEmbedding, encodedDimension, nearestTemplateVector, plainDistance } from "./metric.ts";
 export type { EmbeddingSpace, EncodedEmbedding, Metric } from "./metric.ts";
 export { PairwiseEvaluator } from "./pairwise/evaluator.ts";
 export type { PairwiseOperation, PairwiseTask } from "./pairwise/evaluator.ts";
@@ -23,8 +23,10 @@ export { DEFAULT_PARAMETER_SET, DEGREE, NOISE_SIGMA, PARAMETER_SET_NAMES, parame
 export type { ParameterSet, ParameterSetName } from "./parameters.ts";
 export { RingKernel } from "./ring/ring-kernel.ts";
 export { TILES_PER_PRIME, fromTiles, tileBytes, toTiles } from "./ring/tiles.ts";
+export { scoreRange } from "./score-range.ts";
+export type { ScoreRange } from "./score-range.ts";
 export { CIPHERTEXT_HEADER_BYTES, PLAINTEXT_HEADER_BYTES, sealCiphertext, sealPlaintext, sealWords } from "./seal-bytes.ts";
-export { USUAL_COSTS, chooseStride, searchSeconds } from "./stride-choice.ts";
+export { USUAL_COSTS, USUAL_TEMPLATES, chooseStride, searchSeconds } from "./stride-choice.ts";
 export type { SearchCosts } from "./stride-choice.ts";
 export { callSeal, loadPublicSeal, loadSealForKeyHolder } from "./seal.ts";
 export type { PublicSeal, Seal } from "./seal.ts";

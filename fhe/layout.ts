@@ -64,10 +64,13 @@ export function scalesOf(set: ParameterSet, layout: Layout): Scales {
   return { probe, template: product / probe };
 }
 
-/** The standard deviation of the error of an inner product of unit vectors in a full block, by the formula of {@link scalesOf}. */
-export function expectedError(set: ParameterSet, layout: Layout): number {
+/**
+ * The standard deviation of the error of an inner product with vectors of norm 1 in a full block, by the formula of {@link scalesOf}.
+ * `probeNorm`: |p|, at most sqrt(5/4), the Euclidean metric's largest.
+ */
+export function expectedError(set: ParameterSet, layout: Layout, probeNorm = 1): number {
   const { probe, template } = scalesOf(set, layout);
-  return NOISE_SIGMA * Math.hypot(Math.sqrt(layout.slots) / probe, Math.sqrt(summedCiphertexts(layout)) / template);
+  return NOISE_SIGMA * Math.hypot(Math.sqrt(layout.slots) / probe, (probeNorm * Math.sqrt(summedCiphertexts(layout))) / template);
 }
 
 /**

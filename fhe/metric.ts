@@ -33,6 +33,26 @@ export function encodeTemplateEmbedding(space: EmbeddingSpace, embedding: ArrayL
   return { vector: space.metric === "euclidean" ? append(unit, 1 - squaredNorm) : unit, squaredNorm };
 }
 
+// The noise of a decrypted vector adds less than 0.1 to its norm, in all sets and layouts.
+const LEAST_DECRYPTED_NORM = 0.5;
+const LARGEST_DECRYPTED_NORM = 1.5;
+
+/**
+ * The encoded template next to a vector that was one and has noise: cosine, of norm 1; Euclidean, (u, 1 - |u|^2) with |u| at most 1.
+ * Without it every packing would leave vectors longer, until their inner products are none that embeddings have. Throws FheError
+ * EMBEDDING_INVALID for a vector so long or so short that it was none.
+ */
+export function nearestTemplateVector(space: EmbeddingSpace, vector: Float64Array): Float64Array {
+  const u = space.metric === "euclidean" ? vector.subarray(0, -1) : vector;
+  const norm = Math.sqrt(u.reduce((sum, component) => sum + component ** 2, 0));
+  if (!(norm <= LARGEST_DECRYPTED_NORM) || (space.metric === "cosine" && norm < LEAST_DECRYPTED_NORM)) {
+    throw new FheError("EMBEDDING_INVALID", "a decrypted template is no embedding's: it was encrypted under another key, or is not what was enrolled");
+  }
+  const scale = space.metric === "cosine" ? norm : Math.max(1, norm);
+  const unit = u.map((component) => component / scale);
+  return space.metric === "euclidean" ? append(unit, 1 - (norm / scale) ** 2) : unit;
+}
+
 /** Encodes a probe's embedding p: cosine p / |p|; Euclidean (v, 1/2) with v = p / R. Throws as {@link encodeTemplateEmbedding}. */
 export function encodeProbeEmbedding(space: EmbeddingSpace, embedding: ArrayLike<number>): EncodedEmbedding {
   const { unit, squaredNorm } = normalise(space, embedding);

@@ -2,6 +2,9 @@ import { layoutOf } from "./layout.ts";
 import type { ParameterSet } from "./parameters.ts";
 import { PACKED_POLYNOMIAL_BYTES } from "./ring/ring-kernel.ts";
 
+/** How many templates a stride is chosen for where nobody says. */
+export const USUAL_TEMPLATES = 10_000;
+
 /**
  * What a search costs besides the scan, by stride. The scan itself takes the same products whatever the stride (templates * dimension
  * / 4096 of them), so it does not count. A probe has G pieces that are encrypted and sent; a gallery of n templates answers with

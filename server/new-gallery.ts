@@ -1,4 +1,4 @@
-import { checkRotationSteps, chooseStride, encodedDimension, parameterSet } from "@veilface/fhe";
+import { USUAL_TEMPLATES, checkRotationSteps, chooseStride, encodedDimension, parameterSet } from "@veilface/fhe";
 import type { Gallery } from "@veilface/proto";
 import { galleryTask } from "./pairwise/gallery-scan.ts";
 import { readAll } from "./read-all.ts";
@@ -6,7 +6,6 @@ import { inField } from "./sealed-bytes.ts";
 import type { GalleryStore, ModelSpace, NewGallery, PackedScheme, PairwiseScheme } from "./store/gallery-store.ts";
 import { contextId, embeddingSpace, fieldInvalid, isContextId, resourceId } from "./validate.ts";
 
-const USUAL_EXPECTED_TEMPLATES = 10_000;
 const MOST_EXPECTED_TEMPLATES = 1e9;
 const MAX_PACKED_DIMENSION = 2048;
 
@@ -49,5 +48,5 @@ function noPackedStride({ rotationSteps, maxDistance }: PairwiseScheme, space: M
 
 function expected(templates: number): number {
   if (templates < 0 || templates > MOST_EXPECTED_TEMPLATES) throw fieldInvalid("gallery.expected_templates", `must be in [0, ${MOST_EXPECTED_TEMPLATES}]`);
-  return templates === 0 ? USUAL_EXPECTED_TEMPLATES : templates;
+  return templates === 0 ? USUAL_TEMPLATES : templates;
 }

@@ -33,6 +33,9 @@ export interface Interference {
   read?: (reply: ReadTemplatesResponse) => ReadTemplatesResponse | undefined;
   search?: (reply: SearchGalleryResponse) => void;
   replace?: () => void;
+  list?: () => void;
+  /** Once it is done, before it is answered. */
+  delete?: () => void;
 }
 
 /** gRPC's UNAVAILABLE, as from a server that goes away. */
@@ -48,9 +51,9 @@ export class MemoryServer implements AsyncDisposable {
   #address = "";
   #lastTime = 0;
 
-  static async start(): Promise<MemoryServer> {
+  static async start(port = 0): Promise<MemoryServer> {
     const server = new MemoryServer();
-    server.#address = `127.0.0.1:${await server.#server.listen("127.0.0.1:0")}`;
+    server.#address = `127.0.0.1:${await server.#server.listen(`127.0.0.1:${port}`)}`;
     return server;
   }
 
@@ -158,6 +161,7 @@ export class MemoryServer implements AsyncDisposable {
   }
 
   #list(galleryId: string, since: number): { entries: TemplateEntry[]; nextPageToken: string; revision: number } {
+    this.interference.list?.();
     const { roster, info } = this.#gallery(galleryId);
     const entries = [...roster.values()].filter(({ revision }) => revision > since).sort((a, b) => a.revision - b.revision);
     return { entries, nextPageToken: "", revision: info.revision };
@@ -169,6 +173,7 @@ export class MemoryServer implements AsyncDisposable {
       if (gallery.roster.get(templateId)?.deleted !== false) return [];
       return [record(gallery, { templateId, subjectId: "", placement: undefined, revision: ++gallery.info.revision, deleted: true })];
     });
+    this.interference.delete?.();
     return { entries, revision: gallery.info.revision, struckTemplateIds: [] };
   }
 

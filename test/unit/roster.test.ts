@@ -135,3 +135,23 @@ test("an answer that lacks a block or a slot of the roster is refused rather tha
   assert.throws(rank(distancesOf(0.5)), isRefused);
   assert.throws(rank([{ ...distancesOf(1, 2)[0]!, stride: 2 }]), isRefused);
 });
+
+test("a signal ends an update between two pages and while another one is waited for, and the next update goes on", async () => {
+  const aborting = new AbortController();
+  let pages = 0;
+  const held = Promise.withResolvers<undefined>();
+  const roster = new Roster(async (_since, _token, options) => {
+    pages++;
+    if (pages === 1) await held.promise;
+    if (options?.signal?.aborted === true) throw new ClientError("CANCELLED", "cancelled");
+    return { changes: [], revision: 5, nextPageToken: pages < 3 ? "more" : "" };
+  });
+  const first = roster.update(5);
+  const waiting = roster.update(5, { signal: aborting.signal });
+  aborting.abort();
+  await assert.rejects(waiting, (error) => error instanceof ClientError && error.reason === "CANCELLED");
+  assert.equal(pages, 1);
+  held.resolve(undefined);
+  await first;
+  assert.equal(roster.revision, 5);
+});
