@@ -5,6 +5,7 @@ import { ServerError } from "./errors.ts";
 import type { BlockTask, PreparedProbe } from "./matcher-task.ts";
 import type { Matchers } from "./matchers.ts";
 import { scanPairwise } from "./pairwise/gallery-scan.ts";
+import type { PairwiseAnswer } from "./pairwise/pairwise-task.ts";
 import { ProbeAssembly } from "./probe.ts";
 import type { PairwiseEncoding } from "./sealed-bytes.ts";
 import type { Product, Search, SharedScans } from "./shared-scans.ts";
@@ -46,14 +47,14 @@ type SchemeProbe =
 /** Products with the blocks of a gallery, and how they are sent. */
 interface Answers {
   readonly encoding: CiphertextEncoding | PairwiseEncoding;
-  readonly products: AsyncIterable<Product>;
+  readonly products: AsyncIterable<PairwiseAnswer>;
 }
 
 /** The product with one block of a subject's templates, and which of its slots are theirs. */
 export interface Comparison {
   readonly gallery: StoredGallery;
   readonly encoding: Answers["encoding"];
-  readonly product: Product;
+  readonly product: PairwiseAnswer;
   readonly entries: readonly RosterEntry[];
 }
 
@@ -61,7 +62,7 @@ export interface Comparison {
 export interface SearchStep {
   readonly gallery: StoredGallery;
   readonly revision: number;
-  readonly answer: { readonly encoding: Answers["encoding"]; readonly product: Product } | undefined;
+  readonly answer: { readonly encoding: Answers["encoding"]; readonly product: PairwiseAnswer } | undefined;
 }
 
 /** Compares a probe with the live templates of one subject, block by block. Throws ServerError SUBJECT_NOT_FOUND if there are none. */

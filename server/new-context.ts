@@ -4,10 +4,9 @@ import type { CreateContextRequest, KeyUpload, PairwiseScheme as WirePairwise } 
 import { ServerError } from "./errors.ts";
 import { KeyUploads } from "./key-upload.ts";
 import type { PairwiseMatcher } from "./pairwise/pairwise-matcher.ts";
-import type { UploadedKeys } from "./pairwise/pairwise-task.ts";
 import type { ContextKeys, NewContext } from "./store/gallery-store.ts";
 import { failingWhenSilent } from "./streams.ts";
-import { absent, fieldInvalid, packedScheme, required } from "./validate.ts";
+import { absent, fieldInvalid, packedScheme, pairwiseAcceptedError, required } from "./validate.ts";
 
 /** An upload that pauses for longer makes room for others. */
 const PATIENCE_MS = 30_000;
@@ -52,20 +51,21 @@ async function receivePairwise(pairwise: PairwiseMatcher, scheme: WirePairwise, 
   using uploads = new KeyUploads(announced);
   const isTenseal = announced[0]?.material === KeyMaterial.KEY_MATERIAL_TENSEAL_CONTEXT;
   if (isTenseal) checkLeftToTenseal(scheme);
+  const acceptedError = pairwiseAcceptedError("context.pairwise.accepted_error", scheme.acceptedError);
   for await (const { context, keyUploads, keyChunk } of failingWhenSilent(messages, PATIENCE_MS, tooSlow)) {
     absent("context", context);
     absent("key_uploads", keyUploads[0]);
     uploads.add(required("key_chunk", keyChunk));
   }
-  const { keys, ...context } = await pairwise.admit(uploadedKeys(scheme, uploads.finish()));
+  const { keys, ...context } = await pairwise.admit({ ...uploadedKeys(scheme, uploads.finish()), acceptedError });
   return { context, keys };
 }
 
-function uploadedKeys({ encryptionParameters, scale }: WirePairwise, objects: ReadonlyMap<KeyMaterial, Uint8Array>): UploadedKeys {
+function uploadedKeys({ encryptionParameters, scale }: WirePairwise, objects: ReadonlyMap<KeyMaterial, Uint8Array>) {
   const context = objects.get(KeyMaterial.KEY_MATERIAL_TENSEAL_CONTEXT);
-  if (context !== undefined) return { kind: "tenseal", context };
+  if (context !== undefined) return { kind: "tenseal", context } as const;
   const [relinKeys, galoisKeys] = [objects.get(KeyMaterial.KEY_MATERIAL_SEAL_RELIN_KEYS)!, objects.get(KeyMaterial.KEY_MATERIAL_SEAL_GALOIS_KEYS)!];
-  return { kind: "seal", parameters: Uint8Array.from(encryptionParameters), scale, relinKeys, galoisKeys };
+  return { kind: "seal", parameters: Uint8Array.from(encryptionParameters), scale, relinKeys, galoisKeys } as const;
 }
 
 function tooSlow(): ServerError {

@@ -1,12 +1,15 @@
 import type { PairwiseOperation, PairwiseTask } from "@veilface/fhe";
+import type { ServerErrorReason } from "../errors.ts";
 import type { BlockTask } from "../matcher-task.ts";
 import type { PairwiseEncoding, SealedBytes } from "../sealed-bytes.ts";
+import type { Product } from "../shared-scans.ts";
 import type { ContextKeys, ContextLocation, PairwiseScheme, ReaderLocation } from "../store/gallery-store.ts";
 
 /** What was uploaded for a context. */
-export type UploadedKeys =
+export type UploadedKeys = { /** The largest expected error that the caller accepts, > 0. */ readonly acceptedError: number } & (
   | { readonly kind: "tenseal"; readonly context: Uint8Array }
-  | { readonly kind: "seal"; readonly parameters: Uint8Array; readonly scale: number; readonly relinKeys: Uint8Array; readonly galoisKeys: Uint8Array };
+  | { readonly kind: "seal"; readonly parameters: Uint8Array; readonly scale: number; readonly relinKeys: Uint8Array; readonly galoisKeys: Uint8Array }
+);
 
 /** A context that was found sound. */
 export interface AdmittedContext {
@@ -21,6 +24,16 @@ export interface PrepareVector {
   readonly ciphertext: SealedBytes<PairwiseEncoding>;
   readonly dimension: number;
 }
+
+/** A template without an encrypted distance: it is the probe's own ciphertext, at distance 0, or it cannot be compared. */
+export interface Uncompared {
+  readonly block: number;
+  readonly stride: number;
+  readonly because: "IDENTICAL" | "INTERNAL" | ServerErrorReason;
+}
+
+/** What a probe's comparison with one template gives. */
+export type PairwiseAnswer = Product | Uncompared;
 
 /** Compare two ciphertexts of a request. */
 export interface CompareVectors {

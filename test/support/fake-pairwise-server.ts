@@ -75,6 +75,7 @@ export class FakePairwiseServer implements AsyncDisposable {
   #context(contextId = FAKE_CONTEXT_ID): Context | undefined {
     const value = {
       encryptionParameters: new Uint8Array(), scale: 2 ** 40, polyModulusDegree: 8192, coeffModulusBits: [60, 40, 40, 60], rotationSteps: [1, 2, 4, 8], maxDimension: 16, maxDistance: 1e6,
+      expectedError: 2.5e-6, acceptedError: 0,
     };
     const context: Context = { contextId, createTime: new Date(1), scheme: { $case: "pairwise", value } };
     return this.interference.context === undefined ? context : this.interference.context(context);
