@@ -12,6 +12,7 @@ export { distanceFromScore, encodeProbeEmbedding, encodeTemplateEmbedding, encod
 export type { EmbeddingSpace, EncodedEmbedding, Metric } from "./metric.ts";
 export { PairwiseEvaluator } from "./pairwise/evaluator.ts";
 export type { PairwiseOperation, PairwiseTask } from "./pairwise/evaluator.ts";
+export { areSameCiphertext } from "./pairwise/fresh-ciphertext.ts";
 export { checkGaloisKeys, checkPublicKey, checkRelinKeys } from "./pairwise/keys.ts";
 export type { CheckedGaloisKeys, CheckedKeys, EvaluationKeys } from "./pairwise/keys.ts";
 export type { PairwiseLevels } from "./pairwise/levels.ts";

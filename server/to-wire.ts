@@ -29,8 +29,8 @@ function schemeToWire(scheme: PackedScheme | PairwiseScheme): wire.Context["sche
   if (scheme.kind === "packed") return { $case: "packed", value: { parameterSet: PARAMETER_SETS[scheme.parameterSet], keyId: scheme.keyId } };
   const { parameters: encryptionParameters, scale, degree: polyModulusDegree, modulusBits, rotationSteps, maxDimension, maxDistance } = scheme;
   const lists = { coeffModulusBits: [...modulusBits], rotationSteps: [...rotationSteps] };
-  const { expectedError = 0 } = scheme;
-  return { $case: "pairwise", value: { encryptionParameters, scale, polyModulusDegree, ...lists, maxDimension, maxDistance, expectedError, acceptedError: 0 } };
+  const errors = { expectedError: scheme.expectedError ?? 0, acceptedError: 0 };
+  return { $case: "pairwise", value: { encryptionParameters, scale, polyModulusDegree, ...lists, maxDimension, maxDistance, ...errors } };
 }
 
 export function galleryToWire(gallery: StoredGallery): wire.Gallery {
@@ -62,9 +62,13 @@ export function readStepToWire(step: ReadStep): NonNullable<wire.ReadTemplatesRe
   }
 }
 
-export function distancesToWire(contextId: string, encoding: CiphertextEncoding | PairwiseEncoding, answer: PairwiseAnswer): wire.EncryptedDistances {
+export function distancesToWire(
+  contextId: string, encoding: CiphertextEncoding | PairwiseEncoding, answer: PairwiseAnswer,
+): wire.EncryptedDistances {
   const { block, stride } = answer;
-  if (!("because" in answer)) return { ...COMPARED, block, stride, ciphertext: ciphertextToWire(contextId, encoding, answer) };
+  if (!("because" in answer)) {
+    return { ...COMPARED, block, stride, ciphertext: ciphertextToWire(contextId, encoding, answer) };
+  }
   const { because } = answer;
   if (because === "IDENTICAL") return { ...COMPARED, block, stride, identical: true };
   return { ...COMPARED, block, stride, refused: wire.errorReasonFromJSON(`ERROR_REASON_${because}`) };

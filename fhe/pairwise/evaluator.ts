@@ -79,8 +79,9 @@ export class PairwiseEvaluator implements Disposable {
 
   /**
    * Subtract and square, or multiply; relinearize; rescale; drop the primes that `bound` lets go; sum the slots into slot 0 by rotations.
-   * Relinearizing after rescaling would be a seventh quicker, but its noise would not be rescaled. Where rotations would be too noisy
-   * then (see `rescalesFirst`), nothing is rescaled: drop primes, relinearize, rotate. Returns uncompressed SEAL bytes.
+   * Relinearizing after rescaling would be a seventh quicker, but its noise would not be rescaled. Where rotations would
+   * be too noisy then (see `rescalesFirst`), nothing is rescaled: drop primes, relinearize, rotate. Returns uncompressed
+   * SEAL bytes.
    * The context must have the rotation keys of the dimension. Throws FheError CIPHERTEXT_TRANSPARENT if both are one ciphertext and the
    * operation is squared_distance.
    */

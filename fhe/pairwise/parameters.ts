@@ -124,7 +124,7 @@ export function resultPrimes(parameters: EncryptionParameters, rescaled = true):
   return rescaled ? dataPrimes(parameters).slice(0, -1) : dataPrimes(parameters);
 }
 
-/** The scale of a distance: scale^2 / p, p being the last data prime, by which a product is rescaled; scale^2 where it is not. */
+/** The scale of a distance: scale^2 / p, p being the last data prime, by which products are rescaled; else scale^2. */
 export function distanceScale(parameters: PairwiseParameters, rescaled = true): number {
   return parameters.scale ** 2 / (rescaled ? Number(lastDataPrime(parameters)) : 1);
 }
@@ -140,8 +140,8 @@ export function maxDistance(parameters: PairwiseParameters, dropped = 0, rescale
 }
 
 /**
- * How many primes of a product may be dropped, beyond the one that rescaling drops, if no distance is larger than `bound`: fewer primes
- * make relinearization and rotations quicker. `bound` undefined: none.
+ * How many primes of a product may be dropped, beyond the one that rescaling drops, if no distance is larger than
+ * `bound`: fewer primes make relinearization and rotations quicker. `bound` undefined: none.
  */
 export function droppablePrimes(parameters: PairwiseParameters, bound: number | undefined, rescaled = true): number {
   if (bound === undefined) return 0;

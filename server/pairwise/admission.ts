@@ -1,5 +1,6 @@
 import {
-  FheError, PairwiseEvaluator, checkGaloisKeys, checkPublicKey, checkRelinKeys, expectedPairwiseError, maxDimension, maxDistance, modulusBits, pairwiseContextId, readEncryptionParameters, withScale,
+  FheError, PairwiseEvaluator, checkGaloisKeys, checkPublicKey, checkRelinKeys, expectedPairwiseError, maxDimension,
+  maxDistance, modulusBits, pairwiseContextId, readEncryptionParameters, withScale,
 } from "@veilface/fhe";
 import type { CheckedGaloisKeys, CheckedKeys, PairwiseParameters, PublicSeal } from "@veilface/fhe";
 import { inField } from "../sealed-bytes.ts";
@@ -24,15 +25,18 @@ interface Claim {
  */
 export function admit(seal: PublicSeal, uploaded: UploadedKeys): AdmittedContext {
   const context = admitUploaded(seal, uploaded);
-  inField(uploaded.kind === "tenseal" ? "key_chunk" : "context.pairwise.scale", () => { checkError(context.scheme, uploaded.acceptedError); });
+  const field = uploaded.kind === "tenseal" ? "key_chunk" : "context.pairwise.scale";
+  inField(field, () => { checkError(context.scheme, uploaded.acceptedError); });
   return context;
 }
 
 function checkError({ expectedError = 0, maxDimension: dimension }: PairwiseScheme, accepted: number): void {
   if (expectedError <= accepted) return;
-  const noise = `noise would put squared distances of unit vectors with ${dimension} components off by up to ${expectedError.toPrecision(2)}`;
-  const mend = "make a context with a larger scale, or whose last prime is no smaller than the others, such as [60, 40, 40, 60] with 2^40";
-  throw new FheError("SCALE_OVERFLOW", `${noise} (the expected error): expected at most ${accepted}; ${mend}, or accept that error (accepted_error)`);
+  const error = expectedError.toPrecision(2);
+  const noise = `noise would put squared distances of unit vectors with ${dimension} components off by up to ${error}`;
+  const mend = "make a context with a larger scale, or a last prime no smaller than the others ([60, 40, 40, 60], 2^40)";
+  const wanted = `expected at most ${accepted}; ${mend}, or accept that error (accepted_error)`;
+  throw new FheError("SCALE_OVERFLOW", `${noise} (the expected error): ${wanted}`);
 }
 
 function admitUploaded(seal: PublicSeal, uploaded: UploadedKeys): AdmittedContext {
@@ -64,7 +68,8 @@ function admitted(parameters: PairwiseParameters, relinKeys: CheckedKeys, galois
     contextId: pairwiseContextId(parameters, relinKeys, galoisKeys),
     scheme: {
       kind: "pairwise", parameters: encoded, scale, degree, modulusBits: modulusBits(parameters), rotationSteps,
-      maxDimension: dimension, maxDistance: maxDistance(parameters), expectedError: expectedPairwiseError(parameters, dimension),
+      maxDimension: dimension, maxDistance: maxDistance(parameters),
+      expectedError: expectedPairwiseError(parameters, dimension),
     },
     keys: { relinKeys: relinKeys.bytes, galoisKeys: galoisKeys.bytes },
   };

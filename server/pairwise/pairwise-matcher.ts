@@ -28,7 +28,7 @@ export class PairwiseMatcher {
     return this.#pool.run("prepareVector", task);
   }
 
-  /** Two ciphertexts compared; undefined where both are the same one, and their distance 0. Throws as {@link prepare}. */
+  /** Two ciphertexts compared; undefined where both are one, and their distance 0. Throws as {@link prepare}. */
   async compare(task: CompareVectors): Promise<SealedProduct | undefined> {
     return this.#pool.run("compareVectors", task);
   }
@@ -39,7 +39,8 @@ export class PairwiseMatcher {
     const onAbort = (): void => void Atomics.store(new Int32Array(cancelled), 0, 1);
     signal.addEventListener("abort", onAbort);
     try {
-      for await (const compared of mapUnordered(tasksOf({ ...scan, cancelled }), 2 * this.#pool.workers, (task) => this.#pool.run<PairwiseAnswer[]>("compareWithTemplates", task))) {
+      const compare = (task: CompareWithTemplates): Promise<PairwiseAnswer[]> => this.#pool.run("compareWithTemplates", task);
+      for await (const compared of mapUnordered(tasksOf({ ...scan, cancelled }), 2 * this.#pool.workers, compare)) {
         signal.throwIfAborted();
         yield* compared;
       }

@@ -6,10 +6,14 @@ import type { Product } from "../shared-scans.ts";
 import type { ContextKeys, ContextLocation, PairwiseScheme, ReaderLocation } from "../store/gallery-store.ts";
 
 /** What was uploaded for a context. */
-export type UploadedKeys = { /** The largest expected error that the caller accepts, > 0. */ readonly acceptedError: number } & (
+export type UploadedKeys = KeyBytes & {
+  /** The largest expected error that the caller accepts, > 0. */
+  readonly acceptedError: number;
+};
+
+type KeyBytes =
   | { readonly kind: "tenseal"; readonly context: Uint8Array }
-  | { readonly kind: "seal"; readonly parameters: Uint8Array; readonly scale: number; readonly relinKeys: Uint8Array; readonly galoisKeys: Uint8Array }
-);
+  | { readonly kind: "seal"; readonly parameters: Uint8Array; readonly scale: number; readonly relinKeys: Uint8Array; readonly galoisKeys: Uint8Array };
 
 /** A context that was found sound. */
 export interface AdmittedContext {
@@ -25,7 +29,7 @@ export interface PrepareVector {
   readonly dimension: number;
 }
 
-/** A template without an encrypted distance: it is the probe's own ciphertext, at distance 0, or it cannot be compared. */
+/** A template without an encrypted distance: the probe's own ciphertext, at distance 0, or one that cannot be compared. */
 export interface Uncompared {
   readonly block: number;
   readonly stride: number;

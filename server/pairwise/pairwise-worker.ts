@@ -1,4 +1,6 @@
-import { FheError, PairwiseEvaluator, checkRotationSteps, loadPublicSeal, loadedKeyBytes, readEncryptionParameters, withScale } from "@veilface/fhe";
+import {
+  FheError, PairwiseEvaluator, checkRotationSteps, loadPublicSeal, loadedKeyBytes, readEncryptionParameters, withScale,
+} from "@veilface/fhe";
 import type { PairwiseTask } from "@veilface/fhe";
 import { ServerError } from "../errors.ts";
 import { allCancelled } from "../matcher-task.ts";
@@ -10,7 +12,9 @@ import { outcome } from "../worker-outcome.ts";
 import type { Outcome } from "../worker-outcome.ts";
 import { readerFor } from "../worker-readers.ts";
 import { admit } from "./admission.ts";
-import type { AdmittedContext, CompareVectors, CompareWithTemplates, PairwiseAnswer, PrepareVector, Uncompared, UploadedKeys } from "./pairwise-task.ts";
+import type {
+  AdmittedContext, CompareVectors, CompareWithTemplates, PairwiseAnswer, PrepareVector, Uncompared, UploadedKeys,
+} from "./pairwise-task.ts";
 import { openCkksVector, sealCkksVector } from "./tenseal.ts";
 
 /** A context whose keys are loaded. */
@@ -26,6 +30,13 @@ interface Pair {
   readonly evaluator: PairwiseEvaluator;
   readonly first: Ciphertext;
   readonly second: Ciphertext;
+}
+
+/** A probe that is compared with templates. */
+interface Scanning {
+  readonly evaluator: PairwiseEvaluator;
+  readonly probe: Ciphertext;
+  readonly task: CompareWithTemplates;
 }
 
 /** What a template is answered with, its place apart. */
@@ -71,20 +82,20 @@ export function compareVectors(task: CompareVectors): Outcome<SealedProduct | un
   });
 }
 
-/** Worker task: a probe compared with templates; those that are gone by now are passed over, and one that fails fails alone. */
+/** Worker task: a probe compared with templates; those that are gone are passed over, and one that fails fails alone. */
 export function compareWithTemplates(task: CompareWithTemplates): Outcome<PairwiseAnswer[]> {
   return outcome(() => {
     const { evaluator } = contextFor(task.context);
     const cancelled = new Int32Array(task.cancelled);
     using probe = evaluator.open(new Uint8Array(task.probe));
     return task.blocks.flatMap(({ block, stride }) => {
-      const answer = allCancelled(cancelled) ? undefined : compareBlock(evaluator, probe, task, block);
+      const answer = allCancelled(cancelled) ? undefined : compareBlock({ evaluator, probe, task }, block);
       return answer === undefined ? [] : [{ block, stride, ...answer }];
     });
   });
 }
 
-function compareBlock(evaluator: PairwiseEvaluator, probe: Ciphertext, task: CompareWithTemplates, block: number): Answer | undefined {
+function compareBlock({ evaluator, probe, task }: Scanning, block: number): Answer | undefined {
   try {
     const template = templateOf(task, block);
     if (template === undefined) return undefined;
@@ -107,12 +118,13 @@ function reasonOfTemplate(error: unknown): Uncompared["because"] | undefined {
   return error.reason === "CIPHERTEXT_TRANSPARENT" ? error.reason : "STORED_CORRUPT";
 }
 
-/** The encrypted result; undefined where both are the same ciphertext, whose squared distance is 0 and hides nothing. */
+/** The encrypted result; undefined where both are one ciphertext, whose squared distance is 0 and hides nothing. */
 function comparePair({ evaluator, first, second }: Pair, task: PairwiseTask): Uint8Array | undefined {
   try {
     return evaluator.compare(task, first, second);
   } catch (error) {
-    if (error instanceof FheError && error.reason === "CIPHERTEXT_TRANSPARENT" && evaluator.same(first, second)) return undefined;
+    const transparent = error instanceof FheError && error.reason === "CIPHERTEXT_TRANSPARENT";
+    if (transparent && evaluator.same(first, second)) return undefined;
     throw error;
   }
 }

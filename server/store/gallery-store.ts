@@ -19,7 +19,7 @@ export interface PairwiseScheme {
   readonly rotationSteps: readonly number[];
   readonly maxDimension: number;
   readonly maxDistance: number;
-  /** Of a squared distance of unit vectors with `maxDimension` components; undefined for contexts of servers that did not say it. */
+  /** Of a squared distance of unit vectors with `maxDimension` components; undefined in rows of before it was said. */
   readonly expectedError?: number;
 }
 

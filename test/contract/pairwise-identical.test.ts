@@ -5,7 +5,9 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
 import { COSINE_128 } from "../support/gallery-fixture.ts";
-import type { CiphertextMessage, CompareMessage, Person, SearchMessage, TemplateMessage } from "../support/gallery-fixture.ts";
+import type {
+  CiphertextMessage, CompareMessage, Person, SearchMessage, TemplateMessage,
+} from "../support/gallery-fixture.ts";
 import { IndependentClient } from "../support/independent-client.ts";
 import { CIPHERTEXT_WORDS_AT } from "../support/independent-crypto.ts";
 import { randomEmbedding } from "../support/independent-encoding.ts";
@@ -27,8 +29,10 @@ after(() => {
 const context = await TestContext.create(client, maker, sealUpload(maker, maker.makeKeys(stepsUpTo(4))));
 const transparent = { status: "INVALID_ARGUMENT", reason: "CIPHERTEXT_TRANSPARENT" } as const;
 
-const people: Person[] = Array.from({ length: PEOPLE }, (_, k) => ({ template_id: `t-${k}`, subject_id: `s-${k % 4}`, embedding: randomEmbedding(DIMENSION) }));
-const templates: TemplateMessage[] = people.map(({ embedding, ...ids }) => ({ ...ids, ciphertext: context.vector(embedding, "SEAL", { compression: "none" }) }));
+const encrypted = (embedding: readonly number[]): CiphertextMessage => context.vector(embedding, "SEAL", { compression: "none" });
+const person = (k: number): Person => ({ template_id: `t-${k}`, subject_id: `s-${k % 4}`, embedding: randomEmbedding(DIMENSION) });
+const people = Array.from({ length: PEOPLE }, (_, k) => person(k));
+const templates = people.map(({ embedding, ...ids }): TemplateMessage => ({ ...ids, ciphertext: encrypted(embedding) }));
 
 async function galleryOf(space: Space, enrolled: readonly TemplateMessage[] = templates): Promise<PairwiseGallery> {
   const gallery = await PairwiseGallery.create(context, space);
@@ -36,37 +40,49 @@ async function galleryOf(space: Space, enrolled: readonly TemplateMessage[] = te
   return gallery;
 }
 
+/** By template id. */
+type Outcomes = Map<string, number | string>;
+
 /** What a search answers of every template: the distance, or what stands in its place. */
-async function searched(gallery: PairwiseGallery, ciphertext: CiphertextMessage): Promise<Map<string, number | string>> {
-  const pieces = [{ stride: DIMENSION, piece: 0, ciphertext }];
-  const [, ...answers] = await gallery.client.call<SearchMessage>("MatchingService/SearchGallery", { target: gallery.target, pieces });
+async function searched(gallery: PairwiseGallery, ciphertext: CiphertextMessage): Promise<Outcomes> {
+  const request = { target: gallery.target, pieces: [{ stride: DIMENSION, piece: 0, ciphertext }] };
+  const [, ...answers] = await gallery.client.call<SearchMessage>("MatchingService/SearchGallery", request);
   const ids = new Map((await gallery.roster()).map(({ template_id, placement }) => [placement!.block, template_id]));
   return new Map(answers.map(({ distances }) => [ids.get(distances!.block)!, outcome(distances!)]));
 }
 
 /** The same of one subject's templates. */
-async function compared(gallery: PairwiseGallery, subject_id: string, ciphertext: CiphertextMessage): Promise<Map<string, number | string>> {
+async function compared(gallery: PairwiseGallery, subject_id: string, ciphertext: CiphertextMessage): Promise<Outcomes> {
   const request = { target: { ...gallery.target, subject_id }, pieces: [{ stride: DIMENSION, piece: 0, ciphertext }] };
   const answers = await gallery.client.call<CompareMessage>("MatchingService/CompareTemplates", request);
   return new Map(answers.map(({ distances, entries }) => [entries[0]!.template_id, outcome(distances)]));
 }
 
-type Distances = Pick<CompareMessage["distances"], "identical" | "refused"> & { readonly ciphertext: CiphertextMessage | null };
+interface Distances extends Pick<CompareMessage["distances"], "identical" | "refused"> {
+  readonly ciphertext: CiphertextMessage | null;
+}
 
 function outcome({ ciphertext, identical, refused }: Distances): number | string {
-  assert.equal(Number(ciphertext !== null) + Number(identical) + Number(refused !== "ERROR_REASON_UNSPECIFIED"), 1, "one of the three");
+  const told = [ciphertext !== null, identical, refused !== "ERROR_REASON_UNSPECIFIED"];
+  assert.equal(told.filter(Boolean).length, 1, "one of the three");
   if (ciphertext === null) return identical ? "identical" : refused;
   return maker.decrypt(ciphertext.encoding, ciphertext.data);
 }
 
 /** Every one of these people has the plain distance to a probe, but for those whose outcome is given. */
-function assertOutcomes(found: ReadonlyMap<string, number | string>, who: readonly Person[], probe: readonly number[], others: Record<string, string>): void {
+function assertOutcomes(found: Outcomes, who: readonly Person[], probe: readonly number[], others: Record<string, string>): void {
   assert.deepEqual([...found.keys()].sort(), who.map(({ template_id }) => template_id).sort());
   for (const { template_id, embedding } of who) {
     const [given, distance] = [others[template_id], found.get(template_id)!];
+    const error = Number(distance) - plainResult("SQUARED_DISTANCE", embedding, probe);
     if (given !== undefined) assert.equal(distance, given, template_id);
-    else assert.ok(Math.abs(Number(distance) - plainResult("SQUARED_DISTANCE", embedding, probe)) < smallTolerance(DIMENSION), template_id);
+    else assert.ok(Math.abs(error) < smallTolerance(DIMENSION), template_id);
   }
+}
+
+interface Compared {
+  readonly distance: CiphertextMessage | null;
+  readonly identical: boolean;
 }
 
 const ofSubject = (subject: string): Person[] => people.filter(({ subject_id }) => subject_id === subject);
@@ -84,8 +100,9 @@ test("a probe that is an enrolled ciphertext is answered as identical to it, and
     const { ciphertext, template_id, subject_id } = templates[k]!;
     const probe = people[k]!.embedding;
     assertOutcomes(await searched(gallery, ciphertext), people, probe, { [template_id]: "identical" });
-    assertOutcomes(await compared(gallery, subject_id, ciphertext), ofSubject(subject_id), probe, { [template_id]: "identical" });
-    assertOutcomes(await compared(gallery, `s-${(k + 1) % 4}`, ciphertext), ofSubject(`s-${(k + 1) % 4}`), probe, {});
+    const [own, other] = [subject_id, `s-${(k + 1) % 4}`];
+    assertOutcomes(await compared(gallery, own, ciphertext), ofSubject(own), probe, { [template_id]: "identical" });
+    assertOutcomes(await compared(gallery, other, ciphertext), ofSubject(other), probe, {});
   }
 });
 
@@ -110,18 +127,21 @@ test("a template whose difference from the probe is bare, and not zero, is refus
   assert.deepEqual(answered.map((answer) => (typeof answer === "number" ? "number" : answer)), expected);
 });
 
-test("two ciphertexts that are one are answered as identical, however each is written; those that differ in one residue are refused", async () => {
+test("two ciphertexts that are one are identical, however each is written; those with one other residue are refused", async () => {
   const [{ ciphertext: { data: bytes } }, { embedding }] = [templates[0]!, people[0]!];
   const comparison = { operation: "PAIRWISE_OPERATION_SQUARED_DISTANCE", dimension: DIMENSION };
   const compare = async (first: CiphertextMessage, second: CiphertextMessage, change = {}) => {
-    const [answer] = await client.call<{ distance: CiphertextMessage | null; identical: boolean }>("MatchingService/CompareCiphertexts", { first, second, ...comparison, ...change });
+    const request = { first, second, ...comparison, ...change };
+    const [answer] = await client.call<Compared>("MatchingService/CompareCiphertexts", request);
     return answer!;
   };
   const written = ENCODINGS.flatMap((encoding) => COMPRESSIONS.map((compression) => ({ encoding, compression, dimension: DIMENSION })));
   const forms = written.map((form) => context.envelope(maker.rewrite(bytes, form), form.encoding));
   for (const first of forms) {
     for (const second of forms) {
-      for (const norm_bound of [0, 1]) assert.deepEqual(await compare(first, second, { norm_bound }), { distance: null, identical: true });
+      for (const norm_bound of [0, 1]) {
+        assert.deepEqual(await compare(first, second, { norm_bound }), { distance: null, identical: true });
+      }
     }
     const again = await compare(first, context.vector(embedding));
     assert.deepEqual([again.identical, again.distance === null], [false, false]);
@@ -133,7 +153,7 @@ test("two ciphertexts that are one are answered as identical, however each is wr
 test("a template that was damaged on disk is refused alone", async () => {
   const gallery = await galleryOf(EUCLIDEAN);
   // The only one of its kind in the store: other galleries hold the other templates too.
-  const rotten = { template_id: "rotten", subject_id: "s-0", ciphertext: context.vector(randomEmbedding(DIMENSION), "SEAL", { compression: "none" }) };
+  const rotten = { template_id: "rotten", subject_id: "s-0", ciphertext: encrypted(randomEmbedding(DIMENSION)) };
   await gallery.enrollTemplates([rotten]);
   await server.kill("SIGTERM");
   damage(rotten.ciphertext.data.subarray(40_000, 40_040));

@@ -16,8 +16,13 @@ import type { CkksParameters } from "../support/tenseal-maker.ts";
 const { server, client } = await startContractServer();
 const DIMENSION = 128;
 
+interface Uploads {
+  readonly maker: TensealMaker;
+  readonly uploads: readonly [tenseal: ContextUpload, seal: ContextUpload];
+}
+
 /** A key, and what is uploaded of it in both ways. */
-async function uploadsOf(parameters: CkksParameters): Promise<{ maker: TensealMaker; uploads: [ContextUpload, ContextUpload] }> {
+async function uploadsOf(parameters: CkksParameters): Promise<Uploads> {
   const maker = await TensealMaker.create(parameters);
   after(() => {
     maker[Symbol.dispose]();
@@ -58,9 +63,10 @@ for (const [parameters, most] of CHOSEN) {
     const { maker, uploads } = await uploadsOf(parameters);
     for (const upload of uploads) {
       const { context_id, pairwise } = await createPairwiseContext(client, upload);
-      assert.ok(pairwise.expected_error > most / 100 && pairwise.expected_error <= most, `${pairwise.expected_error}`);
+      const { expected_error } = pairwise;
+      assert.ok(expected_error > most / 100 && expected_error <= most, `${expected_error}`);
       // 6 standard deviations.
-      await assertNear(new TestContext(client, maker, context_id), 3 * pairwise.expected_error);
+      await assertNear(new TestContext(client, maker, context_id), 3 * expected_error);
     }
   });
 }

@@ -30,6 +30,8 @@ export class FakePairwiseServer implements AsyncDisposable {
   interference: PairwiseInterference = {};
   /** The bytes of the distance that it answers with. */
   distance: Uint8Array = Buffer.alloc(0);
+  /** Whether it says, instead, that both ciphertexts are one. */
+  identical = false;
   readonly #server = createServer().use(errorDetailsServerMiddleware);
   #address = "";
 
@@ -81,8 +83,9 @@ export class FakePairwiseServer implements AsyncDisposable {
     return this.interference.context === undefined ? context : this.interference.context(context);
   }
 
-  #compare(request: CompareCiphertextsRequest): { distance: Ciphertext | undefined } {
+  #compare(request: CompareCiphertextsRequest): { distance?: Ciphertext | undefined; identical?: boolean } {
     this.comparisons.push(request);
+    if (this.identical) return { identical: true };
     const data = this.distance;
     const distance = { contextId: request.first!.contextId, encoding: request.replyEncoding, data, sha256: createHash("sha256").update(data).digest() };
     return { distance: this.interference.distance === undefined ? distance : this.interference.distance(distance) };

@@ -18,7 +18,11 @@ export interface Upload {
 
 /** A whole upload: what the first message says of the scheme, and the key material. */
 export interface ContextUpload {
-  readonly pairwise: { readonly encryption_parameters?: Buffer; readonly scale?: number; readonly accepted_error?: number };
+  readonly pairwise: {
+    readonly encryption_parameters?: Buffer;
+    readonly scale?: number;
+    readonly accepted_error?: number;
+  };
   readonly uploads: readonly Upload[];
 }
 

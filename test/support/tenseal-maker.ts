@@ -194,12 +194,14 @@ export class TensealMaker implements Disposable {
   }
 
   /** The same ciphertext, uncompressed SEAL bytes, written in another way. */
-  rewrite(data: Buffer, { compression, encoding, dimension }: { compression: Compression; encoding: string; dimension: number }): Buffer {
+  rewrite(data: Buffer, form: { compression: Compression; encoding: string; dimension: number }): Buffer {
+    const { compression, encoding, dimension } = form;
     using ciphertext = new this.#seal.Ciphertext();
     ciphertext.loadFromArray(this.#context, new Uint8Array(data));
     const bytes = bytesOf(this.#seal, ciphertext, compression);
     watchBytes(bytes);
-    return encoding === "SEAL" ? bytes : encodeTensealVector({ sizes: [dimension], ciphertexts: [bytes], scale: this.parameters.scale });
+    const { scale } = this.parameters;
+    return encoding === "SEAL" ? bytes : encodeTensealVector({ sizes: [dimension], ciphertexts: [bytes], scale });
   }
 
   /** The value in slot 0 of a ciphertext in either encoding, by the wire's name of it. */
