@@ -12,9 +12,11 @@ export { distanceFromScore, encodeProbeEmbedding, encodeTemplateEmbedding, encod
 export type { EmbeddingSpace, EncodedEmbedding, Metric } from "./metric.ts";
 export { PairwiseEvaluator } from "./pairwise/evaluator.ts";
 export type { PairwiseOperation, PairwiseTask } from "./pairwise/evaluator.ts";
+export { areSameCiphertext } from "./pairwise/fresh-ciphertext.ts";
 export { checkGaloisKeys, checkPublicKey, checkRelinKeys } from "./pairwise/keys.ts";
 export type { CheckedGaloisKeys, CheckedKeys, EvaluationKeys } from "./pairwise/keys.ts";
 export type { PairwiseLevels } from "./pairwise/levels.ts";
+export { USUAL_ACCEPTED_ERROR, expectedPairwiseError } from "./pairwise/expected-error.ts";
 export { MAX_PAIRWISE_CIPHERTEXT_BYTES, distanceScale, loadedKeyBytes, maxDistance, modulusBits, readEncryptionParameters, withScale } from "./pairwise/parameters.ts";
 export type { PairwiseParameters } from "./pairwise/parameters.ts";
 export { checkRotationSteps, maxDimension } from "./pairwise/rotations.ts";

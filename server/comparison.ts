@@ -7,6 +7,7 @@ import type { Matchers } from "./matchers.ts";
 import { scanPairwise } from "./pairwise/gallery-scan.ts";
 import { PACE } from "./limits.ts";
 import { packedPieces, pairwisePieces } from "./piece-reader.ts";
+import type { PairwiseAnswer } from "./pairwise/pairwise-task.ts";
 import { ProbeAssembly } from "./probe.ts";
 import { readAll } from "./read-all.ts";
 import type { PairwiseEncoding } from "./sealed-bytes.ts";
@@ -53,14 +54,14 @@ type SchemeProbe =
 /** Products with the blocks of a gallery, and how they are sent. */
 interface Answers {
   readonly encoding: CiphertextEncoding | PairwiseEncoding;
-  readonly products: AsyncIterable<Product>;
+  readonly products: AsyncIterable<PairwiseAnswer>;
 }
 
 /** The product with one block of a subject's templates, and which of its slots are theirs. */
 export interface Comparison {
   readonly gallery: StoredGallery;
   readonly encoding: Answers["encoding"];
-  readonly product: Product;
+  readonly product: PairwiseAnswer;
   readonly entries: readonly RosterEntry[];
 }
 
@@ -68,7 +69,7 @@ export interface Comparison {
 export interface SearchStep {
   readonly gallery: StoredGallery;
   readonly revision: number;
-  readonly answer: { readonly encoding: Answers["encoding"]; readonly product: Product } | undefined;
+  readonly answer: { readonly encoding: Answers["encoding"]; readonly product: PairwiseAnswer } | undefined;
 }
 
 /** Compares a probe with the live templates of one subject, block by block. Throws ServerError SUBJECT_NOT_FOUND if there are none. */

@@ -24,7 +24,7 @@ export function matchingService(store: GalleryStore, matchers: Matchers): Matchi
     },
     async compareCiphertexts(request) {
       const { contextId, encoding, product } = await compareCiphertexts(store, matchers.pairwise, request);
-      return { distance: ciphertextToWire(contextId, encoding, product) };
+      return { distance: product && ciphertextToWire(contextId, encoding, product), identical: product === undefined };
     },
   };
 }

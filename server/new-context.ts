@@ -5,11 +5,10 @@ import { ServerError } from "./errors.ts";
 import { KeyUploads } from "./key-upload.ts";
 import { PACE } from "./limits.ts";
 import type { PairwiseMatcher } from "./pairwise/pairwise-matcher.ts";
-import type { UploadedKeys } from "./pairwise/pairwise-task.ts";
 import type { ContextKeys, NewContext } from "./store/gallery-store.ts";
 import { readAll } from "./read-all.ts";
 import { Patience, forEachItem, patiently } from "./streams.ts";
-import { absent, fieldInvalid, packedScheme, required } from "./validate.ts";
+import { absent, fieldInvalid, packedScheme, pairwiseAcceptedError, required } from "./validate.ts";
 
 /** A context as it was sent, checked, with its keys where its scheme has any. */
 export interface ReceivedContext {
@@ -76,6 +75,7 @@ async function receivePairwise(pairwise: PairwiseMatcher, scheme: WirePairwise, 
   patience.interrupt = uploads.signal;
   const isTenseal = announced[0]?.material === KeyMaterial.KEY_MATERIAL_TENSEAL_CONTEXT;
   if (isTenseal) checkLeftToTenseal(scheme);
+  const acceptedError = pairwiseAcceptedError("context.pairwise.accepted_error", scheme.acceptedError);
   await forEachItem(messages, ({ context, keyUploads, keyChunk }) => {
     absent("context", context);
     absent("key_uploads", keyUploads[0]);
@@ -83,15 +83,15 @@ async function receivePairwise(pairwise: PairwiseMatcher, scheme: WirePairwise, 
     uploads.add(chunk);
     patience.earn(chunk.data.length);
   });
-  const { keys, ...context } = await pairwise.admit(uploadedKeys(scheme, uploads.finish()));
+  const { keys, ...context } = await pairwise.admit({ ...uploadedKeys(scheme, uploads.finish()), acceptedError });
   return { context, keys };
 }
 
-function uploadedKeys({ encryptionParameters, scale }: WirePairwise, objects: ReadonlyMap<KeyMaterial, Uint8Array>): UploadedKeys {
+function uploadedKeys({ encryptionParameters, scale }: WirePairwise, objects: ReadonlyMap<KeyMaterial, Uint8Array>) {
   const context = objects.get(KeyMaterial.KEY_MATERIAL_TENSEAL_CONTEXT);
-  if (context !== undefined) return { kind: "tenseal", context };
+  if (context !== undefined) return { kind: "tenseal", context } as const;
   const [relinKeys, galoisKeys] = [objects.get(KeyMaterial.KEY_MATERIAL_SEAL_RELIN_KEYS)!, objects.get(KeyMaterial.KEY_MATERIAL_SEAL_GALOIS_KEYS)!];
-  return { kind: "seal", parameters: encryptionParameters, scale, relinKeys, galoisKeys };
+  return { kind: "seal", parameters: Uint8Array.from(encryptionParameters), scale, relinKeys, galoisKeys } as const;
 }
 
 function tooSlow(): ServerError {

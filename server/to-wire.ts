@@ -2,8 +2,8 @@ import type { CiphertextEncoding, Metric, ParameterSetName } from "@veilface/fhe
 import * as wire from "@veilface/proto";
 import type { Enrolled } from "./enrollment.ts";
 import type { ReadStep } from "./reading.ts";
+import type { PairwiseAnswer } from "./pairwise/pairwise-task.ts";
 import type { PairwiseEncoding, SealedProduct } from "./sealed-bytes.ts";
-import type { Product } from "./shared-scans.ts";
 import type { DeletedTemplates, PackedScheme, PairwiseScheme, RosterEntry, StoredContext, StoredGallery } from "./store/gallery-store.ts";
 
 const METRICS: Readonly<Record<Metric, wire.Metric>> = { cosine: wire.Metric.METRIC_COSINE, euclidean: wire.Metric.METRIC_EUCLIDEAN };
@@ -19,6 +19,8 @@ const ENCODINGS: Readonly<Record<CiphertextEncoding | PairwiseEncoding, wire.Cip
   TENSEAL_CKKS_VECTOR: wire.CiphertextEncoding.CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR,
 };
 
+const COMPARED = { ciphertext: undefined, identical: false, refused: wire.ErrorReason.ERROR_REASON_UNSPECIFIED };
+
 export function contextToWire({ contextId, scheme, createTime }: StoredContext): wire.Context {
   return { contextId, scheme: schemeToWire(scheme), createTime };
 }
@@ -26,8 +28,9 @@ export function contextToWire({ contextId, scheme, createTime }: StoredContext):
 function schemeToWire(scheme: PackedScheme | PairwiseScheme): wire.Context["scheme"] {
   if (scheme.kind === "packed") return { $case: "packed", value: { parameterSet: PARAMETER_SETS[scheme.parameterSet], keyId: scheme.keyId } };
   const { parameters: encryptionParameters, scale, degree: polyModulusDegree, modulusBits, rotationSteps, maxDimension, maxDistance } = scheme;
-  const coeffModulusBits = [...modulusBits];
-  return { $case: "pairwise", value: { encryptionParameters, scale, polyModulusDegree, coeffModulusBits, rotationSteps: [...rotationSteps], maxDimension, maxDistance } };
+  const lists = { coeffModulusBits: [...modulusBits], rotationSteps: [...rotationSteps] };
+  const errors = { expectedError: scheme.expectedError ?? 0, acceptedError: 0 };
+  return { $case: "pairwise", value: { encryptionParameters, scale, polyModulusDegree, ...lists, maxDimension, maxDistance, ...errors } };
 }
 
 export function galleryToWire(gallery: StoredGallery): wire.Gallery {
@@ -64,8 +67,16 @@ export function readStepToWire(step: ReadStep): NonNullable<wire.ReadTemplatesRe
   }
 }
 
-export function distancesToWire(contextId: string, encoding: CiphertextEncoding | PairwiseEncoding, { block, stride, ...product }: Product): wire.EncryptedDistances {
-  return { block, stride, ciphertext: ciphertextToWire(contextId, encoding, product) };
+export function distancesToWire(
+  contextId: string, encoding: CiphertextEncoding | PairwiseEncoding, answer: PairwiseAnswer,
+): wire.EncryptedDistances {
+  const { block, stride } = answer;
+  if (!("because" in answer)) {
+    return { ...COMPARED, block, stride, ciphertext: ciphertextToWire(contextId, encoding, answer) };
+  }
+  const { because } = answer;
+  if (because === "IDENTICAL") return { ...COMPARED, block, stride, identical: true };
+  return { ...COMPARED, block, stride, refused: wire.errorReasonFromJSON(`ERROR_REASON_${because}`) };
 }
 
 export function ciphertextToWire(contextId: string, encoding: CiphertextEncoding | PairwiseEncoding, { data, sha256 }: SealedProduct): wire.Ciphertext {

@@ -1,4 +1,4 @@
-import { KEY_ID_BYTES, MAX_PAIRWISE_CIPHERTEXT_BYTES, PARAMETER_SET_NAMES } from "@veilface/fhe";
+import { KEY_ID_BYTES, MAX_PAIRWISE_CIPHERTEXT_BYTES, PARAMETER_SET_NAMES, USUAL_ACCEPTED_ERROR } from "@veilface/fhe";
 import type { CiphertextEncoding, Metric, PairwiseOperation, ParameterSetName } from "@veilface/fhe";
 import * as wire from "@veilface/proto";
 import { ServerError } from "./errors.ts";
@@ -15,6 +15,7 @@ const MAX_SLOTS = 16384;
 const LAST_REVISION = 2 ** 48 - 2;
 const MIN_NORM_BOUND = 1e-6;
 const MAX_NORM_BOUND = 1e6;
+const MAX_ACCEPTED_ERROR = 1e6;
 
 const METRICS: ReadonlyMap<wire.Metric, Metric> = new Map([
   [wire.Metric.METRIC_COSINE, "cosine"],
@@ -141,6 +142,12 @@ function checkedNormBound(field: string, metric: Metric | undefined, value: numb
 export function normBound(field: string, value: number): number {
   if (!(value >= MIN_NORM_BOUND && value <= MAX_NORM_BOUND)) throw fieldInvalid(field, "must be in [1e-6, 1e6]");
   return value;
+}
+
+/** The largest expected error that the caller of CreateContext accepts: 0 means the usual one. */
+export function pairwiseAcceptedError(field: string, value: number): number {
+  if (!(value >= 0 && value <= MAX_ACCEPTED_ERROR)) throw fieldInvalid(field, `must be in (0, 1e6], or 0 for ${USUAL_ACCEPTED_ERROR}`);
+  return value === 0 ? USUAL_ACCEPTED_ERROR : value;
 }
 
 export function pairwiseOperation(field: string, value: wire.PairwiseOperation): PairwiseOperation {

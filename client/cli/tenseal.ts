@@ -17,6 +17,10 @@ interface CompareFlags extends ServerFlags {
   force?: true;
 }
 
+interface UploadFlags extends ServerFlags {
+  acceptError?: number;
+}
+
 interface DeleteFlags extends ServerFlags {
   force?: true;
 }
@@ -54,8 +58,9 @@ function addUpload(tenseal: Command, cli: Cli): void {
     .command("upload")
     .argument("<public-file>", "what context.serialize() gives after make_context_public(), raw or base64 text")
     .description("Upload a public TenSEAL context and print its id. A context with its secret key is refused before anything is sent.")
+    .option("--accept-error <e>", "largest expected error of squared distances to accept (usually 0.01)", parsePositive)
     .addHelpText("after", "\nExample:\n  veilface tenseal upload public.bin")
-    .action(async (path: string, flags: ServerFlags) => {
+    .action(async (path: string, flags: UploadFlags) => {
       cli.finish(await upload(path, flags, cli.signal));
     });
   addJson(addServer(command));
@@ -92,24 +97,27 @@ function addDelete(tenseal: Command, cli: Cli): void {
   addJson(addServer(command));
 }
 
-async function upload(path: string, flags: ServerFlags, signal: AbortSignal): Promise<Outcome> {
+async function upload(path: string, flags: UploadFlags, signal: AbortSignal): Promise<Outcome> {
   const { bytes } = await readTensealFile(path);
   using client = new PairwiseClient(await serverOptions(flags));
   using progress = showProgress("MB", Math.ceil(bytes.length / BYTES_PER_MB));
   const onProgress = (sent: number, total: number): void => {
     progress.advance(Math.round(sent / BYTES_PER_MB), Math.ceil(total / BYTES_PER_MB));
   };
-  return report(await client.uploadTensealContext(bytes, { signal, name: path, onProgress }));
+  const accepted = flags.acceptError === undefined ? {} : { acceptedError: flags.acceptError };
+  return report(await client.uploadTensealContext(bytes, { signal, name: path, onProgress, ...accepted }));
 }
 
 function report({ createTime, ...context }: PairwiseContext): Outcome {
-  const { contextId, degree, modulusBits, scale, maxDimension, maxDistance } = context;
+  const { contextId, degree, modulusBits, scale, maxDimension, maxDistance, expectedError } = context;
   const slots = degree / 2;
+  const error = `squared distances of unit vectors are off by less than ${expectedError.toPrecision(2)} (19 of 20)`;
   return {
     json: { ...context, slots, createTime: createTime.toISOString() },
     text: [
       `context ${contextId}`,
       `vectors of up to ${maxDimension} components (${slots} slots), distances up to ${maxDistance.toPrecision(3)}`,
+      ...(expectedError > 0 ? [error] : []),
       `ring degree ${degree}, primes of ${modulusBits.join(", ")} bits, scale 2^${Number(Math.log2(scale).toFixed(2))}`,
     ],
     yes: true,
@@ -128,6 +136,10 @@ async function compare(contextId: string, [first, second]: readonly [string, str
     { encoding: "tenseal", bytes: y.bytes, name: second },
     { operation, signal, ...(normBound !== undefined && { normBound }) },
   );
+  if (reply === undefined) {
+    const same = `${first} and ${second} hold the same ciphertext: the squared distance is exactly 0; nothing is written`;
+    return { json: { contextId, operation, identical: true }, text: [same], yes: true };
+  }
   const written = x.base64 ? Buffer.from(Buffer.from(reply.bytes).toString("base64")) : reply.bytes;
   await writeOutput(out, written, force);
   const what = operation === "squared-distance" ? "squared distance" : "inner product";

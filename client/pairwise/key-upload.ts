@@ -10,6 +10,8 @@ export interface UploadOptions extends CallOptions {
   readonly onProgress?: (sentBytes: number, totalBytes: number) => void;
   /** What messages call the key material, such as the name of its file. */
   readonly name?: string;
+  /** The largest expected error of a squared distance of unit vectors that is accepted, in (0, 1e6]; 0.01 unless set. */
+  readonly acceptedError?: number;
 }
 
 /** An object of key material. */
@@ -60,8 +62,8 @@ async function attempt(services: Services, upload: ContextUpload, announced: Key
   }
 }
 
-function* messages({ encryptionParameters, scale, keys }: ContextUpload, keyUploads: KeyUpload[], watch: Watchdog, { onProgress }: UploadOptions): Generator<CreateContextRequest, void, undefined> {
-  yield CreateContextRequest.create({ context: { scheme: { $case: "pairwise", value: { encryptionParameters, scale } } }, keyUploads });
+function* messages({ encryptionParameters, scale, keys }: ContextUpload, keyUploads: KeyUpload[], watch: Watchdog, { onProgress, acceptedError = 0 }: UploadOptions): Generator<CreateContextRequest, void, undefined> {
+  yield CreateContextRequest.create({ context: { scheme: { $case: "pairwise", value: { encryptionParameters, scale, acceptedError } } }, keyUploads });
   const total = keys.reduce((sum, { bytes }) => sum + bytes.length, 0);
   let sent = 0;
   for (const { material, bytes } of keys) {

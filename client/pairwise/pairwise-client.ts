@@ -8,7 +8,9 @@ import { checkContextId } from "../ids.ts";
 import { invalidReply } from "../wire.ts";
 import { uploadKeys } from "./key-upload.ts";
 import type { ContextUpload, UploadOptions } from "./key-upload.ts";
-import { fromWireContext, fromWireDistance, toWireEncoding, toWireOperation, toWireVector } from "./pairwise-wire.ts";
+import {
+  areSameVectors, fromWireContext, fromWireDistance, toWireEncoding, toWireOperation, toWireVector,
+} from "./pairwise-wire.ts";
 import type { OutgoingVector, PairwiseCiphertext, PairwiseContext, PairwiseEncoding, PairwiseOperation } from "./pairwise-wire.ts";
 import { guardSecretKey } from "./secret-key-guard.ts";
 import { MAX_KEY_BYTES, publicTensealContext } from "./tenseal-files.ts";
@@ -45,6 +47,7 @@ export interface DeleteContextOptions extends CallOptions {
 }
 
 const [MIN_NORM_BOUND, MAX_NORM_BOUND] = [1e-6, 1e6];
+const MAX_ACCEPTED_ERROR = 1e6;
 
 /**
  * Has vectors compared that TenSEAL or SEAL encrypted, pair by pair, under keys that it never sees: it holds no key, encrypts and
@@ -66,7 +69,8 @@ export class PairwiseClient implements Disposable {
   /**
    * Uploads a public TenSEAL context: `context.serialize()` after `make_context_public()`, or base64 text of it, some 35 MB. The public
    * key in it is left out. Changes nothing where the server has it already. Throws ClientError SECRET_KEY_REFUSED, before anything is
-   * sent, for a context with its secret key; TENSEAL_INVALID for anything else than a public context.
+   * sent, for a context with its secret key; TENSEAL_INVALID for anything else than a public context. The server refuses one whose expected
+   * error is above `acceptedError` with SCALE_OVERFLOW.
    */
   async uploadTensealContext(data: Uint8Array, options: UploadOptions = {}): Promise<PairwiseContext> {
     const bytes = publicTensealContext(data, options.name);
@@ -101,10 +105,11 @@ export class PairwiseClient implements Disposable {
 
   /**
    * Compares two freshly encrypted vectors: the encrypted result is in slot 0 of the reply, which only the holder of the secret key can
-   * read. The reply is checked to be of the context and to have its SHA-256. Throws ClientError TENSEAL_INVALID or SECRET_KEY_REFUSED for
+   * read. Undefined where both are one and the same ciphertext, whose squared distance is exactly 0: their difference would hide nothing.
+   * The reply is checked to be of the context and to have its SHA-256. Throws ClientError TENSEAL_INVALID or SECRET_KEY_REFUSED for
    * bytes that are no TenSEAL vector where they should be.
    */
-  async compare(contextId: string, first: PairwiseCiphertext, second: PairwiseCiphertext, options: PairwiseCompareOptions): Promise<PairwiseCiphertext> {
+  async compare(contextId: string, first: PairwiseCiphertext, second: PairwiseCiphertext, options: PairwiseCompareOptions): Promise<PairwiseCiphertext | undefined> {
     checkContextId(contextId);
     const { operation, normBound = 0, replyEncoding = first.encoding } = options;
     if (options.normBound !== undefined && !(normBound >= MIN_NORM_BOUND && normBound <= MAX_NORM_BOUND)) {
@@ -113,8 +118,11 @@ export class PairwiseClient implements Disposable {
     const [x, y] = [toWireVector(contextId, first), toWireVector(contextId, second)];
     const dimension = agreedDimension(x, y, options.dimension);
     const request = { first: x.wire, second: y.wire, operation: toWireOperation(operation), dimension, normBound, replyEncoding: toWireEncoding(replyEncoding) };
-    const { distance } = await this.#call(options, (signal) => this.#services.matching.compareCiphertexts(request, { signal }));
-    return fromWireDistance(contextId, replyEncoding, distance);
+    const { matching } = this.#services;
+    const reply = await this.#call(options, (signal) => matching.compareCiphertexts(request, { signal }));
+    if (!reply.identical) return fromWireDistance(contextId, replyEncoding, reply.distance);
+    if (operation === "squared-distance" && areSameVectors(x.wire, y.wire)) return undefined;
+    throw invalidReply("that two different ciphertexts are one and the same");
   }
 
   [Symbol.dispose](): void {
@@ -122,6 +130,11 @@ export class PairwiseClient implements Disposable {
   }
 
   async #upload(upload: ContextUpload, options: UploadOptions): Promise<PairwiseContext> {
+    const { acceptedError } = options;
+    if (acceptedError !== undefined && !(acceptedError > 0 && acceptedError <= MAX_ACCEPTED_ERROR)) {
+      const expected = `expected a number in (0, ${MAX_ACCEPTED_ERROR}]`;
+      throw new ClientError("USAGE", `accepted error ${acceptedError} is out of range: ${expected}`);
+    }
     const bytes = upload.keys.reduce((sum, key) => sum + key.bytes.length, 0);
     if (bytes > MAX_KEY_BYTES) throw new ClientError("USAGE", `the key material has ${bytes} bytes: expected at most ${MAX_KEY_BYTES}; make Galois keys for the rotations that are needed only`);
     // Where no server is, that should be known before the upload is tried again and again for 21 s.

@@ -2,6 +2,7 @@ import type { Ciphertext, Evaluator, GaloisKeys, RelinKeys, SEALContext } from "
 import { FheError } from "../errors.ts";
 import { callSeal } from "../seal.ts";
 import type { PublicSeal } from "../seal.ts";
+import { rescalesFirst } from "./expected-error.ts";
 import { checkFreshCiphertext, transparent } from "./fresh-ciphertext.ts";
 import type { EvaluationKeys } from "./keys.ts";
 import { levelsOf, openPairwiseContext } from "./levels.ts";
@@ -30,6 +31,7 @@ export class PairwiseEvaluator implements Disposable {
   readonly #evaluator: Evaluator;
   readonly #relinKeys: RelinKeys;
   readonly #galoisKeys: GaloisKeys;
+  readonly #rescaled: boolean;
 
   /** Throws FheError PARAMETERS_INVALID if SEAL refuses the parameters. */
   constructor(seal: PublicSeal, parameters: PairwiseParameters) {
@@ -37,6 +39,7 @@ export class PairwiseEvaluator implements Disposable {
     this.#seal = seal;
     this.#context = owned.use(openPairwiseContext(seal, parameters));
     this.levels = levelsOf(parameters, this.#context);
+    this.#rescaled = rescalesFirst(parameters);
     this.#evaluator = owned.use(new seal.Evaluator(this.#context));
     this.#relinKeys = owned.use(new seal.RelinKeys());
     this.#galoisKeys = owned.use(new seal.GaloisKeys());
@@ -56,12 +59,17 @@ export class PairwiseEvaluator implements Disposable {
 
   /** The scale of results. */
   get resultScale(): number {
-    return distanceScale(this.levels.parameters);
+    return distanceScale(this.levels.parameters, this.#rescaled);
   }
 
   /** A fresh ciphertext from outside, for comparisons; the caller frees it. Throws FheError as `checkFreshCiphertext`. */
   open(data: Uint8Array): Ciphertext {
     return this.#openChecked(checkFreshCiphertext(this.levels, data));
+  }
+
+  /** Whether both are one and the same ciphertext. */
+  same(first: Ciphertext, second: Ciphertext): boolean {
+    return Buffer.from(this.save(first)).equals(this.save(second));
   }
 
   /** A ciphertext as uncompressed SEAL bytes, without a seed. */
@@ -71,7 +79,9 @@ export class PairwiseEvaluator implements Disposable {
 
   /**
    * Subtract and square, or multiply; relinearize; rescale; drop the primes that `bound` lets go; sum the slots into slot 0 by rotations.
-   * Relinearizing after rescaling would be a seventh quicker, but its noise would not be rescaled. Returns uncompressed SEAL bytes.
+   * Relinearizing after rescaling would be a seventh quicker, but its noise would not be rescaled. Where rotations would
+   * be too noisy then (see `rescalesFirst`), nothing is rescaled: drop primes, relinearize, rotate. Returns uncompressed
+   * SEAL bytes.
    * The context must have the rotation keys of the dimension. Throws FheError CIPHERTEXT_TRANSPARENT if both are one ciphertext and the
    * operation is squared_distance.
    */
@@ -80,9 +90,7 @@ export class PairwiseEvaluator implements Disposable {
       using result = new this.#seal.Ciphertext();
       if (operation === "squared_distance") this.#squareDifference(first, second, result);
       else this.#evaluator.multiply(first, second, result);
-      this.#evaluator.relinearizeInplace(result, this.#relinKeys);
-      this.#evaluator.rescaleToNextInplace(result);
-      for (let left = droppablePrimes(this.levels.parameters, bound); left > 0; left--) this.#evaluator.cipherModSwitchToNextInplace(result);
+      this.#reduce(result, droppablePrimes(this.levels.parameters, bound, this.#rescaled));
       this.#sumSlots(result, dimension);
       return this.save(result);
     });
@@ -90,6 +98,19 @@ export class PairwiseEvaluator implements Disposable {
 
   [Symbol.dispose](): void {
     this.#owned.dispose();
+  }
+
+  /** Makes two components of a product's three, with so many primes fewer. */
+  #reduce(product: Ciphertext, dropped: number): void {
+    if (!this.#rescaled) this.#drop(product, dropped);
+    this.#evaluator.relinearizeInplace(product, this.#relinKeys);
+    if (!this.#rescaled) return;
+    this.#evaluator.rescaleToNextInplace(product);
+    this.#drop(product, dropped);
+  }
+
+  #drop(ciphertext: Ciphertext, primes: number): void {
+    for (let left = primes; left > 0; left--) this.#evaluator.cipherModSwitchToNextInplace(ciphertext);
   }
 
   #squareDifference(first: Ciphertext, second: Ciphertext, result: Ciphertext): void {

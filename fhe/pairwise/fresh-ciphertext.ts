@@ -28,6 +28,12 @@ export function checkFreshCiphertext(levels: PairwiseLevels, data: Uint8Array): 
   return bytes;
 }
 
+/** Whether two ciphertexts from outside are one and the same, however compressed. Throws FheError CIPHERTEXT_MALFORMED. */
+export function areSameCiphertext(first: Uint8Array, second: Uint8Array): boolean {
+  const [a, b] = [first, second].map((data) => Buffer.from(inflateSeal(data, PAIRWISE_CIPHERTEXT)));
+  return a!.equals(b!);
+}
+
 function checkLevel({ parameters, dataParmsId }: PairwiseLevels, { parmsId, degree, primes }: CiphertextSpan): void {
   if (Buffer.from(dataParmsId).equals(parmsId)) return;
   const { degree: expectedDegree, primes: expectedPrimes } = parameters;

@@ -55,7 +55,7 @@ export function withScale(parameters: EncryptionParameters, scale: number): Pair
   if (!(scale > 0 && Number.isFinite(scale))) throw invalidScale(`the scale is ${scale}: expected a number > 0`);
   const prime = Number(lastDataPrime(parameters));
   const least = Math.sqrt(MIN_DISTANCE_SCALE * prime);
-  const most = Math.sqrt((2 ** log2Of(distancePrimes(parameters)) / MIN_DISTANCE_ROOM) * prime);
+  const most = Math.sqrt((2 ** log2Of(resultPrimes(parameters)) / MIN_DISTANCE_ROOM) * prime);
   if (scale >= least && scale <= most) return { ...parameters, scale };
   const range = `expected 2^${Math.log2(least).toFixed(1)} to 2^${Math.log2(most).toFixed(1)} with these primes`;
   throw invalidScale(`the scale is 2^${Math.log2(scale).toFixed(1)}, so a distance would ${scale > most ? "overflow" : "drown in noise"}: ${range}`);
@@ -114,9 +114,19 @@ export function loadedKeyBytes({ degree, primes }: EncryptionParameters, keys: n
   return keys * (primes.length - 1) * 2 * primes.length * degree * 8;
 }
 
-/** The scale of a distance: scale^2 / p, p being the last data prime, by which a product is rescaled. */
-export function distanceScale(parameters: PairwiseParameters): number {
-  return parameters.scale ** 2 / Number(lastDataPrime(parameters));
+/** The primes of fresh ciphertexts. */
+export function dataPrimes({ primes }: EncryptionParameters): readonly bigint[] {
+  return primes.slice(0, -1);
+}
+
+/** The primes of a product: rescaled by the last data prime, or with all of them. */
+export function resultPrimes(parameters: EncryptionParameters, rescaled = true): readonly bigint[] {
+  return rescaled ? dataPrimes(parameters).slice(0, -1) : dataPrimes(parameters);
+}
+
+/** The scale of a distance: scale^2 / p, p being the last data prime, by which products are rescaled; else scale^2. */
+export function distanceScale(parameters: PairwiseParameters, rescaled = true): number {
+  return parameters.scale ** 2 / (rescaled ? Number(lastDataPrime(parameters)) : 1);
 }
 
 /**
@@ -124,20 +134,21 @@ export function distanceScale(parameters: PairwiseParameters): number {
  * One bit is the sign. The other is for vectors that are repeated in slots whose number their length does not divide: where the
  * last repetition is cut off, components meet themselves, and slots there hold up to twice the distance.
  */
-export function maxDistance(parameters: PairwiseParameters, dropped = 0): number {
-  const primes = distancePrimes(parameters);
-  return 2 ** (log2Of(primes.slice(0, primes.length - dropped)) - 2) / distanceScale(parameters);
+export function maxDistance(parameters: PairwiseParameters, dropped = 0, rescaled = true): number {
+  const primes = resultPrimes(parameters, rescaled);
+  return 2 ** (log2Of(primes.slice(0, primes.length - dropped)) - 2) / distanceScale(parameters, rescaled);
 }
 
 /**
- * How many primes may be dropped beyond the one that rescaling drops, if no distance is larger than `bound`: fewer primes make
- * relinearization and rotations quicker. `bound` undefined: none.
+ * How many primes of a product may be dropped, beyond the one that rescaling drops, if no distance is larger than
+ * `bound`: fewer primes make relinearization and rotations quicker. `bound` undefined: none.
  */
-export function droppablePrimes(parameters: PairwiseParameters, bound: number | undefined): number {
+export function droppablePrimes(parameters: PairwiseParameters, bound: number | undefined, rescaled = true): number {
   if (bound === undefined) return 0;
+  const most = resultPrimes(parameters, rescaled).length - 1;
   let dropped = 0;
   // 1 % of the room is left to the noise.
-  while (dropped + 1 < distancePrimes(parameters).length && maxDistance(parameters, dropped + 1) >= 1.01 * bound) dropped++;
+  while (dropped < most && maxDistance(parameters, dropped + 1, rescaled) >= 1.01 * bound) dropped++;
   return dropped;
 }
 
@@ -148,11 +159,6 @@ export function modulusBits({ primes }: EncryptionParameters): number[] {
 
 function lastDataPrime({ primes }: EncryptionParameters): bigint {
   return primes[primes.length - 2]!;
-}
-
-/** The primes of a rescaled product. */
-function distancePrimes({ primes }: EncryptionParameters): readonly bigint[] {
-  return primes.slice(0, -2);
 }
 
 function log2Of(primes: readonly bigint[]): number {

@@ -20,7 +20,7 @@ const pairwiseContext = {
   contextId: CONTEXT_ID,
   pairwise: {
     encryptionParameters: bytes(20, 7), scale: 2 ** 40, polyModulusDegree: 8192, coeffModulusBits: [60, 40, 40, 60],
-    rotationSteps: [1, 2, 4, 64], maxDimension: 128, maxDistance: 5.5e17,
+    rotationSteps: [1, 2, 4, 64], maxDimension: 128, maxDistance: 5.5e17, expectedError: 2.9e-6,
   },
 };
 const cosine = { dimension: 128, metric: "METRIC_COSINE", modelId: "model-a", normBound: 1 };
@@ -42,7 +42,7 @@ export const WIRE_EXAMPLES: Readonly<Record<string, readonly object[]>> = {
   "veilface.v1.CreateContextRequest": [
     { context: { packed } },
     {
-      context: { pairwise: { encryptionParameters: bytes(20, 7), scale: 2 ** 40 } },
+      context: { pairwise: { encryptionParameters: bytes(20, 7), scale: 2 ** 40, acceptedError: 0.5 } },
       keyUploads: [
         { material: "KEY_MATERIAL_SEAL_RELIN_KEYS", totalBytes: "1573267", sha256: SHA256 },
         { material: "KEY_MATERIAL_SEAL_GALOIS_KEYS", totalBytes: "18944028", sha256: SHA256 },
@@ -91,14 +91,17 @@ export const WIRE_EXAMPLES: Readonly<Record<string, readonly object[]>> = {
   ],
   "veilface.v1.CompareTemplatesResponse": [{ distances, entries: [entry] }],
   "veilface.v1.SearchGalleryRequest": [{ target: { galleryId: "staff", space: cosine, replyEncoding: "CIPHERTEXT_ENCODING_PACKED_RESIDUES" }, pieces: [piece] }],
-  "veilface.v1.SearchGalleryResponse": [{ revision: "42" }, { revision: "42", distances }],
+  "veilface.v1.SearchGalleryResponse": [
+    { revision: "42" }, { revision: "42", distances }, { revision: "42", distances: { block: "4", stride: 128, identical: true } },
+    { revision: "42", distances: { block: "5", stride: 128, refused: "ERROR_REASON_STORED_CORRUPT" } },
+  ],
   "veilface.v1.CompareCiphertextsRequest": [
     {
       first: ciphertext("TENSEAL_CKKS_VECTOR", 5), second: ciphertext("SEAL", 6), operation: "PAIRWISE_OPERATION_SQUARED_DISTANCE", dimension: 128, normBound: 1.5,
       replyEncoding: "CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR",
     },
   ],
-  "veilface.v1.CompareCiphertextsResponse": [{ distance: ciphertext("TENSEAL_CKKS_VECTOR", 5) }],
+  "veilface.v1.CompareCiphertextsResponse": [{ distance: ciphertext("TENSEAL_CKKS_VECTOR", 5) }, { identical: true }],
 
   "tenseal.TenSEALContextProto": [
     { encryptionParameters: bytes(6, 1), publicContext, encryptionType: "symmetric" },

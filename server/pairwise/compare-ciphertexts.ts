@@ -11,7 +11,8 @@ import type { PairwiseMatcher } from "./pairwise-matcher.ts";
 export interface ComparedCiphertexts {
   readonly contextId: string;
   readonly encoding: PairwiseEncoding;
-  readonly product: SealedProduct;
+  /** Undefined where both are the same ciphertext: their squared distance is 0. */
+  readonly product: SealedProduct | undefined;
 }
 
 /** Compares two ciphertexts of a request. Throws ServerError with what is wrong with it. */

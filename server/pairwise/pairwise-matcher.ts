@@ -1,9 +1,8 @@
 import { tasksOf } from "../matcher-task.ts";
 import type { SealedProduct } from "../sealed-bytes.ts";
-import type { Product } from "../shared-scans.ts";
 import { mapUnordered } from "../streams.ts";
 import type { WorkerPool } from "../worker-pool.ts";
-import type { AdmittedContext, CompareVectors, CompareWithTemplates, PrepareVector, UploadedKeys } from "./pairwise-task.ts";
+import type { AdmittedContext, CompareVectors, CompareWithTemplates, PairwiseAnswer, PrepareVector, UploadedKeys } from "./pairwise-task.ts";
 
 /** A probe to be compared with templates. */
 export interface PairwiseScan extends Omit<CompareWithTemplates, "cancelled"> {
@@ -29,18 +28,19 @@ export class PairwiseMatcher {
     return this.#pool.run("prepareVector", task);
   }
 
-  /** Two ciphertexts compared. Throws as {@link prepare}. */
-  async compare(task: CompareVectors): Promise<SealedProduct> {
+  /** Two ciphertexts compared; undefined where both are one, and their distance 0. Throws as {@link prepare}. */
+  async compare(task: CompareVectors): Promise<SealedProduct | undefined> {
     return this.#pool.run("compareVectors", task);
   }
 
   /** The distances of a probe to templates, each as soon as it is ready. Throws the signal's reason once it aborts. */
-  async *scan({ signal, ...scan }: PairwiseScan): AsyncGenerator<Product> {
+  async *scan({ signal, ...scan }: PairwiseScan): AsyncGenerator<PairwiseAnswer> {
     const cancelled = new SharedArrayBuffer(4);
     const onAbort = (): void => void Atomics.store(new Int32Array(cancelled), 0, 1);
     signal.addEventListener("abort", onAbort);
     try {
-      for await (const compared of mapUnordered(tasksOf({ ...scan, cancelled }), 2 * this.#pool.workers, (task) => this.#pool.run<Product[]>("compareWithTemplates", task))) {
+      const compare = (task: CompareWithTemplates): Promise<PairwiseAnswer[]> => this.#pool.run("compareWithTemplates", task);
+      for await (const compared of mapUnordered(tasksOf({ ...scan, cancelled }), 2 * this.#pool.workers, compare)) {
         signal.throwIfAborted();
         yield* compared;
       }

@@ -1,16 +1,20 @@
-import { PairwiseEvaluator, checkRotationSteps, loadPublicSeal, loadedKeyBytes, readEncryptionParameters, withScale } from "@veilface/fhe";
+import {
+  FheError, PairwiseEvaluator, checkRotationSteps, loadPublicSeal, loadedKeyBytes, readEncryptionParameters, withScale,
+} from "@veilface/fhe";
+import type { PairwiseTask } from "@veilface/fhe";
+import { ServerError } from "../errors.ts";
 import { allCancelled } from "../matcher-task.ts";
-import type { BlockTask } from "../matcher-task.ts";
 import { inField, sealed, unseal } from "../sealed-bytes.ts";
 import type { PairwiseEncoding, SealedBytes, SealedProduct } from "../sealed-bytes.ts";
-import type { Product } from "../shared-scans.ts";
 import type { ContextLocation } from "../store/gallery-store.ts";
 import { fieldInvalid } from "../validate.ts";
 import { outcome } from "../worker-outcome.ts";
 import type { Outcome } from "../worker-outcome.ts";
 import { readerFor } from "../worker-readers.ts";
 import { admit } from "./admission.ts";
-import type { AdmittedContext, CompareVectors, CompareWithTemplates, PrepareVector, UploadedKeys } from "./pairwise-task.ts";
+import type {
+  AdmittedContext, CompareVectors, CompareWithTemplates, PairwiseAnswer, PrepareVector, Uncompared, UploadedKeys,
+} from "./pairwise-task.ts";
 import { openCkksVector, sealCkksVector } from "./tenseal.ts";
 
 /** A context whose keys are loaded. */
@@ -19,6 +23,24 @@ interface OpenContext {
   readonly rotationSteps: readonly number[];
   readonly keyBytes: number;
 }
+
+type Ciphertext = ReturnType<PairwiseEvaluator["open"]>;
+
+interface Pair {
+  readonly evaluator: PairwiseEvaluator;
+  readonly first: Ciphertext;
+  readonly second: Ciphertext;
+}
+
+/** A probe that is compared with templates. */
+interface Scanning {
+  readonly evaluator: PairwiseEvaluator;
+  readonly probe: Ciphertext;
+  readonly task: CompareWithTemplates;
+}
+
+/** What a template is answered with, its place apart. */
+type Answer = SealedProduct | Pick<Uncompared, "because">;
 
 /** Memory for loaded keys, per worker; the keys of the tutorial's parameters are 20 MB. The context in use is kept whatever its size. */
 const MAX_LOADED_KEY_BYTES = 256 * 2 ** 20;
@@ -44,8 +66,8 @@ export function prepareVector({ context, ciphertext, dimension }: PrepareVector)
   }, (bytes) => [bytes.buffer]);
 }
 
-/** Worker task: two ciphertexts compared. */
-export function compareVectors(task: CompareVectors): Outcome<SealedProduct> {
+/** Worker task: two ciphertexts compared; undefined where both are the same one, at distance 0. */
+export function compareVectors(task: CompareVectors): Outcome<SealedProduct | undefined> {
   return outcome(() => {
     const { evaluator, rotationSteps } = contextFor(task.context);
     using first = openVector(evaluator, task.first);
@@ -54,28 +76,60 @@ export function compareVectors(task: CompareVectors): Outcome<SealedProduct> {
     if (dimension > evaluator.slots) throw fieldInvalid("dimension", `is ${dimension}: expected 1 to ${evaluator.slots}, the slots of a ciphertext`);
     inField("dimension", () => { checkRotationSteps(rotationSteps, dimension); });
     const { operation, bound } = task;
-    const result = inField("second.data", () => evaluator.compare({ operation, dimension, bound }, first.ciphertext, second.ciphertext));
-    return sealResult(evaluator, task.encoding, result);
+    const pair = { evaluator, first: first.ciphertext, second: second.ciphertext };
+    const result = inField("second.data", () => comparePair(pair, { operation, dimension, bound }));
+    return result && sealResult(evaluator, task.encoding, result);
   });
 }
 
-/** Worker task: a probe compared with templates; those that are gone by now are passed over. */
-export function compareWithTemplates(task: CompareWithTemplates): Outcome<Product[]> {
+/** Worker task: a probe compared with templates; those that are gone are passed over, and one that fails fails alone. */
+export function compareWithTemplates(task: CompareWithTemplates): Outcome<PairwiseAnswer[]> {
   return outcome(() => {
     const { evaluator } = contextFor(task.context);
     const cancelled = new Int32Array(task.cancelled);
     using probe = evaluator.open(new Uint8Array(task.probe));
-    return task.blocks.flatMap((block) => {
-      const template = allCancelled(cancelled) ? undefined : templateOf(task, block);
-      if (template === undefined) return [];
-      using stored = evaluator.open(template);
-      const result = inField("pieces.ciphertext.data", () => evaluator.compare(task.task, probe, stored));
-      return [{ block: block.block, stride: block.stride, ...sealResult(evaluator, task.encoding, result) }];
+    return task.blocks.flatMap(({ block, stride }) => {
+      const answer = allCancelled(cancelled) ? undefined : compareBlock({ evaluator, probe, task }, block);
+      return answer === undefined ? [] : [{ block, stride, ...answer }];
     });
   });
 }
 
-function templateOf({ location }: CompareWithTemplates, { block }: BlockTask): Uint8Array | undefined {
+function compareBlock({ evaluator, probe, task }: Scanning, block: number): Answer | undefined {
+  try {
+    const template = templateOf(task, block);
+    if (template === undefined) return undefined;
+    using stored = evaluator.open(template);
+    const result = comparePair({ evaluator, first: probe, second: stored }, task.task);
+    return result === undefined ? { because: "IDENTICAL" } : sealResult(evaluator, task.encoding, result);
+  } catch (error) {
+    const because = reasonOfTemplate(error);
+    if (because === undefined) throw error;
+    return { because };
+  }
+}
+
+/** Why one template fails; undefined for what is not its own: the gallery is gone, or the server is at fault. */
+function reasonOfTemplate(error: unknown): Uncompared["because"] | undefined {
+  if (error instanceof ServerError) return error.reason === "STORED_CORRUPT" ? error.reason : undefined;
+  if (!(error instanceof FheError)) return undefined;
+  if (error.reason === "SEAL_FAILED") return "INTERNAL";
+  // Templates are checked before they are stored.
+  return error.reason === "CIPHERTEXT_TRANSPARENT" ? error.reason : "STORED_CORRUPT";
+}
+
+/** The encrypted result; undefined where both are one ciphertext, whose squared distance is 0 and hides nothing. */
+function comparePair({ evaluator, first, second }: Pair, task: PairwiseTask): Uint8Array | undefined {
+  try {
+    return evaluator.compare(task, first, second);
+  } catch (error) {
+    const transparent = error instanceof FheError && error.reason === "CIPHERTEXT_TRANSPARENT";
+    if (transparent && evaluator.same(first, second)) return undefined;
+    throw error;
+  }
+}
+
+function templateOf({ location }: CompareWithTemplates, block: number): Uint8Array | undefined {
   for (const { residues } of readerFor(location.path).looseTemplates(location.gallery, block)) return residues;
   return undefined;
 }
@@ -83,7 +137,7 @@ function templateOf({ location }: CompareWithTemplates, { block }: BlockTask): U
 /** A vector of a request. Owns its ciphertext. */
 interface Vector extends Disposable {
   readonly field: string;
-  readonly ciphertext: ReturnType<PairwiseEvaluator["open"]>;
+  readonly ciphertext: Ciphertext;
   /** Undefined where the encoding does not say it. */
   readonly dimension: number | undefined;
 }

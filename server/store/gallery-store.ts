@@ -19,6 +19,8 @@ export interface PairwiseScheme {
   readonly rotationSteps: readonly number[];
   readonly maxDimension: number;
   readonly maxDistance: number;
+  /** Of a squared distance of unit vectors with `maxDimension` components; undefined in rows of before it was said. */
+  readonly expectedError?: number;
 }
 
 /** The public parameters bound to one key, as stored. */

@@ -1,12 +1,13 @@
 // One pair of embeddings under CKKS with slots, relinearization and rotations: what the server's evaluator takes for it with the parameters
 // of TenSEAL's tutorial, and how many templates the packed scheme compares meanwhile. On one thread, without gRPC.
+import { hash } from "node:crypto";
 import type { ParameterSetName } from "@veilface/fhe";
 import { interleave, latency, quantile, round, sample } from "./figures.ts";
 import type { BenchLine, Work } from "./figures.ts";
 import { looseComparison, packedScan } from "./packed-pairs.ts";
 import { TutorialPairs, aboutTutorial } from "./tutorial-pairs.ts";
 
-export const PAIRWISE_CASES = ["pairwise_compare"];
+export const PAIRWISE_CASES = ["pairwise_compare", "pairwise_parts"];
 
 const DIMENSIONS = [128, 512];
 const PACKED_SETS: readonly ParameterSetName[] = ["PACKED_N4096_Q60", "PACKED_N4096_Q30"];
@@ -21,6 +22,32 @@ const distanceBound = (norm: NormBound): number | undefined => (norm === "none" 
 /** A pair with and without a bound on the norm, taking turns with the packed scheme; about 15 seconds. */
 export async function* pairwiseBench(): AsyncGenerator<BenchLine> {
   for (const dimension of DIMENSIONS) yield* pairsBesideTemplates(dimension);
+  for (const dimension of DIMENSIONS) yield await parts(dimension);
+}
+
+/** What a comparison on the server is made of: medians, in milliseconds, of parts that take turns. */
+async function parts(dimension: number): Promise<BenchLine> {
+  using owned = new DisposableStack();
+  const pairs = owned.use(await TutorialPairs.create(dimension));
+  const evaluator = await pairs.openEvaluator(owned);
+  const [[x, y]] = pairs.encrypt("seal") as [[Buffer, Buffer]];
+  const [raw, other] = [owned.use(evaluator.open(x)), owned.use(evaluator.open(y))];
+  const bytes = evaluator.save(raw);
+  const compare = (components: number, bound?: number) => (): void => {
+    evaluator.compare({ operation: "squared_distance", dimension: components, bound }, raw, other);
+  };
+  const works = {
+    sha256_ms: () => hash("sha256", bytes, "buffer"),
+    open_ms: () => { evaluator.open(bytes).delete(); },
+    open_zstd_ms: () => { evaluator.open(x).delete(); },
+    // One component takes no rotation.
+    product_ms: compare(1),
+    compare_ms: compare(dimension),
+    compare_bounded_ms: compare(dimension, 4),
+  };
+  const samples = await interleave(ROUNDS, Object.values(works));
+  const medians = Object.keys(works).map((name, k) => [name, round(quantile(samples[k]!, 0.5))] as const);
+  return { case: "pairwise_parts", ...aboutTutorial(dimension), ...Object.fromEntries(medians) };
 }
 
 /** A pair as tutorials compare it, without a bound. */

@@ -83,8 +83,8 @@ async function* comparisons({ direct, counted, wire, pairs }: Road, { encoding, 
   const compare = async (client: PairwiseClient, bound: NormBound, round: number): Promise<void> => {
     const [x, y] = encrypted[round % encrypted.length]!;
     const options = { operation: "squared-distance", dimension, ...(bound === "none" ? {} : { normBound: bound }) } as const;
-    const { bytes } = await client.compare(contextId, { encoding, bytes: x }, { encoding, bytes: y }, options);
-    distances.push([round, bytes]);
+    const distance = await client.compare(contextId, { encoding, bytes: x }, { encoding, bytes: y }, options);
+    distances.push([round, distance!.bytes]);
   };
   // Every worker of the server loads the keys at its first comparison.
   await Promise.all(Array.from({ length: 8 }, (_, round) => compare(direct, "none", round)));

@@ -41,7 +41,11 @@ function testTheRoad(whose: string, bytes: TensealBytes): void {
     const context = await json(0, "upload", raw);
     id = context["contextId"] as string;
     assert.deepEqual([context["maxDimension"], context["slots"], context["scale"]], [4096, 4096, 2 ** 40]);
-    assert.equal((await json(0, "upload", text))["contextId"], id);
+    assert.ok((context["expectedError"] as number) > 1e-7 && (context["expectedError"] as number) < 1e-5);
+    assert.equal((await json(0, "upload", text, "--accept-error", "1e-5"))["contextId"], id);
+    const { error } = (await json(2, "upload", text, "--accept-error", "1e-9")) as { error: { serverReason: string; message: string } };
+    assert.equal(error.serverReason, "SCALE_OVERFLOW");
+    assert.match(error.message, /expected error.*at most 1e-9/s);
     // With its public key, which the command leaves out.
     assert.equal((await createPairwiseContext(client, tensealUpload(bytes.publicContext))).context_id, id);
   });
@@ -51,6 +55,8 @@ function testTheRoad(whose: string, bytes: TensealBytes): void {
     const out = await files(named("distance"), Buffer.alloc(0));
     await json(0, "compare", id, v1.raw, v2.text, "--out", out.raw, "--force");
     assert.ok(Math.abs(decrypt(await readFile(out.raw)) - squaredDistance) < TOLERANCE);
+    // A file compared with itself, raw and as text, is the first thing that one tries.
+    assert.deepEqual(await json(0, "compare", id, v1.raw, v1.text, "--out", join(folder, "none.bin")), { contextId: id, operation: "squared-distance", identical: true });
     const normBound = String(Math.max(Math.hypot(...plain1), Math.hypot(...plain2)));
     await json(0, "compare", id, v1.text, v2.raw, "--out", out.text, "--force", "--operation", "inner-product", "--norm-bound", normBound);
     const innerProduct = plain1.reduce((sum, x, k) => sum + x * plain2[k]!, 0);

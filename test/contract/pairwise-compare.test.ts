@@ -138,12 +138,13 @@ test("contexts are described, listed and read with their parameters", async () =
   const message = await contextMessage(context.contextId);
   assert.equal(message.scheme, "pairwise");
   assert.deepEqual(
-    { ...message.pairwise, max_distance: 0 },
+    { ...message.pairwise, max_distance: 0, expected_error: 0 },
     {
       encryption_parameters: small.encryptionParameters("none"), scale: 2 ** 31.5, poly_modulus_degree: 4096, coeff_modulus_bits: [35, 34, 40], rotation_steps: stepsUpTo(1024),
-      max_dimension: 2048, max_distance: 0,
+      max_dimension: 2048, max_distance: 0, expected_error: 0, accepted_error: 0,
     },
   );
+  assert.ok(message.pairwise.expected_error > 1e-5 && message.pairwise.expected_error < 1e-3, `${message.pairwise.expected_error}`);
   assert.ok(Math.abs(message.create_time.seconds - Date.now() / 1000) < 120);
   const [page] = await client.call<{ contexts: PairwiseContextMessage[] }>(`${RPC}/ListContexts`, {});
   assert.deepEqual(page!.contexts.find(({ context_id }) => context_id === context.contextId), message);

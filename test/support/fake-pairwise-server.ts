@@ -30,6 +30,8 @@ export class FakePairwiseServer implements AsyncDisposable {
   interference: PairwiseInterference = {};
   /** The bytes of the distance that it answers with. */
   distance: Uint8Array = Buffer.alloc(0);
+  /** Whether it says, instead, that both ciphertexts are one. */
+  identical = false;
   readonly #server = createServer().use(errorDetailsServerMiddleware);
   #address = "";
 
@@ -75,13 +77,15 @@ export class FakePairwiseServer implements AsyncDisposable {
   #context(contextId = FAKE_CONTEXT_ID): Context | undefined {
     const value = {
       encryptionParameters: new Uint8Array(), scale: 2 ** 40, polyModulusDegree: 8192, coeffModulusBits: [60, 40, 40, 60], rotationSteps: [1, 2, 4, 8], maxDimension: 16, maxDistance: 1e6,
+      expectedError: 2.5e-6, acceptedError: 0,
     };
     const context: Context = { contextId, createTime: new Date(1), scheme: { $case: "pairwise", value } };
     return this.interference.context === undefined ? context : this.interference.context(context);
   }
 
-  #compare(request: CompareCiphertextsRequest): { distance: Ciphertext | undefined } {
+  #compare(request: CompareCiphertextsRequest): { distance?: Ciphertext | undefined; identical?: boolean } {
     this.comparisons.push(request);
+    if (this.identical) return { identical: true };
     const data = this.distance;
     const distance = { contextId: request.first!.contextId, encoding: request.replyEncoding, data, sha256: createHash("sha256").update(data).digest() };
     return { distance: this.interference.distance === undefined ? distance : this.interference.distance(distance) };

@@ -46,7 +46,11 @@ export interface GalleryMessage {
 interface DistancesMessage {
   readonly block: number;
   readonly stride: number;
+  /** Null where one of the next two is set, which the packed scheme has not. */
   readonly ciphertext: CiphertextMessage;
+  readonly identical: boolean;
+  /** An ErrorReason; ERROR_REASON_UNSPECIFIED where the block was compared. */
+  readonly refused: string;
 }
 
 export interface SearchMessage {

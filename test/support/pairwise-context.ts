@@ -18,7 +18,11 @@ export interface Upload {
 
 /** A whole upload: what the first message says of the scheme, and the key material. */
 export interface ContextUpload {
-  readonly pairwise: { readonly encryption_parameters?: Buffer; readonly scale?: number };
+  readonly pairwise: {
+    readonly encryption_parameters?: Buffer;
+    readonly scale?: number;
+    readonly accepted_error?: number;
+  };
   readonly uploads: readonly Upload[];
 }
 
@@ -34,6 +38,7 @@ export interface PairwiseContextMessage {
     readonly rotation_steps: readonly number[];
     readonly max_dimension: number;
     readonly max_distance: number;
+    readonly expected_error: number;
   };
   readonly create_time: { readonly seconds: number };
 }

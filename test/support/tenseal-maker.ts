@@ -193,6 +193,17 @@ export class TensealMaker implements Disposable {
     return bytes;
   }
 
+  /** The same ciphertext, uncompressed SEAL bytes, written in another way. */
+  rewrite(data: Buffer, form: { compression: Compression; encoding: string; dimension: number }): Buffer {
+    const { compression, encoding, dimension } = form;
+    using ciphertext = new this.#seal.Ciphertext();
+    ciphertext.loadFromArray(this.#context, new Uint8Array(data));
+    const bytes = bytesOf(this.#seal, ciphertext, compression);
+    watchBytes(bytes);
+    const { scale } = this.parameters;
+    return encoding === "SEAL" ? bytes : encodeTensealVector({ sizes: [dimension], ciphertexts: [bytes], scale });
+  }
+
   /** The value in slot 0 of a ciphertext in either encoding, by the wire's name of it. */
   decrypt(encoding: string, data: Uint8Array): number {
     return this.decryptSlots(encoding === "CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR" ? decodeTensealVector(data).ciphertexts[0]! : data)[0]!;

@@ -66,9 +66,10 @@ async function reasonOf(says: RegExp, ...args: string[]): Promise<string> {
 
 test("an upload prints the context's id and what it can do, from raw bytes and from base64 text", async () => {
   const text = await succeeded("upload", files.context);
-  assert.match(text, new RegExp(`^context ${FAKE_CONTEXT_ID}\nvectors of up to 16 components \\(4096 slots\\), distances up to 1\\.00e\\+6\nring degree 8192, primes of 60, 40, 40, 60 bits, scale 2\\^40\n$`));
+  assert.match(text, new RegExp(`^context ${FAKE_CONTEXT_ID}\nvectors of up to 16 components \\(4096 slots\\), distances up to 1\\.00e\\+6\nsquared distances of unit vectors are off by less than 0\\.0000025 \\(19 of 20\\)\nring degree 8192, primes of 60, 40, 40, 60 bits, scale 2\\^40\n$`));
   const fromText = await json("upload", files.contextText);
   const { contextId, slots, maxDimension, maxDistance, rotationSteps } = fromText;
+  assert.equal(fromText["expectedError"], 2.5e-6);
   assert.deepEqual([contextId, slots, maxDimension, maxDistance, rotationSteps], [FAKE_CONTEXT_ID, 4096, 16, 1e6, [1, 2, 4, 8]]);
   const [raw, decoded] = server.uploads.map(({ announced }) => announced);
   assert.deepEqual(raw, decoded);

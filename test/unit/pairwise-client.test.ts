@@ -31,6 +31,7 @@ after(async () => {
 });
 beforeEach(() => {
   server.interference = {};
+  server.identical = false;
   server.distance = maker.vector([1]);
   for (const calls of [server.uploads, server.comparisons, server.deletions]) calls.length = 0;
 });
@@ -73,6 +74,7 @@ test("a TenSEAL context is announced with its length and hash and sent in chunks
   assert.deepEqual([encryptionParameters.length, scale], [0, 0]);
   assert.deepEqual(progress, upload!.chunks.map(({ offset, data }) => [offset + data.length, bytes.length]));
   const { contextId, degree, modulusBits, rotationSteps, maxDimension, maxDistance, createTime } = context;
+  assert.equal(context.expectedError, 2.5e-6);
   assert.deepEqual([contextId, degree, modulusBits, context.scale, rotationSteps, maxDimension, maxDistance, createTime], [FAKE_CONTEXT_ID, 8192, [60, 40, 40, 60], 2 ** 40, [1, 2, 4, 8], 16, 1e6, new Date(1)]);
 });
 
@@ -223,6 +225,7 @@ const comparisons: readonly (readonly [string, readonly [PairwiseCiphertext, Pai
 for (const [name, [first, second], options, expected] of comparisons) {
   test(`${name} are sent with their hashes, their dimension and what to compute, and the reply is handed over`, async () => {
     const reply = await client.compare(FAKE_CONTEXT_ID, first, second, options);
+    assert.ok(reply !== undefined);
     assert.deepEqual([Buffer.from(reply.bytes), reply.encoding], [server.distance, options.replyEncoding ?? first.encoding]);
     const wire = ({ encoding, bytes }: PairwiseCiphertext): Ciphertext => ({ contextId: FAKE_CONTEXT_ID, encoding: encoding === "seal" ? SEAL : TENSEAL, data: bytes, sha256: sha256(bytes) });
     assert.deepEqual(server.comparisons, [{ ...expected, first: wire(first), second: wire(second) }]);
@@ -265,3 +268,33 @@ for (const [name, change] of Object.entries(wrongReplies)) {
     await assert.rejects(client.compare(FAKE_CONTEXT_ID, tenseal(vectors[0]), tenseal(vectors[1]), { operation: "squared-distance" }), refusedAs("REPLY_INVALID"));
   });
 }
+
+test("the error that is accepted goes with an upload, and one out of range is not sent", async () => {
+  await client.uploadTensealContext(publicContext, { acceptedError: 0.5 });
+  await client.uploadTensealContext(publicContext);
+  const sent = server.uploads.map(({ context }) => (context!.scheme as { value: PairwiseScheme }).value.acceptedError);
+  assert.deepEqual(sent, [0.5, 0]);
+  for (const acceptedError of [0, -1, NaN, Infinity, 1e6 + 1]) {
+    await assert.rejects(client.uploadTensealContext(publicContext, { acceptedError }), refusedAs("USAGE", /accepted error/));
+  }
+  assert.equal(server.uploads.length, 2);
+});
+
+test("that two ciphertexts are one is believed only where they are, however they are written", async () => {
+  server.identical = true;
+  const data = maker.ciphertext([1, 2, 3], { compression: "none" });
+  const written = (["none", "zlib", "zstd"] as const).map((compression) => ({ compression, dimension: 3 }));
+  const forms = written.flatMap((form) => [
+    seal(maker.rewrite(data, { ...form, encoding: "SEAL" })), tenseal(maker.rewrite(data, { ...form, encoding: "TENSEAL_CKKS_VECTOR" })),
+  ]);
+  const options = { operation: "squared-distance", dimension: 3 } as const;
+  for (const first of forms) {
+    for (const second of forms) assert.equal(await client.compare(FAKE_CONTEXT_ID, first, second, options), undefined);
+    for (const other of [tenseal(vectors[0]), seal(ciphertexts[0])]) {
+      const claimed = client.compare(FAKE_CONTEXT_ID, first, other, options);
+      await assert.rejects(claimed, refusedAs("REPLY_INVALID", /one and the same/));
+    }
+    const product = client.compare(FAKE_CONTEXT_ID, first, first, { ...options, operation: "inner-product" });
+    await assert.rejects(product, refusedAs("REPLY_INVALID"));
+  }
+});
