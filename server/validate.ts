@@ -146,7 +146,9 @@ export function normBound(field: string, value: number): number {
 
 /** The largest expected error that the caller of CreateContext accepts: 0 means the usual one. */
 export function pairwiseAcceptedError(field: string, value: number): number {
-  if (!(value >= 0 && value <= MAX_ACCEPTED_ERROR)) throw fieldInvalid(field, `must be in (0, 1e6], or 0 for ${USUAL_ACCEPTED_ERROR}`);
+  if (value < 0 || value > MAX_ACCEPTED_ERROR || Number.isNaN(value)) {
+    throw fieldInvalid(field, `must be in (0, 1e6], or 0 for ${USUAL_ACCEPTED_ERROR}`);
+  }
   return value === 0 ? USUAL_ACCEPTED_ERROR : value;
 }
 
