@@ -13,10 +13,14 @@ class CallersError extends Error {
   }
 }
 
-/** A source of the caller's: what it throws reaches the caller as it is. Throws ClientError USAGE for what is not iterable. */
+/**
+ * A source of the caller's: what it throws reaches the caller as it is. Throws ClientError USAGE for what is not
+ * iterable.
+ */
 export async function* callersSource<T>(source: AsyncIterable<T> | Iterable<T>): AsyncGenerator<T, void, undefined> {
   const isIterable = typeof source === "object" && (Symbol.asyncIterator in source || Symbol.iterator in source);
-  if (!isIterable) throw new ClientError("USAGE", "the source is not iterable: expected an array, an iterable or an async iterable");
+  if (!isIterable)
+    throw new ClientError("USAGE", "the source is not iterable: expected an array, an iterable or an async iterable");
   try {
     yield* source;
   } catch (error) {
@@ -25,7 +29,9 @@ export async function* callersSource<T>(source: AsyncIterable<T> | Iterable<T>):
 }
 
 /** A callback of the caller's: what it throws reaches the caller as it is. */
-export function callersCallback<Arguments extends unknown[]>(callback: ((...given: Arguments) => void) | undefined): (...given: Arguments) => void {
+export function callersCallback<Arguments extends unknown[]>(
+  callback: ((...given: Arguments) => void) | undefined,
+): (...given: Arguments) => void {
   return (...given) => {
     try {
       callback?.(...given);
@@ -49,7 +55,8 @@ function inWords({ galleryId, subjectId }: Names, error: ClientError): ClientErr
   const { reason, serverReason } = error;
   if (serverReason === undefined || galleryId === undefined) return error;
   const worded = (message: string): ClientError => new ClientError(reason, message, { cause: error, serverReason });
-  if (serverReason === "GALLERY_NOT_FOUND") return worded(`there is no gallery "${galleryId}" on the server: create it first, or check the id`);
+  if (serverReason === "GALLERY_NOT_FOUND")
+    return worded(`there is no gallery "${galleryId}" on the server: create it first, or check the id`);
   if (serverReason !== "SUBJECT_NOT_FOUND" || subjectId === undefined) return error;
   return worded(`gallery "${galleryId}" has no subject "${subjectId}": enroll it first, or check the id`);
 }
@@ -57,5 +64,9 @@ function inWords({ galleryId, subjectId }: Names, error: ClientError): ClientErr
 // Without the cause's message, which may hold what it was about.
 function internal(cause: unknown): ClientError {
   const what = cause instanceof Error ? cause.name : "something else than an error";
-  return new ClientError("INTERNAL", `a fault in the client, or arguments of other types than it takes (${what}): its cause says where; please report it`, { cause });
+  return new ClientError(
+    "INTERNAL",
+    `a fault in the client, or arguments of types that it does not take (${what}): its cause says where; report it`,
+    { cause },
+  );
 }

@@ -15,10 +15,16 @@ const UNREADABLE = /^(Response message parsing error|Received message larger tha
 export function translateGrpc(address: string, cause: GrpcError): ClientError {
   const options = optionsOf(cause);
   const { code, details } = cause;
-  if (code === Status.UNAVAILABLE) return new ClientError("SERVER_UNAVAILABLE", unavailable(address, cause, options.serverReason), options);
-  if (code === Status.DEADLINE_EXCEEDED) return new ClientError("DEADLINE_EXCEEDED", `${address} gave up: its deadline passed`, options);
+  if (code === Status.UNAVAILABLE)
+    return new ClientError("SERVER_UNAVAILABLE", unavailable(address, cause, options.serverReason), options);
+  if (code === Status.DEADLINE_EXCEEDED)
+    return new ClientError("DEADLINE_EXCEEDED", `${address} gave up: its deadline passed`, options);
   if (UNREADABLE.test(details)) {
-    return new ClientError("REPLY_INVALID", "the server replied with a message that cannot be read: check that it is a veilface server of this version", options);
+    return new ClientError(
+      "REPLY_INVALID",
+      "the server replied with a message that cannot be read: check that it is a veilface server of this version",
+      options,
+    );
   }
   return new ClientError("SERVER_REFUSED", `the server refused: ${details || Status[code]}`, options);
 }
@@ -32,14 +38,18 @@ function unavailable(address: string, { details }: GrpcError, serverReason: stri
   if (serverReason !== undefined) return `the server at ${address} does not serve now: ${details}`;
   const why = whyOf(details);
   // Of a proxy that does not answer, or refuses, grpc-js forgets what it said.
-  if (why === "undefined") return `no connection to ${address}: check that the proxy runs and lets the address through, or add the host to no_proxy`;
+  if (why === "undefined") {
+    return `no connection to ${address}: check that the proxy runs and lets it through, or add the host to no_proxy`;
+  }
   const advice = "check the address, that the server is running, and that both or neither use TLS";
   return `no veilface server answers at ${address}${why === undefined ? "" : ` (${why})`}: ${advice}`;
 }
 
 function whyOf(details: string): string | undefined {
   const target = NO_ADDRESS.exec(details)?.groups?.["target"];
-  return target === undefined ? NO_CONNECTION.exec(details)?.groups?.["socket"] : `the name ${target} cannot be resolved`;
+  return target === undefined
+    ? NO_CONNECTION.exec(details)?.groups?.["socket"]
+    : `the name ${target} cannot be resolved`;
 }
 
 function optionsOf(cause: GrpcError): ClientErrorOptions {

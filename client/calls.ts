@@ -11,8 +11,8 @@ export interface CallOptions {
   /** Cancels the call: it then throws ClientError CANCELLED. */
   readonly signal?: AbortSignal;
   /**
-   * Milliseconds without an answer after which it throws ClientError DEADLINE_EXCEEDED, > 0. Streams: between two messages. Trying
-   * again what can be tried again ends with it too.
+   * Milliseconds without an answer after which it throws ClientError DEADLINE_EXCEEDED, > 0. Streams: between two
+   * messages. Trying again what can be tried again ends with it too.
    */
   readonly deadlineMs?: number;
 }
@@ -28,22 +28,35 @@ export function checkDeadline(deadlineMs: number | undefined): void {
 }
 
 /**
- * Runs one call within its deadline and translates what it throws to ClientError. Tried again where `mayRetry` says so: unless given,
- * only where nothing reached the server.
+ * Runs one call within its deadline and translates what it throws to ClientError. Tried again where `mayRetry` says
+ * so: unless given, only where nothing reached the server.
  */
-export async function call<T>(address: string, options: CallOptions, run: (signal: AbortSignal) => Promise<T>, mayRetry?: MayRetry): Promise<T> {
+export async function call<T>(
+  address: string,
+  options: CallOptions,
+  run: (signal: AbortSignal) => Promise<T>,
+  mayRetry?: MayRetry,
+): Promise<T> {
   using watch = new Watchdog(options);
-  return await retrying({ ...options, deadlineMs: watch.deadlineMs }, async () => {
-    try {
-      return await run(watch.signal);
-    } catch (error) {
-      throw translate(address, watch, error);
-    }
-  }, mayRetry);
+  return await retrying(
+    { ...options, deadlineMs: watch.deadlineMs },
+    async () => {
+      try {
+        return await run(watch.signal);
+      } catch (error) {
+        throw translate(address, watch, error);
+      }
+    },
+    mayRetry,
+  );
 }
 
 /** Yields a stream's messages, translates what it throws, and cancels it where none comes within the deadline. */
-export async function* callStream<T>(address: string, options: CallOptions, run: (signal: AbortSignal) => AsyncIterable<T>): AsyncGenerator<T, void, undefined> {
+export async function* callStream<T>(
+  address: string,
+  options: CallOptions,
+  run: (signal: AbortSignal) => AsyncIterable<T>,
+): AsyncGenerator<T, void, undefined> {
   using watch = new Watchdog(options);
   try {
     for await (const message of run(watch.signal)) {
@@ -56,7 +69,10 @@ export async function* callStream<T>(address: string, options: CallOptions, run:
   }
 }
 
-/** The result of work that others wait for too, unless the caller's signal is aborted first. Throws ClientError CANCELLED. */
+/**
+ * The result of work that others wait for too, unless the caller's signal is aborted first. Throws ClientError
+ * CANCELLED.
+ */
 export async function unlessAborted<T>(work: Promise<T>, { signal }: CallOptions): Promise<T> {
   if (signal === undefined) return work;
   const aborted = Promise.withResolvers<never>();
@@ -128,8 +144,13 @@ export class Watchdog implements Disposable {
 export function translate(address: string, watch: Watchdog, cause: unknown): unknown {
   if (!isAbort(cause) && !(cause instanceof GrpcError)) return cause;
   if (watch.cancelledByCaller) return cancelled(cause);
-  if (watch.expired) return new ClientError("DEADLINE_EXCEEDED", `no answer from ${address} within ${watch.deadlineMs} ms: try again, or allow more time`, { cause });
+  if (watch.expired) return late(address, watch, cause);
   return cause instanceof GrpcError ? translateGrpc(address, cause) : cancelled(cause);
+}
+
+function late(address: string, { deadlineMs }: Watchdog, cause: unknown): ClientError {
+  const message = `no answer from ${address} within ${deadlineMs} ms: try again, or allow more time`;
+  return new ClientError("DEADLINE_EXCEEDED", message, { cause });
 }
 
 function cancelled(cause?: unknown): ClientError {

@@ -36,9 +36,10 @@ export interface Services {
   readonly close: () => void;
 }
 
-// gRPC's own pauses grow to two minutes, and while one lasts every call is refused, however long the server has been back: 1 s keeps
-// that below 2 s. A peer that vanished without a word is noticed within 30 s of silence under a call. grpc-js retries nothing above
-// 1 MiB and keeps a copy of all it might: what is tried again is tried again by calls.ts.
+// gRPC's own pauses grow to two minutes, and while one lasts every call is refused, however long the server has been
+// back: 1 s keeps that below 2 s. A peer that vanished without a word is noticed within 30 s of silence under a call.
+// grpc-js retries nothing above 1 MiB and keeps a copy of all it might: what is tried again is tried again by
+// calls.ts.
 const CHANNEL_OPTIONS: ChannelOptions = {
   "grpc.initial_reconnect_backoff_ms": 100,
   "grpc.max_reconnect_backoff_ms": 1000,
@@ -48,8 +49,8 @@ const CHANNEL_OPTIONS: ChannelOptions = {
 };
 
 /**
- * Opens a channel; connects at the first call. Throws ClientError USAGE for a malformed address, plain text to another machine without
- * `insecure`, and plain text through a proxy that the environment names.
+ * Opens a channel; connects at the first call. Throws ClientError USAGE for a malformed address, plain text to another
+ * machine without `insecure`, and plain text through a proxy that the environment names.
  */
 export function openServices(options: ServerOptions): Services {
   const host = hostOf(options.address);
@@ -58,7 +59,7 @@ export function openServices(options: ServerOptions): Services {
   const connection = new Connection(channel);
   const factory = createClientFactory().use(errorDetailsClientMiddleware).use(connection.middleware.bind(connection));
   return {
-    address: proxy === undefined ? options.address : `${options.address} through the proxy ${proxy.address}, which ${proxy.variable} names`,
+    address: options.address + (proxy ? ` through the proxy ${proxy.address}, which ${proxy.variable} names` : ""),
     contexts: factory.create(ContextServiceDefinition, channel),
     galleries: factory.create(GalleryServiceDefinition, channel),
     matching: factory.create(MatchingServiceDefinition, channel),
@@ -113,8 +114,8 @@ function openChannel({ address, tls, insecure }: ServerOptions, host: string, pr
 }
 
 function plainTextThroughProxy(address: string, host: string, { variable, address: proxy }: Proxy): ClientError {
-  const advice = `use TLS, or add ${host} to no_grpc_proxy to go past it`;
-  return new ClientError("USAGE", `${variable} names the proxy ${proxy}, which would read what is sent to ${address} in plain text: ${advice}`);
+  const what = `${variable} names the proxy ${proxy}, which would read what is sent to ${address} in plain text`;
+  return new ClientError("USAGE", `${what}: use TLS, or add ${host} to no_grpc_proxy to go past it`);
 }
 
 function tlsCredentials({ rootCertificates, privateKey, certificateChain }: TlsOptions): ChannelCredentials {

@@ -39,7 +39,10 @@ export interface CreateGalleryOptions extends CallOptions {
 }
 
 export interface PackOptions extends CallOptions {
-  /** The stride of its blocks from now on; unless given, the server chooses the best for as many templates as there are. */
+  /**
+   * The stride of its blocks from now on; unless given, the server chooses the best for as many templates as there
+   * are.
+   */
   readonly stride?: number;
   /** Called with how many of how many templates are packed so far. */
   readonly onProgress?: (done: number, total: number) => void;

@@ -63,10 +63,10 @@ export class UnitMaker {
   }
 
   /**
-   * Fills blocks and encrypts them. A block takes G ciphertexts however few templates it holds and a template alone takes one, so of
-   * the last templates more than G are packed, unless there are only these and the packing would rather not, and up to G are enrolled
-   * alone. An id that comes twice within a block counts once, as
-   * it came last. Where the source throws, what it yielded before is still made into units, then its error is thrown.
+   * Fills blocks and encrypts them. A block takes G ciphertexts however few templates it holds and a template alone
+   * takes one, so of the last templates more than G are packed, unless there are only these and the packing would
+   * rather not, and up to G are enrolled alone. An id that comes twice within a block counts once, as it came last.
+   * Where the source throws, what it yielded before is still made into units, then its error is thrown.
    */
   async *units(source: AsyncIterable<EncodedTemplate>): AsyncGenerator<EnrollmentUnit, void, undefined> {
     if (this.#packing === undefined) {

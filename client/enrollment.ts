@@ -15,9 +15,9 @@ export interface EnrollOptions extends CallOptions {
   /** How many templates enrolled alone may be sent and not yet acknowledged, >= 1; 64 by default, about 4 MB. Of packed blocks at most three are. */
   readonly maxInFlight?: number;
   /**
-   * "auto" (the default) packs templates into blocks of the gallery's packed stride, which are enrolled and searched far faster; they
-   * become durable block by block, and a deleted one's bits stay until its block is packed anew. Few of them are enrolled alone where
-   * searches are quicker so. "never" enrolls each alone, as it comes.
+   * "auto" (the default) packs templates into blocks of the gallery's packed stride, which are enrolled and searched
+   * far faster; they become durable block by block, and a deleted one's bits stay until its block is packed anew. Few
+   * of them are enrolled alone where searches are quicker so. "never" enrolls each alone, as it comes.
    */
   readonly packing?: "auto" | "never";
 }

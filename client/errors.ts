@@ -46,7 +46,10 @@ export class ClientError extends Error {
   readonly reason: ClientErrorReason;
   /** Where the server refused: its reason, a name of veilface.v1.ErrorReason without the prefix, such as "GALLERY_NOT_FOUND". */
   readonly serverReason: string | undefined;
-  /** How long the server asks to wait before the same is tried again, in milliseconds >= 0; undefined where it does not ask. */
+  /**
+   * How long the server asks to wait before the same is tried again, in milliseconds >= 0; undefined where it does not
+   * ask.
+   */
   readonly retryAfterMs: number | undefined;
 
   constructor(reason: ClientErrorReason, message: string, options?: ClientErrorOptions) {

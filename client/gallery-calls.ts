@@ -22,6 +22,9 @@ export interface NewGallery {
   readonly draftOf?: string;
 }
 
+/** Which page of a roster's changes. */
+export type RosterPageRequest = Pick<ListTemplatesRequest, "sinceRevision" | "pageToken">;
+
 /** The ids of templates to delete, by template or by subject. */
 export interface DeletedIds {
   readonly templateIds?: readonly string[];
@@ -46,7 +49,9 @@ export class GalleryCalls {
   async ensureContext({ parameterSet, keyId, contextId }: KeyHolder, options: CallOptions): Promise<void> {
     const packed = { parameterSet: toWireParameterSet(parameterSet.name), keyId: Buffer.from(keyId) };
     const request = { context: { scheme: { $case: "packed" as const, value: packed } } };
-    const { context } = await this.#repeatable(options, (signal) => this.services.contexts.createContext(ReadableStream.from([request]), { signal }));
+    const { contexts } = this.services;
+    const create = (signal: AbortSignal) => contexts.createContext(ReadableStream.from([request]), { signal });
+    const { context } = await this.#repeatable(options, create);
     if (context?.contextId !== contextId || contextId !== packedContextId(parameterSet.name, keyId)) throw invalidReply("another context id than the context's content gives");
   }
 
@@ -58,7 +63,8 @@ export class GalleryCalls {
 
   async get(galleryId: string, options: CallOptions): Promise<GalleryInfo> {
     checkId("gallery", galleryId);
-    const { gallery } = await this.#repeatable(options, (signal) => this.services.galleries.getGallery({ galleryId }, { signal }));
+    const { galleries } = this.services;
+    const { gallery } = await this.#repeatable(options, (signal) => galleries.getGallery({ galleryId }, { signal }));
     return fromWireGallery(gallery);
   }
 
@@ -68,7 +74,8 @@ export class GalleryCalls {
     let pageToken = "";
     do {
       const request = { contextId, pageSize: MAX_GALLERIES_PER_PAGE, pageToken };
-      const page = await this.#repeatable(options, (signal) => this.services.galleries.listGalleries(request, { signal }));
+      const list = (signal: AbortSignal) => this.services.galleries.listGalleries(request, { signal });
+      const page = await this.#repeatable(options, list);
       galleries.push(...page.galleries.map(fromWireGallery));
       pageToken = page.nextPageToken;
     } while (pageToken !== "");
@@ -87,9 +94,10 @@ export class GalleryCalls {
   }
 
   /** The changes after a revision, from the page that the token names. */
-  async readRosterPage(galleryId: string, page: Pick<ListTemplatesRequest, "sinceRevision" | "pageToken">, options: CallOptions): Promise<RosterPage> {
+  async readRosterPage(galleryId: string, page: RosterPageRequest, options: CallOptions): Promise<RosterPage> {
     const request = { galleryId, pageSize: MAX_ENTRIES_PER_PAGE, ...page };
-    const { entries, revision, nextPageToken } = await this.#repeatable(options, (signal) => this.services.galleries.listTemplates(request, { signal }));
+    const list = (signal: AbortSignal) => this.services.galleries.listTemplates(request, { signal });
+    const { entries, revision, nextPageToken } = await this.#repeatable(options, list);
     return { changes: entries.map((entry) => ({ templateId: entry.templateId, live: fromWireEntry(entry), revision: entry.revision })), revision, nextPageToken };
   }
 

@@ -39,10 +39,10 @@ export function lacksBlock(table: RosterTable, { revision, blocks }: SearchAnswe
 }
 
 /**
- * The nearest subjects, nearest first; equal distances in the order of subject and template ids. Sees the gallery as of the search's
- * revision: templates that changed later are left out, since their block may have been read before or after.
- * Throws ClientError REPLY_INVALID where a block that the roster has at that revision was not answered, or answered at another stride,
- * or with a distance that cannot be.
+ * The nearest subjects, nearest first; equal distances in the order of subject and template ids. Sees the gallery as
+ * of the search's revision: templates that changed later are left out, since their block may have been read before or
+ * after. Throws ClientError REPLY_INVALID where a block that the roster has at that revision was not answered, or
+ * answered at another stride, or with a distance that cannot be.
  */
 export function rankCandidates(table: RosterTable, answer: SearchAnswer, top: number): Candidate[] {
   if (lacksBlock(table, answer)) throw invalidReply("a search that leaves out a block of the gallery");

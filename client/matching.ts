@@ -9,7 +9,14 @@ import type { KeyHolder } from "./key-holder.ts";
 import type { PackedCrypto } from "./packed-crypto.ts";
 import { retrying } from "./retrying.ts";
 import type { Roster } from "./roster.ts";
-import { PIECES_PER_MESSAGE, fromLiveWireEntry, fromWireCiphertext, invalidReply, toWireCiphertext, toWireSpace } from "./wire.ts";
+import {
+  PIECES_PER_MESSAGE,
+  fromLiveWireEntry,
+  fromWireCiphertext,
+  invalidReply,
+  toWireCiphertext,
+  toWireSpace,
+} from "./wire.ts";
 import type { GalleryInfo } from "./wire.ts";
 
 /** A gallery with what is needed to ask of it. */
@@ -47,22 +54,35 @@ export class Matching {
   }
 
   /** The subject's nearest template. Throws ClientError as VeilfaceClient.verify. */
-  async compare(gallery: OpenGallery, subjectId: string, embedding: ArrayLike<number>, options: CallOptions): Promise<Candidate> {
+  async compare(
+    gallery: OpenGallery,
+    subjectId: string,
+    embedding: ArrayLike<number>,
+    options: CallOptions,
+  ): Promise<Candidate> {
     const probe = await this.#encrypt(gallery, embedding, options);
-    const candidates = await retrying(options, () => this.#compareOnce(gallery, subjectId, probe, options), isUnavailable);
+    const candidates = await retrying(
+      options,
+      () => this.#compareOnce(gallery, subjectId, probe, options),
+      isUnavailable,
+    );
     const [first, ...others] = candidates;
     if (first === undefined) throw invalidReply("a comparison without any template");
     return others.reduce((best, candidate) => (candidate.distance < best.distance ? candidate : best), first);
   }
 
   /**
-   * The nearest subjects of a gallery. The question's `confirm` runs once the server has begun, so that answers and roster are known to
-   * be of the same gallery. Throws ClientError as VeilfaceClient.identify.
+   * The nearest subjects of a gallery. The question's `confirm` runs once the server has begun, so that answers and
+   * roster are known to be of the same gallery. Throws ClientError as VeilfaceClient.identify.
    */
   async search(gallery: OpenGallery, question: SearchQuestion, options: CallOptions): Promise<Candidate[]> {
     const { roster } = gallery;
     const probe = await this.#encrypt(gallery, question.embedding, options);
-    const answer = await retrying(options, () => this.#searchOnce(gallery, probe, question.confirm, options), isUnavailable);
+    const answer = await retrying(
+      options,
+      () => this.#searchOnce(gallery, probe, question.confirm, options),
+      isUnavailable,
+    );
     // A block all of whose templates were deleted while the search ran is not there to be answered.
     if (lacksBlock(roster.table, answer)) {
       await roster.refresh(options);
@@ -71,22 +91,36 @@ export class Matching {
     return rankCandidates(roster.table, answer, question.top);
   }
 
-  async #compareOnce(gallery: OpenGallery, subjectId: string, probe: WireProbe, options: CallOptions): Promise<Candidate[]> {
+  async #compareOnce(
+    gallery: OpenGallery,
+    subjectId: string,
+    probe: WireProbe,
+    options: CallOptions,
+  ): Promise<Candidate[]> {
     const { galleryId, space } = gallery.info;
     const requests = messagesOf({ galleryId, subjectId, space: toWireSpace(space) }, probe);
     const candidates: Candidate[] = [];
-    for await (const reply of callStream(this.#services.address, options, (signal) => this.#services.matching.compareTemplates(requests, { signal }))) {
+    for await (const reply of callStream(this.#services.address, options, (signal) =>
+      this.#services.matching.compareTemplates(requests, { signal }),
+    )) {
       candidates.push(...this.#readComparison(gallery, subjectId, probe, reply));
     }
     return candidates;
   }
 
-  async #searchOnce(gallery: OpenGallery, probe: WireProbe, confirm: () => Promise<void>, options: CallOptions): Promise<SearchAnswer> {
+  async #searchOnce(
+    gallery: OpenGallery,
+    probe: WireProbe,
+    confirm: () => Promise<void>,
+    options: CallOptions,
+  ): Promise<SearchAnswer> {
     const { info, roster } = gallery;
     const requests = messagesOf({ galleryId: info.galleryId, space: toWireSpace(info.space) }, probe);
     const blocks: BlockDistances[] = [];
     let search: { readonly revision: number; readonly confirmed: Promise<void> } | undefined;
-    for await (const { revision, distances } of callStream(this.#services.address, options, (signal) => this.#services.matching.searchGallery(requests, { signal }))) {
+    for await (const { revision, distances } of callStream(this.#services.address, options, (signal) =>
+      this.#services.matching.searchGallery(requests, { signal }),
+    )) {
       if (search !== undefined) blocks.push(this.#readDistances(gallery, probe, distances));
       else search = { revision, confirmed: inBackground(roster.update(revision, options).then(confirm)) };
     }
@@ -108,7 +142,12 @@ export class Matching {
     return { pieces, strides: new Set(strides), squaredNorm: probe.squaredNorm };
   }
 
-  #readComparison(gallery: OpenGallery, subjectId: string, probe: WireProbe, reply: CompareTemplatesResponse): Candidate[] {
+  #readComparison(
+    gallery: OpenGallery,
+    subjectId: string,
+    probe: WireProbe,
+    reply: CompareTemplatesResponse,
+  ): Candidate[] {
     const { block, stride, distances } = this.#readDistances(gallery, probe, reply.distances);
     return reply.entries.map(fromLiveWireEntry).map(({ templateId, subjectId: owner, placement }) => {
       const distance = distances[placement.slot];
@@ -128,10 +167,16 @@ export class Matching {
   }
 }
 
-function messagesOf<T>(target: T, { pieces }: WireProbe): AsyncIterable<{ target: T | undefined; pieces: ProbePiece[] }> {
+function messagesOf<T>(
+  target: T,
+  { pieces }: WireProbe,
+): AsyncIterable<{ target: T | undefined; pieces: ProbePiece[] }> {
   const messages = Math.ceil(pieces.length / PIECES_PER_MESSAGE);
   return ReadableStream.from(
-    Array.from({ length: messages }, (_, i) => ({ target: i === 0 ? target : undefined, pieces: pieces.slice(i * PIECES_PER_MESSAGE, (i + 1) * PIECES_PER_MESSAGE) })),
+    Array.from({ length: messages }, (_, i) => ({
+      target: i === 0 ? target : undefined,
+      pieces: pieces.slice(i * PIECES_PER_MESSAGE, (i + 1) * PIECES_PER_MESSAGE),
+    })),
   );
 }
 

@@ -62,7 +62,8 @@ const METRICS: readonly string[] = ["cosine", "euclidean"];
 /** Throws ClientError USAGE for a space that no gallery can have. */
 export function checkSpace({ dimension, metric, normBound, modelId }: ModelSpace): void {
   checkWhole("dimension", dimension, { least: 1, most: MAX_DIMENSION });
-  if (!METRICS.includes(metric)) throw new ClientError("USAGE", `metric ${JSON.stringify(metric)} is unknown: expected one of ${METRICS.join(", ")}`);
-  if (!Number.isFinite(normBound) || normBound <= 0) throw new ClientError("USAGE", `norm bound ${normBound} is out of range: expected a number > 0`);
-  if (typeof modelId !== "string" || modelId === "") throw new ClientError("USAGE", "the model id is missing: expected the name of the model that makes the embeddings");
+  const usage = (message: string): ClientError => new ClientError("USAGE", message);
+  if (!METRICS.includes(metric)) throw usage(`metric "${metric}" is unknown: expected ${METRICS.join(" or ")}`);
+  if (!(normBound > 0 && normBound < Infinity)) throw usage(`norm bound ${normBound} is out of range: expected > 0`);
+  if (typeof modelId !== "string" || modelId === "") throw usage("the model id is missing: expected the model's name");
 }

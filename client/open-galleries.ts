@@ -14,12 +14,22 @@ import type { ModelSpace } from "./model-space.ts";
 import type { GalleryInfo } from "./wire.ts";
 
 // The server may hold other strides, or another gallery under this id, than when it was last read.
-const REASONS_TO_READ_AGAIN: readonly string[] = ["PROBE_INCOMPLETE", "FIELD_INVALID", "SPACE_MISMATCH", "CONTEXT_MISMATCH", "GALLERY_CHANGED", "ROSTER_STALE"];
+const REASONS_TO_READ_AGAIN: readonly string[] = [
+  "PROBE_INCOMPLETE",
+  "FIELD_INVALID",
+  "SPACE_MISMATCH",
+  "CONTEXT_MISMATCH",
+  "GALLERY_CHANGED",
+  "ROSTER_STALE",
+];
 const ATTEMPTS = 3;
 
 type Options = CallOptions & ModelOption;
 
-/** What a client knows of the galleries under its key, so that the next question about one need not begin by reading it. */
+/**
+ * What a client knows of the galleries under its key, so that the next question about one need not begin by reading
+ * it.
+ */
 export class OpenGalleries {
   readonly #calls: GalleryCalls;
   readonly #keyHolder: KeyHolder;
@@ -37,11 +47,17 @@ export class OpenGalleries {
     this.#known.delete(galleryId);
   }
 
-  /** Reads a gallery and keeps what is known of it, unless it is another one under the same id by now. Throws ClientError KEY_MISMATCH, MODEL_MISMATCH. */
+  /**
+   * Reads a gallery and keeps what is known of it, unless it is another one under the same id by now. Throws
+   * ClientError KEY_MISMATCH, MODEL_MISMATCH.
+   */
   async read(galleryId: string, options: Options): Promise<OpenGallery> {
     const info = await this.#calls.get(galleryId, options);
     if (info.contextId !== this.#keyHolder.contextId) {
-      throw new ClientError("KEY_MISMATCH", `gallery "${galleryId}" belongs to another key: use the key it was created with`);
+      throw new ClientError(
+        "KEY_MISMATCH",
+        `gallery "${galleryId}" belongs to another key: use the key it was created with`,
+      );
     }
     checkModel(info, options);
     checkPacked(info);
@@ -66,10 +82,15 @@ export class OpenGalleries {
   }
 
   /**
-   * Runs with a gallery that is read anew: one that was packed, or deleted and created again, has other people in the same places.
-   * `confirm` throws ROSTER_STALE if it is another one by then; it all starts over in that case, three times at most.
+   * Runs with a gallery that is read anew: one that was packed, or deleted and created again, has other people in the
+   * same places. `confirm` throws ROSTER_STALE if it is another one by then; it all starts over in that case, three
+   * times at most.
    */
-  async withCurrent<T>(galleryId: string, options: Options, run: (gallery: OpenGallery, confirm: () => Promise<void>) => Promise<T>): Promise<T> {
+  async withCurrent<T>(
+    galleryId: string,
+    options: Options,
+    run: (gallery: OpenGallery, confirm: () => Promise<void>) => Promise<T>,
+  ): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       const gallery = await this.read(galleryId, options);
       const confirm = async (): Promise<void> => {
@@ -87,7 +108,8 @@ export class OpenGalleries {
 
   #open(info: GalleryInfo): OpenGallery {
     const crypto = new PackedCrypto(this.#keyHolder, info.space);
-    const readPage = (sinceRevision: number, pageToken: string, options: CallOptions = {}) => this.#calls.readRosterPage(info.galleryId, { sinceRevision, pageToken }, options);
+    const readPage = (sinceRevision: number, pageToken: string, options: CallOptions = {}) =>
+      this.#calls.readRosterPage(info.galleryId, { sinceRevision, pageToken }, options);
     return { info, crypto, roster: new Roster(readPage, this.#rosterCache?.storeFor(info)) };
   }
 }
@@ -100,7 +122,8 @@ function isSame(a: GalleryInfo, b: GalleryInfo): boolean {
 /** Throws ClientError REPLY_INVALID for a dimension or stride that the packed scheme does not have. */
 function checkPacked({ space, strides, packedStride }: GalleryInfo): void {
   if (space.dimension > MAX_DIMENSION) throw invalidReply("a gallery with a dimension out of range");
-  if (Math.max(packedStride, ...strides) > encodedDimension(space)) throw invalidReply("a gallery with a stride out of range");
+  if (Math.max(packedStride, ...strides) > encodedDimension(space))
+    throw invalidReply("a gallery with a stride out of range");
 }
 
 function mayHaveChanged(error: unknown): boolean {
@@ -111,7 +134,7 @@ function checkModel({ galleryId, space }: GalleryInfo, { modelId = space.modelId
   const version = space.modelVersion === undefined ? undefined : modelVersion;
   if (modelId === space.modelId && (version === undefined || version === space.modelVersion)) return;
   const [held, given] = [nameOf(space), nameOf({ modelId, ...(version !== undefined && { modelVersion: version }) })];
-  throw new ClientError("MODEL_MISMATCH", `gallery "${galleryId}" holds embeddings of model ${held}, not of ${given}: use the gallery's model`);
+  throw new ClientError("MODEL_MISMATCH", `gallery "${galleryId}" holds embeddings of model ${held}, not of ${given}: use its model`);
 }
 
 function nameOf({ modelId, modelVersion }: Pick<ModelSpace, "modelId" | "modelVersion">): string {

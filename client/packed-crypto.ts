@@ -22,6 +22,12 @@ export interface EncryptedProbe {
   readonly squaredNorm: number;
 }
 
+/** As {@link EncryptedProbe}; each piece is encrypted when it is asked for. */
+export interface ProbePieces {
+  readonly pieces: Iterable<EncryptedPiece>;
+  readonly squaredNorm: number;
+}
+
 /** A ciphertext's bytes and how they are laid out. */
 export interface EncodedBytes {
   readonly encoding: CiphertextEncoding;
@@ -77,10 +83,10 @@ export class PackedCrypto {
   }
 
   /**
-   * The encoded embeddings that lie in slots of a block, from all its ciphertexts in order. They differ from what was encrypted by
-   * the encryption's noise: 3.2 / (scale of templates) a component, less what would make them no embedding's any more. Throws
-   * ClientError REPLY_INVALID for a stride or slot that this space cannot have, bytes that are no fresh ciphertexts of this parameter
-   * set, or a vector that is no embedding's.
+   * The encoded embeddings that lie in slots of a block, from all its ciphertexts in order. They differ from what was
+   * encrypted by the encryption's noise: 3.2 / (scale of templates) a component, less what would make them no
+   * embedding's any more. Throws ClientError REPLY_INVALID for a stride or slot that this space cannot have, bytes
+   * that are no fresh ciphertexts of this parameter set, or a vector that is no embedding's.
    */
   decryptTemplates(stride: number, pieces: readonly EncodedBytes[], slots: readonly number[]): Float64Array[] {
     return translated("REPLY_INVALID", () => {
@@ -102,8 +108,11 @@ export class PackedCrypto {
     return { pieces: [...pieces], squaredNorm };
   }
 
-  /** As {@link encryptProbe}, one piece at a time, each about 1 ms of work. Throws ClientError EMBEDDING_INVALID before the first. */
-  probePieces(embedding: ArrayLike<number>, strides: readonly number[]): { readonly pieces: Iterable<EncryptedPiece>; readonly squaredNorm: number } {
+  /**
+   * As {@link encryptProbe}, one piece at a time, each about 1 ms of work. Throws ClientError EMBEDDING_INVALID before
+   * the first.
+   */
+  probePieces(embedding: ArrayLike<number>, strides: readonly number[]): ProbePieces {
     checkShape(embedding);
     const { vector, squaredNorm } = translated("EMBEDDING_INVALID", () => encodeProbeEmbedding(this.space, embedding));
     return { pieces: this.#encryptPieces(vector, strides), squaredNorm };
@@ -119,12 +128,15 @@ export class PackedCrypto {
   }
 
   /**
-   * The distances of a block's slots to the probe, floor(4096 / stride) of them, in the space's metric; meaningless for slots without
-   * a template, and NaN where the inner product is further than 8 standard deviations of noise from what embeddings can have. Throws ClientError REPLY_INVALID for a stride that this space cannot have, or bytes that are no product of this parameter set.
+   * The distances of a block's slots to the probe, floor(4096 / stride) of them, in the space's metric; meaningless
+   * for slots without a template, and NaN where the inner product is further than 8 standard deviations of noise from
+   * what embeddings can have. Throws ClientError REPLY_INVALID for a stride that this space cannot have, or bytes that
+   * are no product of this parameter set.
    */
   decryptDistances(stride: number, encoding: CiphertextEncoding, data: Uint8Array, probeSquaredNorm: number): Float64Array {
     const values = this.decryptScores(stride, encoding, data);
-    const { least, largest } = scoreRange(this.space, this.#keyHolder.parameterSet, this.#packing(stride).layout, probeSquaredNorm);
+    const { layout } = this.#packing(stride);
+    const { least, largest } = scoreRange(this.space, this.#keyHolder.parameterSet, layout, probeSquaredNorm);
     // A plain loop: a million of these are part of every large search.
     for (let slot = 0; slot < values.length; slot++) {
       const score = values[slot]!;

@@ -12,9 +12,11 @@ export interface RetryOptions {
 /** Whether a failed call may be tried again. */
 export type MayRetry = (error: unknown) => boolean;
 
-// 0.1 + 0.2 + 0.4 + 0.8 + 1.5 s: three seconds for a server that restarts, and no longer until a wrong address is reported.
+// 0.1 + 0.2 + 0.4 + 0.8 + 1.5 s: three seconds for a server that restarts, and no longer until a wrong address is
+// reported.
 const RETRIES = 5;
-// And 12 times 1.5 s more, 21 s in all, for what has work to lose. Pauses stay short, so that none outlasts the outage by much.
+// And 12 times 1.5 s more, 21 s in all, for what has work to lose. Pauses stay short, so that none outlasts the outage
+// by much.
 const PATIENT_RETRIES = 17;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 1500;
@@ -27,17 +29,24 @@ export function isUnavailable(error: unknown): boolean {
   return error instanceof ClientError && (error.reason === "SERVER_UNAVAILABLE" || error.retryAfterMs !== undefined);
 }
 
-/** Of what must not be done twice: whether the server never heard of it, or had no room for it and asks to come back later. */
+/**
+ * Of what must not be done twice: whether the server never heard of it, or had no room for it and asks to come back
+ * later.
+ */
 export function isUndone(error: unknown): boolean {
   if (!(error instanceof ClientError)) return false;
   return error.reason === "SERVER_UNAVAILABLE" ? reachedNobody(error.cause) : error.retryAfterMs !== undefined;
 }
 
 /**
- * Runs work again while it fails in a way that may pass, at most five times more, with growing pauses or those that the server asks
- * for. Throws the last failure; ClientError CANCELLED.
+ * Runs work again while it fails in a way that may pass, at most five times more, with growing pauses or those that
+ * the server asks for. Throws the last failure; ClientError CANCELLED.
  */
-export async function retrying<T>(options: RetryOptions, work: () => Promise<T>, mayRetry: MayRetry = isUndone): Promise<T> {
+export async function retrying<T>(
+  options: RetryOptions,
+  work: () => Promise<T>,
+  mayRetry: MayRetry = isUndone,
+): Promise<T> {
   const { deadlineMs = USUAL_LONGEST_WAIT_MS } = options;
   let paused = 0;
   for (let failures = 1; ; failures++) {
@@ -53,12 +62,16 @@ export async function retrying<T>(options: RetryOptions, work: () => Promise<T>,
 }
 
 /**
- * Waits before an idempotent call with work to lose is tried again after so many failures in a row. Throws `error` once there were too
- * many, or where the server asks for a longer wait than the deadline; ClientError CANCELLED.
+ * Waits before an idempotent call with work to lose is tried again after so many failures in a row. Throws `error`
+ * once there were too many, or where the server asks for a longer wait than the deadline; ClientError CANCELLED.
  */
 export async function pauseBeforeRetry(failures: number, error: unknown, options: RetryOptions): Promise<void> {
   const milliseconds = pauseAfter(failures, error);
-  if (failures > PATIENT_RETRIES || milliseconds > Math.max(options.deadlineMs ?? USUAL_LONGEST_WAIT_MS, 2 * LONGEST_PAUSE_MS)) throw error;
+  if (
+    failures > PATIENT_RETRIES ||
+    milliseconds > Math.max(options.deadlineMs ?? USUAL_LONGEST_WAIT_MS, 2 * LONGEST_PAUSE_MS)
+  )
+    throw error;
   await pause(milliseconds, options);
 }
 

@@ -71,8 +71,9 @@ export class Roster {
   }
 
   /**
-   * Brings it up to a revision at least; one update runs at a time, with the options of whoever came first: where that one gives up,
-   * the next goes on. Throws ClientError ROSTER_STALE where the server does not come that far, CANCELLED, and what the page reader throws.
+   * Brings it up to a revision at least; one update runs at a time, with the options of whoever came first: where that
+   * one gives up, the next goes on. Throws ClientError ROSTER_STALE where the server does not come that far,
+   * CANCELLED, and what the page reader throws.
    */
   async update(revision: number, options: CallOptions = {}): Promise<void> {
     while (this.#updating !== undefined) await unlessAborted(this.#updating.catch(() => undefined), options);

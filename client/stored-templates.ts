@@ -20,18 +20,30 @@ export interface StoredReading {
 }
 
 /**
- * Reads a gallery's ciphertexts and decrypts them. Where the server goes away meanwhile, it is read again, less what was read already.
- * Throws ClientError KEY_MISMATCH for a gallery of another key, ROSTER_STALE for one that changed before it was read again. Abort the
- * signal to stop reading early.
+ * Reads a gallery's ciphertexts and decrypts them. Where the server goes away meanwhile, it is read again, less what
+ * was read already. Throws ClientError KEY_MISMATCH for a gallery of another key, ROSTER_STALE for one that changed
+ * before it was read again. Abort the signal to stop reading early.
  */
-export async function readStored(services: Services, keyHolder: KeyHolder, galleryId: string, options: CallOptions): Promise<StoredReading> {
-  const open = (): Promise<OpenReading> => retrying(options, () => openReading(services, galleryId, options), isUnavailable);
+export async function readStored(
+  services: Services,
+  keyHolder: KeyHolder,
+  galleryId: string,
+  options: CallOptions,
+): Promise<StoredReading> {
+  const open = (): Promise<OpenReading> =>
+    retrying(options, () => openReading(services, galleryId, options), isUnavailable);
   const reading = await open();
   if (reading.info.contextId !== keyHolder.contextId) {
-    throw new ClientError("KEY_MISMATCH", `gallery "${galleryId}" belongs to another key: use the key it was created with`);
+    throw new ClientError(
+      "KEY_MISMATCH",
+      `gallery "${galleryId}" belongs to another key: use the key it was created with`,
+    );
   }
   const crypto = new PackedCrypto(keyHolder, reading.info.space);
-  return { info: reading.info, templates: decryptBlocks(crypto, allBlocks(keyHolder.contextId, reading, open, options)) };
+  return {
+    info: reading.info,
+    templates: decryptBlocks(crypto, allBlocks(keyHolder.contextId, reading, open, options)),
+  };
 }
 
 /** A stored block: a packed one, or one template enrolled alone. */
@@ -47,22 +59,32 @@ interface OpenReading {
 }
 
 async function openReading(services: Services, galleryId: string, options: CallOptions): Promise<OpenReading> {
-  const replies = callStream(services.address, options, (signal) => services.galleries.readTemplates({ galleryId }, { signal }));
+  const replies = callStream(services.address, options, (signal) =>
+    services.galleries.readTemplates({ galleryId }, { signal }),
+  );
   const first = await replies.next();
   const message = first.done === true ? undefined : first.value.message;
   if (message?.$case !== "gallery") throw invalidReply("templates without their gallery");
   return { info: fromWireGallery(message.value), replies };
 }
 
-async function* decryptBlocks(crypto: PackedCrypto, blocks: AsyncIterable<StoredPart>): AsyncGenerator<EncodedTemplate, void, undefined> {
+async function* decryptBlocks(
+  crypto: PackedCrypto,
+  blocks: AsyncIterable<StoredPart>,
+): AsyncGenerator<EncodedTemplate, void, undefined> {
   for await (const { head, pieces } of blocks) yield* decryptBlock(crypto, head, pieces);
 }
 
 /** Every block once, over as many streams as it takes. */
-async function* allBlocks(contextId: string, first: OpenReading, open: () => Promise<OpenReading>, options: CallOptions): AsyncGenerator<StoredPart, void, undefined> {
+async function* allBlocks(
+  contextId: string,
+  first: OpenReading,
+  open: () => Promise<OpenReading>,
+  options: CallOptions,
+): AsyncGenerator<StoredPart, void, undefined> {
   const done = new Set<number>();
   let reading = first;
-  for (let failures = 0; ; ) {
+  for (let failures = 0; ;) {
     try {
       for await (const part of blocksOf(contextId, reading.replies)) {
         if (done.has(placeOf(part))) continue;
@@ -90,7 +112,10 @@ function checkUnchanged(before: GalleryInfo, now: GalleryInfo): void {
   throw new ClientError("ROSTER_STALE", `gallery "${before.galleryId}" was changed while it was read: run it again`);
 }
 
-async function* blocksOf(contextId: string, replies: AsyncIterable<ReadTemplatesResponse>): AsyncGenerator<StoredPart, void, undefined> {
+async function* blocksOf(
+  contextId: string,
+  replies: AsyncIterable<ReadTemplatesResponse>,
+): AsyncGenerator<StoredPart, void, undefined> {
   let block: StoredPart | undefined;
   for await (const { message } of replies) {
     if (message?.$case === "block" && block === undefined) {
@@ -109,7 +134,12 @@ async function* blocksOf(contextId: string, replies: AsyncIterable<ReadTemplates
 
 function decryptBlock(crypto: PackedCrypto, head: StoredBlock, pieces: readonly EncodedBytes[]): EncodedTemplate[] {
   const entries = head.entries.map(fromLiveWireEntry);
-  if (entries.some(({ placement }) => placement.block !== head.block || placement.stride !== head.stride)) throw invalidReply("a template that is not in its block");
-  const vectors = crypto.decryptTemplates(head.stride, pieces, entries.map(({ placement }) => placement.slot));
+  if (entries.some(({ placement }) => placement.block !== head.block || placement.stride !== head.stride))
+    throw invalidReply("a template that is not in its block");
+  const vectors = crypto.decryptTemplates(
+    head.stride,
+    pieces,
+    entries.map(({ placement }) => placement.slot),
+  );
   return entries.map(({ templateId, subjectId }, i) => ({ templateId, subjectId, vector: vectors[i]! }));
 }

@@ -19,6 +19,7 @@ import type { Candidate } from "./identification.ts";
 import { checkId } from "./ids.ts";
 import type { KeyHolder } from "./key-holder.ts";
 import { Matching } from "./matching.ts";
+import type { OpenGallery } from "./matching.ts";
 import { checkSpace } from "./model-space.ts";
 import type { ModelSpace } from "./model-space.ts";
 import { OpenGalleries } from "./open-galleries.ts";
@@ -34,11 +35,12 @@ const MOST_STRIDE = 4096;
 const MOST_TEMPLATES = 1e9;
 
 /**
- * Enrolls, verifies and identifies embeddings on a matching server that sees ciphertexts and opaque ids only. One connection; calls
- * may run at the same time. Every method throws ClientError: SERVER_UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED, SERVER_REFUSED with
- * the server's reason (such as GALLERY_NOT_FOUND), REPLY_INVALID for an answer that cannot be right, USAGE for a malformed id or once
- * the client is closed, INTERNAL for a fault of its own. What changes nothing, or nothing more when it is done again, is tried again for
- * some three seconds where the server is away; everything else where nothing was sent yet.
+ * Enrolls, verifies and identifies embeddings on a matching server that sees ciphertexts and opaque ids only. One
+ * connection; calls may run at the same time. Every method throws ClientError: SERVER_UNAVAILABLE, DEADLINE_EXCEEDED,
+ * CANCELLED, SERVER_REFUSED with the server's reason (such as GALLERY_NOT_FOUND), REPLY_INVALID for an answer that
+ * cannot be right, USAGE for a malformed id or once the client is closed, INTERNAL for a fault of its own. What
+ * changes nothing, or nothing more when it is done again, is tried again for some three seconds where the server is
+ * away; everything else where nothing was sent yet.
  */
 export class VeilfaceClient implements Disposable {
   readonly #keyHolder: KeyHolder;
@@ -47,7 +49,10 @@ export class VeilfaceClient implements Disposable {
   readonly #rosterCache: RosterCache | undefined;
   readonly #galleries: OpenGalleries;
 
-  /** Connects at the first call. Throws ClientError USAGE for a malformed address or deadline, or plain text to another machine or a proxy. */
+  /**
+   * Connects at the first call. Throws ClientError USAGE for a malformed address or deadline, or plain text to another
+   * machine or a proxy.
+   */
   constructor(options: VeilfaceClientOptions) {
     checkDeadline(options.deadlineMs);
     this.#keyHolder = options.keyHolder;
@@ -71,7 +76,8 @@ export class VeilfaceClient implements Disposable {
       checkWhole("packedStride", packedStride, { least: 0, most: MOST_STRIDE });
       checkWhole("expectedTemplates", expectedTemplates, { least: 0, most: MOST_TEMPLATES });
       await this.#calls.ensureContext(this.#keyHolder, options);
-      return this.#calls.create({ galleryId, contextId: this.#keyHolder.contextId, space, packedStride, expectedTemplates }, options);
+      const { contextId } = this.#keyHolder;
+      return this.#calls.create({ galleryId, contextId, space, packedStride, expectedTemplates }, options);
     });
   }
 
@@ -105,7 +111,8 @@ export class VeilfaceClient implements Disposable {
       const { info, crypto } = await this.#galleries.read(galleryId, options);
       const packing = options.packing === "never" ? undefined : packingOf(info, this.#keyHolder.parameterSet);
       const maker = new UnitMaker(crypto, this.#keyHolder.contextId, packing);
-      return new EnrollmentStream(this.#calls.services, info, this.#calls.deadline(options)).run(maker.units(encodeEnrollments(source, crypto)));
+      const stream = new EnrollmentStream(this.#calls.services, info, this.#calls.deadline(options));
+      return stream.run(maker.units(encodeEnrollments(source, crypto)));
     });
   }
 
@@ -130,7 +137,8 @@ export class VeilfaceClient implements Disposable {
    */
   async rotate(newKeyHolder: KeyHolder, options: RotateOptions = {}): Promise<RewrittenGallery[]> {
     return this.#do({}, options, async () => {
-      if (newKeyHolder.contextId === this.#keyHolder.contextId) throw new ClientError("USAGE", "the new key is the old one: make another");
+      const isSame = newKeyHolder.contextId === this.#keyHolder.contextId;
+      if (isSame) throw new ClientError("USAGE", "the new key is the old one: make another");
       const rotated: RewrittenGallery[] = [];
       for (const galleryId of await this.#galleriesToRotate(newKeyHolder, options)) {
         const onProgress = (done: number, total: number): void => options.onProgress?.(galleryId, done, total);
@@ -143,7 +151,11 @@ export class VeilfaceClient implements Disposable {
 
   /** Deletes what interrupted runs of {@link pack} and {@link rotate} left behind for a gallery, whatever its age. Do not call it while one runs. Returns how many drafts. */
   async discardDrafts(galleryId: string, options: CallOptions = {}): Promise<number> {
-    return this.#do({}, options, () => discardDrafts(this.#calls, checkId("gallery", galleryId), [this.#keyHolder.contextId], 0, options));
+    const contextIds = [this.#keyHolder.contextId];
+    return this.#do({}, options, () => {
+      checkId("gallery", galleryId);
+      return discardDrafts(this.#calls, galleryId, contextIds, 0, options);
+    });
   }
 
   /**
@@ -154,7 +166,9 @@ export class VeilfaceClient implements Disposable {
     return this.#do({ galleryId, subjectId }, options, async () => {
       checkThreshold(options.threshold);
       checkId("subject", subjectId);
-      const nearest = await this.#galleries.withKnown(galleryId, options, (gallery) => this.#matching.compare(gallery, subjectId, embedding, this.#calls.deadline(options)));
+      const compare = (gallery: OpenGallery): Promise<Candidate> =>
+        this.#matching.compare(gallery, subjectId, embedding, this.#calls.deadline(options));
+      const nearest = await this.#galleries.withKnown(galleryId, options, compare);
       return { ...decide(nearest.distance, options.threshold), subjectId, templateId: nearest.templateId };
     });
   }
@@ -166,20 +180,24 @@ export class VeilfaceClient implements Disposable {
   async identify(galleryId: string, embedding: ArrayLike<number>, options: IdentifyOptions = {}): Promise<Candidate[]> {
     const { top = 5, threshold } = options;
     return this.#do({ galleryId }, options, async () => {
-      if (!Number.isInteger(top) || top < 1) throw new ClientError("USAGE", `top ${top} is out of range: expected a whole number >= 1`);
+      const isCount = Number.isInteger(top) && top >= 1;
+      if (!isCount) throw new ClientError("USAGE", `top ${top} is out of range: expected a whole number >= 1`);
       if (threshold !== undefined) checkThreshold(threshold);
-      const candidates = await this.#galleries.withCurrent(galleryId, options, (gallery, confirm) => this.#matching.search(gallery, { embedding, top, confirm }, this.#calls.deadline(options)));
+      const search = (gallery: OpenGallery, confirm: () => Promise<void>): Promise<Candidate[]> =>
+        this.#matching.search(gallery, { embedding, top, confirm }, this.#calls.deadline(options));
+      const candidates = await this.#galleries.withCurrent(galleryId, options, search);
       return threshold === undefined ? candidates : candidates.filter(({ distance }) => distance <= threshold);
     });
   }
 
   /** The live templates of a gallery with their subjects, in the order they last changed. */
   async listTemplates(galleryId: string, options: CallOptions = {}): Promise<RosterEntry[]> {
-    return this.#do({ galleryId }, options, () => this.#galleries.withCurrent(galleryId, options, async ({ info, roster }, confirm) => {
+    const list = async ({ info, roster }: OpenGallery, confirm: () => Promise<void>): Promise<RosterEntry[]> => {
       await roster.update(info.revision, options);
       await confirm();
       return roster.entries();
-    }));
+    };
+    return this.#do({ galleryId }, options, () => this.#galleries.withCurrent(galleryId, options, list));
   }
 
   /**
@@ -187,14 +205,17 @@ export class VeilfaceClient implements Disposable {
    * The bits of those that lay in packed blocks stay on the server's disk until the gallery is packed or all of a block is deleted.
    */
   async deleteTemplates(galleryId: string, ids: DeletedIds, options: CallOptions = {}): Promise<string[]> {
-    return this.#do({ galleryId }, options, async () => (await this.#calls.deleteTemplates(galleryId, ids, options)).deleted);
+    const deleting = (): Promise<{ deleted: string[] }> => this.#calls.deleteTemplates(galleryId, ids, options);
+    return (await this.#do({ galleryId }, options, deleting)).deleted;
   }
 
   [Symbol.dispose](): void {
     this.#calls.services.close();
   }
 
-  /** Runs a public method: on an open client, with its deadline and signal in order, throwing nothing but ClientError. */
+  /**
+   * Runs a public method: on an open client, with its deadline and signal in order, throwing nothing but ClientError.
+   */
   #do<T>(names: Names, options: CallOptions, run: () => Promise<T>): Promise<T> {
     return throwingClientErrors(names, async () => {
       this.#calls.services.checkOpen();
@@ -222,7 +243,10 @@ export class VeilfaceClient implements Disposable {
   }
 }
 
-/** The stride under a new key: that which somebody wished for, or 0 for the server's choice, as another size or set has another best one. */
+/**
+ * The stride under a new key: that which somebody wished for, or 0 for the server's choice, as another size or set has
+ * another best one.
+ */
 function strideUnder({ space, packedStride, expectedTemplates }: GalleryInfo, from: KeyHolder, to: KeyHolder): number {
   const chosen = chooseStride(from.parameterSet, encodedDimension(space), expectedTemplates || USUAL_TEMPLATES);
   return from.parameterSet.name === to.parameterSet.name && packedStride !== chosen ? packedStride : 0;

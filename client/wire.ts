@@ -84,14 +84,19 @@ export function fromWireGallery(wire: Gallery | undefined): GalleryInfo {
   const { space, createTime } = wire ?? {};
   if (wire === undefined || space === undefined || createTime === undefined) throw invalidReply("an incomplete gallery");
   const { galleryId, contextId, strides, templateCount, revision, packedStride, expectedTemplates } = wire;
-  // In the Euclidean metric a vector has one component more.
-  const longest = space.dimension + 1;
-  if (packedStride < 0 || packedStride > longest || !strides.every((stride, i) => stride > (strides[i - 1] ?? 0) && stride <= longest)) {
-    throw invalidReply("a gallery with a stride out of range");
-  }
-  if (templateCount < 0 || revision < 0 || Number.isNaN(createTime.getTime())) throw invalidReply("a gallery with a count, revision or time out of range");
+  checkStrides(wire, space.dimension);
+  const isDated = !Number.isNaN(createTime.getTime());
+  if (templateCount < 0 || revision < 0 || !isDated) throw invalidReply("a gallery with a count or time out of range");
   const draftOf = wire.draftOf === "" ? undefined : wire.draftOf;
   return { galleryId, contextId, space: fromWireSpace(space), strides, templateCount, revision, createTime, packedStride, expectedTemplates, draftOf };
+}
+
+function checkStrides({ packedStride, strides }: Gallery, dimension: number): void {
+  // In the Euclidean metric a vector has one component more.
+  const longest = dimension + 1;
+  const isAscending = strides.every((stride, i) => stride > (strides[i - 1] ?? 0) && stride <= longest);
+  if (isAscending && packedStride >= 0 && packedStride <= longest) return;
+  throw invalidReply("a gallery with a stride out of range");
 }
 
 /** A live line of the roster; undefined for a deleted template. Throws ClientError REPLY_INVALID. */
@@ -121,7 +126,8 @@ function fromWireEncoding(encoding: WireEncoding): CiphertextEncoding {
 
 function fromWireSpace({ dimension, metric, modelId, modelVersion, normBound }: WireSpace): ModelSpace {
   if (metric !== Metric.METRIC_COSINE && metric !== Metric.METRIC_EUCLIDEAN) throw invalidReply("a gallery of an unknown metric");
-  if (!(dimension >= 1 && dimension <= MAX_WIRE_DIMENSION) || !(normBound > 0 && normBound < Infinity)) throw invalidReply("a gallery with a dimension or norm bound out of range");
+  const inRange = dimension >= 1 && dimension <= MAX_WIRE_DIMENSION && normBound > 0 && normBound < Infinity;
+  if (!inRange) throw invalidReply("a gallery with a dimension or norm bound out of range");
   const space = { dimension, metric: metric === Metric.METRIC_COSINE ? "cosine" : "euclidean", modelId, normBound } as const;
   return modelVersion === "" ? space : { ...space, modelVersion };
 }

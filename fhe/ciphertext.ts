@@ -64,8 +64,8 @@ export class CiphertextCodec implements Disposable {
   }
 
   /**
-   * A product of two ciphertexts: three components, each of which looks uniform, as those of a product do: nowhere near zero all over
-   * (CIPHERTEXT_TRANSPARENT). Throws as {@link parseFresh}.
+   * A product of two ciphertexts: three components, each of which looks uniform, as those of a product do: nowhere
+   * near zero all over (CIPHERTEXT_TRANSPARENT). Throws as {@link parseFresh}.
    */
   parseProduct(encoding: CiphertextEncoding, data: Uint8Array): Uint32Array {
     const residues = this.#parse(encoding, data, 3);
@@ -127,18 +127,19 @@ export class CiphertextCodec implements Disposable {
   // A ciphertext whose last component is zero modulo any prime hides nothing modulo that prime.
   #refuseTransparent(residues: Uint32Array): void {
     const second = residues.subarray(this.set.dataPrimes.length * DEGREE);
-    if (vanishes(second)) throw transparent("the ciphertext is transparent: its second component is zero, so it hides nothing; encrypt it again");
+    if (!vanishes(second)) return;
+    throw transparent("the ciphertext is transparent: its second component is zero and hides nothing; encrypt it again");
   }
 
-  // (m, 0, 0) decrypts to m, whatever the key; (m, 1, X) nearly so. Of uniform coefficients below Q, one in Q is zero, and all 4096 are
-  // below Q/4 once in 4^4096.
+  // (m, 0, 0) decrypts to m, whatever the key; (m, 1, X) nearly so. Of uniform coefficients below Q, one in Q is zero,
+  // and all 4096 are below Q/4 once in 4^4096.
   #refuseHollow(residues: Uint32Array): void {
-    if (vanishes(residues)) throw transparent("a component of the product is zero: it is no product of two ciphertexts");
+    if (vanishes(residues)) throw transparent("a component of the product is zero: it is no product of ciphertexts");
     const length = this.set.dataPrimes.length * DEGREE;
     const quarter = this.set.dataPrimes.reduce((product, prime) => product * prime, 1 / 4);
     for (let start = 0; start < residues.length; start += length) {
       const coefficients = this.#kernel.decode(residues.subarray(start, start + length));
-      if (isHollow(coefficients, quarter)) throw transparent("a component of the product is nearly zero: it is no product of two ciphertexts");
+      if (isHollow(coefficients, quarter)) throw transparent("a component of what should be a product is nearly zero");
     }
   }
 
@@ -173,7 +174,10 @@ function isHollow(coefficients: Float64Array, small: number): boolean {
 
 /** Whether any of the polynomials, each modulo one prime, is zero. */
 function vanishes(residues: Uint32Array): boolean {
-  return Array.from({ length: residues.length / DEGREE }, (_, i) => residues.subarray(i * DEGREE, (i + 1) * DEGREE)).some(isZero);
+  for (let start = 0; start < residues.length; start += DEGREE) {
+    if (isZero(residues.subarray(start, start + DEGREE))) return true;
+  }
+  return false;
 }
 
 function isZero(residues: Uint32Array): boolean {

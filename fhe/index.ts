@@ -8,7 +8,10 @@ export {
   emptyPolynomials, encodeProbe, expectedError, layoutOf, looseLayout, placeTemplate, readScores, scalesOf, scoreIndex,
 } from "./layout.ts";
 export type { Layout, Scales } from "./layout.ts";
-export { distanceFromScore, encodeProbeEmbedding, encodeTemplateEmbedding, encodedDimension, nearestTemplateVector, plainDistance } from "./metric.ts";
+export {
+  distanceFromScore, encodeProbeEmbedding, encodeTemplateEmbedding, encodedDimension, nearestTemplateVector,
+  plainDistance,
+} from "./metric.ts";
 export type { EmbeddingSpace, EncodedEmbedding, Metric } from "./metric.ts";
 export { PairwiseEvaluator } from "./pairwise/evaluator.ts";
 export type { PairwiseOperation, PairwiseTask } from "./pairwise/evaluator.ts";

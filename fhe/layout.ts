@@ -65,12 +65,13 @@ export function scalesOf(set: ParameterSet, layout: Layout): Scales {
 }
 
 /**
- * The standard deviation of the error of an inner product with vectors of norm 1 in a full block, by the formula of {@link scalesOf}.
- * `probeNorm`: |p|, at most sqrt(5/4), the Euclidean metric's largest.
+ * The standard deviation of the error of an inner product with vectors of norm 1 in a full block, by the formula of
+ * {@link scalesOf}. `probeNorm`: |p|, at most sqrt(5/4), the Euclidean metric's largest.
  */
 export function expectedError(set: ParameterSet, layout: Layout, probeNorm = 1): number {
   const { probe, template } = scalesOf(set, layout);
-  return NOISE_SIGMA * Math.hypot(Math.sqrt(layout.slots) / probe, (probeNorm * Math.sqrt(summedCiphertexts(layout))) / template);
+  const ofTemplates = probeNorm * Math.sqrt(summedCiphertexts(layout));
+  return NOISE_SIGMA * Math.hypot(Math.sqrt(layout.slots) / probe, ofTemplates / template);
 }
 
 /**

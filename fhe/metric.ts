@@ -38,15 +38,15 @@ const LEAST_DECRYPTED_NORM = 0.5;
 const LARGEST_DECRYPTED_NORM = 1.5;
 
 /**
- * The encoded template next to a vector that was one and has noise: cosine, of norm 1; Euclidean, (u, 1 - |u|^2) with |u| at most 1.
- * Without it every packing would leave vectors longer, until their inner products are none that embeddings have. Throws FheError
- * EMBEDDING_INVALID for a vector so long or so short that it was none.
+ * The encoded template next to a vector that was one and has noise: cosine, of norm 1; Euclidean, (u, 1 - |u|^2) with
+ * |u| at most 1. Without it every packing would leave vectors longer, until their inner products are none that
+ * embeddings have. Throws FheError EMBEDDING_INVALID for a vector so long or so short that it was none.
  */
 export function nearestTemplateVector(space: EmbeddingSpace, vector: Float64Array): Float64Array {
   const u = space.metric === "euclidean" ? vector.subarray(0, -1) : vector;
   const norm = Math.sqrt(u.reduce((sum, component) => sum + component ** 2, 0));
   if (!(norm <= LARGEST_DECRYPTED_NORM) || (space.metric === "cosine" && norm < LEAST_DECRYPTED_NORM)) {
-    throw new FheError("EMBEDDING_INVALID", "a decrypted template is no embedding's: it was encrypted under another key, or is not what was enrolled");
+    throw new FheError("EMBEDDING_INVALID", "a decrypted template is no embedding's: it is not what was enrolled");
   }
   const scale = space.metric === "cosine" ? norm : Math.max(1, norm);
   const unit = u.map((component) => component / scale);

@@ -15,12 +15,17 @@ const TOLERANCE_SIGMAS = 8;
 const NORM_SLACK = 4e-6;
 
 /**
- * What an inner product of a probe and a template of one space can decrypt to: what plain ones can be, and 8 standard deviations of the
- * encryption's noise (expectedError) more. Cosine: [-1, 1]. Euclidean, with u and v of norm at most 1 and
- * score = (1 + |v|^2 - |u - v|^2) / 2: [-|v|, (1 + |v|^2) / 2], which is where |u - v| is 1 + |v| and 0.
+ * What an inner product of a probe and a template of one space can decrypt to: what plain ones can be, and 8 standard
+ * deviations of the encryption's noise (expectedError) more. Cosine: [-1, 1]. Euclidean, with u and v of norm at most
+ * 1 and score = (1 + |v|^2 - |u - v|^2) / 2: [-|v|, (1 + |v|^2) / 2], which is where |u - v| is 1 + |v| and 0.
  * `probeSquaredNorm`: |v|^2 of the Euclidean probe.
  */
-export function scoreRange({ metric }: EmbeddingSpace, set: ParameterSet, layout: Layout, probeSquaredNorm: number): ScoreRange {
+export function scoreRange(
+  { metric }: EmbeddingSpace,
+  set: ParameterSet,
+  layout: Layout,
+  probeSquaredNorm: number,
+): ScoreRange {
   if (metric === "cosine") return widened({ least: -1, largest: 1 }, expectedError(set, layout));
   const exact = { least: -Math.sqrt(probeSquaredNorm) - NORM_SLACK, largest: (1 + probeSquaredNorm) / 2 };
   return widened(exact, expectedError(set, layout, Math.sqrt(probeSquaredNorm + 1 / 4)));

@@ -24,7 +24,11 @@ after(async () => {
 });
 
 function people(count: number): Enrollment[] {
-  return Array.from({ length: count }, (_, i) => ({ templateId: `t-${i}`, subjectId: `s-${i}`, embedding: unitVector(i, DIMENSION) }));
+  return Array.from({ length: count }, (_, i) => ({
+    templateId: `t-${i}`,
+    subjectId: `s-${i}`,
+    embedding: unitVector(i, DIMENSION),
+  }));
 }
 
 /** Bytes in both directions of a verification of somebody who is there. */
@@ -42,7 +46,7 @@ async function looseGallery(galleryId: string): Promise<number> {
   return verifyBytes(galleryId);
 }
 
-test("packing 124 templates makes a verification at most twice as dear, and packing again follows growth", async () => {
+test("packing 124 templates at most doubles what a verification costs, and packing again follows growth", async () => {
   const loose = await looseGallery("grown");
   const { gallery } = await client.pack("grown");
   assert.deepEqual(gallery.strides, [gallery.packedStride]);
@@ -55,7 +59,7 @@ test("packing 124 templates makes a verification at most twice as dear, and pack
   assert.equal((await client.identify("grown", unitVector(4321, DIMENSION)))[0]?.subjectId, "s-4321");
 });
 
-test("124 templates enrolled at once into a gallery whose size nobody told cost a verification no more than one by one", async () => {
+test("124 templates enrolled at once cost a verification no more than one by one", async () => {
   const loose = await looseGallery("one-by-one");
   await client.createGallery("at-once", SPACE);
   assert.equal(await client.enroll("at-once", people(FEW)), FEW);
@@ -63,7 +67,7 @@ test("124 templates enrolled at once into a gallery whose size nobody told cost 
   assert.ok(atOnce < 2 * loose, `${atOnce} bytes enrolled at once, ${loose} one by one`);
 });
 
-test("many templates enrolled at once are packed all the same, and few are where somebody said that many will come", async () => {
+test("many templates enrolled at once are packed, and few where somebody said that many will come", async () => {
   await client.createGallery("many", SPACE);
   await client.enroll("many", people(2000));
   const many = await client.getGallery("many");
@@ -73,7 +77,7 @@ test("many templates enrolled at once are packed all the same, and few are where
   assert.deepEqual((await client.getGallery("expecting")).strides, [16]);
 });
 
-test("a rotated gallery of 124 templates is packed for 124, and one whose stride somebody wished keeps it", async () => {
+test("a rotated gallery is packed for what it holds, and one whose stride somebody wished keeps it", async () => {
   const loose = await looseGallery("rotated");
   await client.createGallery("wished", SPACE, { packedStride: 12 });
   await client.enroll("wished", people(FEW));
@@ -86,7 +90,11 @@ test("a rotated gallery of 124 templates is packed for 124, and one whose stride
 
 test("who is not there, and a gallery that is not there, are said in words", async () => {
   const nobody = client.verify("wished-nobody", "ada", unitVector(0, DIMENSION), { threshold: 0.5 });
-  await assert.rejects(nobody, { reason: "SERVER_REFUSED", serverReason: "GALLERY_NOT_FOUND", message: /no gallery "wished-nobody".*create it/ });
+  await assert.rejects(nobody, {
+    reason: "SERVER_REFUSED",
+    serverReason: "GALLERY_NOT_FOUND",
+    message: /no gallery "wished-nobody".*create it/,
+  });
   await client.createGallery("staff", SPACE);
   for (let again = 0; again < 2; again++) {
     const verifying = client.verify("staff", "ada", unitVector(0, DIMENSION), { threshold: 0.5 });

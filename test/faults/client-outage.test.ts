@@ -26,7 +26,12 @@ afterEach(() => {
 });
 
 const SPACE: ModelSpace = { dimension: 16, metric: "cosine", normBound: 1, modelId: "random" };
-const people = (count: number): Enrollment[] => Array.from({ length: count }, (_, i) => ({ templateId: `t-${i}`, subjectId: `s-${i}`, embedding: unitVector(i, 16) }));
+const people = (count: number): Enrollment[] =>
+  Array.from({ length: count }, (_, i) => ({
+    templateId: `t-${i}`,
+    subjectId: `s-${i}`,
+    embedding: unitVector(i, 16),
+  }));
 const probe = unitVector(3, 16);
 
 let galleries = 0;
@@ -62,7 +67,10 @@ test("after an outage of eight seconds the first call is answered, whether it re
   const end = Date.now() + 8000;
   while (Date.now() < end) {
     await setTimeout(100);
-    await assert.rejects(longLived.getGallery("g", { deadlineMs: 50 }), (error) => error instanceof ClientError && error.reason !== "SERVER_REFUSED");
+    await assert.rejects(
+      longLived.getGallery("g", { deadlineMs: 50 }),
+      (error) => error instanceof ClientError && error.reason !== "SERVER_REFUSED",
+    );
   }
   await using again = await MemoryServer.start(port);
   await longLived.createGallery("h", SPACE);
@@ -70,7 +78,7 @@ test("after an outage of eight seconds the first call is answered, whether it re
   assert.deepEqual([...again.galleries.keys()], ["h"]);
 });
 
-test("reads are made again where the server goes away under them: a search, a roster, a comparison, a reading of all templates", async () => {
+test("a search and the reading of a roster are made again where the server goes away under them", async () => {
   const galleryId = await galleryOf(600);
   const search = failing(2, goingAway);
   server.interference = { search: search.step };
@@ -87,10 +95,12 @@ test("a comparison is made again, with the same answer", async () => {
   using comparing = new VeilfaceClient({ keyHolder, address: fake.address });
   await comparing.enroll("g", [{ templateId: "t", subjectId: "ada", embedding: [1, 0, 0, 0] }]);
   const compare = failing(2, goingAway);
-  fake.falsify = { compare: (reply) => {
-    compare.step();
-    return reply;
-  } };
+  fake.falsify = {
+    compare: (reply) => {
+      compare.step();
+      return reply;
+    },
+  };
   assert.equal((await comparing.verify("g", "ada", [1, 0, 0, 0], { threshold: 0.1 })).accepted, true);
   assert.equal(compare.asked(), 3);
 });
@@ -99,16 +109,23 @@ test("a reading that breaks off is taken up where it broke, and every template i
   const galleryId = await galleryOf(600);
   await client.enroll(galleryId, people(20), { packing: "never" });
   let messages = 0;
-  server.interference = { read: (reply) => {
-    messages++;
-    if ([4, 12, 20].includes(messages)) throw goingAway();
-    return reply;
-  } };
+  server.interference = {
+    read: (reply) => {
+      messages++;
+      if ([4, 12, 20].includes(messages)) throw goingAway();
+      return reply;
+    },
+  };
   const { templates } = await client.pack(galleryId, { stride: 16 });
   assert.ok(messages > 20);
   assert.equal(templates, 600);
   const ids = (await client.listTemplates(galleryId)).map(({ templateId }) => templateId);
-  assert.deepEqual(ids.toSorted(), people(600).map(({ templateId }) => templateId).toSorted());
+  assert.deepEqual(
+    ids.toSorted(),
+    people(600)
+      .map(({ templateId }) => templateId)
+      .toSorted(),
+  );
 });
 
 test("a server that has no room now is asked again after the time it says, and not before", async () => {
@@ -120,14 +137,20 @@ test("a server that has no room now is asked again after the time it says, and n
   assert.ok(performance.now() - start >= 700);
 });
 
-test("a server that asks for more time than there is, or says nothing of coming back, is not asked again", async () => {
+test("a server that asks for more time than there is, or says nothing of it, is not asked again", async () => {
   const galleryId = await galleryOf(1);
   const late = failing(9, () => busy({ seconds: 3600, nanos: 0 }));
   server.interference = { search: late.step };
-  await assert.rejects(client.identify(galleryId, probe), (error) => error instanceof ClientError && error.retryAfterMs === 3_600_000);
+  await assert.rejects(
+    client.identify(galleryId, probe),
+    (error) => error instanceof ClientError && error.retryAfterMs === 3_600_000,
+  );
   const silent = failing(9, () => busy(undefined));
   server.interference = { search: silent.step };
-  await assert.rejects(client.identify(galleryId, probe), (error) => error instanceof ClientError && error.reason === "SERVER_REFUSED");
+  await assert.rejects(
+    client.identify(galleryId, probe),
+    (error) => error instanceof ClientError && error.reason === "SERVER_REFUSED",
+  );
   assert.deepEqual([late.asked(), silent.asked()], [1, 1]);
 });
 
@@ -135,11 +158,17 @@ test("a server that stays away is given up, and what may have been done is not d
   const galleryId = await galleryOf(2);
   const search = failing(99, goingAway);
   server.interference = { search: search.step };
-  await assert.rejects(client.identify(galleryId, probe), (error) => error instanceof ClientError && error.reason === "SERVER_UNAVAILABLE");
+  await assert.rejects(
+    client.identify(galleryId, probe),
+    (error) => error instanceof ClientError && error.reason === "SERVER_UNAVAILABLE",
+  );
   assert.equal(search.asked(), 6);
   const deleted = failing(1, () => new ServerError(Status.UNAVAILABLE, "going away after it was done"));
   server.interference = { delete: deleted.step };
-  await assert.rejects(client.deleteTemplates(galleryId, { templateIds: ["t-0"] }), (error) => error instanceof ClientError && error.reason === "SERVER_UNAVAILABLE");
+  await assert.rejects(
+    client.deleteTemplates(galleryId, { templateIds: ["t-0"] }),
+    (error) => error instanceof ClientError && error.reason === "SERVER_UNAVAILABLE",
+  );
   assert.equal(deleted.asked(), 1);
 });
 
@@ -147,9 +176,11 @@ test("a signal ends the reading of a roster, and others who wait for it get thei
   const galleryId = await galleryOf(600);
   const aborting = new AbortController();
   let pages = 0;
-  server.interference = { list: () => {
-    if (++pages === 1) aborting.abort();
-  } };
+  server.interference = {
+    list: () => {
+      if (++pages === 1) aborting.abort();
+    },
+  };
   using fresh = new VeilfaceClient({ keyHolder, address: server.address });
   const cancelled = fresh.listTemplates(galleryId, { signal: aborting.signal });
   const served = fresh.listTemplates(galleryId);

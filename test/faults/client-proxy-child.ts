@@ -6,7 +6,13 @@ const [address = "", ...flags] = process.argv.slice(2);
 using keyHolder = await KeyHolder.create("PACKED_N4096_Q30");
 try {
   const tls = flags.includes("tls") ? { tls: true as const } : {};
-  using client = new VeilfaceClient({ keyHolder, address, insecure: flags.includes("insecure"), deadlineMs: 4000, ...tls });
+  using client = new VeilfaceClient({
+    keyHolder,
+    address,
+    insecure: flags.includes("insecure"),
+    deadlineMs: 4000,
+    ...tls,
+  });
   const galleries = await client.listGalleries();
   console.log(JSON.stringify({ galleries: galleries.length }));
 } catch (error) {

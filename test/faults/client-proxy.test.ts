@@ -17,10 +17,13 @@ const asked: string[] = [];
 const proxy = createServer((request, response) => {
   asked.push(`${request.method ?? ""} ${request.url ?? ""}`);
   response.writeHead(405).end();
-}).on("connect", ({ url }, socket) => {
-  asked.push(`CONNECT ${url ?? ""}`);
-  socket.end("HTTP/1.1 403 Forbidden\r\n\r\n");
-}).on("connection", () => asked.push("a connection")).listen(0, "127.0.0.1");
+})
+  .on("connect", ({ url }, socket) => {
+    asked.push(`CONNECT ${url ?? ""}`);
+    socket.end("HTTP/1.1 403 Forbidden\r\n\r\n");
+  })
+  .on("connection", () => asked.push("a connection"))
+  .listen(0, "127.0.0.1");
 await once(proxy, "listening");
 const proxyPort = (proxy.address() as AddressInfo).port;
 const server = await MemoryServer.start();
@@ -38,11 +41,17 @@ interface Outcome {
 }
 
 /** What a client in a process of its own, under these variables, says; and all that it printed. */
-async function run(variables: readonly string[], toPort: number, ...args: string[]): Promise<{ readonly outcome: Outcome; readonly printed: string }> {
+async function run(
+  variables: readonly string[],
+  toPort: number,
+  ...args: string[]
+): Promise<{ readonly outcome: Outcome; readonly printed: string }> {
   asked.length = 0;
   const proxies = Object.fromEntries(variables.map((name) => [name, `http://somebody:p4ssword@127.0.0.1:${toPort}`]));
   const env = { PATH: process.env["PATH"], HOME: process.env["HOME"], ...proxies };
-  const { stdout, stderr } = await promisify(execFile)(process.execPath, ["--conditions=source", CHILD, ...args], { env });
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, ["--conditions=source", CHILD, ...args], {
+    env,
+  });
   return { outcome: JSON.parse(stdout) as Outcome, printed: stdout + stderr };
 }
 
@@ -60,10 +69,13 @@ test("a proxy hears nothing of a name under localhost either, whether or not it 
 });
 
 for (const variable of ["http_proxy", "https_proxy", "grpc_proxy"]) {
-  test(`plain text to another machine through the proxy of ${variable} is refused before anything is sent`, async () => {
+  test(`plain text to another machine through the proxy of ${variable} is refused, and nothing sent`, async () => {
     const { outcome, printed } = await run([variable], proxyPort, "192.0.2.1:50051", "insecure");
     assert.deepEqual([outcome.name, outcome.reason], ["ClientError", "USAGE"]);
-    assert.match(outcome.message ?? "", new RegExp(`${variable} names the proxy 127\\.0\\.0\\.1:${proxyPort}.*use TLS.*192\\.0\\.2\\.1`));
+    assert.match(
+      outcome.message ?? "",
+      new RegExp(`${variable} names the proxy 127\\.0\\.0\\.1:${proxyPort}.*use TLS.*192\\.0\\.2\\.1`),
+    );
     assert.ok(!/p4ssword|somebody/.test(printed));
     assert.deepEqual(asked, []);
   });
@@ -73,7 +85,12 @@ test("with TLS the proxy is asked for a tunnel; where it refuses or is down, the
   for (const toPort of [proxyPort, await freePort()]) {
     const { outcome, printed } = await run(["https_proxy"], toPort, "matcher.veilface.example:443", "tls");
     assert.deepEqual([outcome.name, outcome.reason], ["ClientError", "SERVER_UNAVAILABLE"]);
-    assert.match(outcome.message ?? "", new RegExp(`matcher\\.veilface\\.example:443 through the proxy 127\\.0\\.0\\.1:${toPort}, which https_proxy names`));
+    assert.match(
+      outcome.message ?? "",
+      new RegExp(
+        `matcher\\.veilface\\.example:443 through the proxy 127\\.0\\.0\\.1:${toPort}, which https_proxy names`,
+      ),
+    );
     assert.ok(!/undefined|p4ssword|somebody/.test(printed), printed);
     if (toPort === proxyPort) assert.ok(asked.includes("CONNECT matcher.veilface.example:443"));
   }

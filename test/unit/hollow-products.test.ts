@@ -1,6 +1,15 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { DEGREE, RingKernel, expectedError, layoutOf, parameterSet, scalesOf, scoreIndex, toTiles } from "@veilface/fhe";
+import {
+  DEGREE,
+  RingKernel,
+  expectedError,
+  layoutOf,
+  parameterSet,
+  scalesOf,
+  scoreIndex,
+  toTiles,
+} from "@veilface/fhe";
 import type { Layout } from "@veilface/fhe";
 import type { EncryptedDistances } from "@veilface/proto";
 import { ClientError } from "../../client/errors.ts";
@@ -21,17 +30,23 @@ after(async () => {
 });
 const ADA = [1, 0, 0, 0];
 const BOB = [0, 1, 0, 0];
-await client.enroll("g", [{ templateId: "t-ada", subjectId: "ada", embedding: ADA }, { templateId: "t-bob", subjectId: "bob", embedding: BOB }]);
+await client.enroll("g", [
+  { templateId: "t-ada", subjectId: "ada", embedding: ADA },
+  { templateId: "t-bob", subjectId: "bob", embedding: BOB },
+]);
 
 const LAYOUT = layoutOf(4, 4);
 
-/** A polynomial with one value at every score's coefficient, times the unit of scores, in NTT form modulo each prime. */
+/** A polynomial with one value at every score's coefficient, in the unit of scores, in NTT form modulo each prime. */
 function scores(value: number, layout: Layout): Uint32Array {
   const { template, probe } = scalesOf(set, layout);
   const coefficients = new Float64Array(DEGREE);
   const shift = 2 ** 10;
-  for (let slot = 0; slot < layout.slots; slot++) coefficients[scoreIndex(layout, slot)] = Math.round((value * template * probe) / shift);
-  return kernel.encode(coefficients).map((residue, i) => Number((BigInt(residue) * BigInt(shift)) % BigInt(kernel.primes[Math.floor(i / DEGREE)]!)));
+  for (let slot = 0; slot < layout.slots; slot++)
+    coefficients[scoreIndex(layout, slot)] = Math.round((value * template * probe) / shift);
+  return kernel
+    .encode(coefficients)
+    .map((residue, i) => Number((BigInt(residue) * BigInt(shift)) % BigInt(kernel.primes[Math.floor(i / DEGREE)]!)));
 }
 
 /** A polynomial of the given coefficients, the others zero, in NTT form modulo each prime. */
@@ -41,7 +56,8 @@ function sparse(...coefficients: (readonly [at: number, value: number])[]): Uint
   return kernel.encode(polynomial);
 }
 
-const small = (): Uint32Array => kernel.encode(Float64Array.from({ length: DEGREE }, () => Math.round(2 ** 40 * (Math.random() - 0.5))));
+const small = (): Uint32Array =>
+  kernel.encode(Float64Array.from({ length: DEGREE }, () => Math.round(2 ** 40 * (Math.random() - 0.5))));
 
 /** Components of a product, which a test replaces; a component is [prime][coefficient]. */
 type Components = [Uint32Array, Uint32Array, Uint32Array];
@@ -51,7 +67,11 @@ function falsifyProducts(change: (components: Components) => Components): void {
     if (reply.distances === undefined) return reply;
     const product = kernel.unpack(reply.distances.ciphertext!.data);
     const length = product.length / 3;
-    const [c0, c1, c2] = change([product.slice(0, length), product.slice(length, 2 * length), product.slice(2 * length)]);
+    const [c0, c1, c2] = change([
+      product.slice(0, length),
+      product.slice(length, 2 * length),
+      product.slice(2 * length),
+    ]);
     const data = Buffer.from(kernel.pack(Uint32Array.from([...c0, ...c1, ...c2])));
     const ciphertext = { ...reply.distances.ciphertext!, data, sha256: sha256(data) };
     return { ...reply, distances: { ...reply.distances, ciphertext } };
@@ -61,7 +81,8 @@ function falsifyProducts(change: (components: Components) => Components): void {
 
 const isRefused = (error: unknown): boolean => error instanceof ClientError && error.reason === "REPLY_INVALID";
 
-const without = (component: Uint32Array, prime: number): Uint32Array => component.map((residue, i) => (Math.floor(i / DEGREE) === prime ? 0 : residue));
+const without = (component: Uint32Array, prime: number): Uint32Array =>
+  component.map((residue, i) => (Math.floor(i / DEGREE) === prime ? 0 : residue));
 const sum = (a: Uint32Array, b: Uint32Array): Uint32Array => kernel.sum([a, b]);
 const zero = new Uint32Array(2 * DEGREE);
 const accepted = scores(1, LAYOUT);
@@ -88,11 +109,19 @@ for (const [name, change] of Object.entries(HOLLOW)) {
   });
 }
 
-for (const [sigmas, isAccepted] of [[4, true], [12, false], [1e5, false]] as const) {
-  test(`a score ${sigmas} standard deviations of noise above 1 is ${isAccepted ? "a distance of nearly zero" : "refused rather than clamped"}`, async () => {
+for (const [sigmas, isAccepted] of [
+  [4, true],
+  [12, false],
+  [1e5, false],
+] as const) {
+  const fate = isAccepted ? "a distance of nearly zero" : "refused rather than clamped";
+  test(`a score ${sigmas} standard deviations of noise above 1 is ${fate}`, async () => {
     const more = scores(sigmas * expectedError(set, LAYOUT), LAYOUT);
     falsifyProducts(([c0, c1, c2]) => [sum(c0, more), c1, c2]);
-    const [verifying, identifying] = [client.verify("g", "ada", ADA, { threshold: 0.5 }), client.identify("g", ADA, { top: 1 })];
+    const [verifying, identifying] = [
+      client.verify("g", "ada", ADA, { threshold: 0.5 }),
+      client.identify("g", ADA, { top: 1 }),
+    ];
     await Promise.allSettled([verifying, identifying]);
     if (isAccepted) {
       assert.ok((await verifying).distance < 1e-6 && (await identifying)[0]?.subjectId === "ada");
@@ -117,27 +146,45 @@ function withoutSlots(residues: Uint32Array, count: number): Uint32Array {
   const unit = coefficients[scoreIndex(LAYOUT, count)]!;
   const first = new Float64Array(DEGREE);
   for (let slot = 0; slot < count; slot++) first[scoreIndex(LAYOUT, slot)] = Math.round(-unit / 2 ** 10);
-  const cancelling = kernel.encode(first).map((residue, i) => Number((BigInt(residue) << 10n) % BigInt(kernel.primes[Math.floor(i / DEGREE)]!)));
+  const cancelling = kernel
+    .encode(first)
+    .map((residue, i) => Number((BigInt(residue) << 10n) % BigInt(kernel.primes[Math.floor(i / DEGREE)]!)));
   return sum(residues, cancelling);
 }
 
 for (const name of ["PACKED_N4096_Q60", "PACKED_N4096_Q30"] as const) {
   for (const metric of ["cosine", "euclidean"] as const) {
-    test(`of ${name} in the ${metric} metric, no distance of an honest full block is refused, not even of equal embeddings`, async () => {
+    test(`of ${name}, ${metric}, no distance of an honest full block is refused, even between equals`, async () => {
       using holder = await KeyHolder.create(name);
       const crypto = new PackedCrypto(holder, { dimension: 3, metric, normBound: 1 });
       const ring = RingKernel.create(holder.parameterSet.dataPrimes, { probes: 1, pieces: 1 });
       const layout = crypto.layout(crypto.looseStride);
-      for (const embedding of [[1, 0, 0], [-0.6, 0, 0.8]]) {
+      for (const embedding of [
+        [1, 0, 0],
+        [-0.6, 0, 0.8],
+      ]) {
         const probe = crypto.encryptProbe([1, 0, 0], [layout.stride]);
-        const [block] = crypto.encryptBlock(layout.stride, Array.from({ length: layout.slots }, () => embedding));
+        const [block] = crypto.encryptBlock(
+          layout.stride,
+          Array.from({ length: layout.slots }, () => embedding),
+        );
         const product = multiply(ring, block!, probe.pieces[0]!.data);
-        const distances = crypto.decryptDistances(layout.stride, "PACKED_RESIDUES", ring.pack(product), probe.squaredNorm);
+        const distances = crypto.decryptDistances(
+          layout.stride,
+          "PACKED_RESIDUES",
+          ring.pack(product),
+          probe.squaredNorm,
+        );
         assert.ok(distances.subarray(0, layout.slots).every((distance) => distance >= 0));
         // Half of what is left below the modulus; there 8 standard deviations of the smaller set do not fit.
         if (embedding[0] !== 1 || name === "PACKED_N4096_Q30") continue;
         const beyond = sumWith(ring, product, scores(0.01, layout));
-        const refused = crypto.decryptDistances(layout.stride, "PACKED_RESIDUES", ring.pack(beyond), probe.squaredNorm);
+        const refused = crypto.decryptDistances(
+          layout.stride,
+          "PACKED_RESIDUES",
+          ring.pack(beyond),
+          probe.squaredNorm,
+        );
         assert.ok(refused.subarray(0, layout.slots).every(Number.isNaN));
       }
     });

@@ -136,7 +136,7 @@ test("an answer that lacks a block or a slot of the roster is refused rather tha
   assert.throws(rank([{ ...distancesOf(1, 2)[0]!, stride: 2 }]), isRefused);
 });
 
-test("a signal ends an update between two pages and while another one is waited for, and the next update goes on", async () => {
+test("a signal ends an update between two pages, and while another one is waited for", async () => {
   const aborting = new AbortController();
   let pages = 0;
   const held = Promise.withResolvers<undefined>();
@@ -154,4 +154,13 @@ test("a signal ends an update between two pages and while another one is waited 
   held.resolve(undefined);
   await first;
   assert.equal(roster.revision, 5);
+  const [between, stopping] = [pages, new AbortController()];
+  const stopped = new Roster((_since, _token, options) => {
+    pages++;
+    if (options?.signal?.aborted === true) return Promise.reject(new ClientError("CANCELLED", "cancelled"));
+    stopping.abort();
+    return Promise.resolve({ changes: [], revision: 5, nextPageToken: "more" });
+  });
+  await assert.rejects(stopped.update(5, stopping), { name: "ClientError", reason: "CANCELLED" });
+  assert.equal(pages - between, 2);
 });
