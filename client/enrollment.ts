@@ -12,6 +12,11 @@ import type { GalleryInfo, RosterEntry } from "./wire.ts";
 export interface EnrollOptions extends CallOptions {
   /** Called for each template once it is durable, with how many are so far. */
   readonly onProgress?: (enrolled: number, entry: RosterEntry) => void;
+  /**
+   * Called with ids of templates that were replaced and whose bits stay in a packed block, until that block goes with its last template or
+   * the gallery is packed anew.
+   */
+  readonly onStruck?: (templateIds: readonly string[]) => void;
   /** How many templates enrolled alone may be sent and not yet acknowledged, >= 1; 64 by default, about 4 MB. Of packed blocks at most three are. */
   readonly maxInFlight?: number;
   /**
@@ -125,7 +130,7 @@ export class EnrollmentStream {
     if (!attempt.over) watch.restart();
   }
 
-  #acknowledge({ entry, block }: EnrollTemplatesResponse): void {
+  #acknowledge({ entry, block, struckTemplateIds }: EnrollTemplatesResponse): void {
     const unit = this.#outbox.oldest();
     const entries = unit?.kind === "block" ? entriesOfBlock(unit, block) : [fromLiveWireEntry(entry)];
     const [first] = entries;
@@ -134,6 +139,7 @@ export class EnrollmentStream {
       throw invalidReply("an acknowledgement of another template than the next one sent");
     }
     this.#outbox.acknowledge();
+    if (struckTemplateIds.length > 0) this.#options.onStruck?.(struckTemplateIds);
     for (const acknowledged of entries) {
       this.#enrolled++;
       this.#options.onProgress?.(this.#enrolled, acknowledged);

@@ -3,6 +3,8 @@ import type { ListTemplatesRequest } from "@veilface/proto";
 import { call, isUnavailable } from "./calls.ts";
 import type { CallOptions } from "./calls.ts";
 import type { Services } from "./channel.ts";
+import { Deletion } from "./deletion.ts";
+import type { DeletedTemplates } from "./deletion.ts";
 import { checkId } from "./ids.ts";
 import type { KeyHolder } from "./key-holder.ts";
 import type { ModelSpace } from "./model-space.ts";
@@ -25,7 +27,7 @@ export interface NewGallery {
 /** Which page of a roster's changes. */
 export type RosterPageRequest = Pick<ListTemplatesRequest, "sinceRevision" | "pageToken">;
 
-/** The ids of templates to delete, by template or by subject. */
+/** The templates to delete, by their ids or by their subjects'. */
 export interface DeletedIds {
   readonly templateIds?: readonly string[];
   readonly subjectIds?: readonly string[];
@@ -34,6 +36,7 @@ export interface DeletedIds {
 const MAX_GALLERIES_PER_PAGE = 1000;
 const MAX_ENTRIES_PER_PAGE = 10_000;
 const MAX_IDS_PER_DELETE = 10_000;
+const MAX_DELETED_PER_CALL = 10_000;
 
 /** The calls about contexts and galleries, one method each: what is asked and answered is checked here. */
 export class GalleryCalls {
@@ -101,19 +104,23 @@ export class GalleryCalls {
     return { changes: entries.map((entry) => ({ templateId: entry.templateId, live: fromWireEntry(entry), revision: entry.revision })), revision, nextPageToken };
   }
 
-  /** Deletes any number of templates, as many calls as it takes. */
-  async deleteTemplates(galleryId: string, ids: DeletedIds, options: CallOptions): Promise<{ deleted: string[]; struck: string[] }> {
+  /** As VeilfaceClient.deleteTemplates: as many calls as it takes. */
+  async deleteTemplates(galleryId: string, ids: DeletedIds, options: CallOptions): Promise<DeletedTemplates> {
+    checkId("gallery", galleryId);
     const templateIds = (ids.templateIds ?? []).map((id) => checkId("template", id));
     const subjectIds = (ids.subjectIds ?? []).map((id) => checkId("subject", id));
-    const gone = { deleted: [] as string[], struck: [] as string[] };
+    const deletion = new Deletion();
     for (let at = 0; at < Math.max(templateIds.length, subjectIds.length); at += MAX_IDS_PER_DELETE) {
       const page = (all: string[]): string[] => all.slice(at, at + MAX_IDS_PER_DELETE);
-      const request = { galleryId: checkId("gallery", galleryId), templateIds: page(templateIds), subjectIds: page(subjectIds) };
-      const { entries, struckTemplateIds } = await this.#call(options, (signal) => this.services.galleries.deleteTemplates(request, { signal }));
-      for (const { templateId } of entries) gone.deleted.push(templateId);
-      for (const templateId of struckTemplateIds) gone.struck.push(templateId);
+      const request = { galleryId, templateIds: page(templateIds), subjectIds: page(subjectIds), maxTemplates: MAX_DELETED_PER_CALL };
+      for (let first = true, more = true; more; first = false) {
+        const reply = await this.#call(options, (signal) => this.services.galleries.deleteTemplates(request, { signal }));
+        if (reply.more && reply.entries.length === 0) throw invalidReply("no deletion, but that there are more");
+        deletion.add(reply, first);
+        ({ more } = reply);
+      }
     }
-    return gone;
+    return deletion.result(templateIds);
   }
 
   /** The options with a deadline: their own, or the client's. */

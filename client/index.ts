@@ -6,6 +6,7 @@ export type {
 } from "./client-options.ts";
 export { decide } from "./decision.ts";
 export type { Decision } from "./decision.ts";
+export type { DeletedTemplates } from "./deletion.ts";
 export type { EnrollOptions } from "./enrollment.ts";
 export type { Enrollment } from "./enrollment-units.ts";
 export { readEmbeddings } from "./embeddings/read-embeddings.ts";

@@ -8,6 +8,7 @@ import type {
   CreateGalleryOptions, IdentifyOptions, ModelOption, PackOptions, RotateOptions, Verification, VeilfaceClientOptions, VerifyOptions,
 } from "./client-options.ts";
 import { checkThreshold, decide } from "./decision.ts";
+import type { DeletedTemplates } from "./deletion.ts";
 import { UnitMaker, encodeEnrollments } from "./enrollment-units.ts";
 import type { Enrollment } from "./enrollment-units.ts";
 import { EnrollmentStream } from "./enrollment.ts";
@@ -201,12 +202,12 @@ export class VeilfaceClient implements Disposable {
   }
 
   /**
-   * Deletes templates by id or by subject; ids that are not there are passed over. Returns the ids of the templates that are gone.
-   * The bits of those that lay in packed blocks stay on the server's disk until the gallery is packed or all of a block is deleted.
+   * Deletes templates by id or by subject; says which are gone, which of the ids were not there, and whose bits stay in packed blocks on
+   * the server's disk until the gallery is packed ({@link pack}) or all of a block is deleted. Where it throws, some may be deleted: call it
+   * again.
    */
-  async deleteTemplates(galleryId: string, ids: DeletedIds, options: CallOptions = {}): Promise<string[]> {
-    const deleting = (): Promise<{ deleted: string[] }> => this.#calls.deleteTemplates(galleryId, ids, options);
-    return (await this.#do({ galleryId }, options, deleting)).deleted;
+  async deleteTemplates(galleryId: string, ids: DeletedIds, options: CallOptions = {}): Promise<DeletedTemplates> {
+    return await this.#do({ galleryId }, options, () => this.#calls.deleteTemplates(galleryId, ids, options));
   }
 
   [Symbol.dispose](): void {

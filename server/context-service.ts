@@ -1,4 +1,5 @@
 import type { ContextServiceImplementation } from "@veilface/proto";
+import { contextPage } from "./context-page.ts";
 import { receiveContext } from "./new-context.ts";
 import type { PairwiseMatcher } from "./pairwise/pairwise-matcher.ts";
 import { readAll } from "./read-all.ts";
@@ -24,9 +25,7 @@ export function contextService(store: GalleryStore, pairwise: PairwiseMatcher): 
         token: () => pageToken(request.pageToken),
         limit: () => pageSize(request.pageSize, MOST_PER_PAGE, USUAL_PER_PAGE),
       });
-      const contexts = store.listContexts(token, limit);
-      const nextPageToken = contexts.length === limit ? contexts.at(-1)!.contextId : "";
-      return Promise.resolve({ contexts: contexts.map(contextToWire), nextPageToken });
+      return contextPage(store, token, limit);
     },
     async deleteContext(request) {
       await store.deleteContext(contextId("context_id", request.contextId), request.force);

@@ -12,7 +12,7 @@ import { packedPieces, pairwisePieces } from "./piece-reader.ts";
 import type { PieceReader } from "./piece-reader.ts";
 import { readAll } from "./read-all.ts";
 import type { PairwiseEncoding, SealedBytes } from "./sealed-bytes.ts";
-import type { GalleryStore, PackedBlockEntry, PackedScheme, PairwiseScheme, RosterEntry, StoredGallery } from "./store/gallery-store.ts";
+import type { GalleryStore, PackedBlockEntry, PackedScheme, PairwiseScheme, RosterEntry, Stored, StoredGallery } from "./store/gallery-store.ts";
 import { cutChunks } from "./store/packed-chunks.ts";
 import { Patience, failingOn, mapOrdered, patiently } from "./streams.ts";
 import { embeddingSpace, fieldInvalid, resourceId, sameSpace } from "./validate.ts";
@@ -28,7 +28,7 @@ const IN_FLIGHT = 384;
 const TEMPLATES_IN_FLIGHT = 32;
 
 /** What became durable. */
-export type Enrolled = { readonly entry: RosterEntry } | { readonly block: PackedBlockEntry };
+export type Enrolled = ({ readonly entry: RosterEntry } | { readonly block: PackedBlockEntry }) & Pick<Stored<unknown>, "struckTemplateIds">;
 
 /** Where templates go, and how the ciphertexts of the gallery's scheme become what is stored. */
 interface Destination<Encoding> {
@@ -157,11 +157,14 @@ async function checkTemplate<Encoding>(store: GalleryStore, { gallery, stride, s
   const { templateId, subjectId } = unit;
   const placement = store.reservePlacement(gallery.galleryId, templateId, subjectId, stride, slots);
   const residues = await prepareTemplate(unit.ciphertext, placement.slot);
-  return async () => ({ entry: await store.putLooseTemplate(gallery.galleryId, { templateId, subjectId, placement, residues }) });
+  return () => store.putLooseTemplate(gallery.galleryId, { templateId, subjectId, placement, residues });
 }
 
 /** Checks a block; what it resolves with writes it. */
 async function checkBlock<Encoding>(store: GalleryStore, { gallery, number, prepareBlock }: Destination<Encoding>, { stride, slots, pieces }: BlockUnit<Encoding>): Promise<() => Promise<Enrolled>> {
   const chunks = await prepareBlock(pieces);
-  return async () => ({ block: await store.putPackedBlock(gallery.galleryId, { gallery: number, stride, slots, chunks }) });
+  return async () => {
+    const { entry: block, struckTemplateIds } = await store.putPackedBlock(gallery.galleryId, { gallery: number, stride, slots, chunks });
+    return { block, struckTemplateIds };
+  };
 }

@@ -47,13 +47,19 @@ export function entryToWire(entry: RosterEntry): wire.TemplateEntry {
   };
 }
 
-export function deletedToWire({ entries, revision, struck, erasedBlocks, more }: DeletedTemplates): wire.DeleteTemplatesResponse {
+export function deletedToWire({ entries, revision, struck, ...deleted }: DeletedTemplates): wire.DeleteTemplatesResponse {
+  const { erasedBlocks, unknownSubjectIds, more } = deleted;
   const struckTemplateIds = struck.map(({ templateId }) => templateId);
-  return { entries: entries.map(entryToWire), revision, struckTemplateIds, struckBlocks: struck.map(({ block }) => block), erasedBlocks: [...erasedBlocks], more };
+  const struckBlocks = struck.map(({ block }) => block);
+  return {
+    entries: entries.map(entryToWire), revision, struckTemplateIds, struckBlocks, erasedBlocks: [...erasedBlocks],
+    unknownSubjectIds: [...unknownSubjectIds], more,
+  };
 }
 
 export function enrolledToWire(enrolled: Enrolled): Partial<wire.EnrollTemplatesResponse> {
-  return "entry" in enrolled ? { entry: entryToWire(enrolled.entry) } : { block: { ...enrolled.block } };
+  const struckTemplateIds = [...enrolled.struckTemplateIds];
+  return "entry" in enrolled ? { entry: entryToWire(enrolled.entry), struckTemplateIds } : { block: { ...enrolled.block }, struckTemplateIds };
 }
 
 export function readStepToWire(step: ReadStep): NonNullable<wire.ReadTemplatesResponse["message"]> {

@@ -4,6 +4,7 @@ import { openClient } from "./options.ts";
 import type { KeyFlags, ServerFlags } from "./options.ts";
 import type { Outcome } from "./outcome.ts";
 import { showProgress } from "./progress.ts";
+import { struckText } from "./struck.ts";
 
 /** Flags of enrolling embeddings that were made elsewhere. */
 export interface EmbeddingsFlags {
@@ -28,14 +29,16 @@ export async function enrollEmbeddings(galleryId: string, path: string, flags: K
     // How many there are is known once they are read; until then, by how much of the file was.
     progress.advance(enrolled, Math.max(enrolled, Math.round(done.read / Math.max(done.fraction, 1e-9))));
   };
+  const struck = new Set<string>();
+  const onStruck = (templateIds: readonly string[]): void => { templateIds.forEach((id) => struck.add(id)); };
   try {
-    await opened.client.enroll(galleryId, counted(source, done), { signal, onProgress, ...model });
+    await opened.client.enroll(galleryId, counted(source, done), { signal, onProgress, onStruck, ...model });
   } catch (cause) {
     throw partly(cause, done.enrolled, "templates");
   }
   const seconds = (performance.now() - start) / 1000;
   const text = `${done.enrolled} templates enrolled in ${galleryId} in ${seconds.toFixed(1)} s (${Math.round(done.enrolled / seconds)} a second)`;
-  return { json: { galleryId, enrolled: done.enrolled, seconds: Number(seconds.toFixed(3)) }, text: [text], yes: true };
+  return { json: { galleryId, enrolled: done.enrolled, seconds: Number(seconds.toFixed(3)), struck: [...struck] }, text: [text, ...struckText(galleryId, [...struck])], yes: true };
 }
 
 async function* counted<T>(source: AsyncIterable<T>, done: { read: number }): AsyncGenerator<T, void, undefined> {

@@ -12,6 +12,7 @@ import type { Cli, Outcome } from "./outcome.ts";
 import { openPhotoEncoder, photosOfPeople, withTakenFaces } from "./photos.ts";
 import type { Photo, PhotoEncoder } from "./photos.ts";
 import { showProgress } from "./progress.ts";
+import { struckText } from "./struck.ts";
 
 interface EnrollFlags extends KeyFlags, ServerFlags, ModelFlags, EmbeddingsFlags {
   dir?: string;
@@ -79,13 +80,15 @@ async function enroll(galleryId: string, photos: readonly Photo[], flags: Enroll
   const onProgress = (_enrolled: number, { templateId, subjectId }: { templateId: string; subjectId: string }): void => {
     templates.push({ templateId, subjectId });
   };
+  const struck = new Set<string>();
+  const onStruck = (ids: readonly string[]): void => { ids.forEach((id) => struck.add(id)); };
   try {
     // Photos come slowly: each is enrolled as it comes, and can be erased alone. Packing them is for gallery pack.
-    await opened.client.enroll(galleryId, source, { signal, ...modelOf(encoder.card), onProgress, packing: "never" });
+    await opened.client.enroll(galleryId, source, { signal, ...modelOf(encoder.card), onProgress, onStruck, packing: "never" });
   } catch (cause) {
     throw partly(cause, templates.length, `of ${photos.length} photos`);
   }
-  return withTakenFaces(encoder, report(galleryId, templates));
+  return withTakenFaces(encoder, report(galleryId, templates, [...struck]));
 }
 
 async function* encodeAll(photos: readonly Photo[], encoder: PhotoEncoder, keyHolder: KeyHolder, signal: AbortSignal): AsyncGenerator<PhotoEnrollment, void, undefined> {
@@ -109,8 +112,8 @@ function templateIdOf(keyHolder: KeyHolder, subjectId: string, image: Uint8Array
   return keyHolder.pseudonym("photo", subjectId, image).slice(0, 16);
 }
 
-function report(galleryId: string, templates: readonly { templateId: string; subjectId: string }[]): Outcome {
+function report(galleryId: string, templates: readonly { templateId: string; subjectId: string }[], struck: readonly string[]): Outcome {
   const subjects = new Set(templates.map(({ subjectId }) => subjectId)).size;
   const text = `${templates.length} photo${templates.length === 1 ? "" : "s"} of ${subjects} subject${subjects === 1 ? "" : "s"} enrolled in ${galleryId}`;
-  return { json: { galleryId, enrolled: templates.length, templates }, text: [text], yes: true };
+  return { json: { galleryId, enrolled: templates.length, templates, struck }, text: [text, ...struckText(galleryId, struck)], yes: true };
 }

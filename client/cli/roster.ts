@@ -4,6 +4,7 @@ import { addJson, addKey, addServer, openClient } from "./options.ts";
 import type { KeyFlags, ServerFlags } from "./options.ts";
 import { formatTable } from "./outcome.ts";
 import type { Cli, Outcome } from "./outcome.ts";
+import { listed, struckText } from "./struck.ts";
 
 type CommonFlags = KeyFlags & ServerFlags;
 
@@ -28,7 +29,7 @@ export function addDelete(program: Command, cli: Cli): void {
   const command = program
     .command("delete")
     .argument("<gallery>")
-    .description("Delete people or single templates from a gallery. Exit code 1 if there was nothing to delete.")
+    .description("Delete people or single templates from a gallery; says which were not there. Exit code 1 if there was nothing to delete.")
     .option("--subject <ids...>", "delete all templates of these subjects")
     .option("--template <ids...>", "delete these templates")
     .addHelpText("after", "\nExamples:\n  veilface delete staff --subject ada\n  veilface delete staff --template 3f2a9c0d11e84b77")
@@ -53,9 +54,11 @@ async function remove(galleryId: string, { subject = [], template = [], ...flags
     throw new ClientError("USAGE", "nothing named to delete: give --subject or --template (gallery delete deletes a whole gallery)");
   }
   using opened = await openClient(flags, signal);
-  const deleted = await opened.client.deleteTemplates(galleryId, { subjectIds: subject, templateIds: template }, { signal });
-  const text = deleted.length === 0 ? "nothing to delete: no such subject or template" : `${deleted.length} template${deleted.length === 1 ? "" : "s"} deleted`;
-  return { json: { galleryId, deleted }, text: [text], yes: deleted.length > 0 };
+  const { deleted, struck, notFound } = await opened.client.deleteTemplates(galleryId, { subjectIds: subject, templateIds: template }, { signal });
+  const gone = deleted.length === 0 ? "nothing deleted" : `${deleted.length} template${deleted.length === 1 ? "" : "s"} deleted`;
+  const missing = [...notFound.subjectIds.map((id) => `subject ${id}`), ...notFound.templateIds.map((id) => `template ${id}`)];
+  const text = [gone, ...listed(`not in ${galleryId}: `, missing), ...struckText(galleryId, struck)];
+  return { json: { galleryId, deleted, struck, notFound }, text, yes: deleted.length > 0 };
 }
 
 function compareText(a: string, b: string): number {

@@ -25,6 +25,7 @@ export class GalleryEdit {
   #state: GalleryState;
   /** Live slots of packed blocks in which templates were struck. */
   readonly #struckBlocks = new Map<number, LiveSlots>();
+  readonly #struck: PackedTemplate[] = [];
   /** Blobs that nothing names any more, to be erased after the commit. */
   readonly doomed: number[] = [];
 
@@ -37,6 +38,11 @@ export class GalleryEdit {
 
   get revision(): number {
     return this.#state.revision;
+  }
+
+  /** Templates that were struck from packed blocks which have live ones left. */
+  get struckTemplateIds(): string[] {
+    return this.#struck.filter(({ block }) => !this.#struckBlocks.get(block)!.isEmpty()).map(({ templateId }) => templateId);
   }
 
   /** Packed blocks that have no live template any more. */
@@ -149,7 +155,9 @@ export class GalleryEdit {
   }
 
   /** The template must be live. */
-  #strike({ block, slot }: PackedTemplate): void {
+  #strike(template: PackedTemplate): void {
+    const { block, slot } = template;
+    this.#struck.push(template);
     const live = this.#liveSlots(block)!;
     this.#struckBlocks.set(block, live);
     live.strike(slot);

@@ -158,8 +158,17 @@ export interface DeletedTemplates {
   readonly struck: readonly StruckTemplate[];
   /** Packed blocks that the deletion took along. */
   readonly erasedBlocks: readonly number[];
+  /** Subjects named in the deletion that had no live template. */
+  readonly unknownSubjectIds: readonly string[];
   /** Whether templates are left because of `most`. */
   readonly more: boolean;
+}
+
+/** What became durable, and what it replaced. */
+export interface Stored<Entry> {
+  readonly entry: Entry;
+  /** Templates that it replaced, by their ids, whose bits stay in a packed block that still has live ones. */
+  readonly struckTemplateIds: readonly string[];
 }
 
 /** A template whose bits stay in a packed block. */
@@ -261,14 +270,14 @@ export interface GalleryStore {
    * the replaced one erased from the data file. Throws STORAGE_FULL; GALLERY_NOT_FOUND if the gallery was deleted since the
    * reservation.
    */
-  putLooseTemplate(galleryId: string, template: LooseTemplate): Promise<RosterEntry>;
+  putLooseTemplate(galleryId: string, template: LooseTemplate): Promise<Stored<RosterEntry>>;
   /**
    * Stores a packed block, all of it or nothing. Templates whose ids the gallery has are replaced: loose ones are erased, those in
    * packed blocks are struck, and a packed block without live templates is erased; so sending a block again leaves no duplicates.
    * Resolves once the block is durable and what it replaced is erased. Throws BLOCK_INVALID, STORAGE_FULL; GALLERY_NOT_FOUND if the
    * gallery was deleted or replaced since the block was begun.
    */
-  putPackedBlock(galleryId: string, block: PackedBlock): Promise<PackedBlockEntry>;
+  putPackedBlock(galleryId: string, block: PackedBlock): Promise<Stored<PackedBlockEntry>>;
   /**
    * Deletes templates by id and by subject; ids that are not there are passed over. Many are deleted in several commits, each of whole
    * templates, so a call that is cut off may have deleted some. A deletion is seen by readers from its commit on; resolves once the

@@ -6,7 +6,7 @@ import { ContextTable } from "./context-table.ts";
 import { GalleryEdit } from "./gallery-edit.ts";
 import type {
   BlockReader, BlockRef, ContextKeys, ContextLocation, DeletedTemplates, Deletion, GalleryPage, GalleryStore, LooseTemplate, NewContext, NewGallery, PackedBlock, PackedBlockEntry,
-  ReaderLocation, Reservation, RosterEntry, RosterPage, StoredBlock, StoredContext, StoredGallery,
+  ReaderLocation, Reservation, RosterEntry, RosterPage, Stored, StoredBlock, StoredContext, StoredGallery,
 } from "./gallery-store.ts";
 import { GalleryTable, notFound } from "./gallery-table.ts";
 import { LmdbBlockReader, galleryChanged } from "./lmdb-block-reader.ts";
@@ -155,37 +155,37 @@ export class LmdbStore implements GalleryStore {
     return { gallery, ...this.#counter(gallery).next(stride, slots) };
   }
 
-  async putLooseTemplate(galleryId: string, template: LooseTemplate): Promise<RosterEntry> {
+  async putLooseTemplate(galleryId: string, template: LooseTemplate): Promise<Stored<RosterEntry>> {
     const encoded = encodeBlob(template.residues);
     const bytes = encoded.length + PUT_OVERHEAD_BYTES;
     const before = this.#order.after(template.placement.gallery);
     if (before !== undefined) await before;
-    const { entry, doomed } = await this.#queue.write(() => {
+    const { doomed, ...stored } = await this.#queue.write(() => {
       const edit = this.#edit(galleryId, template.placement.gallery, bytes);
       const entry = edit.put(template, () => putBlob(this.#tables, encoded));
       edit.save();
-      return { entry, doomed: edit.doomed };
+      return { entry, struckTemplateIds: edit.struckTemplateIds, doomed: edit.doomed };
     }, bytes);
     await this.#removals.eraseBlobs(doomed);
-    return entry;
+    return stored;
   }
 
-  async putPackedBlock(galleryId: string, block: PackedBlock): Promise<PackedBlockEntry> {
+  async putPackedBlock(galleryId: string, block: PackedBlock): Promise<Stored<PackedBlockEntry>> {
     const { gallery, slots } = block;
     const replaced = new PackedSearch({ ...this.#place(gallery), ids: slots.map(({ templateId }) => templateId), kind: "templates" });
     const writing = { tables: this.#tables, queue: this.#queue, room: this.#room };
-    const ready = readyBlock(writing, block).then(async (made) => ({ ...made, replaced: await replaced.run(new Pace(this.#queue)) }));
+    const ready = readyBlock(writing, block, async () => { await replaced.run(new Pace(this.#queue)); });
     const { bytes, store, staged } = await this.#order.take(gallery, ready);
     try {
-      const { entry, doomed } = await this.#queue.write(() => {
+      const { doomed, ...stored } = await this.#queue.write(() => {
         const edit = this.#edit(galleryId, gallery, bytes);
         replaced.catchUp();
         const entry = edit.putPacked(this.#counter(gallery).nextBlock(), { ...block, replaced: replaced.found }, store);
         edit.save();
-        return { entry, doomed: edit.doomed };
+        return { entry, struckTemplateIds: edit.struckTemplateIds, doomed: edit.doomed };
       }, bytes);
       await this.#removals.eraseBlobs(doomed);
-      return entry;
+      return stored;
     } catch (error) {
       await this.#removals.eraseBlobs(staged);
       throw error;

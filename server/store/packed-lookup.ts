@@ -88,9 +88,9 @@ export class PackedLookup {
     return new Map(this.#find(gallery, templateIds, "templates").map((found) => [found.templateId, found]));
   }
 
-  /** Templates with these ids, or of these subjects, in one block: struck ones too. None if the block is gone. */
+  /** Templates with these ids, or of these subjects, in one block, by their slots: struck ones too. None if the block is gone. */
   findIn(gallery: number, block: number, wanted: SoughtIds): PackedTemplate[] {
-    return wanted.parts.flatMap((part) => this.#findIn(gallery, block, part, wanted.kind));
+    return wanted.parts.flatMap((part) => this.#findIn(gallery, block, part, wanted.kind)).sort((a, b) => a.slot - b.slot);
   }
 
   #find(gallery: number, ids: readonly string[], kind: IdKind): PackedTemplate[] {

@@ -43,8 +43,10 @@ export interface ReadyBlock {
  * Checks a packed block, hashes its chunks in other threads, and stores those of a long one, some at a time: as doomed ones, which the
  * next opening erases, until the block becomes live. Throws ServerError BLOCK_INVALID, STORAGE_FULL.
  */
-export async function readyBlock(writing: BlockWriting, block: PackedBlock): Promise<ReadyBlock> {
+export async function readyBlock(writing: BlockWriting, block: PackedBlock, findReplaced: () => Promise<void>): Promise<ReadyBlock> {
   checkBlock(block);
+  // First, as nothing is stored yet if it fails.
+  await findReplaced();
   const hashed: HashedChunk[] = [];
   for (const chunk of block.chunks) hashed.push({ chunk, sha256: await sha256(chunk) });
   const rowsBytes = idBytes(block.slots) + ROWS_BYTES;

@@ -51,6 +51,8 @@ export class TemplateDeletion {
   /** Templates with these ids or subjects in packed blocks, live or struck. */
   #packed: PackedTemplate[] = [];
   #targets: Target[] = [];
+  /** Of those that were named, the ones that have templates. */
+  readonly #subjects = new Set<string>();
   #next = 0;
   readonly #entries: RosterEntry[] = [];
   readonly #erasedBlocks: number[] = [];
@@ -80,7 +82,10 @@ export class TemplateDeletion {
     const targets = new Map<string, Target>();
     await this.#named(templateIds, new Map((await this.#live(byId)).map((template) => [template.templateId, template])), targets);
     for (const subjectId of subjectIds) await this.#looseOf(subjectId, targets);
-    for (const template of await this.#live(bySubject)) targets.set(template.templateId, template);
+    for (const template of await this.#live(bySubject)) {
+      targets.set(template.templateId, template);
+      this.#subjects.add(template.subjectId);
+    }
     this.#targets = [...targets.values()];
     if (this.#targets.length > this.#most && this.#deletion.leaveRest !== true) throw tooMany(this.#targets.length, this.#most);
   }
@@ -112,8 +117,9 @@ export class TemplateDeletion {
   /** What was deleted, once it is done. */
   async result(): Promise<DeletedTemplates> {
     const { revision } = readState(this.#place.tables, this.#place.gallery);
+    const unknownSubjectIds = [...new Set(this.#deletion.subjectIds)].filter((subjectId) => !this.#subjects.has(subjectId));
     const more = this.#next < this.#targets.length;
-    return { entries: this.#entries, revision, struck: await this.#struck(), erasedBlocks: this.#erasedBlocks, more };
+    return { entries: this.#entries, revision, struck: await this.#struck(), erasedBlocks: this.#erasedBlocks, unknownSubjectIds, more };
   }
 
   get #most(): number {
@@ -139,6 +145,7 @@ export class TemplateDeletion {
     const { tables, gallery } = this.#place;
     await this.#pace.step();
     for (const page of pagesOf(tables.subjects, keysUnder(subjectKey(gallery, subjectId)))) {
+      this.#subjects.add(subjectId);
       for (const templateId of page.map(({ value }) => value.toString("latin1"))) {
         if (!into.has(templateId)) into.set(templateId, { templateId, subjectId });
       }

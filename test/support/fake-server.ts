@@ -82,7 +82,7 @@ export class FakeServer implements AsyncDisposable {
     this.#residues.push(this.#kernel.multiplyByMonomial(this.#kernel.unpack(ciphertext!.data), 4 * slot));
     const entry = { templateId, subjectId, placement: { block: 0, slot, stride: 4 }, revision: this.gallery.revision, deleted: false };
     this.entries.push(entry);
-    return { entry, block: undefined };
+    return { entry, block: undefined, struckTemplateIds: [] };
   }
 
   async *#compare(requests: AsyncIterable<{ target: { subjectId: string } | undefined; pieces: ProbePiece[] }>): AsyncGenerator<CompareTemplatesResponse> {

@@ -123,6 +123,11 @@ export function serialise(rpc: string, request: object): Buffer {
   return methodOf(rpc).requestSerialize(request);
 }
 
+/** The bytes of a reply message. */
+export function serialiseReply(rpc: string, reply: object): Buffer {
+  return methodOf(rpc).responseSerialize(reply);
+}
+
 function methodOf(rpc: string): Method {
   const method = methods.get(rpc) ?? methods.get(`veilface.v1.${rpc}`);
   if (method === undefined) throw new Error(`the contract has no rpc ${rpc}`);

@@ -128,7 +128,7 @@ export class MemoryServer implements AsyncDisposable {
     for await (const { message } of requests) {
       let reply: EnrollTemplatesResponse | undefined;
       if (message?.$case === "target") gallery = this.#gallery(message.value.galleryId);
-      if (message?.$case === "template") reply = { entry: this.#putLoose(gallery!, message.value), block: undefined };
+      if (message?.$case === "template") reply = { entry: this.#putLoose(gallery!, message.value), block: undefined, struckTemplateIds: [] };
       if (message?.$case === "block") [head, pieces] = [message.value, []];
       if (message?.$case === "pieces") {
         pieces.push(...message.value.pieces);
@@ -157,7 +157,7 @@ export class MemoryServer implements AsyncDisposable {
     const firstRevision = gallery.info.revision + 1;
     gallery.blocks.set(block, { stride, packed: pieces.map(({ data }) => kernel.unpack(data)), loose: new Map() });
     slots.forEach(({ templateId, subjectId }, slot) => record(gallery, { templateId, subjectId, placement: { block, slot, stride }, revision: ++gallery.info.revision, deleted: false }));
-    return { entry: undefined, block: { block, stride, count: slots.length, firstRevision } };
+    return { entry: undefined, block: { block, stride, count: slots.length, firstRevision }, struckTemplateIds: [] };
   }
 
   #list(galleryId: string, since: number): { entries: TemplateEntry[]; nextPageToken: string; revision: number } {

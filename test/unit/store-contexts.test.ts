@@ -165,9 +165,9 @@ test("loose templates of a pairwise gallery have a block each and may be as larg
   await store.createContext({ contextId: CONTEXT, scheme: PAIRWISE }, keysOf("k", 5000));
   const made = await store.createGallery({ ...PLAIN, galleryId: "g", contextId: CONTEXT, packedStride: 0, space: { ...SPACE, dimension: 16384 } });
   assert.deepEqual([made.packedStride, made.space.dimension], [0, 16384]);
-  const put = (templateId: string, seed: string) => {
+  const put = async (templateId: string, seed: string) => {
     const placement = fixture.store.reservePlacement("g", templateId, "s", 16384, 1);
-    return fixture.store.putLooseTemplate("g", { templateId, subjectId: "s", placement, residues: residuesOf(seed, 1_900_000) });
+    return (await fixture.store.putLooseTemplate("g", { templateId, subjectId: "s", placement, residues: residuesOf(seed, 1_900_000) })).entry;
   };
   const entries = [await put("a", "a 1"), await put("b", "b 1")];
   await fixture.reopen();

@@ -47,15 +47,15 @@ export class StoreFixture {
     this.store = LmdbStore.open({ path: this.path, ...this.#options });
   }
 
-  put(templateId: string, subjectId: string, residues = residuesOf(templateId), galleryId = "g"): Promise<RosterEntry> {
+  async put(templateId: string, subjectId: string, residues = residuesOf(templateId), galleryId = "g"): Promise<RosterEntry> {
     const placement = this.store.reservePlacement(galleryId, templateId, subjectId, STRIDE, SLOTS);
-    return this.store.putLooseTemplate(galleryId, { templateId, subjectId, placement, residues });
+    return (await this.store.putLooseTemplate(galleryId, { templateId, subjectId, placement, residues })).entry;
   }
 
   /** Packs a block of templates with these ids and subjects; its chunks are {@link chunksOf} the seed. */
-  putPacked(slots: readonly PackedSlot[], seed: string, galleryId = "g", stride = PACKED_STRIDE, chunkBytes = SMALL_BYTES): Promise<PackedBlockEntry> {
+  async putPacked(slots: readonly PackedSlot[], seed: string, galleryId = "g", stride = PACKED_STRIDE, chunkBytes = SMALL_BYTES): Promise<PackedBlockEntry> {
     const { gallery } = this.store.readerLocation(galleryId);
-    return this.store.putPackedBlock(galleryId, { gallery, stride, slots, chunks: chunksOf(seed, chunkBytes) });
+    return (await this.store.putPackedBlock(galleryId, { gallery, stride, slots, chunks: chunksOf(seed, chunkBytes) })).entry;
   }
 
   dataFile(): Buffer {

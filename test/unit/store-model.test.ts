@@ -46,7 +46,7 @@ async function change(fixture: StoreFixture, galleryId: string, wanted: Change):
   const residues = residuesOf(seed);
   // Two slots to a block, so that blocks fill up and empty out.
   const placement = store.reservePlacement(galleryId, templateId, subjectId, STRIDE, 2);
-  return { kind: "loose", residues, entry: await store.putLooseTemplate(galleryId, { templateId, subjectId, placement, residues }) };
+  return { kind: "loose", residues, entry: (await store.putLooseTemplate(galleryId, { templateId, subjectId, placement, residues })).entry };
 }
 
 const placesOf = (struck: readonly StruckTemplate[]): string[] => struck.map(({ templateId, block }) => `${templateId} in ${block}`).sort();

@@ -148,7 +148,7 @@ test("worker threads read only whole live chunks while blocks are replaced and e
   await message(worker);
   const answer = message(worker);
   for (let block = 1; block < 40 || Atomics.load(state, 2) < 50 || Atomics.load(state, 3) < 10; block++) {
-    assert.equal((await put(block)).block, block);
+    assert.equal((await put(block)).entry.block, block);
     Atomics.store(state, 1, block);
   }
   Atomics.store(state, 0, 1);
