@@ -42,7 +42,7 @@ const FALSE_MATCH_RATES = [
  */
 export const DEFAULT_CARD = {
   id: "dlib-resnet-128",
-  version: "1.7.15-1",
+  version: "1.7.15-2",
   licence: LICENCE,
   metric: "euclidean",
   threshold: 0.6,
