@@ -37,8 +37,6 @@ setDefaultHighWaterMark(true, 2);
 
 const SERVICES = [ContextServiceDefinition, GalleryServiceDefinition, MatchingServiceDefinition];
 
-/** A living peer answers a ping within this. */
-const KEEPALIVE_TIMEOUT_MS = 20_000;
 /** For calls that are under way on a connection that has reached its age: an hour. */
 const AGE_GRACE_MS = 3_600_000;
 /** Calls at once over one connection; gRPC clients wait with more. */
@@ -117,7 +115,7 @@ function addServices(server: Server, { store, pool, stopping }: Backing): void {
 function channelOptions(config: ServerConfig, interceptors: ServerInterceptor[]): ServerOptions {
   return {
     "grpc.keepalive_time_ms": config.keepaliveSeconds * 1000,
-    "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
+    "grpc.keepalive_timeout_ms": answerMs(config),
     "grpc.max_connection_idle_ms": config.maxIdleSeconds * 1000,
     "grpc.max_connection_age_ms": config.maxAgeSeconds * 1000,
     "grpc.max_connection_age_grace_ms": AGE_GRACE_MS,
@@ -126,8 +124,13 @@ function channelOptions(config: ServerConfig, interceptors: ServerInterceptor[])
   };
 }
 
-function connectionLimits({ maxConnections, keepaliveSeconds }: ServerConfig): ConnectionLimits {
-  return { most: maxConnections, silenceMs: keepaliveSeconds * 1000 + 2 * KEEPALIVE_TIMEOUT_MS };
+function connectionLimits(config: ServerConfig): ConnectionLimits {
+  return { most: config.maxConnections, silenceMs: config.keepaliveSeconds * 1000 + 2 * answerMs(config) };
+}
+
+/** How long a living peer may take to answer a ping, which its other packets may be in front of: 5 to 20 s. */
+function answerMs({ keepaliveSeconds }: ServerConfig): number {
+  return Math.min(20, Math.max(5, keepaliveSeconds)) * 1000;
 }
 
 /** Lets calls end for so many seconds; what is left of them then ends with its connection, whatever its peer does. */

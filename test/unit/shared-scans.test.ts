@@ -115,3 +115,60 @@ void test("a search of nothing ends without a scan", async () => {
   assert.deepEqual(await collect(scans.search(search(1, []))), []);
   assert.equal(matcher.scans.length, 0);
 });
+
+const MIB = 2 ** 20;
+
+/** Every block's product has 8 MiB: two fill what a search may leave unread. */
+class LargeProducts {
+  async *scan({ blocks, probes }: Scan): AsyncGenerator<MatchedBlock> {
+    for (const { block, stride } of blocks) {
+      await turn();
+      const products = probes.map(({ id }) => ({ data: new Uint8Array(8 * MIB).fill(id, 0, 1).fill(block, 1, 2), sha256: new Uint8Array(32) }));
+      yield { block, stride, products };
+    }
+  }
+}
+
+async function turns(count: number): Promise<void> {
+  for (let i = 0; i < count; i++) await turn();
+}
+
+void test("a search that is not read does not keep those waiting that come while it is stuck", async ({ mock }) => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const scans = new SharedScans(new LargeProducts() as unknown as Matcher);
+  const vanished = scans.search(search(1, [0, 1, 2, 3]));
+  assert.equal((await vanished.next()).done, false);
+  await turns(20);
+  const next = collect(scans.search(search(2, [0])));
+  await turns(20);
+  // 5 s, and 8 s for the 8 MiB that it has read.
+  mock.timers.tick(13_001);
+  assert.deepEqual(await next, ["2:0"]);
+  await assert.rejects(collect(vanished), { reason: "LIMIT_EXCEEDED" });
+});
+
+for (const { gapMs, kept } of [{ gapMs: 4000, kept: true }, { gapMs: 20_000, kept: false }]) {
+  void test(`a search that reads 8 MiB every ${gapMs / 1000} s is ${kept ? "waited for" : "given up"} by its company`, async ({ mock }) => {
+    let now = 0;
+    mock.timers.enable({ apis: ["setTimeout"] });
+    mock.method(performance, "now", () => now);
+    const scans = new SharedScans(new LargeProducts() as unknown as Matcher);
+    const blocks = Array.from({ length: 12 }, (_, block) => block);
+    const first = collect(scans.search(search(1, [0])));
+    const slow = scans.search(search(2, blocks));
+    const reading = (async () => {
+      for await (const { block } of slow) {
+        await turns(20);
+        now += gapMs;
+        mock.timers.tick(gapMs);
+        if (block === 11) return true;
+      }
+      return false;
+    })();
+    const company = collect(scans.search(search(3, blocks)));
+    assert.deepEqual(await first, ["1:0"]);
+    if (kept) assert.equal(await reading, true);
+    else await assert.rejects(reading, { reason: "LIMIT_EXCEEDED" });
+    assert.equal((await company).length, 12);
+  });
+}
