@@ -1,3 +1,4 @@
+import { constants } from "node:http2";
 import { ServerInterceptingCall, status as Status } from "@grpc/grpc-js";
 import type { ServerInterceptor } from "@grpc/grpc-js";
 import type { Logger } from "pino";
@@ -71,7 +72,7 @@ class GuardedCall {
   #replaceSendMessage(sendMessage: Call["sendMessage"]): void {
     this.#call.sendMessage = (message, callback): void => {
       if (this.#sent !== undefined) return;
-      this.#impatience = setTimeout(() => { this.#refuse(unread(this.#watch.unreadMs)); }, this.#watch.unreadMs);
+      this.#impatience = setTimeout(() => { this.#giveUp(); }, this.#watch.unreadMs);
       sendMessage(message, () => {
         clearTimeout(this.#impatience);
         callback();
@@ -83,6 +84,17 @@ class GuardedCall {
     if (this.#sent !== undefined) return;
     this.#sent = status;
     this.#sendStatus(status);
+  }
+
+  // The status waits behind the answer that is not read; once that was in vain too, what waits to be sent is let go.
+  #giveUp(): void {
+    this.#refuse(unread(this.#watch.unreadMs));
+    this.#impatience = setTimeout(() => { this.#reset(); }, this.#watch.unreadMs);
+  }
+
+  // A private field of grpc-js 1.14, which has no other way to reset a stream.
+  #reset(): void {
+    (this.#call as unknown as { readonly stream?: { close(code: number): void } }).stream?.close(constants.NGHTTP2_CANCEL);
   }
 
   /** Ends the call against its handler, which is told at once: a peer that reads nothing may not learn of it for long. */

@@ -106,6 +106,11 @@ export class IndependentClient implements Disposable {
     return answers;
   }
 
+  /** As {@link open}, with messages already serialised. */
+  openRaw(rpc: string, deadlineMs = CALL_DEADLINE_MS): OpenCall {
+    return this.#open(rpc, (message) => message as Buffer, deadlineMs);
+  }
+
   #open(rpc: string, serialise: (message: unknown) => Buffer, deadlineMs: number): OpenCall {
     const method = methodOf(rpc);
     const options = { deadline: Date.now() + deadlineMs };

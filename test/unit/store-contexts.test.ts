@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { test } from "node:test";
+import { mock, test } from "node:test";
 import fc from "fast-check";
 import { openBlockReader } from "../../server/store/lmdb-block-reader.ts";
+import { WriteQueue } from "../../server/store/write-queue.ts";
 import { MIB, PAIRWISE, keysOf, readContext, sameKeys, samplesFound } from "./store-contexts-fixture.ts";
 import { CONTEXT, PACKED, PLAIN, SPACE, StoreFixture, hasReason, placeOf, readAll, residuesOf } from "./store-fixture.ts";
 
@@ -179,4 +180,25 @@ test("loose templates of a pairwise gallery have a block each and may be as larg
   const stored = await readAll(fixture);
   assert.deepEqual([...stored.keys()], ["0/0", "2/0"]);
   assert.ok(Buffer.from(stored.get("0/0")!).equals(residuesOf("a 2", 1_900_000)) && Buffer.from(stored.get("2/0")!).equals(residuesOf("c 1", 1_900_000)));
+});
+
+test("keys are written a few MiB to a commit, and no byte of them stays if one of those fails", async () => {
+  await using fixture = new StoreFixture();
+  const keys = keysOf("k", 9 * MIB, 12 * MIB);
+  const { write } = WriteQueue.prototype;
+  const sizes: number[] = [];
+  const failing = mock.method(WriteQueue.prototype, "write", async function <T>(this: WriteQueue, action: () => T, bytes = 0): Promise<T> {
+    sizes.push(bytes);
+    if (sizes.filter((size) => size > 0).length === 5 && bytes > 0) throw new Error("a fault");
+    return write.call(this, action, bytes) as Promise<T>;
+  });
+  try {
+    await assert.rejects(fixture.store.createContext({ contextId: CONTEXT, scheme: PAIRWISE }, keys), /a fault/);
+  } finally {
+    failing.mock.restore();
+  }
+  assert.ok(Math.max(...sizes) <= 4 * MIB, `${Math.max(...sizes) / MIB} MiB at once`);
+  assert.equal(samplesFound(fixture.dataFile(), keys), 0);
+  await fixture.store.createContext({ contextId: CONTEXT, scheme: PAIRWISE }, keys);
+  assert.ok(sameKeys((await readContext(fixture, CONTEXT)).keys, keys));
 });

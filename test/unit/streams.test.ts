@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { mock, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
-import { failingOn, mapOrdered, mapUnordered } from "../../server/streams.ts";
+import { Patience, failingOn, forEachItem, mapOrdered, mapUnordered, patiently } from "../../server/streams.ts";
 
 async function collect<T>(stream: AsyncIterable<T>): Promise<{ results: T[]; error: unknown }> {
   const results: T[] = [];
@@ -89,4 +89,64 @@ void test("a silent stream fails when its signal aborts, and passes everything o
   const next = stream.next();
   stop.abort();
   await assert.rejects(next, /stopped/);
+});
+
+const tooSlow = new Error("too slow");
+
+/** An item of so many bytes after each pause, in milliseconds of a mocked clock; then silence. How long the stream lasted. */
+async function lasted(pauses: readonly number[], bytes: number): Promise<number> {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  let now = 0;
+  const clock = mock.method(performance, "now", () => now);
+  try {
+    const patience = new Patience({ graceMs: 30_000, bytesPerSecond: 4096 });
+    const source = (async function* () {
+      for (const pause of pauses) yield new Promise<number>((resolve) => setTimeout(resolve, pause, bytes));
+      await new Promise(() => undefined);
+    })();
+    let over = false;
+    const reading = forEachItem(patiently(source, patience, () => tooSlow), (got) => { patience.earn(got); });
+    const ended = assert.rejects(reading, tooSlow).then(() => { over = true; });
+    for (; now < 1_000_000; now += 1000) {
+      await new Promise(setImmediate);
+      if (over) break;
+      mock.timers.tick(1000);
+    }
+    await ended;
+    return now;
+  } finally {
+    mock.timers.reset();
+    clock.mock.restore();
+  }
+}
+
+void test("a stream that is silent, or sends a byte now and then, ends when its patience does", async () => {
+  for (const pauses of [[], new Array<number>(100).fill(20_000), new Array<number>(1000).fill(1000)]) {
+    const ms = await lasted(pauses, 1);
+    assert.ok(ms >= 29_000 && ms <= 33_000, `${ms} ms`);
+  }
+});
+
+void test("a stream that keeps the least rate lasts, and one below it does not", async () => {
+  assert.ok((await lasted(new Array<number>(20).fill(10_000), 41_000)) >= 200_000);
+  const ms = await lasted(new Array<number>(20).fill(10_000), 20_000);
+  assert.ok(ms > 30_000 && ms < 70_000, `${ms} ms`);
+});
+
+void test("a stream that its consumer is slow to read keeps its patience", async () => {
+  const patience = new Patience({ graceMs: 50, bytesPerSecond: 4096 });
+  let seen = 0;
+  await forEachItem(patiently(from([1, 2, 3]), patience, () => tooSlow), async () => { seen++; await sleep(60); });
+  assert.equal(seen, 3);
+});
+
+void test("a stream ends with its interrupt's reason, even if the source is silent", async () => {
+  const patience = new Patience({ graceMs: 60_000, bytesPerSecond: 4096 });
+  const stop = new AbortController();
+  patience.interrupt = stop.signal;
+  const stream = patiently((async function* () { yield 1; await new Promise(() => undefined); })(), patience, () => tooSlow);
+  await stream.next();
+  const next = stream.next();
+  stop.abort(new Error("room for others"));
+  await assert.rejects(next, /room for others/);
 });
