@@ -32,9 +32,12 @@ export { PackedCrypto } from "./packed-crypto.ts";
 export type { EncryptedPiece, EncryptedProbe } from "./packed-crypto.ts";
 export type { UploadOptions } from "./pairwise/key-upload.ts";
 export { PairwiseClient } from "./pairwise/pairwise-client.ts";
-export type { DeleteContextOptions, PairwiseClientOptions, PairwiseCompareOptions, PairwiseKeys } from "./pairwise/pairwise-client.ts";
+export type {
+  DeleteContextOptions, NewPairwiseGallery, PairwiseClientOptions, PairwiseCompareOptions, PairwiseKeys, TensealUploadOptions,
+} from "./pairwise/pairwise-options.ts";
+export type { EnrollmentSource, PairwiseEnrollOptions, PairwiseEnrollment, PairwiseMatch, PairwiseSearchOptions } from "./pairwise/pairwise-galleries.ts";
 export type { PairwiseCiphertext, PairwiseContext, PairwiseEncoding, PairwiseOperation } from "./pairwise/pairwise-wire.ts";
-export { readTensealFile } from "./pairwise/tenseal-files.ts";
+export { readTensealFile, streamTensealFile } from "./pairwise/tenseal-files.ts";
 export type { TensealFile } from "./pairwise/tenseal-files.ts";
 export type { RewrittenGallery } from "./rewriting.ts";
 export { VeilfaceClient } from "./veilface-client.ts";

@@ -23,6 +23,11 @@ export { USUAL_ACCEPTED_ERROR, expectedPairwiseError } from "./pairwise/expected
 export { MAX_PAIRWISE_CIPHERTEXT_BYTES, distanceScale, loadedKeyBytes, maxDistance, modulusBits, readEncryptionParameters, withScale } from "./pairwise/parameters.ts";
 export type { PairwiseParameters } from "./pairwise/parameters.ts";
 export { checkRotationSteps, maxDimension } from "./pairwise/rotations.ts";
+export { levelsOf, openPairwiseContext } from "./pairwise/levels.ts";
+export { galoisKeyIndex, rotationSteps } from "./pairwise/rotations.ts";
+export { HEADER_BYTES as SEAL_HEADER_BYTES, PARMS_ID_BYTES, inflateSeal, isSealObject, writeHeader as writeSealHeader } from "./seal-bytes.ts";
+export type { SealObjectLimits } from "./seal-bytes.ts";
+export { openCkksContext, parmsIdBytes } from "./seal.ts";
 export { hasSecretKeyShape } from "./pairwise/secret-shape.ts";
 export { DEFAULT_PARAMETER_SET, DEGREE, NOISE_SIGMA, PARAMETER_SET_NAMES, parameterSet } from "./parameters.ts";
 export type { ParameterSet, ParameterSetName } from "./parameters.ts";

@@ -21,6 +21,9 @@ const { Varint, Bit64, LengthDelimited } = WireType;
 const CONTEXT: Shape = new Map([[1, LengthDelimited], [2, LengthDelimited], [3, LengthDelimited], [4, Varint]]);
 const PUBLIC_CONTEXT: Shape = new Map([[1, LengthDelimited], [2, Varint], [3, Bit64], [4, LengthDelimited], [5, LengthDelimited]]);
 const VECTOR: Shape = new Map([[1, LengthDelimited], [2, LengthDelimited], [3, Bit64]]);
+// CKKSTensorProto and BFVTensorProto, where they have a batch size: otherwise they look like vectors.
+const TENSORS: readonly Shape[] = [new Map([...VECTOR, [4, Varint]]), new Map([...VECTOR, [3, Varint]])];
+const TENSOR: TensealMessage = { kind: "unknown", seems: "a TenSEAL tensor (ts.ckks_tensor or ts.bfv_tensor)" };
 const PUBLIC_CONTEXT_FIELD = 2;
 const SIZES_FIELD = 1;
 const CIPHERTEXTS_FIELD = 2;
@@ -38,7 +41,7 @@ export function recogniseTenseal(bytes: Uint8Array): TensealMessage {
   if (isSealMagic(bytes)) return { kind: "unknown", seems: "a SEAL object by itself, not wrapped as TenSEAL does" };
   const fields = fieldsOf(bytes);
   if (fields === undefined) return { kind: "unknown", seems: "not a protobuf message: something else, cut short, or damaged" };
-  return asContext(bytes, fields) ?? asVector(bytes, fields) ?? { kind: "unknown", seems: "a protobuf message, but none of TenSEAL's that fits here" };
+  return asContext(bytes, fields) ?? asVector(bytes, fields) ?? asTensor(fields) ?? { kind: "unknown", seems: "a protobuf message, but none of TenSEAL's that fits here" };
 }
 
 /** What bytes are, in words: "a TenSEAL context". */
@@ -79,7 +82,19 @@ function asVector(bytes: Uint8Array, fields: readonly Field[]): TensealMessage |
   const sizes = fields.find(({ number }) => number === SIZES_FIELD);
   if (!fits(fields, VECTOR, CIPHERTEXTS_FIELD) || (sizes !== undefined && !isNumbers(sizes.bytes))) return undefined;
   const message = CKKSVectorProto.decode(bytes);
-  return message.ciphertexts.every(isSealMagic) ? { kind: "vector", message } : undefined;
+  if (!message.ciphertexts.every(isSealMagic)) return undefined;
+  return hasTensorShape(message) ? TENSOR : { kind: "vector", message };
+}
+
+/** A vector has a size for each of its ciphertexts; a tensor a shape, and a ciphertext for each of its components. */
+function hasTensorShape({ sizes, ciphertexts }: CKKSVectorProto): boolean {
+  return ciphertexts.length > 1 && sizes.length !== ciphertexts.length && sizes.reduce((product, size) => product * size, 1) === ciphertexts.length;
+}
+
+function asTensor(fields: readonly Field[]): TensealMessage | undefined {
+  const ciphertexts = fields.filter(({ number }) => number === CIPHERTEXTS_FIELD);
+  const fitsOne = TENSORS.some((shape) => fits(fields, shape, CIPHERTEXTS_FIELD));
+  return fitsOne && ciphertexts.length > 0 && ciphertexts.every(({ bytes }) => isSealMagic(bytes)) ? TENSOR : undefined;
 }
 
 /** Whether bytes are uint32 varints, at most as many as there may be ciphertexts. */

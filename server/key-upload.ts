@@ -107,7 +107,7 @@ function checkAnnounced(announced: readonly KeyUpload[]): readonly KeyUpload[] {
   }
   const bytes = announced.reduce((sum, { totalBytes }) => sum + totalBytes, 0);
   if (bytes <= MAX_UPLOAD_BYTES) return announced;
-  throw fieldInvalid("key_uploads", `announces ${bytes} bytes: expected at most ${MAX_UPLOAD_BYTES}; leave out the Galois keys that are not used (see PairwiseScheme.rotation_steps), or use seeded keys`, "LIMIT_EXCEEDED");
+  throw fieldInvalid("key_uploads", `announces ${bytes} bytes: expected at most ${MAX_UPLOAD_BYTES}; leave out the Galois keys of other rotations than by the powers of two below the dimension of your vectors, as veilface tenseal upload FILE --dimension D does, or use seeded keys`, "LIMIT_EXCEEDED");
 }
 
 function nameOf(material: KeyMaterial): string {

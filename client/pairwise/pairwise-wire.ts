@@ -1,8 +1,9 @@
 import { MAX_PAIRWISE_CIPHERTEXT_BYTES, areSameCiphertext } from "@veilface/fhe";
 import { CiphertextEncoding, PairwiseOperation as WireOperation, recogniseTenseal } from "@veilface/proto";
-import type { Ciphertext, Context } from "@veilface/proto";
+import type { CKKSVectorProto, Ciphertext, Context } from "@veilface/proto";
 import { ClientError } from "../errors.ts";
 import { checkWireCiphertext, invalidReply, toWireCiphertext } from "../wire.ts";
+import type { ServedContext } from "./prime-dropping.ts";
 import { guardSecretKey } from "./secret-key-guard.ts";
 import { tensealVector } from "./tenseal-files.ts";
 
@@ -15,7 +16,7 @@ export type PairwiseOperation = "squared-distance" | "inner-product";
 /** A CKKS ciphertext: a vector in its first slots, or a distance in slot 0. */
 export interface PairwiseCiphertext {
   readonly encoding: PairwiseEncoding;
-  /** At most 1,900,000; TenSEAL's may be base64 text. */
+  /** At most 1,900,000, once primes are dropped that its context has not either; TenSEAL's may be base64 text. */
   readonly bytes: Uint8Array;
   /** What messages call it, such as the name of its file. */
   readonly name?: string;
@@ -46,11 +47,23 @@ export interface PairwiseContext {
   readonly createTime: Date;
 }
 
-/** A vector ready to be sent, and how many components it says it has. */
-export interface OutgoingVector {
-  readonly wire: Ciphertext;
-  readonly dimension: number | undefined;
+/** A vector that was looked at, and may be sent. */
+export interface OpenVector {
+  readonly encoding: PairwiseEncoding;
+  /** As it is sent. */
+  readonly bytes: Uint8Array;
+  /** SEAL's bytes in it. */
+  readonly ciphertext: Uint8Array;
+  /** What TenSEAL has beside the ciphertext; undefined for SEAL's own serialisation. */
+  readonly tenseal: Pick<CKKSVectorProto, "sizes" | "scale"> | undefined;
 }
+
+/** How many components a vector says it has. */
+export function dimensionOf({ tenseal }: OpenVector): number | undefined {
+  return tenseal?.sizes[0];
+}
+
+const VECTOR_NAME = "a vector";
 
 const ENCODINGS = {
   tenseal: CiphertextEncoding.CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR,
@@ -70,18 +83,20 @@ export function toWireOperation(operation: PairwiseOperation): WireOperation {
   return OPERATIONS[operation];
 }
 
-/** Throws ClientError TENSEAL_INVALID or SECRET_KEY_REFUSED (see tenseal-files.ts), USAGE for more bytes than a ciphertext may have. */
-export function toWireVector(contextId: string, { encoding, bytes, name = "a vector" }: PairwiseCiphertext): OutgoingVector {
-  const vector = encoding === "tenseal" ? tensealVector(bytes, name) : sealVector(bytes, name);
-  if (vector.bytes.length > MAX_PAIRWISE_CIPHERTEXT_BYTES) {
-    throw new ClientError("USAGE", `${name} has ${vector.bytes.length} bytes: expected at most ${MAX_PAIRWISE_CIPHERTEXT_BYTES}; a fresh ciphertext of a usable context has fewer`);
+/** A vector from outside. Throws ClientError TENSEAL_INVALID or SECRET_KEY_REFUSED (see tenseal-files.ts). */
+export function openVector({ encoding, bytes, name = VECTOR_NAME }: PairwiseCiphertext): OpenVector {
+  if (encoding === "seal") {
+    guardSecretKey(name, bytes);
+    return { encoding, bytes, ciphertext: bytes, tenseal: undefined };
   }
-  return { wire: toWireCiphertext(contextId, vector.bytes, toWireEncoding(encoding)), dimension: vector.dimension };
+  const vector = tensealVector(bytes, name);
+  return { encoding, bytes: vector.bytes, ciphertext: vector.ciphertext, tenseal: { sizes: [vector.dimension], scale: vector.scale } };
 }
 
-function sealVector(bytes: Uint8Array, name: string): { bytes: Uint8Array; dimension: undefined } {
-  guardSecretKey(name, bytes);
-  return { bytes, dimension: undefined };
+/** A vector as a message. Throws ClientError USAGE for more bytes than a ciphertext may have. `name`: of its file. */
+export function toWireVector(contextId: string, { encoding, bytes }: OpenVector, name = VECTOR_NAME): Ciphertext {
+  if (bytes.length <= MAX_PAIRWISE_CIPHERTEXT_BYTES) return toWireCiphertext(contextId, bytes, toWireEncoding(encoding));
+  throw new ClientError("USAGE", `${name} has ${bytes.length} bytes: expected at most ${MAX_PAIRWISE_CIPHERTEXT_BYTES}; a fresh ciphertext of a usable context has fewer`);
 }
 
 /** A reply's ciphertext. Throws ClientError REPLY_INVALID unless it is of our context, whole and in the encoding asked for. */
@@ -99,6 +114,16 @@ export function areSameVectors(first: Ciphertext, second: Ciphertext): boolean {
     return found.kind === "vector" ? found.message.ciphertexts[0] : data;
   });
   return x !== undefined && y !== undefined && areSameCiphertext(x, y);
+}
+
+/** What vectors have to know of their context. Throws ClientError USAGE for one of the packed scheme, REPLY_INVALID for an incomplete one. */
+export function toServedContext(wire: Context | undefined): ServedContext {
+  const context = fromWireContext(wire);
+  if (context === undefined || wire?.scheme?.$case !== "pairwise") {
+    throw new ClientError("USAGE", `context ${wire?.contextId ?? ""} is of the packed scheme: expected one of the pairwise scheme`);
+  }
+  const { contextId, degree, modulusBits } = context;
+  return { contextId, degree, dataPrimes: modulusBits.length - 1, encryptionParameters: wire.scheme.value.encryptionParameters };
 }
 
 /** A context of the pairwise scheme; undefined for one of the packed scheme. Throws ClientError REPLY_INVALID for one that lacks a field or has one out of range. */

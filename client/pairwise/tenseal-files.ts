@@ -1,9 +1,14 @@
+import { createReadStream } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { fromBase64Text } from "@veilface/fhe";
 import { TenSEALContextProto, describeTenseal, isWholeSealObject, recogniseTenseal } from "@veilface/proto";
 import type { TensealMessage } from "@veilface/proto";
 import { ClientError, errorCode } from "../errors.ts";
+import { MAX_KEY_BYTES } from "./limits.ts";
+import { readSealParameters } from "./seal-parameters.ts";
 import { guardSecretKey, secretKeyRefused } from "./secret-key-guard.ts";
+import { CKKS_VECTOR_ADVICE, CONTEXT_EXPECTED, KEYS_ADVICE, SECRET_ADVICE, TRIM_ADVICE, VECTOR_EXPECTED } from "./tenseal-advice.ts";
+import { tensealInvalid as invalid } from "./tenseal-refusal.ts";
 
 /** The bytes of a file of TenSEAL's, and whether it held them as base64 text. */
 export interface TensealFile {
@@ -17,15 +22,14 @@ export interface TensealVector {
   readonly bytes: Uint8Array;
   /** Components, >= 1. */
   readonly dimension: number;
+  /** Its one SEAL Ciphertext. */
+  readonly ciphertext: Uint8Array;
+  /** What TenSEAL takes for its scale. */
+  readonly scale: number;
 }
 
-/** The most key material that a server takes. */
-export const MAX_KEY_BYTES = 67_108_864;
 // As base64 text with line breaks, of which MIME has two characters in 76.
 const MAX_FILE_BYTES = Math.ceil((MAX_KEY_BYTES * 4 * 78) / (3 * 76)) + 4;
-
-const CONTEXT_EXPECTED = "expected a public context: what context.serialize() gives after make_context_public()";
-const VECTOR_EXPECTED = "expected an encrypted CKKS vector: what ts.ckks_vector(context, values).serialize() gives";
 
 /** Reads a file, raw or base64 text. Throws ClientError USAGE where it cannot be read, TENSEAL_INVALID where it is larger than 64 MiB. */
 export async function readTensealFile(path: string): Promise<TensealFile> {
@@ -35,8 +39,33 @@ export async function readTensealFile(path: string): Promise<TensealFile> {
     return decodeTensealBytes(await readFile(path), path);
   } catch (cause) {
     if (cause instanceof ClientError) throw cause;
-    throw new ClientError("USAGE", `${path} cannot be read: ${errorCode(cause)}`, { cause });
+    throw unreadable(path, cause);
   }
+}
+
+function unreadable(path: string, cause: unknown): ClientError {
+  return new ClientError("USAGE", `${path} cannot be read: ${errorCode(cause)}`, { cause });
+}
+
+/** A file of any size as a stream. Throws ClientError USAGE where it cannot be read. */
+export async function* streamTensealFile(path: string): AsyncGenerator<Uint8Array, void, undefined> {
+  try {
+    yield* createReadStream(path) as AsyncIterable<Buffer>;
+  } catch (cause) {
+    throw unreadable(path, cause);
+  }
+}
+
+/** A context that comes as a stream. Throws ClientError TENSEAL_INVALID above 64 MiB. */
+export async function collectContext(source: AsyncIterable<Uint8Array>, name: string): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of source) {
+    bytes += chunk.length;
+    if (bytes > MAX_FILE_BYTES) throw tooLarge(name, `more than ${MAX_FILE_BYTES}`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
 }
 
 /** Undoes base64 where bytes are text of it, with or without line breaks. What TenSEAL writes is never such text by itself. */
@@ -49,8 +78,8 @@ export function decodeTensealBytes(bytes: Uint8Array, name = "the data"): Tensea
 
 /**
  * What is sent of a public TenSEAL context: a TenSEALContextProto without the public key, with which the server could encrypt distances
- * of its choice. `name`: of the file, for messages. Throws ClientError SECRET_KEY_REFUSED for a context with its secret key, TENSEAL_INVALID
- * for anything else than a public context with relinearization and Galois keys.
+ * of its choice. `name`: of the file, for messages. Throws ClientError SECRET_KEY_REFUSED for a context with its secret key,
+ * TENSEAL_INVALID for anything else than a public CKKS context with relinearization and Galois keys.
  */
 export function publicTensealContext(data: Uint8Array, name = "the data"): Uint8Array {
   const found = recognise(decodeTensealBytes(data, name).bytes, name);
@@ -59,11 +88,12 @@ export function publicTensealContext(data: Uint8Array, name = "the data"): Uint8
   if (publicContext === undefined) throw invalid(name, `is a TenSEAL context without its public part: ${CONTEXT_EXPECTED}`);
   const { publicKey, scale, relinKeys, galoisKeys, autoFlags } = publicContext;
   guardSecretKey(name, encryptionParameters, publicKey, relinKeys, galoisKeys);
+  // A BFV context has no scale and no Galois keys either, and making these would not help.
+  readSealParameters(encryptionParameters, name);
   if (!(scale > 0 && Number.isFinite(scale))) throw invalid(name, "is a TenSEAL context without a scale: set context.global_scale and serialize it again");
-  if (relinKeys.length === 0 || galoisKeys.length === 0) {
-    throw invalid(name, "is a TenSEAL context without its relinearization or Galois keys: call generate_relin_keys() and generate_galois_keys() before make_context_public(), and serialize it again");
-  }
-  requireWhole(name, { "encryption parameters": encryptionParameters, "relinearization keys": relinKeys, "Galois keys": galoisKeys });
+  if (relinKeys.length === 0) throw invalid(name, `is a TenSEAL context without relinearization keys: ${KEYS_ADVICE}`);
+  if (galoisKeys.length === 0) throw invalid(name, `is a TenSEAL context without Galois keys: ${KEYS_ADVICE}`);
+  requireWhole(name, { "relinearization keys": relinKeys, "Galois keys": galoisKeys });
   const sent = { publicKey: new Uint8Array(), scale, relinKeys, galoisKeys, autoFlags };
   return TenSEALContextProto.encode({ encryptionParameters, publicContext: sent, privateContext: undefined, encryptionType }).finish();
 }
@@ -79,17 +109,18 @@ export function tensealVector(data: Uint8Array, name = "the data"): TensealVecto
   const { sizes, ciphertexts, scale } = found.message;
   const [dimension] = sizes;
   const [ciphertext] = ciphertexts;
+  if (scale === 0) throw invalid(name, `is a vector without a scale, as ts.bfv_vector makes it, and veilface compares CKKS vectors: ${CKKS_VECTOR_ADVICE}`);
   if (ciphertexts.length !== 1 || ciphertext === undefined) throw invalid(name, `is a vector in ${ciphertexts.length} ciphertexts: expected one, of at most as many components as the context has slots`);
   if (sizes.length !== 1 || dimension === undefined || dimension < 1 || !(scale > 0 && Number.isFinite(scale))) throw invalid(name, `is a vector without its size or scale: ${VECTOR_EXPECTED}`);
   guardSecretKey(name, ciphertext);
   requireWhole(name, { ciphertext });
-  return { bytes, dimension };
+  return { bytes, dimension, ciphertext, scale };
 }
 
 function recognise(bytes: Uint8Array, name: string): TensealMessage {
   guardSecretKey(name, bytes);
   const found = recogniseTenseal(bytes);
-  if (found.kind === "context" && found.message.privateContext !== undefined) throw secretKeyRefused(name, "call context.make_context_public() and serialize again");
+  if (found.kind === "context" && found.message.privateContext !== undefined) throw secretKeyRefused(name, SECRET_ADVICE);
   return found;
 }
 
@@ -99,10 +130,6 @@ function requireWhole(name: string, objects: Readonly<Record<string, Uint8Array>
   }
 }
 
-function tooLarge(name: string, bytes: number): ClientError {
-  return invalid(name, `has ${bytes} bytes: expected at most ${MAX_KEY_BYTES}, the most that a server takes`);
-}
-
-function invalid(name: string, what: string): ClientError {
-  return new ClientError("TENSEAL_INVALID", `${name} ${what}`);
+function tooLarge(name: string, bytes: number | string): ClientError {
+  return invalid(name, `has ${bytes} bytes: expected at most ${MAX_KEY_BYTES}, the most that a server takes for a context; ${TRIM_ADVICE}`);
 }

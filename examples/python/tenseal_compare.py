@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """Compares two TenSEAL vectors on a veilface server, which sees neither of them nor the distance.
 
-    context.make_context_public()                       # TenSEAL, on your side
-    open("public.bin", "wb").write(context.serialize())
+    open("public.bin", "wb").write(context.serialize())   # TenSEAL, on your side; without save_secret_key=True
     open("v1.bin", "wb").write(ts.ckks_vector(context, embedding).serialize())
 
     python3 tenseal_compare.py public.bin v1.bin v2.bin --output d.bin --secret secret.bin
@@ -23,6 +22,7 @@ from google.protobuf.message import DecodeError
 from veilface_grpc import CALL_TIMEOUT_S, Refused, add_server_flags, connect, run, tenseal_proto, veilface
 
 CHUNK_BYTES = 1 << 20  # the most that a KeyChunk may carry
+MOST_CONTEXT_BYTES = 64 << 20  # the most key material that a server takes
 UPLOAD_TIMEOUT_S = 300  # a public context is 35 MB with the tutorial's parameters
 SEAL_MAGIC = b"\x5e\xa1"  # begins everything that SEAL serialises
 
@@ -47,13 +47,16 @@ def read_public_context(path: Path) -> bytes:
         raise Refused(f"{path} is not a TenSEAL context: expected what context.serialize() returns") from None
     refuse_secret_key(path, context)
     if not context.public_context.galois_keys:
-        raise Refused(f"{path} has no Galois keys: call context.generate_galois_keys() before context.make_context_public()")
+        raise Refused(f"{path} has no Galois keys: where the secret key is, call context.generate_galois_keys(), then context.serialize()")
+    if len(data) > MOST_CONTEXT_BYTES:
+        raise Refused(f"{path} has {len(data)} bytes: a server takes {MOST_CONTEXT_BYTES}; upload it once with"
+                      " veilface tenseal upload FILE --dimension D, and compare with veilface tenseal compare")
     return data
 
 
 def refuse_secret_key(path: Path, context) -> None:
     if context.HasField("private_context"):
-        raise Refused(f"{path} holds the secret key, and nothing of it was sent: call context.make_context_public(), then context.serialize()")
+        raise Refused(f"{path} holds the secret key, and nothing of it was sent: write it with context.serialize(), without save_secret_key=True")
 
 
 def read_vector(path: Path) -> bytes:

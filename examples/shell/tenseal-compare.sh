@@ -9,7 +9,7 @@ usage() {
 usage: tenseal-compare.sh URL public.bin v1.bin v2.bin d.bin [flags of buf curl]
 
   URL         the matching server: http://127.0.0.1:50051, or https://...
-  public.bin  a public TenSEAL context with Galois keys: context.make_context_public(), then context.serialize()
+  public.bin  a public TenSEAL context with Galois keys: context.serialize(), without save_secret_key=True
   v1.bin ...  encrypted vectors: ts.ckks_vector(context, v).serialize()
   d.bin       where the reply goes: a TenSEAL vector of one component, the squared distance
               v = ts.lazy_ckks_vector_from(reply); v.link_context(secret_context); v.decrypt()[0]
@@ -73,7 +73,7 @@ fields_of() { # FILE
 check_context() { # FILE NAME
   local fields
   fields=$(fields_of "$1") || fail "$2 is not a TenSEAL context: expected what context.serialize() returns"
-  [[ $fields != *' 3:2 '* ]] || fail "$2 holds the secret key, and nothing of it was sent: call context.make_context_public(), then context.serialize()"
+  [[ $fields != *' 3:2 '* ]] || fail "$2 holds the secret key, and nothing of it was sent: write it with context.serialize(), without save_secret_key=True"
   [[ $fields == *' 1:2 '* && $fields == *' 2:2 '* && $fields != *' 3:'* ]] || fail "$2 is not a TenSEAL context: expected what context.serialize() returns"
 }
 

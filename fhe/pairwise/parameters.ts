@@ -68,7 +68,7 @@ function readLayout(encoded: Uint8Array): Pick<EncryptionParameters, "degree" | 
   const scheme = cursor.u8();
   const degree = cursor.u64();
   const count = cursor.u64();
-  if (scheme !== CKKS) throw invalid("the encryption parameters are not of the scheme CKKS: make them with SEAL's scheme_type::ckks");
+  if (scheme !== CKKS) throw invalid("the encryption parameters are not of the scheme CKKS: make them with SEAL's scheme_type::ckks, or TenSEAL's ts.SCHEME_TYPE.CKKS");
   if (!(degree >= MIN_DEGREE && degree <= MAX_DEGREE) || !Number.isInteger(Math.log2(degree))) {
     throw invalid(`the ring degree is ${degree}: expected a power of two in [${MIN_DEGREE}, ${MAX_DEGREE}]`);
   }

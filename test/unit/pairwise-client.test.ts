@@ -8,7 +8,7 @@ import { Status } from "nice-grpc";
 import { ClientError } from "../../client/errors.ts";
 import type { ClientErrorReason } from "../../client/errors.ts";
 import { PairwiseClient } from "../../client/pairwise/pairwise-client.ts";
-import type { PairwiseCompareOptions, PairwiseKeys } from "../../client/pairwise/pairwise-client.ts";
+import type { PairwiseCompareOptions, PairwiseKeys } from "../../client/pairwise/pairwise-options.ts";
 import type { PairwiseCiphertext } from "../../client/pairwise/pairwise-wire.ts";
 import { FAKE_CONTEXT_ID, FakePairwiseServer, refusal } from "../support/fake-pairwise-server.ts";
 import type { ReceivedUpload } from "../support/fake-pairwise-server.ts";

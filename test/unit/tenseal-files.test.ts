@@ -4,10 +4,11 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import fc from "fast-check";
 import { ClientError } from "../../client/errors.ts";
+import { trimContext } from "../../client/pairwise/context-trimmer.ts";
 import { decodeTensealBytes, publicTensealContext, readTensealFile, tensealVector } from "../../client/pairwise/tenseal-files.ts";
 import { temporaryFolder } from "../support/cli-process.ts";
 import { COMPRESSIONS, SMALL, TensealMaker } from "../support/tenseal-maker.ts";
-import { decodeTensealContext, encodeTensealContext, encodeTensealVector } from "../support/tenseal-wire.ts";
+import { decodeTensealContext, decodeTensealVector, encodeTensealContext, encodeTensealVector } from "../support/tenseal-wire.ts";
 
 const { folder, remove } = await temporaryFolder();
 const maker = await TensealMaker.create(SMALL);
@@ -72,9 +73,12 @@ test("of a public context everything is sent but the public key, from base64 tex
 });
 
 test("a vector says its dimension, raw and as base64 text", () => {
-  assert.deepEqual(tensealVector(vector), { bytes: vector, dimension: 5 });
-  const { bytes, dimension } = tensealVector(Buffer.from(vector.toString("base64")));
-  assert.deepEqual([Buffer.from(bytes), dimension], [vector, 5]);
+  const [only] = decodeTensealVector(vector).ciphertexts;
+  for (const form of [vector, Buffer.from(vector.toString("base64"))]) {
+    const { bytes, dimension, ciphertext, scale } = tensealVector(form);
+    assert.ok(vector.equals(bytes) && Buffer.from(only!).equals(ciphertext));
+    assert.deepEqual([dimension, scale], [5, SMALL.scale]);
+  }
 });
 
 test("a secret key is refused wherever it is, whole contexts and bare keys, raw and as base64 text", () => {
@@ -94,7 +98,7 @@ test("a secret key is refused wherever it is, whole contexts and bare keys, raw 
     }
   }
   assertRefused(() => tensealVector(secretContext), "SECRET_KEY_REFUSED");
-  assertRefused(() => publicTensealContext(secretContext, "secret.bin"), "SECRET_KEY_REFUSED", /^secret\.bin .*make_context_public/);
+  assertRefused(() => publicTensealContext(secretContext, "secret.bin"), "SECRET_KEY_REFUSED", /^secret\.bin .*context\.serialize\(\), without save_secret_key=True/);
 });
 
 test("no beginning of a file is taken for the whole, nor for anything else", () => {
@@ -135,7 +139,7 @@ test("a changed byte never makes a vector into something else than a vector or a
 test("a refusal says what the bytes seem to be and what was expected", () => {
   const other = Buffer.from([0x22, 3, 1, 2, 3]);
   const cases: readonly (readonly [Uint8Array, RegExp, RegExp])[] = [
-    [Buffer.alloc(0), /^x is empty: .*make_context_public/, /^x is empty: .*ckks_vector/],
+    [Buffer.alloc(0), /^x is empty: .*context\.serialize\(\)/, /^x is empty: .*ckks_vector/],
     [Buffer.from("\n"), /not a protobuf message/, /not a protobuf message/],
     [Buffer.from("To whom it may concern"), /not a protobuf message/, /not a protobuf message/],
     [ciphertext, /a SEAL object by itself/, /a SEAL object by itself/],
@@ -162,13 +166,76 @@ test("a context that lacks what a comparison needs says which Python call adds i
   assertRefused(() => publicTensealContext(encodeTensealContext({ encryption_parameters: encryption_parameters! })), "TENSEAL_INVALID", /public part/);
 });
 
+test("what is of another kind than can be compared says what to make instead", () => {
+  const bfv = maker.encryptionParameters("none");
+  // The scheme follows the header.
+  bfv[16] = 1;
+  const bfvContext = encodeTensealContext({ ...message, encryption_parameters: bfv, public_context: { relin_keys: keys.relinKeys(), scale: -1 } });
+  assertRefused(() => publicTensealContext(bfvContext, "x"), "TENSEAL_INVALID", /^x is a BFV context, and veilface compares CKKS vectors: make .*ts\.SCHEME_TYPE\.CKKS/);
+  assertRefused(() => tensealVector(encodeTensealVector({ sizes: [2], ciphertexts: [ciphertext] }), "x"), "TENSEAL_INVALID", /^x .*as ts\.bfv_vector makes it.*ts\.ckks_vector/);
+  const batch = (field: number): Buffer => Buffer.of(8 * field, 3);
+  const tensors = [
+    Buffer.concat([encodeTensealVector({ sizes: [1], ciphertexts: [ciphertext], scale }), batch(4)]),
+    Buffer.concat([encodeTensealVector({ sizes: [1], ciphertexts: [ciphertext] }), batch(3)]),
+    encodeTensealVector({ sizes: [2], ciphertexts: [ciphertext, ciphertext], scale }),
+  ];
+  for (const tensor of tensors) assertRefused(() => tensealVector(tensor, "x"), "TENSEAL_INVALID", /^x is a TenSEAL tensor .*expected an encrypted CKKS vector/);
+});
+
+test("a symmetric context is taken without its secret key, and with it gets advice that works for it", () => {
+  const symmetric = { ...message, encryption_type: "symmetric" as const, public_context: { ...message.public_context, public_key: Buffer.alloc(0) } };
+  assert.equal(decodeTensealContext(publicTensealContext(encodeTensealContext(symmetric))).encryption_type, "symmetric");
+  const secret = encodeTensealContext({ ...symmetric, private_context: { secret_key: maker.secretKey() } });
+  const { reason, message: says } = refusal(() => publicTensealContext(secret, "x"))!;
+  assert.equal(reason, "SECRET_KEY_REFUSED");
+  // make_context_public() raises for symmetric contexts.
+  assert.match(says, /context\.serialize\(\), without save_secret_key=True/);
+  assert.ok(!says.includes("make_context_public"));
+});
+
+test("a context that is read as it comes is refused as one that is read whole", async () => {
+  const trim = (bytes: Buffer): Promise<unknown> => trimContext({ source: [bytes.subarray(0, 7), bytes.subarray(7)], dimension: 8, name: "x" });
+  const refusedFor = async (bytes: Buffer, says: RegExp, reason = "TENSEAL_INVALID"): Promise<void> => {
+    await assert.rejects(trim(bytes), (error: unknown) => error instanceof ClientError && error.reason === reason && says.test(error.message));
+  };
+  const bfv = maker.encryptionParameters("none");
+  bfv[16] = 1;
+  const lacking = (lost: object): Buffer => encodeTensealContext({ ...message, public_context: { ...message.public_context, ...lost } });
+  await refusedFor(Buffer.alloc(0), /^x is empty/);
+  await refusedFor(vector, /^x is no TenSEAL context/);
+  await refusedFor(secretContext, /save_secret_key=True/, "SECRET_KEY_REFUSED");
+  await refusedFor(Buffer.from(secretContext.toString("base64")), /save_secret_key=True/, "SECRET_KEY_REFUSED");
+  await refusedFor(Buffer.concat([Buffer.of(0x1a, 0), publicContext]), /save_secret_key=True/, "SECRET_KEY_REFUSED");
+  await refusedFor(encodeTensealContext({ ...message, encryption_parameters: bfv }), /BFV context/);
+  await refusedFor(lacking({ relin_keys: Buffer.alloc(0) }), /generate_relin_keys\(\)/);
+  await refusedFor(lacking({ galois_keys: Buffer.alloc(0) }), /generate_galois_keys\(\)/);
+  await refusedFor(lacking({ galois_keys: maker.makeKeys([1, 2]).galoisKeys() }), /rotations by 1, 2, 4, which vectors of 8 components need/);
+  await refusedFor(lacking({ galois_keys: maker.secretKey() }), /damaged/);
+  await refusedFor(lacking({ scale: 0 }), /global_scale/);
+});
+
+test("no beginning of a context that is read as it comes is taken for the whole, raw or as base64 text", async () => {
+  const whole = await trimContext({ source: [publicContext], dimension: 8, name: "x" });
+  const text = wrapped(publicContext.toString("base64"), 76, "\n");
+  const fromText = await trimContext({ source: [text.subarray(0, 1001), text.subarray(1001)], dimension: 5, name: "x" });
+  for (const [i, { bytes }] of whole.keys.entries()) assert.ok(Buffer.from(bytes).equals(fromText.keys[i]!.bytes));
+  await fc.assert(
+    fc.asyncProperty(fc.nat({ max: publicContext.length - 1 }), fc.boolean(), async (length, asText) => {
+      const cut = publicContext.subarray(0, length);
+      const source = [asText ? Buffer.from(cut.toString("base64")) : cut];
+      await assert.rejects(trimContext({ source, dimension: 8, name: "x" }), (error: unknown) => error instanceof ClientError && error.reason === "TENSEAL_INVALID");
+    }),
+    { numRuns: 40 },
+  );
+});
+
 test("a vector of several ciphertexts, of no size or without a scale is refused", () => {
   const made = (changed: object): Buffer => encodeTensealVector({ sizes: [2], ciphertexts: [ciphertext], scale, ...changed });
   assert.equal(tensealVector(made({})).dimension, 2);
-  assertRefused(() => tensealVector(made({ ciphertexts: [ciphertext, ciphertext] })), "TENSEAL_INVALID", /in 2 ciphertexts/);
+  assertRefused(() => tensealVector(made({ sizes: [2, 2], ciphertexts: [ciphertext, ciphertext] })), "TENSEAL_INVALID", /in 2 ciphertexts/);
   assertRefused(() => tensealVector(made({ ciphertexts: [] })), "TENSEAL_INVALID", /in 0 ciphertexts/);
   for (const sizes of [[], [0], [1, 1]]) assertRefused(() => tensealVector(made({ sizes })), "TENSEAL_INVALID", /without its size/);
-  for (const wrong of [0, NaN]) assertRefused(() => tensealVector(made({ scale: wrong })), "TENSEAL_INVALID", /or scale/);
+  assertRefused(() => tensealVector(made({ scale: NaN })), "TENSEAL_INVALID", /or scale/);
   assertRefused(() => tensealVector(made({ ciphertexts: [ciphertext.subarray(0, -8)] })), "TENSEAL_INVALID", /no whole SEAL object/);
 });
 
