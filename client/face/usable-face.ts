@@ -12,8 +12,9 @@ import type { QuarterTurn } from "./quarter-turn.ts";
 const BYSTANDER_AREA_SHARE = 0.04;
 
 /**
- * Up to this doubt what was found in a turned photo may be a face, so that the advice to turn it helps. Measured: of
- * the photos that no turn makes clear, faces are below it and blurs, animals and dresses above.
+ * Up to this doubt what was found in a turned photo is taken for a face that was not made out, so that the advice is
+ * to turn it. Blurs, clothes and covered faces have 2.5 by the median, upright faces 0.46. A choice between them, which
+ * only decides about the advice: either way the photo is refused.
  */
 const TURNED_FACE_DOUBT = 1.3;
 
