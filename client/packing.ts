@@ -6,9 +6,7 @@ import type { GalleryInfo } from "./wire.ts";
 export interface Packing {
   /** The stride of its blocks. */
   readonly stride: number;
-  /**
-   * Whether so many templates, fewer than a block holds and all that there are, are better packed than enrolled alone.
-   */
+  /** Whether so many templates, fewer than a block holds and all that come, are better packed than enrolled alone. */
   readonly packsFew: (templates: number) => boolean;
 }
 
@@ -19,20 +17,13 @@ export function packingAt(stride: number): Packing | undefined {
 
 /**
  * How templates are packed into a gallery; undefined where its server packs none. In one whose size nobody told and
- * that has no packed block yet, few templates are enrolled alone where searches are quicker so: each would send a
- * probe's many pieces for a single block, and every verification too. `set`: of the gallery's key.
+ * that has no packed block yet, few templates are enrolled alone as long as searches among all are quicker so: each
+ * would send a probe's many pieces for a single block, and every verification too. `set`: of the gallery's key.
  */
-export function packingOf(
-  { space, strides, packedStride, expectedTemplates }: GalleryInfo,
-  set: ParameterSet,
-): Packing | undefined {
-  const dimension = encodedDimension(space);
-  if (expectedTemplates !== USUAL_TEMPLATES || strides.includes(packedStride)) return packingAt(packedStride);
-  const seconds = (stride: number, templates: number): number => searchSeconds(set, dimension, stride, templates);
-  return packedStride === 0
-    ? undefined
-    : {
-        stride: packedStride,
-        packsFew: (templates) => seconds(packedStride, templates) < seconds(dimension, templates),
-      };
+export function packingOf(gallery: GalleryInfo, set: ParameterSet): Packing | undefined {
+  const { strides, packedStride: stride, expectedTemplates, templateCount } = gallery;
+  if (stride === 0 || expectedTemplates !== USUAL_TEMPLATES || strides.includes(stride)) return packingAt(stride);
+  const dimension = encodedDimension(gallery.space);
+  const seconds = (at: number, few: number): number => searchSeconds(set, dimension, at, templateCount + few);
+  return { stride, packsFew: (templates) => seconds(stride, templates) < seconds(dimension, templates) };
 }
