@@ -5,6 +5,7 @@ import { ContextServiceDefinition, GalleryServiceDefinition, MatchingServiceDefi
 import { ClientError } from "./errors.ts";
 import { isLoopback, proxyFor } from "./proxy.ts";
 import type { Proxy } from "./proxy.ts";
+import { systemCertificates } from "./system-certificates.ts";
 
 /** PEM files' contents. Without root certificates the system's are trusted; the pair is for mutual TLS. */
 export interface TlsOptions {
@@ -119,7 +120,7 @@ function plainTextThroughProxy(address: string, host: string, { variable, addres
 }
 
 function tlsCredentials({ rootCertificates, privateKey, certificateChain }: TlsOptions): ChannelCredentials {
-  return ChannelCredentials.createSsl(rootCertificates, privateKey, certificateChain);
+  return ChannelCredentials.createSsl(rootCertificates ?? systemCertificates(), privateKey, certificateChain);
 }
 
 function hostOf(address: string): string {

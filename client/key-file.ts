@@ -1,8 +1,10 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import { access, constants, mkdir, open, rename, rm } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
+import type { Stats } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { ClientError } from "./errors.ts";
+import { ClientError, errorCode } from "./errors.ts";
+import { noFileAt, openInput, systemErrorText } from "./input-file.ts";
 import { MAX_KEY_FILE_BYTES, openKeyFile, sealKeyFile } from "./key-file-format.ts";
 import { KeyHolder } from "./key-holder.ts";
 
@@ -18,16 +20,17 @@ const REFUSED_MODE_BITS = 0o027;
 /**
  * Saves a key under a passphrase (format: key-file-format.ts), readable by its owner only. The file appears whole or not at all;
  * missing folders are made. Throws ClientError PASSPHRASE_MISSING for an empty passphrase, KEY_FILE_EXISTS unless forced,
- * KEY_FILE_INVALID where the folder cannot be written.
+ * KEY_FILE_INVALID where the folder cannot be written, or something else than a file is there.
  */
 export async function saveKeyFile(path: string, holder: KeyHolder, passphrase: string, options: SaveKeyFileOptions = {}): Promise<void> {
   requirePassphrase(passphrase);
   const material = holder.exportSecretKeyUnprotected();
   try {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    await refuseNoFile(path);
     await writeWhole(path, () => sealKeyFile(material, passphrase), options.force === true);
   } catch (cause) {
-    throw cause instanceof ClientError ? cause : new ClientError("KEY_FILE_INVALID", `the key file ${path} cannot be written: ${errorCode(cause)}`, { cause });
+    throw cause instanceof ClientError ? cause : unusable(path, "written", systemErrorText(cause), cause);
   } finally {
     material.secretKey.fill(0);
   }
@@ -49,27 +52,44 @@ export async function loadKeyFile(path: string, passphrase: string): Promise<Key
 
 async function readKeyFile(path: string): Promise<Buffer> {
   await using file = await openToRead(path);
-  const { mode, size } = await file.stat();
+  const found = await file.stat();
+  const { mode, size } = found;
   if (process.platform !== "win32" && (mode & REFUSED_MODE_BITS) !== 0) {
-    throw new ClientError("KEY_FILE_EXPOSED", `the key file ${path} is open to others (mode ${(mode & 0o777).toString(8)}): run chmod 600 on it`);
+    const what = `the key file ${path} is open to others (mode ${(mode & 0o777).toString(8)})`;
+    throw new ClientError("KEY_FILE_EXPOSED", `${what}: ${await advice(path, found)}`);
   }
   if (size > MAX_KEY_FILE_BYTES) throw new ClientError("KEY_FILE_INVALID", `${path} has ${size} bytes: expected a key file of at most ${MAX_KEY_FILE_BYTES}`);
   return await file.readFile().catch((cause: unknown) => {
-    throw unreadable(path, cause);
+    throw unusable(path, "read", systemErrorText(cause), cause);
   });
+}
+
+/** How to close a file to others. Somebody else's, or one on a read-only mount, changes only where it comes from. */
+async function advice(path: string, { uid }: Stats): Promise<string> {
+  const user = process.geteuid?.();
+  const denied = await access(path, constants.W_OK).then(() => "", errorCode);
+  if (denied !== "EROFS" && (user === 0 || user === uid)) return "run chmod 600 on it";
+  return "it cannot be changed from here, so have it mounted with mode 0400 or 0440 (Kubernetes: defaultMode: 0400, "
+    + `with fsGroup unless run as root), or copy it with install -m 600 ${path} a.key and name the copy with --key`;
 }
 
 async function openToRead(path: string): Promise<FileHandle> {
   try {
-    return await open(path, "r");
+    return await openInput(path);
   } catch (cause) {
     if (errorCode(cause) === "ENOENT") throw new ClientError("KEY_FILE_MISSING", `there is no key file ${path}: make one with keygen, or name another`, { cause });
-    throw unreadable(path, cause);
+    throw unusable(path, "read", systemErrorText(cause), cause);
   }
 }
 
-function unreadable(path: string, cause: unknown): ClientError {
-  return new ClientError("KEY_FILE_INVALID", `the key file ${path} cannot be read: ${errorCode(cause)}`, { cause });
+function unusable(path: string, what: "read" | "written", why: string, cause?: unknown): ClientError {
+  return new ClientError("KEY_FILE_INVALID", `the key file ${path} cannot be ${what}: ${why}`, { cause });
+}
+
+// A rename would replace even a device.
+async function refuseNoFile(path: string): Promise<void> {
+  const what = await noFileAt(path);
+  if (what !== undefined) throw unusable(path, "written", `${what} is there`);
 }
 
 /** Written and synced beside its place, then renamed onto it. Unless forced, the place is first taken with an exclusive open. */
@@ -111,8 +131,4 @@ async function syncFolder(path: string): Promise<void> {
 
 function requirePassphrase(passphrase: string): void {
   if (passphrase === "") throw new ClientError("PASSPHRASE_MISSING", "the passphrase is empty: a key file is only as safe as its passphrase");
-}
-
-function errorCode(error: unknown): string {
-  return error instanceof Error && "code" in error ? String(error.code) : String(error);
 }

@@ -1,6 +1,7 @@
 import { plainDistance } from "@veilface/fhe";
 import type { Command } from "commander";
 import { decide } from "../decision.ts";
+import { ClientError } from "../errors.ts";
 import { checkId } from "../ids.ts";
 import { expectedFalseMatches } from "../false-matches.ts";
 import { identificationThresholdOf, modelOf, spaceOf, thresholdOf } from "../model-space.ts";
@@ -66,13 +67,26 @@ async function verify(galleryId: string, subjectId: string, image: string, flags
   await using encoder = await openPhotoEncoder(flags);
   const { embedding } = await encoder.encode(image);
   const threshold = flags.threshold ?? thresholdOf(encoder.card);
-  const { accepted, distance, templateId } = await opened.client.verify(galleryId, subjectId, embedding, { threshold, ...modelOf(encoder.card), signal });
+  const { accepted, distance, templateId } = await opened.client
+    .verify(galleryId, subjectId, embedding, { threshold, ...modelOf(encoder.card), signal })
+    .catch((cause: unknown) => {
+      throw isNobody(cause) ? nobody(galleryId, subjectId, cause) : cause;
+    });
   const verdict = accepted ? "accepted" : "not accepted";
   return withTakenFaces(encoder, {
     json: { accepted, galleryId, subjectId, templateId, distance, threshold },
     text: [`${verdict}: ${subjectId} at distance ${formatDistance(distance)} (threshold ${threshold})`],
     yes: accepted,
   });
+}
+
+function isNobody(cause: unknown): cause is ClientError {
+  return cause instanceof ClientError && cause.serverReason === "SUBJECT_NOT_FOUND";
+}
+
+function nobody(galleryId: string, subjectId: string, cause: ClientError): ClientError {
+  const message = `nobody is enrolled as ${subjectId} in ${galleryId}: see veilface list ${galleryId} for who is`;
+  return new ClientError(cause.reason, message, { cause, serverReason: "SUBJECT_NOT_FOUND" });
 }
 
 async function identify(galleryId: string, image: string, flags: IdentifyFlags, signal: AbortSignal): Promise<Outcome> {

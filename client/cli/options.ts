@@ -1,10 +1,10 @@
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { InvalidArgumentError, Option } from "commander";
 import type { Command } from "commander";
-import envPaths from "env-paths";
 import type { ServerOptions } from "../channel.ts";
 import { ClientError } from "../errors.ts";
+import { cacheFolder, defaultKeyFile } from "../folders.ts";
+import { readInput, systemErrorText } from "../input-file.ts";
 import { loadKeyFile } from "../key-file.ts";
 import type { KeyHolder } from "../key-holder.ts";
 import { VeilfaceClient } from "../veilface-client.ts";
@@ -12,7 +12,8 @@ import { askPassphrase } from "./passphrase.ts";
 
 /** Flags of every command that uses the key. */
 export interface KeyFlags {
-  key: string;
+  /** Undefined where none is named, and there is no home folder to look for one in. */
+  key?: string;
   passphraseFile?: string;
 }
 
@@ -34,22 +35,25 @@ export interface ThresholdFlags {
   threshold?: number;
 }
 
+// All that Mozilla trusts take 230 KB.
+const MAX_CERTIFICATES_BYTES = 2 ** 24;
+const DEFAULT_KEY_FILE = await defaultKeyFile();
+
 export function addJson(command: Command): Command {
   return command.option("--json", "print one JSON document, errors too");
 }
 
 export function addKey(command: Command): Command {
-  const folder = envPaths("veilface", { suffix: "" }).config;
   return command
-    .addOption(new Option("--key <file>", "key file").env("VEILFACE_KEY").default(join(folder, "veilface.key")))
+    .addOption(new Option("--key <file>", "key file").env("VEILFACE_KEY").default(DEFAULT_KEY_FILE))
     .option("--passphrase-file <file>", "file whose first line is the passphrase (else VEILFACE_PASSPHRASE, else asked)");
 }
 
 export function addServer(command: Command): Command {
   return command
     .addOption(new Option("--server <host:port>", "matching server").env("VEILFACE_SERVER").default("127.0.0.1:50051"))
-    .option("--tls", "use TLS, trusting the system's certificates")
-    .option("--tls-ca <file>", "use TLS, trusting the certificates of this PEM file")
+    .addOption(new Option("--tls", "use TLS, trusting the system's certificates").env("VEILFACE_TLS"))
+    .addOption(new Option("--tls-ca <file>", "use TLS, trusting this PEM file's certificates").env("VEILFACE_TLS_CA"))
     .option("--insecure", "allow plain text to a server on another machine");
 }
 
@@ -64,8 +68,16 @@ export function addThreshold(command: Command): Command {
 }
 
 /** Opens the key, asking for its passphrase. The caller disposes of it. */
-export async function openKey({ key, passphraseFile }: KeyFlags, signal: AbortSignal): Promise<KeyHolder> {
-  return loadKeyFile(key, await askPassphrase(passphraseFile, signal));
+export async function openKey(flags: KeyFlags, signal: AbortSignal): Promise<KeyHolder> {
+  const path = keyFileOf(flags);
+  return loadKeyFile(path, await askPassphrase(flags.passphraseFile, signal));
+}
+
+/** The key file that is named, or the user's own. Throws ClientError USAGE where there is no home folder for one. */
+export function keyFileOf({ key }: KeyFlags): string {
+  if (key !== undefined) return key;
+  const message = "this user has no home folder for a key file: name one with --key or VEILFACE_KEY, or set HOME";
+  throw new ClientError("USAGE", message);
 }
 
 /** Opens the key and a client. The caller disposes of both. */
@@ -73,7 +85,9 @@ export async function openClient(flags: KeyFlags & ServerFlags, signal: AbortSig
   const server = await serverOptions(flags);
   using opened = new DisposableStack();
   const keyHolder = opened.use(await openKey(flags, signal));
-  const client = opened.use(new VeilfaceClient({ keyHolder, ...server, rosterCache: join(cacheFolder(), "rosters") }));
+  const cache = await cacheFolder();
+  const rosters = cache === undefined ? {} : { rosterCache: join(cache, "rosters") };
+  const client = opened.use(new VeilfaceClient({ keyHolder, ...server, ...rosters }));
   const owned = opened.move();
   return {
     keyHolder,
@@ -84,23 +98,22 @@ export async function openClient(flags: KeyFlags & ServerFlags, signal: AbortSig
   };
 }
 
-/** Where face models and rosters are kept. */
-function cacheFolder(): string {
-  const chosen = process.env["VEILFACE_CACHE"];
-  return chosen === undefined || chosen === "" ? envPaths("veilface", { suffix: "" }).cache : chosen;
-}
-
 /** How to reach the server that the flags name. Throws ClientError USAGE for certificates that cannot be read. */
 export async function serverOptions({ server, tls, tlsCa, insecure }: ServerFlags): Promise<ServerOptions> {
-  const trust = tlsCa !== undefined ? { rootCertificates: await readCertificates(tlsCa) } : tls;
+  const trust = tlsCa === undefined ? tls : { rootCertificates: await readCertificates(tlsCa) };
   return { address: server, ...(trust !== undefined && { tls: trust }), ...(insecure === true && { insecure }) };
+}
+
+function noCertificates(path: string, size: string): ClientError {
+  return new ClientError("USAGE", `${path} has ${size}: expected certificates of at most ${MAX_CERTIFICATES_BYTES}`);
 }
 
 async function readCertificates(path: string): Promise<Buffer> {
   try {
-    return await readFile(path);
+    return await readInput(path, { maxBytes: MAX_CERTIFICATES_BYTES, tooLarge: (size) => noCertificates(path, size) });
   } catch (cause) {
-    throw new ClientError("USAGE", `the certificates ${path} cannot be read`, { cause });
+    if (cause instanceof ClientError) throw cause;
+    throw new ClientError("USAGE", `the certificates ${path} cannot be read: ${systemErrorText(cause)}`, { cause });
   }
 }
 

@@ -24,3 +24,8 @@ export function formatTable(header: readonly string[], rows: readonly (readonly 
   const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]!.length)));
   return [header, ...rows].map((row) => row.map((cell, column) => cell.padEnd(widths[column]!)).join("  ").trimEnd());
 }
+
+/** How many there are of something: "1 photo", "2 photos". */
+export function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
+}

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { access, rename, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { ClientError, errorCode } from "../errors.ts";
+import { noFileAt, systemErrorText } from "../input-file.ts";
 
 /** Throws ClientError OUTPUT_FILE_EXISTS where there is such a file: asked before the work that fills it. */
 export async function refuseExisting(path: string): Promise<void> {
@@ -11,6 +12,7 @@ export async function refuseExisting(path: string): Promise<void> {
 
 /** Writes a file beside its place, then renames it there. Throws ClientError OUTPUT_FILE_EXISTS unless forced, USAGE where it cannot be written. */
 export async function writeOutput(path: string, bytes: Uint8Array, force: boolean): Promise<void> {
+  await refuseNoFile(path);
   if (!force) await reserve(path);
   const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}.part`);
   try {
@@ -32,8 +34,14 @@ async function reserve(path: string): Promise<void> {
   }
 }
 
+// A rename would replace even a device.
+async function refuseNoFile(path: string): Promise<void> {
+  const what = await noFileAt(path);
+  if (what !== undefined) throw new ClientError("USAGE", `${path} cannot be written: ${what} is there, name a file`);
+}
+
 function unwritable(path: string, cause: unknown): ClientError {
-  return new ClientError("USAGE", `${path} cannot be written: ${errorCode(cause)}`, { cause });
+  return new ClientError("USAGE", `${path} cannot be written: ${systemErrorText(cause)}`, { cause });
 }
 
 function exists(path: string, cause?: unknown): ClientError {

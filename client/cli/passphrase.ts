@@ -1,7 +1,10 @@
-import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline/promises";
 import { Writable } from "node:stream";
+import { environmentVariable } from "../environment.ts";
 import { ClientError } from "../errors.ts";
+import { readInput, systemErrorText } from "../input-file.ts";
+
+const MAX_FILE_BYTES = 65_536;
 
 /**
  * The passphrase: first line of the file, else the environment variable VEILFACE_PASSPHRASE, else asked on the terminal, twice where
@@ -9,7 +12,7 @@ import { ClientError } from "../errors.ts";
  */
 export async function askPassphrase(file: string | undefined, signal: AbortSignal, { of = "the key", confirm = false } = {}): Promise<string> {
   if (file !== undefined) return readFirstLine(file);
-  const fromEnvironment = process.env["VEILFACE_PASSPHRASE"];
+  const fromEnvironment = environmentVariable("VEILFACE_PASSPHRASE");
   if (fromEnvironment !== undefined) return fromEnvironment;
   if (!process.stdin.isTTY) {
     throw new ClientError("PASSPHRASE_MISSING", "no passphrase: set VEILFACE_PASSPHRASE, give --passphrase-file, or run it in a terminal");
@@ -23,16 +26,24 @@ export async function askPassphrase(file: string | undefined, signal: AbortSigna
 
 /** The passphrase of the new key of a rotation: first line of the file, else VEILFACE_NEW_PASSPHRASE, else as {@link askPassphrase} does. */
 export async function askNewPassphrase(file: string | undefined, signal: AbortSignal): Promise<string> {
-  const fromEnvironment = process.env["VEILFACE_NEW_PASSPHRASE"];
+  const fromEnvironment = environmentVariable("VEILFACE_NEW_PASSPHRASE");
   if (file === undefined && fromEnvironment !== undefined) return fromEnvironment;
   return askPassphrase(file, signal, { of: "the new key" });
 }
 
+function tooLarge(file: string, size: string): ClientError {
+  const message = `the passphrase file ${file} has ${size}: expected at most ${MAX_FILE_BYTES}`;
+  return new ClientError("PASSPHRASE_MISSING", message);
+}
+
 async function readFirstLine(file: string): Promise<string> {
   try {
-    return (await readFile(file, "utf8")).split(/\r?\n/, 1)[0]!;
+    const bytes = await readInput(file, { maxBytes: MAX_FILE_BYTES, tooLarge: (size) => tooLarge(file, size) });
+    return bytes.toString().split(/\r?\n/, 1)[0]!;
   } catch (cause) {
-    throw new ClientError("PASSPHRASE_MISSING", `the passphrase file ${file} cannot be read`, { cause });
+    if (cause instanceof ClientError) throw cause;
+    const message = `the passphrase file ${file} cannot be read: ${systemErrorText(cause)}`;
+    throw new ClientError("PASSPHRASE_MISSING", message, { cause });
   }
 }
 

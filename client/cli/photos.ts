@@ -1,19 +1,11 @@
-import { readFile, readdir, stat } from "node:fs/promises";
-import { extname, join } from "node:path";
-import { ClientError, errorCode } from "../errors.ts";
+import { ClientError } from "../errors.ts";
 import type { DetectedFace, EncodedFace, FaceEncoder } from "../face/face-encoder.ts";
 import type { ModelCard } from "../face/model-card.ts";
 import type { ModelPack } from "../face/model-pack.ts";
-import { checkId } from "../ids.ts";
+import { readInput, systemErrorText } from "../input-file.ts";
 import type { ModelFlags } from "./options.ts";
 import type { Outcome } from "./outcome.ts";
 import { showProgress } from "./progress.ts";
-
-/** A photo of a subject, on disk. */
-export interface Photo {
-  readonly subjectId: string;
-  readonly path: string;
-}
 
 /** A photo's embedding, with the bytes it was made from. */
 export interface EncodedPhoto {
@@ -33,9 +25,9 @@ export interface PhotoEncoder extends AsyncDisposable {
   readonly taken: readonly TakenFace[];
   /** Throws ClientError with the reasons of FaceEncoder.encodeSingle, naming the file; USAGE where it cannot be read. */
   readonly encode: (path: string) => Promise<EncodedPhoto>;
+  /** The same, of bytes that were read from there already. */
+  readonly encodeBytes: (path: string, image: Buffer) => Promise<EncodedPhoto>;
 }
-
-const PHOTO_EXTENSIONS: readonly string[] = [".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".heic", ".heif", ".avif"];
 
 /** Loads the model pack that the flags name, without its networks. */
 export async function loadPack({ model }: ModelFlags): Promise<ModelPack> {
@@ -57,18 +49,19 @@ export async function loadPack({ model }: ModelFlags): Promise<ModelPack> {
 export async function openPhotoEncoder(flags: ModelFlags): Promise<PhotoEncoder> {
   const pack = await loadPack(flags);
   const { FaceEncoder: Encoder } = await import("../face/face-encoder.ts");
-  const { MAX_IMAGE_BYTES } = await import("../face/image.ts");
   const encoder = await Encoder.open(pack);
   const taken: TakenFace[] = [];
+  const take = async (path: string, bytes: Buffer): Promise<EncodedPhoto> => {
+    const { image, face } = await encodePhoto(encoder, path, bytes, flags);
+    const { box, score, turn, embedding } = face;
+    if (flags.largestFace === true || turn !== 0) taken.push({ path, box, score, turn });
+    return { image, embedding };
+  };
   return {
     card: encoder.card,
     taken,
-    encode: async (path) => {
-      const { image, face } = await encodePhoto(encoder, path, MAX_IMAGE_BYTES, flags);
-      const { box, score, turn, embedding } = face;
-      if (flags.largestFace === true || turn !== 0) taken.push({ path, box, score, turn });
-      return { image, embedding };
-    },
+    encode: async (path) => take(path, await readPhoto(path)),
+    encodeBytes: take,
     [Symbol.asyncDispose]: () => encoder[Symbol.asyncDispose](),
   };
 }
@@ -78,13 +71,7 @@ interface ReadPhoto {
   readonly face: EncodedFace;
 }
 
-async function encodePhoto(
-  encoder: FaceEncoder,
-  path: string,
-  maxBytes: number,
-  flags: ModelFlags,
-): Promise<ReadPhoto> {
-  const image = await readPhoto(path, maxBytes);
+async function encodePhoto(encoder: FaceEncoder, path: string, image: Buffer, flags: ModelFlags): Promise<ReadPhoto> {
   try {
     return { image, face: await encoder.encodeSingle(image, { largestFace: flags.largestFace === true }) };
   } catch (cause) {
@@ -93,7 +80,7 @@ async function encodePhoto(
 }
 
 /** Adds to what a command answers which faces were chosen for the user, where any were. */
-export function withTakenFaces({ taken }: PhotoEncoder, outcome: Outcome): Outcome {
+export function withTakenFaces({ taken }: Pick<PhotoEncoder, "taken">, outcome: Outcome): Outcome {
   if (taken.length === 0) return outcome;
   return { ...outcome, json: { ...outcome.json, faces: taken }, text: [...outcome.text, ...taken.map(describeTaken)] };
 }
@@ -105,48 +92,17 @@ function describeTaken({ path, box, score, turn }: TakenFace): string {
   return `${path}: took the face of ${place} (score ${score.toFixed(2)})${turned}`;
 }
 
-async function readPhoto(path: string, maxBytes: number): Promise<Buffer> {
+/** The bytes of a photo. Throws ClientError IMAGE_TOO_LARGE, USAGE where it cannot be read, both naming the file. */
+export async function readPhoto(path: string): Promise<Buffer> {
+  const { MAX_IMAGE_BYTES: maxBytes } = await import("../face/image.ts");
   try {
-    const { size } = await stat(path);
-    if (size > maxBytes) throw new ClientError("IMAGE_TOO_LARGE", `${path}: has ${size} bytes, expected at most ${maxBytes}`);
-    return await readFile(path);
+    return await readInput(path, { maxBytes, tooLarge: (size) => tooLarge(path, size, maxBytes) });
   } catch (cause) {
-    throw cause instanceof ClientError ? cause : unreadable(path, cause);
+    if (cause instanceof ClientError) throw cause;
+    throw new ClientError("USAGE", `${path} cannot be read: ${systemErrorText(cause)}`, { cause });
   }
 }
 
-/** The photos of a folder of folders, one per subject and named by its id. Files that are no photos by their name are passed over. */
-export async function photosOfPeople(folder: string): Promise<Photo[]> {
-  const photos: Photo[] = [];
-  for (const name of await namesIn(folder, true)) {
-    const subjectId = checkFolderName(folder, name);
-    const files = (await namesIn(join(folder, name), false)).filter((file) => PHOTO_EXTENSIONS.includes(extname(file).toLowerCase()));
-    if (files.length === 0) throw new ClientError("USAGE", `${join(folder, name)} has no photos: expected files that end in ${PHOTO_EXTENSIONS.join(", ")}`);
-    photos.push(...files.map((file) => ({ subjectId, path: join(folder, name, file) })));
-  }
-  if (photos.length === 0) throw new ClientError("USAGE", `${folder} has no folders: expected one per person, named by the person's id, with photos in it`);
-  return photos;
-}
-
-async function namesIn(folder: string, folders: boolean): Promise<string[]> {
-  try {
-    const entries = await readdir(folder, { withFileTypes: true });
-    return entries.filter((entry) => entry.isDirectory() === folders && !entry.name.startsWith(".")).map(({ name }) => name).sort();
-  } catch (cause) {
-    throw unreadable(folder, cause);
-  }
-}
-
-function checkFolderName(folder: string, name: string): string {
-  try {
-    return checkId("subject", name);
-  } catch (cause) {
-    const suggestion = name.normalize("NFKD").toLowerCase().replaceAll(/\p{M}/gu, "").replaceAll(/[^a-z0-9]+/g, "-").replaceAll(/^-|-$/g, "").slice(0, 64);
-    const advice = suggestion === "" ? "rename it" : `rename it, for example to ${suggestion}`;
-    throw new ClientError("USAGE", `the folder ${join(folder, name)} cannot be a subject id: 1 to 64 characters of a-z, 0-9 and "-"; ${advice}`, { cause });
-  }
-}
-
-function unreadable(path: string, cause: unknown): ClientError {
-  return new ClientError("USAGE", `${path} cannot be read: ${errorCode(cause)}`, { cause });
+function tooLarge(path: string, size: string, maxBytes: number): ClientError {
+  return new ClientError("IMAGE_TOO_LARGE", `${path}: has ${size}, expected at most ${maxBytes}`);
 }

@@ -1,12 +1,20 @@
 import type { Command } from "commander";
 import { ClientError } from "../errors.ts";
+import type { KeyHolder } from "../key-holder.ts";
+import { templateIdOf } from "./enroll-photos.ts";
 import { addJson, addKey, addServer, openClient } from "./options.ts";
 import type { KeyFlags, ServerFlags } from "./options.ts";
 import { formatTable } from "./outcome.ts";
 import type { Cli, Outcome } from "./outcome.ts";
+import { lookThrough } from "./people-folder.ts";
+import { readPhoto } from "./photos.ts";
 import { listed, struckText } from "./struck.ts";
 
 type CommonFlags = KeyFlags & ServerFlags;
+
+interface ListFlags extends CommonFlags {
+  dir?: string;
+}
 
 interface DeleteFlags extends CommonFlags {
   subject?: string[];
@@ -18,8 +26,9 @@ export function addList(program: Command, cli: Cli): void {
     .command("list")
     .argument("<gallery>")
     .description("List who is enrolled in a gallery.")
-    .addHelpText("after", "\nExample:\n  veilface list staff")
-    .action(async (galleryId: string, flags: CommonFlags) => {
+    .option("--dir <people>", "show which photo of this folder, as enroll --dir takes it, a template was made from")
+    .addHelpText("after", "\nExamples:\n  veilface list staff\n  veilface list staff --dir people/")
+    .action(async (galleryId: string, flags: ListFlags) => {
       cli.finish(await list(galleryId, flags, cli.signal));
     });
   addJson(addServer(addKey(command)));
@@ -39,14 +48,32 @@ export function addDelete(program: Command, cli: Cli): void {
   addJson(addServer(addKey(command)));
 }
 
-async function list(galleryId: string, flags: CommonFlags, signal: AbortSignal): Promise<Outcome> {
+async function list(galleryId: string, flags: ListFlags, signal: AbortSignal): Promise<Outcome> {
   using opened = await openClient(flags, signal);
   const entries = await opened.client.listTemplates(galleryId, { signal });
+  const photos = flags.dir === undefined ? undefined : await photosByTemplate(flags.dir, opened.keyHolder);
   const templates = entries
-    .map(({ subjectId, templateId }) => ({ subjectId, templateId }))
+    .map(({ subjectId, templateId }) => {
+      return { subjectId, templateId, ...(photos && { photo: photos.get(templateId) ?? null }) };
+    })
     .sort((a, b) => compareText(`${a.subjectId} ${a.templateId}`, `${b.subjectId} ${b.templateId}`));
-  const table = formatTable(["subject", "template"], templates.map(({ subjectId, templateId }) => [subjectId, templateId]));
-  return { json: { galleryId, templates }, text: templates.length === 0 ? ["nobody is enrolled"] : table, yes: true };
+  const header = ["subject", "template", ...(photos ? ["photo"] : [])];
+  const rows = templates.map(({ subjectId, templateId, photo = null }) => {
+    return [subjectId, templateId, ...(photos ? [photo ?? "-"] : [])];
+  });
+  const text = rows.length === 0 ? ["nobody is enrolled"] : formatTable(header, rows);
+  return { json: { galleryId, templates }, text, yes: true };
+}
+
+/** Paths by the ids of the templates that enrolling the photos makes; without encoding them. */
+async function photosByTemplate(dir: string, keyHolder: KeyHolder): Promise<Map<string, string>> {
+  const paths = new Map<string, string>();
+  for (const { subjectId, path } of (await lookThrough(dir)).photos) {
+    const image = await readPhoto(path).catch(() => undefined);
+    const templateId = image && templateIdOf(keyHolder, subjectId, image);
+    if (templateId !== undefined && !paths.has(templateId)) paths.set(templateId, path);
+  }
+  return paths;
 }
 
 async function remove(galleryId: string, { subject = [], template = [], ...flags }: DeleteFlags, signal: AbortSignal): Promise<Outcome> {

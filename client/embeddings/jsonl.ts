@@ -22,7 +22,8 @@ function parseObject(path: string, number: number, text: string): Record<string,
     value = JSON.parse(text);
   } catch {
     // The parser's own words would quote the line.
-    throw fileError(path, `line ${number} is not JSON`);
+    const why = /\b(NaN|-?Infinity)\b/.test(text) ? ": JSON has no NaN and no Infinity" : "";
+    throw fileError(path, `line ${number} is not JSON${why}`);
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw fileError(path, `line ${number} is not a JSON object`);
   return value as Record<string, unknown>;

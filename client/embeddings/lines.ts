@@ -31,7 +31,7 @@ export async function* readLines(file: FileHandle, path: string, onRead: (bytes:
     for (let end = bytes.indexOf(NEWLINE); end >= 0; end = bytes.indexOf(NEWLINE, start)) {
       number++;
       if (end - start > MAX_LINE_BYTES) throw tooLong(path, number);
-      const text = lineText(bytes.subarray(start, end), number);
+      const text = lineText(path, bytes.subarray(start, end), number);
       start = end + 1;
       if (text.trim() !== "") yield { number, text };
     }
@@ -41,11 +41,16 @@ export async function* readLines(file: FileHandle, path: string, onRead: (bytes:
   }
 }
 
-function lineText(bytes: Buffer, number: number): string {
+function lineText(path: string, bytes: Buffer, number: number): string {
   const text = bytes.toString("utf8").replace(/\r$/, "");
+  // UTF-16 is full of the one, and what has no other line ends is full of the other.
+  if (text.includes("\0") || text.includes("\r")) {
+    const expected = "save the file as UTF-8, with lines that end in \\n or \\r\\n";
+    throw fileError(path, `line ${number} has a byte 0 or a lone \\r: ${expected}`);
+  }
   return number === 1 && text.startsWith(BYTE_ORDER_MARK) ? text.slice(1) : text;
 }
 
 function tooLong(path: string, number: number): Error {
-  return fileError(path, `line ${number} is longer than ${MAX_LINE_BYTES} bytes`);
+  return fileError(path, `line ${number} is longer than ${MAX_LINE_BYTES} bytes: expected an embedding a line`);
 }

@@ -1,8 +1,8 @@
-import { open } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { extname } from "node:path";
 import type { Enrollment } from "../enrollment-units.ts";
-import { ClientError, errorCode } from "../errors.ts";
+import { ClientError } from "../errors.ts";
+import { openInput, systemErrorText } from "../input-file.ts";
 import { CsvReader } from "./csv.ts";
 import { checkFileId, fileError, rowId } from "./file-error.ts";
 import { readJsonLine } from "./jsonl.ts";
@@ -24,19 +24,27 @@ export interface ReadEmbeddingsOptions {
  *
  *   .npy    an array of two dimensions, float16, float32 or float64 (NumPy's format, versions 1 to 3). Rows are named "row-0000001"
  *           and so on, as templates and as subjects, unless `ids` names them
- *   .csv    id[,subject],component,… with or without a header
+ *   .csv    id[,subject],component,… with or without a header (CsvReader says what it understands)
  *   .jsonl  {"templateId"?, "subjectId"?, "embedding": […]} a line
  *
  * Throws ClientError EMBEDDINGS_FILE_INVALID, naming the line or row, for a file that is not so: a wrong or changing number of
- * components, a number that is not finite, a malformed id, a file that is cut short. USAGE for one that cannot be read.
+ * components, a number that is not finite, a malformed id, a file that is cut short, one without embeddings. USAGE for
+ * one that cannot be read.
  */
 export async function* readEmbeddings(path: string, options: ReadEmbeddingsOptions = {}): AsyncGenerator<Enrollment, void, undefined> {
   const ending = extname(path).toLowerCase();
-  if (![".npy", ".csv", ".jsonl"].includes(ending)) throw new ClientError("USAGE", `${path} does not end in .npy, .csv or .jsonl: rename it to what it is`);
+  if (![".npy", ".csv", ".jsonl"].includes(ending)) {
+    const message = `${path} does not end in .npy, .csv or .jsonl: name it so if it is such a file, or save it as one`;
+    throw new ClientError("USAGE", message);
+  }
   if (options.ids !== undefined && ending !== ".npy") throw new ClientError("USAGE", `${path} names its templates itself: a file of ids goes with .npy only`);
   await using file = await openToRead(path);
-  if (ending === ".npy") yield* readNpy(file, path, options);
-  else yield* readText(file, path, ending, options);
+  let rows = 0;
+  for await (const row of ending === ".npy" ? readNpy(file, path, options) : readText(file, path, ending, options)) {
+    rows++;
+    yield row;
+  }
+  if (rows === 0) throw fileError(path, "it has no embeddings");
 }
 
 async function* readNpy(file: FileHandle, path: string, { ids, dimension, onRead }: ReadEmbeddingsOptions): AsyncGenerator<Enrollment, void, undefined> {
@@ -101,8 +109,8 @@ class RowNames implements AsyncDisposable {
 
 async function openToRead(path: string): Promise<FileHandle> {
   try {
-    return await open(path, "r");
+    return await openInput(path);
   } catch (cause) {
-    throw new ClientError("USAGE", `${path} cannot be read: ${errorCode(cause)}`, { cause });
+    throw new ClientError("USAGE", `${path} cannot be read: ${systemErrorText(cause)}`, { cause });
   }
 }

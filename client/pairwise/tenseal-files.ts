@@ -1,9 +1,9 @@
 import { createReadStream } from "node:fs";
-import { readFile, stat } from "node:fs/promises";
 import { fromBase64Text } from "@veilface/fhe";
 import { TenSEALContextProto, describeTenseal, isWholeSealObject, recogniseTenseal } from "@veilface/proto";
 import type { TensealMessage } from "@veilface/proto";
-import { ClientError, errorCode } from "../errors.ts";
+import { ClientError } from "../errors.ts";
+import { readInput, systemErrorText } from "../input-file.ts";
 import { MAX_KEY_BYTES } from "./limits.ts";
 import { readSealParameters } from "./seal-parameters.ts";
 import { guardSecretKey, secretKeyRefused } from "./secret-key-guard.ts";
@@ -34,9 +34,8 @@ const MAX_FILE_BYTES = Math.ceil((MAX_KEY_BYTES * 4 * 78) / (3 * 76)) + 4;
 /** Reads a file, raw or base64 text. Throws ClientError USAGE where it cannot be read, TENSEAL_INVALID where it is larger than 64 MiB. */
 export async function readTensealFile(path: string): Promise<TensealFile> {
   try {
-    const { size } = await stat(path);
-    if (size > MAX_FILE_BYTES) throw tooLarge(path, size);
-    return decodeTensealBytes(await readFile(path), path);
+    const bytes = await readInput(path, { maxBytes: MAX_FILE_BYTES, tooLarge: (size) => tooLarge(path, size) });
+    return decodeTensealBytes(bytes, path);
   } catch (cause) {
     if (cause instanceof ClientError) throw cause;
     throw unreadable(path, cause);
@@ -44,7 +43,7 @@ export async function readTensealFile(path: string): Promise<TensealFile> {
 }
 
 function unreadable(path: string, cause: unknown): ClientError {
-  return new ClientError("USAGE", `${path} cannot be read: ${errorCode(cause)}`, { cause });
+  return new ClientError("USAGE", `${path} cannot be read: ${systemErrorText(cause)}`, { cause });
 }
 
 /** A file of any size as a stream. Throws ClientError USAGE where it cannot be read. */
@@ -62,7 +61,7 @@ export async function collectContext(source: AsyncIterable<Uint8Array>, name: st
   let bytes = 0;
   for await (const chunk of source) {
     bytes += chunk.length;
-    if (bytes > MAX_FILE_BYTES) throw tooLarge(name, `more than ${MAX_FILE_BYTES}`);
+    if (bytes > MAX_FILE_BYTES) throw tooLarge(name, `more than ${MAX_FILE_BYTES} bytes`);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
@@ -72,7 +71,7 @@ export async function collectContext(source: AsyncIterable<Uint8Array>, name: st
 export function decodeTensealBytes(bytes: Uint8Array, name = "the data"): TensealFile {
   const decoded = fromBase64Text(bytes);
   const raw = decoded ?? bytes;
-  if (raw.length > MAX_KEY_BYTES) throw tooLarge(name, raw.length);
+  if (raw.length > MAX_KEY_BYTES) throw tooLarge(name, `${raw.length} bytes`);
   return { bytes: raw, base64: decoded !== undefined };
 }
 
@@ -130,6 +129,6 @@ function requireWhole(name: string, objects: Readonly<Record<string, Uint8Array>
   }
 }
 
-function tooLarge(name: string, bytes: number | string): ClientError {
-  return invalid(name, `has ${bytes} bytes: expected at most ${MAX_KEY_BYTES}, the most that a server takes for a context; ${TRIM_ADVICE}`);
+function tooLarge(name: string, size: string): ClientError {
+  return invalid(name, `has ${size}: expected at most ${MAX_KEY_BYTES} bytes, the most that a server takes for a context; ${TRIM_ADVICE}`);
 }

@@ -73,9 +73,11 @@ test("people are enrolled from folders, one by one, verified, identified, listed
   assert.equal(error.serverReason, "SUBJECT_NOT_FOUND");
 });
 
-test("enrolling the same photos again replaces their templates", async () => {
+test("the same photos enrolled again are passed over, or replaced where that is asked for", async () => {
   const before = await enrolled();
-  assert.equal((await json(0, "enroll", "staff", "--dir", join(folder, "people")))["enrolled"], 4);
+  const report = await json(0, "enroll", "staff", "--dir", join(folder, "people"));
+  assert.deepEqual([report["enrolled"], (report["already"] as unknown[]).length], [0, 4]);
+  assert.equal((await json(0, "enroll", "staff", "--dir", join(folder, "people"), "--again"))["enrolled"], 4);
   assert.deepEqual(await enrolled(), before);
 });
 

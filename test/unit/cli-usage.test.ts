@@ -125,3 +125,9 @@ test("Ctrl-C while a server keeps silent ends with 130 and no half output", asyn
     silent.close();
   }
 });
+
+test("keygen says what the smaller parameter set costs", async () => {
+  const { stdout } = await runCli(["keygen", "--help"]);
+  assert.match(stdout, /Q30 takes half .* err by about 1e-3 rather than\s+1e-7/);
+  assert.match(stdout, /with itself reads up to 0\.067, with PACKED_N4096_Q60 up to 0\.00045/);
+});

@@ -204,3 +204,145 @@ test("the fraction read grows to 1, and a file of many chunks loses no row at th
   assert.equal(fractions.at(-1), 1);
   assert.deepEqual(fractions, fractions.toSorted((a, b) => a - b));
 });
+
+const RANGE = Array.from({ length: 8 }, (_, k) => k);
+const ROW = RANGE.map((k) => k / 8 - 0.3);
+const NUMBERED = (word: string, from = 0): string => RANGE.map((k) => `${word}${k + from}`).join(",");
+
+test("a first line of names is a header, however pandas, R or a spreadsheet names the components", async () => {
+  const cases: [header: string, ids: string, expected: [string, string]][] = [
+    ["id," + NUMBERED(""), "t-1", ["t-1", "t-1"]],
+    ["id,subject," + NUMBERED(""), "t-1,ada", ["t-1", "ada"]],
+    ["subject,id," + NUMBERED(""), "ada,t-1", ["t-1", "ada"]],
+    ["," + NUMBERED(""), "7", ["7", "7"]],
+    [",id," + NUMBERED(""), "0,t-1", ["t-1", "t-1"]],
+    ["Unnamed: 0,template_id,subject_id," + NUMBERED("e"), "0,t-1,ada", ["t-1", "ada"]],
+    ["id," + RANGE.map((k) => `${k}.0`).join(","), "t-1", ["t-1", "t-1"]],
+    ["id," + NUMBERED("", 1), "t-1", ["t-1", "t-1"]],
+    ['"id",' + NUMBERED("V", 1), '"t-1"', ["t-1", "t-1"]],
+    ["\ufeffID," + NUMBERED("embedding_"), "t-1", ["t-1", "t-1"]],
+    ["subject," + NUMBERED("x", 1), "ada", ["row-0000001", "ada"]],
+  ];
+  for (const [header, ids, [templateId, subjectId]] of cases) {
+    for (const dimension of [undefined, 8]) {
+      const rows = await read(
+        "header.csv",
+        `${header}\r\n${ids},${ROW.join(",")}\r\n`,
+        dimension === undefined ? {} : { dimension },
+      );
+      assert.deepEqual(rows, [{ templateId, subjectId, embedding: ROW }], header);
+    }
+  }
+});
+
+test("components under a header may come without ids, or before them", async () => {
+  const rows = `${ROW.join(",")}\n${ROW.join(",")}\n`;
+  for (const header of [NUMBERED(""), NUMBERED("e")]) {
+    assert.deepEqual(
+      (await read("numbered.csv", `${header}\n${rows}`)).map(({ templateId }) => templateId),
+      ["row-0000001", "row-0000002"],
+    );
+  }
+  assert.deepEqual(await read("last.csv", `${NUMBERED("")},id\n${ROW.join(",")},ada\n`), [
+    { templateId: "ada", subjectId: "ada", embedding: ROW },
+  ]);
+});
+
+test("a list in one quoted field is an embedding, as pgvector writes it", async () => {
+  const expected = [{ templateId: "1", subjectId: "1", embedding: ROW }];
+  assert.deepEqual(await read("list.csv", `id,embedding\n1,"[${ROW.join(",")}]"\n`, { dimension: 8 }), expected);
+  assert.deepEqual(await read("list.csv", `1,"[${ROW.join(", ")}]"\n`), expected);
+  await assertRefused(/line 3 has 2 components: expected 3/, "list.csv", 'id,embedding\na,"[1,2,3]"\nb,"[1,2]"\n');
+});
+
+test("no word of a header is enrolled, whatever the ids and components are called", async () => {
+  const words = fc.constantFrom(
+    "id",
+    "ID",
+    "subject",
+    "template_id",
+    "",
+    "index",
+    "Unnamed: 0",
+    "name",
+    "person",
+    "label",
+    "embedding",
+    "filename",
+  );
+  const styles = fc.constantFrom(
+    (k: number) => `${k}`,
+    (k: number) => `${k + 1}`,
+    (k: number) => `${k}.0`,
+    (k: number) => `e${k}`,
+    (k: number) => `x_${k + 1}`,
+  );
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(words, { minLength: 0, maxLength: 3 }),
+      styles,
+      fc.integer({ min: 8, max: 40 }),
+      fc.boolean(),
+      async (names, style, dimension, quotes) => {
+        const columns = [...names, ...Array.from({ length: dimension }, (_, k) => style(k))];
+        const line = columns.map((name) => (quotes ? `"${name}"` : name)).join(",");
+        const data = [
+          ...names.map((_, i) => `p-${i}`),
+          ...Array.from({ length: dimension }, (_, k) => Math.sin(k)),
+        ].join(",");
+        const rows = await read("any-header.csv", `${line}\n${data}\n`, { dimension }).catch((error: unknown) => {
+          assert.ok(error instanceof ClientError && error.reason === "EMBEDDINGS_FILE_INVALID", String(error));
+          return [];
+        });
+        assert.ok(rows.length <= 1, "the first line is no row");
+        for (const row of rows)
+          assert.deepEqual(
+            row.embedding,
+            Array.from({ length: dimension }, (_, k) => Math.sin(k)),
+          );
+      },
+    ),
+  );
+});
+
+test("quotes are read as RFC 4180 has them", async () => {
+  assert.deepEqual(await read("q.csv", 'id,subject,e0,e1\n"t-1","ada","1","-2"\n'), [
+    { templateId: "t-1", subjectId: "ada", embedding: [1, -2] },
+  ]);
+  await assertRefused(/line 2: template id "a,b"/, "q.csv", 'id,e0,e1\n"a,b",1,2\n');
+  await assertRefused(/line 2: template id "a\\"b"/, "q.csv", 'id,e0,e1\n"a""b",1,2\n');
+  for (const line of ['"a,1,2', 'a,"1"x,2', '"a\nb",1,2'])
+    await assertRefused(/line 2: its quotes do not match/, "q.csv", `id,e0,e1\n${line}\n`);
+});
+
+test("other tables are refused with what to do, and no number of theirs is shown", async () => {
+  const row = `p-1,${ROW.join(",")}`;
+  const cases: [RegExp, string | Uint8Array][] = [
+    [/separated by something else/, `${row.replaceAll(",", ";")}\n`],
+    [/separated by something else/, `${row.replaceAll(".", ",").replaceAll(",", ";")}\r\n`],
+    [/separated by something else/, `${row.replaceAll(",", "\t")}\n`],
+    [/line 1 neither.*column 2/, `id,name,age,${NUMBERED("e")}\np-1,x,30,${ROW.join(",")}\n`],
+    [/line 1 neither.*column 1/, `name,${NUMBERED("e")}\n${row}\n`],
+    [/line 1 neither.*column 1/, `person,${NUMBERED("")}\n${row}\n`],
+    [/names columns 1 and 2 alike/, `id,template,${NUMBERED("e")}\np,q,${ROW.join(",")}\n`],
+    [/side by side/, `e0,e1,e2,id,e3,e4,e5,e6,e7\n`],
+    [/line 1 has 9 components: expected 8/, `${row},\n`],
+    [/line 1 component 8 is not a finite/, `${row.replace(/[^,]*$/, "nan")}\n`],
+    [/line 1 component 1 is not a finite/, `p-1,inf,${ROW.slice(1).join(",")}\n`],
+    [/line 2 component 4 is empty/, `${row}\n${row.split(",").with(4, "").join(",")}\n`],
+    [/byte 0 or a lone \\r: save the file as UTF-8/, Buffer.from(`\ufeff${row}\r\n`, "utf16le")],
+    [/byte 0 or a lone \\r/, `${row}\r${row}\r`],
+    [/it has no embeddings/, ""],
+    [/it has no embeddings/, `id,${NUMBERED("e")}\n`],
+  ];
+  for (const [says, content] of cases) {
+    await assertRefused(says, "odd.csv", content, { dimension: 8 });
+    await assertRefused(/^(?!.*0\.3)/, "odd.csv", content, { dimension: 8 });
+  }
+  await assertRefused(/JSON has no NaN/, "nan.jsonl", '{"embedding":[1,NaN]}\n');
+  await assertRefused(
+    /it has no embeddings/,
+    "none.npy",
+    npy([], { header: "{'descr': '<f4', 'fortran_order': False, 'shape': (0, 8), }" }),
+  );
+});

@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import envPaths from "env-paths";
 import { ClientError } from "../../errors.ts";
+import { cacheFolder } from "../../folders.ts";
 import { hashBytes, hashFile } from "../file-hash.ts";
 import type { ModelCard, ModelFile } from "../model-card.ts";
 import { DEFAULT_CARD } from "./card.ts";
@@ -42,7 +42,7 @@ const TEMPORARY_SUFFIX = ".part";
  * @throws ClientError MODEL_CACHE_UNUSABLE when the folder cannot be written, MODEL_PACK_INVALID when the weights are damaged
  */
 export async function ensureDefaultPack(onProgress?: (progress: BuildProgress) => void): Promise<{ folder: string; card: ModelCard }> {
-  const folder = join(cacheRoot(), "models", `${DEFAULT_CARD.id}-${DEFAULT_CARD.version}`);
+  const folder = join(await cacheRoot(), "models", `${DEFAULT_CARD.id}-${DEFAULT_CARD.version}`);
   const missing: Recipe[] = [];
   for (const recipe of RECIPES) {
     if ((await hashFile(join(folder, recipe.target.file))) !== recipe.target.sha256) missing.push(recipe);
@@ -51,9 +51,11 @@ export async function ensureDefaultPack(onProgress?: (progress: BuildProgress) =
   return { folder, card: DEFAULT_CARD };
 }
 
-function cacheRoot(): string {
-  const chosen = process.env["VEILFACE_CACHE"];
-  return chosen !== undefined && chosen !== "" ? chosen : envPaths("veilface", { suffix: "" }).cache;
+async function cacheRoot(): Promise<string> {
+  const folder = await cacheFolder();
+  if (folder !== undefined) return folder;
+  const message = "this user has no home folder to keep the face model in: set VEILFACE_CACHE to a folder, or HOME";
+  throw new ClientError("MODEL_CACHE_UNUSABLE", message);
 }
 
 async function buildMissing(folder: string, missing: readonly Recipe[], onProgress?: (progress: BuildProgress) => void): Promise<void> {
