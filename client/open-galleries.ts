@@ -1,16 +1,14 @@
-import { encodedDimension } from "@veilface/fhe";
 import type { CallOptions } from "./calls.ts";
 import type { ModelOption } from "./client-options.ts";
 import { ClientError } from "./errors.ts";
 import type { GalleryCalls } from "./gallery-calls.ts";
 import type { KeyHolder } from "./key-holder.ts";
 import type { OpenGallery } from "./matching.ts";
-import { MAX_DIMENSION } from "./model-space.ts";
 import { PackedCrypto } from "./packed-crypto.ts";
 import type { RosterCache } from "./roster-cache.ts";
 import { Roster } from "./roster.ts";
-import { invalidReply } from "./wire.ts";
 import type { ModelSpace } from "./model-space.ts";
+import { checkPackedGallery } from "./wire.ts";
 import type { GalleryInfo } from "./wire.ts";
 
 // The server may hold other strides, or another gallery under this id, than when it was last read.
@@ -60,7 +58,7 @@ export class OpenGalleries {
       );
     }
     checkModel(info, options);
-    checkPacked(info);
+    checkPackedGallery(info);
     const known = this.#known.get(galleryId);
     const { crypto, roster } = known !== undefined && isSame(known.info, info) ? known : this.#open(info);
     const gallery = { info, crypto, roster };
@@ -117,13 +115,6 @@ export class OpenGalleries {
 /** Whether a gallery is the same as before, whatever was enrolled meanwhile: under one id there is one at a time. */
 function isSame(a: GalleryInfo, b: GalleryInfo): boolean {
   return a.createTime.getTime() === b.createTime.getTime() && a.contextId === b.contextId;
-}
-
-/** Throws ClientError REPLY_INVALID for a dimension or stride that the packed scheme does not have. */
-function checkPacked({ space, strides, packedStride }: GalleryInfo): void {
-  if (space.dimension > MAX_DIMENSION) throw invalidReply("a gallery with a dimension out of range");
-  if (Math.max(packedStride, ...strides) > encodedDimension(space))
-    throw invalidReply("a gallery with a stride out of range");
 }
 
 function mayHaveChanged(error: unknown): boolean {

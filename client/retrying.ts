@@ -49,10 +49,14 @@ export async function retrying<T>(
 ): Promise<T> {
   const { deadlineMs = USUAL_LONGEST_WAIT_MS } = options;
   let paused = 0;
+  let last: { readonly error: unknown } | undefined;
   for (let failures = 1; ; failures++) {
     try {
       return await work();
     } catch (error) {
+      // That nobody answered before says more than that there was no time to ask once more.
+      if (last !== undefined && isLate(error)) throw last.error;
+      last = { error };
       const milliseconds = pauseAfter(failures, error);
       paused += milliseconds;
       if (failures > RETRIES || paused > deadlineMs || !mayRetry(error)) throw error;
@@ -73,6 +77,10 @@ export async function pauseBeforeRetry(failures: number, error: unknown, options
   )
     throw error;
   await pause(milliseconds, options);
+}
+
+function isLate(error: unknown): boolean {
+  return error instanceof ClientError && error.reason === "DEADLINE_EXCEEDED";
 }
 
 function pauseAfter(failures: number, error: unknown): number {

@@ -10,7 +10,7 @@ import { PackedCrypto } from "./packed-crypto.ts";
 import { packingAt } from "./packing.ts";
 import { readStored } from "./stored-templates.ts";
 import type { StoredReading } from "./stored-templates.ts";
-import { invalidReply } from "./wire.ts";
+import { checkPackedGallery, invalidReply } from "./wire.ts";
 import type { GalleryInfo } from "./wire.ts";
 
 /** How a gallery is written anew. */
@@ -86,6 +86,7 @@ function draftId(): string {
 async function fillDraft(calls: GalleryCalls, rewriting: Rewriting, reading: StoredReading, draft: GalleryInfo, options: CallOptions): Promise<void> {
   const { to, onProgress } = rewriting;
   const { templateCount } = reading.info;
+  checkPackedGallery(draft);
   const maker = new UnitMaker(new PackedCrypto(to, draft.space), to.contextId, packingAt(draft.packedStride));
   const stream = new EnrollmentStream(calls.services, draft, { ...options, onProgress: (done) => onProgress?.(done, templateCount) });
   const written = await stream.run(maker.units(reading.templates));

@@ -9,7 +9,7 @@ import type { KeyHolder } from "./key-holder.ts";
 import { PackedCrypto } from "./packed-crypto.ts";
 import type { EncodedBytes } from "./packed-crypto.ts";
 import { retrying } from "./retrying.ts";
-import { fromLiveWireEntry, fromWireCiphertext, fromWireGallery, invalidReply } from "./wire.ts";
+import { checkPackedGallery, fromLiveWireEntry, fromWireCiphertext, fromWireGallery, invalidReply } from "./wire.ts";
 import type { GalleryInfo } from "./wire.ts";
 
 /** A gallery that is being read: what it was when the reading began, and its templates as they come. */
@@ -39,6 +39,7 @@ export async function readStored(
       `gallery "${galleryId}" belongs to another key: use the key it was created with`,
     );
   }
+  checkPackedGallery(reading.info);
   const crypto = new PackedCrypto(keyHolder, reading.info.space);
   return {
     info: reading.info,

@@ -125,8 +125,8 @@ export class VeilfaceClient implements Disposable {
    * packed by somebody else meanwhile: it is then as they left it.
    */
   async pack(galleryId: string, options: PackOptions = {}): Promise<RewrittenGallery> {
-    const { stride = 0, onProgress } = options;
     return this.#do({ galleryId }, options, () => {
+      const { stride = 0, onProgress } = options;
       checkWhole("stride", stride, { least: 0, most: MOST_STRIDE });
       return this.#rewrite({ galleryId, to: this.#keyHolder, packedStride: () => stride, onProgress }, options);
     });
@@ -179,8 +179,8 @@ export class VeilfaceClient implements Disposable {
    * ids; empty for nobody. Throws ClientError EMBEDDING_INVALID, KEY_MISMATCH, MODEL_MISMATCH.
    */
   async identify(galleryId: string, embedding: ArrayLike<number>, options: IdentifyOptions = {}): Promise<Candidate[]> {
-    const { top = 5, threshold } = options;
     return this.#do({ galleryId }, options, async () => {
+      const { top = 5, threshold } = options;
       const isCount = Number.isInteger(top) && top >= 1;
       if (!isCount) throw new ClientError("USAGE", `top ${top} is out of range: expected a whole number >= 1`);
       if (threshold !== undefined) checkThreshold(threshold);

@@ -1,8 +1,10 @@
 import { createHash } from "node:crypto";
+import { encodedDimension } from "@veilface/fhe";
 import type { CiphertextEncoding, ParameterSetName } from "@veilface/fhe";
 import { CiphertextEncoding as WireEncoding, Metric, ParameterSet } from "@veilface/proto";
 import type { Ciphertext, EmbeddingSpace as WireSpace, Gallery, Placement as WirePlacement, TemplateEntry } from "@veilface/proto";
 import { ClientError } from "./errors.ts";
+import { MAX_DIMENSION } from "./model-space.ts";
 import type { ModelSpace } from "./model-space.ts";
 import type { EncodedBytes } from "./packed-crypto.ts";
 
@@ -89,6 +91,13 @@ export function fromWireGallery(wire: Gallery | undefined): GalleryInfo {
   if (templateCount < 0 || revision < 0 || !isDated) throw invalidReply("a gallery with a count or time out of range");
   const draftOf = wire.draftOf === "" ? undefined : wire.draftOf;
   return { galleryId, contextId, space: fromWireSpace(space), strides, templateCount, revision, createTime, packedStride, expectedTemplates, draftOf };
+}
+
+/** Throws ClientError REPLY_INVALID for a gallery with a dimension or stride that the packed scheme does not have. */
+export function checkPackedGallery({ space, strides, packedStride }: GalleryInfo): void {
+  if (space.dimension > MAX_DIMENSION) throw invalidReply("a gallery with a dimension out of range");
+  const longest = encodedDimension(space);
+  if (Math.max(packedStride, ...strides) > longest) throw invalidReply("a gallery with a stride out of range");
 }
 
 function checkStrides({ packedStride, strides }: Gallery, dimension: number): void {

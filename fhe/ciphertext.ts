@@ -128,7 +128,9 @@ export class CiphertextCodec implements Disposable {
   #refuseTransparent(residues: Uint32Array): void {
     const second = residues.subarray(this.set.dataPrimes.length * DEGREE);
     if (!vanishes(second)) return;
-    throw transparent("the ciphertext is transparent: its second component is zero and hides nothing; encrypt it again");
+    throw transparent(
+      "the ciphertext is transparent: its second component is zero, so it hides nothing; encrypt it again",
+    );
   }
 
   // (m, 0, 0) decrypts to m, whatever the key; (m, 1, X) nearly so. Of uniform coefficients below Q, one in Q is zero,

@@ -11,7 +11,7 @@ import { FakeServer } from "../support/fake-server.ts";
 import { freePort } from "../support/free-port.ts";
 import { silentServer } from "../support/silent-server.ts";
 
-const keyHolder = await KeyHolder.create("PACKED_N4096_Q30");
+const keyHolder = await KeyHolder.create();
 const newKeyHolder = await KeyHolder.create("PACKED_N4096_Q30");
 after(() => {
   for (const holder of [keyHolder, newKeyHolder]) holder[Symbol.dispose]();
@@ -176,7 +176,9 @@ const BAD_ARGUMENTS: readonly (readonly [string, ClientErrorReason, (client: Vei
     ["a negative expectation", "USAGE", (client) => client.createGallery("h", SPACE, { expectedTemplates: -1 })],
     ["a stride to pack at that is not whole", "USAGE", (client) => client.pack("g", { stride: NaN })],
     ["the old key to rotate to", "USAGE", (client) => client.rotate(keyHolder)],
-    ["no options where some are required", "INTERNAL", (client) => client.verify("g", "s", PROBE, wrong(undefined))],
+    ["no options at all", "INTERNAL", (client) => client.identify("g", PROBE, wrong(null))],
+  ["no options at all to pack with", "INTERNAL", (client) => client.pack("g", wrong(null))],
+  ["no options where some are required", "INTERNAL", (client) => client.verify("g", "s", PROBE, wrong(undefined))],
   ];
 
 test("bad arguments are ClientErrors that say what was wrong", async () => {
