@@ -13,13 +13,14 @@ const CONTEXTS_AT_ONCE = 16;
 export async function contextPage(store: GalleryStore, after: string, limit: number): Promise<ListContextsResponse> {
   const contexts: Context[] = [];
   let bytes = 0;
-  for (let from = after; contexts.length < limit && bytes < PAGE_BYTES; await setImmediate()) {
+  for (let from = after; contexts.length < limit && bytes < PAGE_BYTES; ) {
     const wanted = Math.min(CONTEXTS_AT_ONCE, limit - contexts.length);
     const found = store.listContexts(from, wanted).map(contextToWire);
     for (const context of found) bytes += Context.encode(context).finish().length;
     contexts.push(...found);
     if (found.length < wanted) return { contexts, nextPageToken: "" };
     from = found.at(-1)!.contextId;
+    await setImmediate();
   }
   return { contexts, nextPageToken: contexts.at(-1)!.contextId };
 }

@@ -53,9 +53,12 @@ export class Matcher {
     return { id: ++this.#lastProbe, pieces: pieces.length, tiles };
   }
 
-  /** Stored residues as ciphertexts in packed residues: of a packed block with so many pieces, or of a loose template. */
-  async serialise(parameterSet: ParameterSetName, chunks: readonly Uint8Array[], tiledPieces?: number): Promise<SealedProduct[]> {
-    return this.#run("serialisePieces", { parameterSet, chunks, tiledPieces });
+  /**
+   * Stored residues as ciphertexts in packed residues: of a packed block with so many pieces, or of a loose template. The chunks' buffers
+   * are handed over: they are empty afterwards.
+   */
+  async serialise(parameterSet: ParameterSetName, chunks: readonly Uint8Array<ArrayBuffer>[], tiledPieces?: number): Promise<SealedProduct[]> {
+    return this.#pool.run("serialisePieces", { parameterSet, chunks, tiledPieces } satisfies SerialisePieces, chunks.map(({ buffer }) => buffer));
   }
 
   /** The products of blocks with probes, each block as soon as it is ready. */

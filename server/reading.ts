@@ -48,7 +48,7 @@ async function unitOf(matcher: Matcher, scheme: PackedScheme | PairwiseScheme, g
   if (stored.kind === "packed") {
     const { block, stride, entries } = stored;
     const { pieces } = layoutOf(encodedDimension(gallery.space), stride);
-    const chunks: Uint8Array[] = [];
+    const chunks: Uint8Array<ArrayBuffer>[] = [];
     for (const chunk of stored.chunks) {
       chunks.push(Uint8Array.from(chunk));
       // A chunk takes about a millisecond, most of it for its SHA-256; the longest blocks have hundreds.

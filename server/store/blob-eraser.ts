@@ -7,9 +7,9 @@ import { pagesOf } from "./pages.ts";
 import { Turn, nextTurn } from "./turns.ts";
 import type { WriteQueue } from "./write-queue.ts";
 
-// Erasing 4 MiB holds the event loop for some 5 ms, removing 1000 rows for about as long.
-const BYTES_AT_ONCE = 4 * 2 ** 20;
-const ROWS_AT_ONCE = 1000;
+// Erasing 2 MiB holds the event loop for some 3 ms, removing 500 rows for about as long.
+const BYTES_AT_ONCE = 2 * 2 ** 20;
+const ROWS_AT_ONCE = 500;
 const BLOCKS_AT_ONCE = 64;
 const BLOBS_AT_ONCE = 1024;
 

@@ -11,7 +11,7 @@ import { readEntry, readState, rosterEntry } from "./roster.ts";
 
 /** The templates of a packed block, and where to look for others of their ids: in these places, if they are live. */
 export interface PackedPut extends Pick<PackedBlock, "stride" | "slots"> {
-  readonly replaced: readonly PackedTemplate[];
+  readonly replaced: Iterable<readonly PackedTemplate[]>;
 }
 
 /**
@@ -64,7 +64,9 @@ export class GalleryEdit {
   /** Makes the templates of a block live, with the chunks that `store` makes. `replaced`: those in packed blocks that have their ids. */
   putPacked(block: number, { stride, slots, replaced }: PackedPut, store: () => ChunkRow[]): PackedBlockEntry {
     const templateIds = slots.map(({ templateId }) => templateId);
-    for (const template of replaced) if (this.#liveSlots(template.block)?.has(template.slot) === true) this.#strike(template);
+    for (const ofBlock of replaced) {
+      for (const template of ofBlock) if (this.#liveSlots(template.block)?.has(template.slot) === true) this.#strike(template);
+    }
     for (const templateId of templateIds) this.#forget(templateId);
     const row: PackedBlockRow = { kind: "packed", stride, count: slots.length, firstRevision: this.#state.revision + 1, chunks: store() };
     this.#addPacked(block, row);

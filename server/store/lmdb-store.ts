@@ -180,7 +180,7 @@ export class LmdbStore implements GalleryStore {
       const { doomed, ...stored } = await this.#queue.write(() => {
         const edit = this.#edit(galleryId, gallery, bytes);
         replaced.catchUp();
-        const entry = edit.putPacked(this.#counter(gallery).nextBlock(), { ...block, replaced: replaced.found }, store);
+        const entry = edit.putPacked(this.#counter(gallery).nextBlock(), { ...block, replaced: replaced.found.values() }, store);
         edit.save();
         return { entry, struckTemplateIds: edit.struckTemplateIds, doomed: edit.doomed };
       }, bytes);

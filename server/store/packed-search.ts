@@ -19,17 +19,13 @@ export interface Sought {
 export class PackedSearch {
   readonly #sought: Sought;
   readonly #ids: SoughtIds;
-  readonly #found: PackedTemplate[] = [];
+  /** Templates found so far, live or struck, by their blocks and in the order of their slots. */
+  readonly found = new Map<number, readonly PackedTemplate[]>();
   #last = -1;
 
   constructor(sought: Sought) {
     this.#sought = sought;
     this.#ids = new SoughtIds(sought.ids, sought.kind);
-  }
-
-  /** Templates found so far, live or struck, in the order of their blocks. */
-  get found(): readonly PackedTemplate[] {
-    return this.#found;
   }
 
   /** Looks at the blocks there are. */
@@ -40,11 +36,9 @@ export class PackedSearch {
     }
   }
 
-  /** Looks at the blocks that came since, all at once; returns how many templates were found in them. */
-  catchUp(): number {
-    const before = this.#found.length;
+  /** Looks at the blocks that came since, all at once. */
+  catchUp(): void {
     for (const block of this.#blocksToCome()) this.#lookAt(block);
-    return this.#found.length - before;
   }
 
   #blocksToCome(): number[] {
@@ -54,7 +48,8 @@ export class PackedSearch {
 
   #lookAt(block: number): void {
     const { lookup, gallery } = this.#sought;
-    for (const template of lookup.findIn(gallery, block, this.#ids)) this.#found.push(template);
+    const found = lookup.findIn(gallery, block, this.#ids);
+    if (found.length > 0) this.found.set(block, found);
     this.#last = block;
   }
 }

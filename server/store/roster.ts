@@ -38,7 +38,7 @@ export async function entriesOfSubject({ tables, lookup, gallery, pace }: Roster
   const search = new PackedSearch({ tables, lookup, gallery, ids: [subjectId], kind: "subjects" });
   await search.run(pace);
   const entries: RosterEntry[] = [];
-  for (const [block, templates] of Map.groupBy(search.found, (template) => template.block)) {
+  for (const [block, templates] of search.found) {
     await pace.step();
     entries.push(...packedEntries(tables, gallery, templates.filter(liveIn(tables, gallery, block))));
   }

@@ -48,8 +48,8 @@ export class TemplateDeletion {
   readonly #place: DeletionPlace;
   readonly #deletion: Deletion;
   readonly #pace: Pace;
-  /** Templates with these ids or subjects in packed blocks, live or struck. */
-  #packed: PackedTemplate[] = [];
+  readonly #byId: PackedSearch;
+  readonly #bySubject: PackedSearch;
   #targets: Target[] = [];
   /** Of those that were named, the ones that have templates. */
   readonly #subjects = new Set<string>();
@@ -61,6 +61,8 @@ export class TemplateDeletion {
     this.#place = place;
     this.#deletion = deletion;
     this.#pace = new Pace(place.gate);
+    this.#byId = new PackedSearch({ ...place, ids: deletion.templateIds ?? [], kind: "templates" });
+    this.#bySubject = new PackedSearch({ ...place, ids: deletion.subjectIds ?? [], kind: "subjects" });
   }
 
   /** Whether there is nothing left to do. */
@@ -76,13 +78,12 @@ export class TemplateDeletion {
   /** Finds the templates. Throws ServerError LIMIT_EXCEEDED. */
   async find(): Promise<void> {
     const { templateIds = [], subjectIds = [] } = this.#deletion;
-    const byId = await this.#search(templateIds, "templates");
-    const bySubject = await this.#search(subjectIds, "subjects");
-    this.#packed = [...byId, ...bySubject];
+    await this.#byId.run(this.#pace);
+    await this.#bySubject.run(this.#pace);
     const targets = new Map<string, Target>();
-    await this.#named(templateIds, new Map((await this.#live(byId)).map((template) => [template.templateId, template])), targets);
+    await this.#named(templateIds, targets);
     for (const subjectId of subjectIds) await this.#looseOf(subjectId, targets);
-    for (const template of await this.#live(bySubject)) {
+    for await (const template of this.#live(this.#bySubject)) {
       targets.set(template.templateId, template);
       this.#subjects.add(template.subjectId);
     }
@@ -126,13 +127,9 @@ export class TemplateDeletion {
     return this.#deletion.most ?? Infinity;
   }
 
-  async #search(ids: readonly string[], kind: "templates" | "subjects"): Promise<readonly PackedTemplate[]> {
-    const search = new PackedSearch({ ...this.#place, ids, kind });
-    await search.run(this.#pace);
-    return search.found;
-  }
-
-  async #named(templateIds: readonly string[], packed: ReadonlyMap<string, PackedTemplate>, into: Map<string, Target>): Promise<void> {
+  async #named(templateIds: readonly string[], into: Map<string, Target>): Promise<void> {
+    const packed = new Map<string, PackedTemplate>();
+    for await (const template of this.#live(this.#byId)) packed.set(template.templateId, template);
     for (const templateId of templateIds) {
       await this.#pace.step();
       const isLoose = readEntry(this.#place.tables, this.#place.gallery, templateId)?.live !== undefined;
@@ -153,29 +150,28 @@ export class TemplateDeletion {
     }
   }
 
-  /** Those that are live. */
-  async #live(templates: readonly PackedTemplate[]): Promise<PackedTemplate[]> {
-    const live: PackedTemplate[] = [];
-    for (const [block, ofBlock] of Map.groupBy(templates, (template) => template.block)) {
+  /** Those of the found that are live. */
+  async *#live({ found }: PackedSearch): AsyncGenerator<PackedTemplate> {
+    for (const [block, ofBlock] of found) {
       await this.#pace.step();
-      const isLive = liveIn(this.#place.tables, this.#place.gallery, block);
-      for (const template of ofBlock) if (isLive(template)) live.push(template);
+      yield* ofBlock.filter(liveIn(this.#place.tables, this.#place.gallery, block));
     }
-    return live;
   }
 
   async #struck(): Promise<StruckTemplate[]> {
     const before = new Map<string, StruckTemplate[]>();
-    for (const [block, ofBlock] of Map.groupBy(this.#packed, (template) => template.block)) {
+    for (const [block, ofBlock] of [...this.#byId.found, ...this.#bySubject.found]) {
       await this.#pace.step();
       const live = readLiveSlots(this.#place.tables, this.#place.gallery, block);
       const struck = live === undefined ? [] : ofBlock.filter(({ slot }) => !live.has(slot));
       for (const templateId of new Set(struck.map((template) => template.templateId))) {
-        before.set(templateId, [...before.get(templateId) ?? [], { templateId, block }]);
+        const others = before.get(templateId)?.filter((other) => other.block !== block) ?? [];
+        before.set(templateId, [...others, { templateId, block }]);
       }
     }
     const now: StruckTemplate[] = [];
     for (const { templateId } of this.#entries) {
+      await this.#pace.step();
       now.push(...before.get(templateId) ?? []);
       before.delete(templateId);
     }

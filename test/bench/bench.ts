@@ -2,6 +2,7 @@
 import { parseArgs } from "node:util";
 import { PARAMETER_SET_NAMES } from "@veilface/fhe";
 import type { BenchLine } from "./figures.ts";
+import { HEALTH_CASES, healthBench } from "./health-bench.ts";
 import { KERNEL_CASES, kernelBench } from "./kernel-bench.ts";
 import { PAIRWISE_CASES, pairwiseBench } from "./pairwise-bench.ts";
 import { PAIRWISE_RPC_CASES, pairwiseRpcBench } from "./pairwise-rpc-bench.ts";
@@ -17,6 +18,7 @@ interface Bench {
 
 const BENCHES: readonly Bench[] = [
   ...PARAMETER_SET_NAMES.map((name): Bench => ({ cases: ROAD_CASES, run: () => roadBench(name) })),
+  { cases: HEALTH_CASES, run: healthBench },
   { cases: KERNEL_CASES, run: kernelBench },
   { cases: PAIRWISE_CASES, run: pairwiseBench },
   { cases: PAIRWISE_RPC_CASES, run: pairwiseRpcBench },

@@ -108,7 +108,7 @@ test("templates of a block are replaced and deleted one by one, and sending a bl
   await gallery.enroll([renewed]);
   await assertHolds(gallery, block.with(4, renewed));
   const [answer] = await gallery.client.call<{ entries: EntryMessage[]; struck_template_ids: string[] }>("GalleryService/DeleteTemplates", { gallery_id: gallery.galleryId, template_ids: ["p-4", "p-5"], subject_ids: ["p-s-6"] });
-  assert.deepEqual(answer!.struck_template_ids.toSorted(), ["p-5", "p-6"]);
+  assert.deepEqual(answer!.struck_template_ids.toSorted(), ["p-4", "p-5", "p-6"], "of p-4 the replaced form is in the block still");
   await assertHolds(gallery, block.filter((_, i) => i < 4 || i > 6));
 });
 

@@ -171,3 +171,28 @@ test("a store of the version that kept drafts in their gallery's row is taken ov
   await fixture.store.deleteGallery("g");
   assert.deepEqual(fixture.store.listGalleries(undefined, "", 9).galleries, []);
 });
+
+test("an erasure that fails at the start is logged with counts and without ids, and tried again after a minute", async (t) => {
+  await using fixture = await StoreFixture.withGallery();
+  await fixture.put("t", "s");
+  await fixture.store.close();
+  await changeStore(fixture.path, async (root) => {
+    const gallery = Buffer.of(0, 0, 0, 77);
+    await root.openDB<Buffer, Buffer>("doomedGalleries", BINARY).put(gallery, Buffer.alloc(0));
+    // No block's row is that short.
+    await root.openDB<Buffer, Buffer>("blocks", BINARY).put(Buffer.concat([gallery, Buffer.alloc(4)]), Buffer.of(9));
+  });
+  const warnings: Readonly<Record<string, unknown>>[] = [];
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const store = LmdbStore.open({ path: fixture.path, log: { warn: (fields) => void warnings.push(fields) } });
+  const turns = async (count: number): Promise<void> => {
+    for (let turn = 0; turn < 500 && warnings.length < count; turn++) await new Promise(setImmediate);
+  };
+  await turns(1);
+  assert.deepEqual(warnings.map(({ err, ...counts }) => [err instanceof RangeError, counts]), [[true, { blobs: 0 }]]);
+  t.mock.timers.tick(60_000);
+  await turns(2);
+  assert.equal(warnings.length, 2);
+  await store.close();
+  fixture.store = LmdbStore.open({ path: fixture.path });
+});

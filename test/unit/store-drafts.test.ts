@@ -90,3 +90,40 @@ test("a draft that is deleted leaves its gallery as it is", async () => {
   await fixture.store.replaceGallery("g", "d", fixture.store.getGallery("g").revision);
   assert.equal(fixture.store.getGallery("g").templateCount, 0);
 });
+
+test("a gallery takes sixteen drafts and not one more, until one of them goes", async () => {
+  await using fixture = await StoreFixture.withGallery();
+  const { store } = fixture;
+  const draft = (i: number) => store.createGallery({ ...PLAIN, galleryId: `d-${i}`, contextId: CONTEXT, draftOf: "g" });
+  for (let i = 0; i < 16; i++) await draft(i);
+  await assert.rejects(draft(16), (error: Error) => hasReason("LIMIT_EXCEEDED")(error) && /16 drafts.*--discard-drafts/.test(error.message));
+  await store.deleteGallery("d-3");
+  await draft(16);
+  await store.replaceGallery("g", "d-5", 0);
+  await draft(17);
+  await assert.rejects(draft(18), hasReason("LIMIT_EXCEEDED"));
+  await store.deleteGallery("g");
+  assert.deepEqual(ids(fixture), []);
+});
+
+test("a draft that nothing was written to for a day is gone after the next start, and one that was written to is not", async (t) => {
+  t.mock.timers.enable({ apis: ["Date"], now: 1e12 });
+  const HOUR = 60 * 60 * 1000;
+  await using fixture = await withDraft();
+  await fixture.store.createGallery({ ...PLAIN, galleryId: "e", contextId: CONTEXT, draftOf: "g" });
+  t.mock.timers.setTime(1e12 + 23 * HOUR);
+  await fixture.putPacked(slots, "packed", "e");
+  await fixture.reopen();
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  assert.deepEqual(ids(fixture), ["d", "e", "g"]);
+  t.mock.timers.setTime(1e12 + 24 * HOUR);
+  await fixture.reopen();
+  for (let tries = 0; tries < 100 && ids(fixture).includes("d"); tries++) await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.deepEqual(ids(fixture), ["e", "g"]);
+  t.mock.timers.setTime(1e12 + 46 * HOUR);
+  await fixture.put("loose", "s", undefined, "e");
+  t.mock.timers.setTime(1e12 + 69 * HOUR);
+  await fixture.reopen();
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  assert.deepEqual(ids(fixture), ["e", "g"], "a template enrolled alone is a write too");
+});
