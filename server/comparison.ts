@@ -5,7 +5,7 @@ import { ServerError } from "./errors.ts";
 import type { BlockTask, PreparedProbe } from "./matcher-task.ts";
 import type { Matchers } from "./matchers.ts";
 import { scanPairwise } from "./pairwise/gallery-scan.ts";
-import { PACE } from "./limits.ts";
+import { PACE, RETRY_AFTER_MS } from "./limits.ts";
 import { packedPieces, pairwisePieces } from "./piece-reader.ts";
 import type { PairwiseAnswer } from "./pairwise/pairwise-task.ts";
 import { ProbeAssembly } from "./probe.ts";
@@ -122,7 +122,8 @@ async function receive<Target extends AnyTarget>(comparing: Comparing, messages:
 function tooSlow(): ServerError {
   const { graceMs, bytesPerSecond } = PACE;
   const expected = `expected all of it without a pause of ${graceMs / 1000} s, and ${bytesPerSecond} bytes a second at the least`;
-  return new ServerError("LIMIT_EXCEEDED", `the probe came too slowly: ${expected}; send it again, in smaller messages on a slow link`);
+  const message = `the probe came too slowly: ${expected}; send it again, in smaller messages on a slow link`;
+  return new ServerError("LIMIT_EXCEEDED", message, { retryAfterMs: RETRY_AFTER_MS });
 }
 
 function questionOf<Target extends AnyTarget>(comparing: Comparing, target: Target, holding: Holding): Question<Target> {

@@ -4,7 +4,7 @@ import type { EnrollTemplatesRequest } from "@veilface/proto";
 import { enrollmentUnits } from "./enrollment-units.ts";
 import type { BlockUnit, EnrollmentUnit, TemplateUnit } from "./enrollment-units.ts";
 import { ServerError } from "./errors.ts";
-import { IDLE_BETWEEN_UNITS_MS, PACE } from "./limits.ts";
+import { IDLE_BETWEEN_UNITS_MS, PACE, RETRY_AFTER_MS } from "./limits.ts";
 import type { Matcher } from "./matcher.ts";
 import type { Matchers } from "./matchers.ts";
 import type { PairwiseMatcher } from "./pairwise/pairwise-matcher.ts";
@@ -103,7 +103,8 @@ function shuttingDown(): ServerError {
 function tooSlow(): ServerError {
   const [first, between] = [PACE.graceMs, IDLE_BETWEEN_UNITS_MS].map((ms) => ms / 1000);
   const expected = `expected the target and the pieces of a block without a pause of ${first} s and at ${PACE.bytesPerSecond} bytes a second at the least`;
-  return new ServerError("LIMIT_EXCEEDED", `the client was silent, or too slow: ${expected}, and the next template or block within ${between} s; send what was not acknowledged again`);
+  const message = `the client was silent, or too slow: ${expected}, and the next template or block within ${between} s; send what was not acknowledged again`;
+  return new ServerError("LIMIT_EXCEEDED", message, { retryAfterMs: RETRY_AFTER_MS });
 }
 
 // A frame of its own, so that the message is not held for as long as the stream lasts.

@@ -3,7 +3,7 @@ import { KeyMaterial } from "@veilface/proto";
 import type { CreateContextRequest, KeyUpload, PairwiseScheme as WirePairwise } from "@veilface/proto";
 import { ServerError } from "./errors.ts";
 import { KeyUploads } from "./key-upload.ts";
-import { PACE } from "./limits.ts";
+import { PACE, RETRY_AFTER_MS } from "./limits.ts";
 import type { PairwiseMatcher } from "./pairwise/pairwise-matcher.ts";
 import type { ContextKeys, NewContext } from "./store/gallery-store.ts";
 import { readAll } from "./read-all.ts";
@@ -96,7 +96,8 @@ function uploadedKeys({ encryptionParameters, scale }: WirePairwise, objects: Re
 
 function tooSlow(): ServerError {
   const expected = `expected it without a pause of ${PACE.graceMs / 1000} s, and ${PACE.bytesPerSecond} bytes a second at the least`;
-  return new ServerError("LIMIT_EXCEEDED", `the context, or the next chunk of its keys, came too slowly: ${expected}; send it again, in smaller chunks on a slow link`);
+  const message = `the context, or the next chunk of its keys, came too slowly: ${expected}; send it again, in smaller chunks on a slow link`;
+  return new ServerError("LIMIT_EXCEEDED", message, { retryAfterMs: RETRY_AFTER_MS });
 }
 
 function checkLeftToTenseal({ encryptionParameters, scale }: WirePairwise): void {

@@ -91,7 +91,11 @@ export class LmdbStore implements GalleryStore {
     if ((kind === "pairwise") !== (keys !== undefined)) throw new TypeError(`a ${kind} context ${keys === undefined ? "must" : "cannot"} have keys`);
     const hashed = keys === undefined ? undefined : await hashKeys(keys);
     await this.#removals.contextIsFree(contextId);
-    const known = await this.#queue.write(() => this.#contexts.find(contextId) ?? this.#room.take(hashed?.bytes ?? 0));
+    const known = await this.#queue.write(() => {
+      const found = this.#contexts.find(contextId);
+      if (found === undefined) this.#room.take(hashed?.bytes ?? 0);
+      return found;
+    });
     if (known !== undefined) return known;
     const written: number[] = [];
     try {

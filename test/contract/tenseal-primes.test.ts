@@ -86,7 +86,7 @@ test("a result is added to results and plain numbers, and to fresh vectors of it
   evaluator.add(one, bounded, sum);
   assert.ok(Math.abs(value(sum) - 2 * expected) < 1e-4);
   using half = new seal.Plaintext();
-  encoder.encode(new Float64Array(maker.slots).fill(0.5), messages[1]!.scale!, half);
+  encoder.encode(new Float64Array(maker.slots).fill(0.5), messages[1]!.scale, half);
   evaluator.plainModSwitchToInplace(half, bounded.parmsId());
   evaluator.addPlain(bounded, half, sum);
   assert.ok(Math.abs(value(sum) - expected - 0.5) < 1e-4);
@@ -95,7 +95,7 @@ test("a result is added to results and plain numbers, and to fresh vectors of it
     evaluator.cipherModSwitchToInplace(ciphertext, bounded.parmsId());
     return ciphertext;
   };
-  evaluator.add(bounded, fresh(messages[1]!.scale!), sum);
+  evaluator.add(bounded, fresh(messages[1]!.scale), sum);
   assert.ok(Math.abs(value(sum) - expected - 0.25) < 1e-4);
   assert.throws(() => { evaluator.add(bounded, fresh(TUTORIAL.scale), sum); }, (error: unknown) => String((error as { message: unknown }).message).includes("scale mismatch"));
 });

@@ -5,8 +5,8 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
 import { COSINE_128, TestGallery } from "../support/gallery-fixture.ts";
-import { CallRefused, serialise } from "../support/independent-client.ts";
-import type { OpenCall } from "../support/independent-client.ts";
+import { serialise } from "../support/independent-client.ts";
+import type { OpenCall , CallRefused} from "../support/independent-client.ts";
 import { plainDistance, randomEmbedding } from "../support/independent-encoding.ts";
 import { assertRefused } from "../support/refusals.ts";
 

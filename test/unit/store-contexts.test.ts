@@ -185,6 +185,8 @@ test("loose templates of a pairwise gallery have a block each and may be as larg
 test("keys are written a few MiB to a commit, and no byte of them stays if one of those fails", async () => {
   await using fixture = new StoreFixture();
   const keys = keysOf("k", 9 * MIB, 12 * MIB);
+  // Called below with the queue that it is a method of.
+  // eslint-disable-next-line @typescript-eslint/unbound-method
   const { write } = WriteQueue.prototype;
   const sizes: number[] = [];
   const failing = mock.method(WriteQueue.prototype, "write", async function <T>(this: WriteQueue, action: () => T, bytes = 0): Promise<T> {

@@ -104,7 +104,7 @@ async function lasted(pauses: readonly number[], bytes: number): Promise<number>
       for (const pause of pauses) yield new Promise<number>((resolve) => setTimeout(resolve, pause, bytes));
       await new Promise(() => undefined);
     })();
-    let over = false;
+    let over = false as boolean;
     const reading = forEachItem(patiently(source, patience, () => tooSlow), (got) => { patience.earn(got); });
     const ended = assert.rejects(reading, tooSlow).then(() => { over = true; });
     for (; now < 1_000_000; now += 1000) {
