@@ -52,7 +52,7 @@ export const DEFAULT_CARD = {
   dimension: 128,
   // Once the mean is off, norms are 0.73 on average and up to 0.94 have been seen: a longer one is refused, so there is room above. A
   // larger bound would cost precision: the error of a squared distance grows with its square.
-  normBound: 1.2,
+  normBound: 1.1,
   embeddingMean: EMBEDDING_MEAN,
   descriptor: {
     file: "descriptor.onnx",
