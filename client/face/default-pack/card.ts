@@ -21,7 +21,7 @@ const LICENCE =
   "distributed in the npm package @vladmandic/face-api 1.7.15, whose LICENSE file holds the terms.";
 
 /**
- * The tail of a normal distribution of mean 0.827 and deviation 0.082: the distances between 10 people in 24 photos
+ * The tail of a normal distribution of mean 0.828 and deviation 0.082: the distances between 10 people in 24 photos
  * (`node --conditions=source --test test/accuracy/face-people.test.ts` measures them), every pair of people with the same weight. Rough:
  * children and relatives are more alike, and rates below 1 % are extrapolated.
  */
