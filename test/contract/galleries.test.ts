@@ -25,7 +25,7 @@ test("a new gallery is empty, at revision 0, and reads back as it was created", 
   const gallery = await TestGallery.create(client, key, EUCLIDEAN_128);
   const { create_time, ...described } = await gallery.describe();
   assert.deepEqual(described, {
-    gallery_id: gallery.galleryId, context_id: key.contextId, space: EUCLIDEAN_128, strides: [], template_count: 0, revision: 0,
+    gallery_id: gallery.galleryId, context_id: key.contextId, space: { ...EUCLIDEAN_128, model_version: "" }, strides: [], template_count: 0, revision: 0,
     packed_stride: 6, expected_templates: 10_000, draft_of: "",
   });
   assert.ok(Math.abs(create_time.seconds - Date.now() / 1000) < 60);
