@@ -2,6 +2,7 @@ import { closeSync, constants, mkdirSync, openSync, readSync, rmSync, statSync, 
 import type { Stats } from "node:fs";
 import { dirname, join } from "node:path";
 import { ServerError } from "../errors.ts";
+import { codeOf, inWords } from "../start-errors.ts";
 import { META_PAGE_BYTES, lacksPages, readMeta } from "./lmdb-file.ts";
 import type { Meta, ReadAt } from "./lmdb-file.ts";
 
@@ -103,7 +104,7 @@ function withFile(path: string, name: string, flags: number, use: (file: number)
     use(file);
   } catch (error) {
     if (error instanceof ServerError) throw error;
-    const advice = errorCode(error) === "ENOSPC" ? "free space on its disk" : "give the folder and its files to the user that runs the server";
+    const advice = codeOf(error) === "ENOSPC" ? "free space on its disk" : "give the folder and its files to the user that runs the server";
     throw unusable(path, `has a ${name} that cannot be written: ${advice}`, error);
   } finally {
     if (file !== undefined) closeSync(file);
@@ -112,10 +113,6 @@ function withFile(path: string, name: string, flags: number, use: (file: number)
 
 /** The error of a store that cannot be opened; its message ends with the cause's. */
 export function unusable(path: string, what: string, cause?: unknown): ServerError {
-  const why = cause instanceof Error ? ` (${cause.message})` : "";
+  const why = cause instanceof Error ? ` (${inWords(cause)})` : "";
   return new ServerError("STORE_UNUSABLE", `store folder ${path} ${what}${why}`, { cause });
-}
-
-function errorCode(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error ? String(error.code) : undefined;
 }

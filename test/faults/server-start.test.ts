@@ -44,7 +44,7 @@ test("an address that the machine does not have, and a name that is none, are na
 });
 
 test("a data folder that is a file, or lies below one, is named, with what to do", async () => {
-  await assertRefusesToStart(/data folder .*file cannot be made or used: there is a file of that name \(EEXIST\); .*--data/, "--data", file);
+  await assertRefusesToStart(/store folder .*file cannot be made: .*--data.*there is a file of that name \(EEXIST\)/, "--data", file);
   await assertRefusesToStart(/a part of the path is a file, not a folder \(ENOTDIR\)/, "--data", join(file, "below"));
   await assertRefusesToStart(/the path is too long \(ENAMETOOLONG\)/, "--data", join(folder, "x".repeat(300)));
 });
