@@ -23,7 +23,7 @@ const pairwiseContext = {
     rotationSteps: [1, 2, 4, 64], maxDimension: 128, maxDistance: 5.5e17, expectedError: 2.9e-6,
   },
 };
-const cosine = { dimension: 128, metric: "METRIC_COSINE", modelId: "model-a", normBound: 1 };
+const cosine = { dimension: 128, metric: "METRIC_COSINE", modelId: "model-a", normBound: 1, modelVersion: "1.0" };
 const euclidean = { dimension: 512, metric: "METRIC_EUCLIDEAN", modelId: "model-b", normBound: 1.5 };
 const gallery = {
   galleryId: "staff-2", contextId: CONTEXT_ID, space: cosine, strides: [16, 128], templateCount: "5000000000", revision: "6000000000", createTime: TIME,
@@ -72,11 +72,12 @@ export const WIRE_EXAMPLES: Readonly<Record<string, readonly object[]>> = {
     { block: { stride: 16, slots: [{ templateId: "ada-1", subjectId: "ada" }, { templateId: "bob-1", subjectId: "bob" }] } },
     { pieces: { pieces: [packedCiphertext, ciphertext("PACKED_RESIDUES", 60)] } },
   ],
-  "veilface.v1.EnrollTemplatesResponse": [{ entry }, { block: { block: "8", stride: 16, count: 256, firstRevision: "100" } }],
+  "veilface.v1.EnrollTemplatesResponse": [{ entry, struckTemplateIds: ["ada-2"] }, { block: { block: "8", stride: 16, count: 256, firstRevision: "100" } }],
   "veilface.v1.ListTemplatesRequest": [{ galleryId: "staff", sinceRevision: "40", pageSize: 10000, pageToken: "41" }],
   "veilface.v1.ListTemplatesResponse": [{ entries: [entry, deletedEntry], nextPageToken: "42", revision: "5000000000" }],
-  "veilface.v1.DeleteTemplatesRequest": [{ galleryId: "staff", templateIds: ["ada-1", "ada-2"], subjectIds: ["bob"] }],
-  "veilface.v1.DeleteTemplatesResponse": [{ entries: [deletedEntry], revision: "42", struckTemplateIds: ["ada-2"] }],
+  "veilface.v1.DeleteTemplatesRequest": [{ galleryId: "staff", templateIds: ["ada-1", "ada-2"], subjectIds: ["bob"], maxTemplates: 2500 }],
+  "veilface.v1.DeleteTemplatesResponse": [{ entries: [deletedEntry], revision: "42", struckTemplateIds: ["ada-2"],
+    more: true, struckBlocks: ["8"], erasedBlocks: ["9"], unknownSubjectIds: ["bob"] }],
   "veilface.v1.ReadTemplatesRequest": [{ galleryId: "staff" }],
   "veilface.v1.ReadTemplatesResponse": [
     { gallery },

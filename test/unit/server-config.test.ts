@@ -75,6 +75,7 @@ const VARIABLES: Readonly<Record<string, Variable>> = {
   VEILFACE_DATA: { good: [["/some/where", { dataFolder: "/some/where" }]], nonsense: [] },
   VEILFACE_WORKERS: whole("workers", 3, "0", "257"),
   VEILFACE_MAX_DATA_BYTES: whole("maxDataBytes", 2 ** 21, "1"),
+  VEILFACE_MAP_BYTES: whole("mapBytes", 2 ** 21, "1"),
   VEILFACE_REFLECTION: boolean("reflection"),
   VEILFACE_LOG_LEVEL: { good: [["debug", { logLevel: "debug" }]], nonsense: ["loud"], expected: /trace, debug, info, warn, error, silent/ },
   VEILFACE_GRACE: whole("graceSeconds", 0, "3601"),
