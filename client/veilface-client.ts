@@ -1,4 +1,3 @@
-import { USUAL_TEMPLATES, chooseStride, encodedDimension } from "@veilface/fhe";
 import { throwingClientErrors } from "./boundary.ts";
 import type { Names } from "./boundary.ts";
 import { DEFAULT_DEADLINE_MS, checkDeadline, throwIfAborted } from "./calls.ts";
@@ -24,7 +23,7 @@ import type { OpenGallery } from "./matching.ts";
 import { checkSpace } from "./model-space.ts";
 import type { ModelSpace } from "./model-space.ts";
 import { OpenGalleries } from "./open-galleries.ts";
-import { packingOf } from "./packing.ts";
+import { isStrideWished, packingOf } from "./packing.ts";
 import { checkWhole } from "./ranges.ts";
 import { discardDrafts, rewriteGallery } from "./rewriting.ts";
 import type { RewrittenGallery, Rewriting } from "./rewriting.ts";
@@ -248,7 +247,7 @@ export class VeilfaceClient implements Disposable {
  * The stride under a new key: that which somebody wished for, or 0 for the server's choice, as another size or set has
  * another best one.
  */
-function strideUnder({ space, packedStride, expectedTemplates }: GalleryInfo, from: KeyHolder, to: KeyHolder): number {
-  const chosen = chooseStride(from.parameterSet, encodedDimension(space), expectedTemplates || USUAL_TEMPLATES);
-  return from.parameterSet.name === to.parameterSet.name && packedStride !== chosen ? packedStride : 0;
+function strideUnder(gallery: GalleryInfo, from: KeyHolder, to: KeyHolder): number {
+  const isSameSet = from.parameterSet.name === to.parameterSet.name;
+  return isSameSet && isStrideWished(gallery, from.parameterSet) ? gallery.packedStride : 0;
 }
