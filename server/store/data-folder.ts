@@ -1,4 +1,4 @@
-import { closeSync, constants, mkdirSync, openSync, readSync, rmSync, statSync, writeSync } from "node:fs";
+import { closeSync, constants, fstatSync, mkdirSync, openSync, readSync, rmSync, statSync, writeSync } from "node:fs";
 import type { Stats } from "node:fs";
 import { dirname, join } from "node:path";
 import { ServerError } from "../errors.ts";
@@ -72,7 +72,9 @@ function checkLockFile(path: string): void {
     withFile(path, "lock.mdb", constants.O_RDWR, () => undefined);
     return;
   }
-  withFile(path, "lock.mdb", constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, (file) => {
+  withFile(path, "lock.mdb", constants.O_RDWR | constants.O_CREAT, (file) => {
+    // Another server that starts at the same time may have made it meanwhile.
+    if (fstatSync(file).size > 0) return;
     try {
       writeSync(file, Buffer.alloc(LOCK_BYTES));
     } catch (error) {

@@ -76,7 +76,7 @@ async function search(galleryId: string, path: string, flags: SearchFlags, signa
 }
 
 function inWords(why: string): string {
-  return why === "IDENTICAL" ? "none: it is the probe itself, at distance 0" : `none: ${why}`;
+  return why === "IDENTICAL" ? "none: the server says that it is the probe itself, at distance 0 (not checked)" : `none: ${why}`;
 }
 
 function textOf(matches: readonly Match[]): string[] {
