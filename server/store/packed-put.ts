@@ -13,8 +13,8 @@ import type { WriteQueue } from "./write-queue.ts";
 const ROWS_BYTES = 64 * 1024;
 const PAGE_BYTES = 4096;
 const MOST_SLOTS = 4096;
-/** Writing so much holds the event loop for some 5 ms. Shorter blocks, as all of 128 components are, take one commit. */
-const STAGE_BYTES = 8 * 2 ** 20;
+/** Writing so much holds the event loop for some 5 ms, and for 15 where memory is slow to come by. */
+const STAGE_BYTES = 2 * 2 ** 20;
 
 /** A chunk with its SHA-256. */
 interface HashedChunk {

@@ -19,6 +19,12 @@ export function readEntry(tables: Tables, gallery: number, templateId: string): 
   return bytes === undefined ? undefined : decodeEntry(bytes);
 }
 
+/** Whether the gallery has loose or deleted templates. */
+export function hasEntries(tables: Tables, gallery: number): boolean {
+  for (const _ of tables.entries.getKeys({ ...keysUnder(u32(gallery)), limit: 1 })) return true;
+  return false;
+}
+
 export function rosterEntry(templateId: string, { revision, live }: EntryRow): RosterEntry {
   if (live === undefined) return { templateId, revision, live };
   const { subjectId, block, slot, stride } = live;
