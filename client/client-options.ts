@@ -1,6 +1,7 @@
 import type { CallOptions } from "./calls.ts";
 import type { ServerOptions } from "./channel.ts";
 import type { Decision } from "./decision.ts";
+import type { RefusedTemplate } from "./identification.ts";
 import type { KeyHolder } from "./key-holder.ts";
 
 export interface VeilfaceClientOptions extends ServerOptions {
@@ -19,12 +20,21 @@ export interface ModelOption {
   readonly modelVersion?: string;
 }
 
-export interface VerifyOptions extends CallOptions, ModelOption {
+/** What happens with templates that the server could not compare. */
+export interface RefusedOption {
+  /**
+   * Called before the result with templates that the server could not compare, such as those that are damaged on its disk: the
+   * result is of the others alone. Unless given, a process warning names them.
+   */
+  readonly onRefused?: (templates: readonly RefusedTemplate[]) => void;
+}
+
+export interface VerifyOptions extends CallOptions, ModelOption, RefusedOption {
   /** The largest distance that is accepted, in the gallery's metric. */
   readonly threshold: number;
 }
 
-export interface IdentifyOptions extends CallOptions, ModelOption {
+export interface IdentifyOptions extends CallOptions, ModelOption, RefusedOption {
   /** How many subjects at most, >= 1; 5 unless set. */
   readonly top?: number;
   /** Leaves out subjects beyond this distance; unless set, the nearest are returned however far they are. */

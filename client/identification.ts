@@ -9,12 +9,29 @@ export interface Candidate {
   readonly distance: number;
 }
 
+/** A template that the server could not compare. */
+export interface RefusedTemplate {
+  readonly templateId: string;
+  readonly subjectId: string;
+  /** A reason of the contract: STORED_CORRUPT where the template is damaged on the server's disk. */
+  readonly reason: string;
+}
+
 /** The decrypted distances of one block, by slot. */
 export interface BlockDistances {
   readonly block: number;
   readonly stride: number;
   /** NaN where no two embeddings can have what was decrypted. */
   readonly distances: Float64Array;
+  /** What the server could not compare, and why. */
+  readonly refusal?: Refusal;
+}
+
+/** What has no distance in a block. */
+export interface Refusal {
+  readonly reason: string;
+  /** All of the block unless given. */
+  readonly slots?: ReadonlySet<number>;
 }
 
 /** A search's answers, and the gallery's revision that they are of. */
@@ -27,6 +44,21 @@ export interface SearchAnswer {
 export function checkDistance(distance: number): number {
   if (Number.isNaN(distance)) throw invalidReply("a distance that no two embeddings can have");
   return distance;
+}
+
+/** Whether a slot has no distance because the server could not compare it. */
+export function isRefused({ refusal }: BlockDistances, slot: number): boolean {
+  return refusal !== undefined && (refusal.slots === undefined || refusal.slots.has(slot));
+}
+
+/** The templates that the roster has at the search's revision and that the server could not compare. */
+export function refusedTemplates(table: RosterTable, { revision, blocks }: SearchAnswer): RefusedTemplate[] {
+  return blocks.filter(({ refusal }) => refusal !== undefined).flatMap((answer) => {
+    const rows = table.places.get(answer.block) ?? [];
+    return [...rows.entries()]
+      .filter(([slot, row]) => row >= 0 && table.revision(row) <= revision && isRefused(answer, slot))
+      .map(([, row]) => ({ templateId: table.templateId(row), subjectId: table.subjectId(row), reason: answer.refusal!.reason }));
+  });
 }
 
 /** Whether a block that the roster has at the search's revision was not answered: one that vanished meanwhile, or was left out. */
@@ -66,12 +98,13 @@ function nearestRows(table: RosterTable, { revision, blocks }: SearchAnswer, cou
   let kept = { rows: [] as number[], distances: [] as number[] };
   let limit = Infinity;
   let all = true;
-  for (const { block, stride, distances } of blocks) {
+  for (const answered of blocks) {
+    const { block, stride, distances } = answered;
     const rows = table.places.get(block);
     if (rows === undefined) continue;
     for (let slot = 0; slot < rows.length; slot++) {
       const row = rows[slot]!;
-      if (row < 0 || table.revision(row) > revision) continue;
+      if (row < 0 || table.revision(row) > revision || isRefused(answered, slot)) continue;
       if (table.stride(row) !== stride || slot >= distances.length) throw invalidReply("a block at another stride than its templates have");
       const distance = checkDistance(distances[slot]!);
       if (distance > limit) all = false;

@@ -21,7 +21,7 @@ export type { ModelCard } from "./face/model-card.ts";
 export { loadDefaultModelPack, loadModelPack } from "./face/model-pack.ts";
 export type { ModelPack, ModelPackOptions } from "./face/model-pack.ts";
 export type { DeletedIds } from "./gallery-calls.ts";
-export type { Candidate } from "./identification.ts";
+export type { Candidate, RefusedTemplate } from "./identification.ts";
 export { loadKeyFile, saveKeyFile } from "./key-file.ts";
 export type { SaveKeyFileOptions } from "./key-file.ts";
 export { KeyHolder } from "./key-holder.ts";

@@ -3,8 +3,9 @@ import type { CompareTemplatesResponse, EncryptedDistances, ProbePiece } from "@
 import { callStream, isUnavailable, throwIfAborted } from "./calls.ts";
 import type { CallOptions } from "./calls.ts";
 import type { Services } from "./channel.ts";
-import { checkDistance, lacksBlock, rankCandidates } from "./identification.ts";
-import type { BlockDistances, Candidate, SearchAnswer } from "./identification.ts";
+import { checkDistance, isRefused, lacksBlock, rankCandidates, refusedTemplates } from "./identification.ts";
+import type { BlockDistances, Candidate, RefusedTemplate, SearchAnswer } from "./identification.ts";
+import type { ClientError } from "./errors.ts";
 import type { KeyHolder } from "./key-holder.ts";
 import type { PackedCrypto } from "./packed-crypto.ts";
 import { retrying } from "./retrying.ts";
@@ -13,6 +14,7 @@ import {
   PIECES_PER_MESSAGE,
   fromLiveWireEntry,
   fromWireCiphertext,
+  fromWireRefusal,
   invalidReply,
   toWireCiphertext,
   toWireSpace,
@@ -33,12 +35,23 @@ interface WireProbe {
   readonly squaredNorm: number;
 }
 
+/** What came of a comparison or a search: the nearest first, and what the server could not compare. */
+export interface Found {
+  readonly candidates: readonly Candidate[];
+  readonly refused: readonly RefusedTemplate[];
+}
+
 /** What a search is asked with. `confirm` throws if the gallery is another one by now. */
 export interface SearchQuestion {
   readonly embedding: ArrayLike<number>;
   readonly top: number;
   readonly confirm: () => Promise<void>;
 }
+
+/** A template's comparison. */
+type ComparedTemplate = Candidate | RefusedTemplate;
+
+const NONE = new Float64Array();
 
 // A piece takes 1 ms to encrypt; in between the connection is served and an abort is seen.
 const PIECES_PER_TURN = 8;
@@ -53,29 +66,29 @@ export class Matching {
     this.#keyHolder = keyHolder;
   }
 
-  /** The subject's nearest template. Throws ClientError as VeilfaceClient.verify. */
+  /** The subject's templates, nearest first. Throws ClientError as VeilfaceClient.verify. */
   async compare(
     gallery: OpenGallery,
     subjectId: string,
     embedding: ArrayLike<number>,
     options: CallOptions,
-  ): Promise<Candidate> {
+  ): Promise<Found> {
     const probe = await this.#encrypt(gallery, embedding, options);
-    const candidates = await retrying(
+    const compared = await retrying(
       options,
       () => this.#compareOnce(gallery, subjectId, probe, options),
       isUnavailable,
     );
-    const [first, ...others] = candidates;
-    if (first === undefined) throw invalidReply("a comparison without any template");
-    return others.reduce((best, candidate) => (candidate.distance < best.distance ? candidate : best), first);
+    if (compared.length === 0) throw invalidReply("a comparison without any template");
+    const candidates = compared.filter((template) => "distance" in template).sort((a, b) => a.distance - b.distance);
+    return { candidates, refused: compared.filter((template) => "reason" in template) };
   }
 
   /**
    * The nearest subjects of a gallery. The question's `confirm` runs once the server has begun, so that answers and
    * roster are known to be of the same gallery. Throws ClientError as VeilfaceClient.identify.
    */
-  async search(gallery: OpenGallery, question: SearchQuestion, options: CallOptions): Promise<Candidate[]> {
+  async search(gallery: OpenGallery, question: SearchQuestion, options: CallOptions): Promise<Found> {
     const { roster } = gallery;
     const probe = await this.#encrypt(gallery, question.embedding, options);
     const answer = await retrying(
@@ -88,7 +101,8 @@ export class Matching {
       await roster.refresh(options);
       await question.confirm();
     }
-    return rankCandidates(roster.table, answer, question.top);
+    const candidates = rankCandidates(roster.table, answer, question.top);
+    return { candidates, refused: refusedTemplates(roster.table, answer) };
   }
 
   async #compareOnce(
@@ -96,16 +110,16 @@ export class Matching {
     subjectId: string,
     probe: WireProbe,
     options: CallOptions,
-  ): Promise<Candidate[]> {
+  ): Promise<ComparedTemplate[]> {
     const { galleryId, space } = gallery.info;
     const requests = messagesOf({ galleryId, subjectId, space: toWireSpace(space) }, probe);
-    const candidates: Candidate[] = [];
+    const compared: ComparedTemplate[] = [];
     for await (const reply of callStream(this.#services.address, options, (signal) =>
       this.#services.matching.compareTemplates(requests, { signal }),
     )) {
-      candidates.push(...this.#readComparison(gallery, subjectId, probe, reply));
+      compared.push(...this.#readComparison(gallery, subjectId, probe, reply));
     }
-    return candidates;
+    return compared;
   }
 
   async #searchOnce(
@@ -147,13 +161,14 @@ export class Matching {
     subjectId: string,
     probe: WireProbe,
     reply: CompareTemplatesResponse,
-  ): Candidate[] {
-    const { block, stride, distances } = this.#readDistances(gallery, probe, reply.distances);
+  ): ComparedTemplate[] {
+    const answer = this.#readDistances(gallery, probe, reply.distances);
     return reply.entries.map(fromLiveWireEntry).map(({ templateId, subjectId: owner, placement }) => {
-      const distance = distances[placement.slot];
-      if (owner !== subjectId || placement.block !== block || placement.stride !== stride || distance === undefined) {
-        throw invalidReply("a comparison with a template that was not asked for or is not in its block");
-      }
+      const { block, slot, stride } = placement;
+      if (owner !== subjectId || block !== answer.block || stride !== answer.stride) throw strayTemplate();
+      if (isRefused(answer, slot)) return { subjectId, templateId, reason: answer.refusal!.reason };
+      const distance = answer.distances[slot];
+      if (distance === undefined) throw strayTemplate();
       return { subjectId, templateId, distance: checkDistance(distance) };
     });
   }
@@ -162,9 +177,16 @@ export class Matching {
     if (wire === undefined) throw invalidReply("an answer without distances");
     const { block, stride } = wire;
     if (!probe.strides.has(stride)) throw invalidReply("distances at a stride that the probe does not have");
+    const refusal = fromWireRefusal(wire);
+    if (refusal !== undefined && refusal.slots === undefined) return { block, stride, distances: NONE, refusal };
     const { encoding, data } = fromWireCiphertext(this.#keyHolder.contextId, wire.ciphertext);
-    return { block, stride, distances: crypto.decryptDistances(stride, encoding, data, probe.squaredNorm) };
+    const distances = crypto.decryptDistances(stride, encoding, data, probe.squaredNorm);
+    return { block, stride, distances, ...(refusal && { refusal }) };
   }
+}
+
+function strayTemplate(): ClientError {
+  return invalidReply("a comparison with a template that was not asked for or is not in its block");
 }
 
 function messagesOf<T>(

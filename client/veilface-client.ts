@@ -19,7 +19,7 @@ import type { Candidate } from "./identification.ts";
 import { checkId } from "./ids.ts";
 import type { KeyHolder } from "./key-holder.ts";
 import { Matching } from "./matching.ts";
-import type { OpenGallery } from "./matching.ts";
+import type { Found, OpenGallery } from "./matching.ts";
 import { checkSpace } from "./model-space.ts";
 import type { ModelSpace } from "./model-space.ts";
 import { OpenGalleries } from "./open-galleries.ts";
@@ -27,6 +27,7 @@ import { isStrideWished, packingOf } from "./packing.ts";
 import { checkWhole } from "./ranges.ts";
 import { discardDrafts, rewriteGallery } from "./rewriting.ts";
 import type { RewrittenGallery, Rewriting } from "./rewriting.ts";
+import { allRefused, tellOfRefused } from "./refused-templates.ts";
 import { RosterCache } from "./roster-cache.ts";
 import type { GalleryInfo, RosterEntry } from "./wire.ts";
 
@@ -160,15 +161,19 @@ export class VeilfaceClient implements Disposable {
 
   /**
    * Whether an embedding is of a subject (1:1): the distance to the nearest of its templates, and the decision, which never leaves
-   * this process. Throws ClientError SERVER_REFUSED with SUBJECT_NOT_FOUND, EMBEDDING_INVALID, KEY_MISMATCH, MODEL_MISMATCH.
+   * this process. Throws ClientError SERVER_REFUSED with SUBJECT_NOT_FOUND, or with STORED_CORRUPT where all of the subject's templates
+   * are damaged on the server's disk; EMBEDDING_INVALID, KEY_MISMATCH, MODEL_MISMATCH.
    */
   async verify(galleryId: string, subjectId: string, embedding: ArrayLike<number>, options: VerifyOptions): Promise<Verification> {
     return this.#do({ galleryId, subjectId }, options, async () => {
       checkThreshold(options.threshold);
       checkId("subject", subjectId);
-      const compare = (gallery: OpenGallery): Promise<Candidate> =>
+      const compare = (gallery: OpenGallery): Promise<Found> =>
         this.#matching.compare(gallery, subjectId, embedding, this.#calls.deadline(options));
-      const nearest = await this.#galleries.withKnown(galleryId, options, compare);
+      const { candidates, refused } = await this.#galleries.withKnown(galleryId, options, compare);
+      const [nearest] = candidates;
+      if (nearest === undefined) throw allRefused(refused);
+      tellOfRefused(refused, options);
       return { ...decide(nearest.distance, options.threshold), subjectId, templateId: nearest.templateId };
     });
   }
@@ -183,10 +188,11 @@ export class VeilfaceClient implements Disposable {
       const isCount = Number.isInteger(top) && top >= 1;
       if (!isCount) throw new ClientError("USAGE", `top ${top} is out of range: expected a whole number >= 1`);
       if (threshold !== undefined) checkThreshold(threshold);
-      const search = (gallery: OpenGallery, confirm: () => Promise<void>): Promise<Candidate[]> =>
+      const search = (gallery: OpenGallery, confirm: () => Promise<void>): Promise<Found> =>
         this.#matching.search(gallery, { embedding, top, confirm }, this.#calls.deadline(options));
-      const candidates = await this.#galleries.withCurrent(galleryId, options, search);
-      return threshold === undefined ? candidates : candidates.filter(({ distance }) => distance <= threshold);
+      const { candidates, refused } = await this.#galleries.withCurrent(galleryId, options, search);
+      tellOfRefused(refused, options);
+      return threshold === undefined ? [...candidates] : candidates.filter(({ distance }) => distance <= threshold);
     });
   }
 

@@ -1,9 +1,10 @@
 import { createHash } from "node:crypto";
 import { encodedDimension } from "@veilface/fhe";
 import type { CiphertextEncoding, ParameterSetName } from "@veilface/fhe";
-import { CiphertextEncoding as WireEncoding, Metric, ParameterSet } from "@veilface/proto";
-import type { Ciphertext, EmbeddingSpace as WireSpace, Gallery, Placement as WirePlacement, TemplateEntry } from "@veilface/proto";
+import { CiphertextEncoding as WireEncoding, ErrorReason, Metric, ParameterSet } from "@veilface/proto";
+import type { Ciphertext, EmbeddingSpace as WireSpace, EncryptedDistances, Gallery, Placement as WirePlacement, TemplateEntry } from "@veilface/proto";
 import { ClientError } from "./errors.ts";
+import type { Refusal } from "./identification.ts";
 import { MAX_DIMENSION } from "./model-space.ts";
 import type { ModelSpace } from "./model-space.ts";
 import type { EncodedBytes } from "./packed-crypto.ts";
@@ -71,6 +72,18 @@ export function toWireCiphertext(contextId: string, data: Uint8Array, encoding: 
 export function fromWireCiphertext(contextId: string, wire: Ciphertext | undefined): EncodedBytes {
   const { encoding, data } = checkWireCiphertext(contextId, wire);
   return { encoding: fromWireEncoding(encoding), data };
+}
+
+/** What the server could not compare of a block; undefined where it compared all of it. */
+export function fromWireRefusal({ refused, damagedSlots }: EncryptedDistances): Refusal | undefined {
+  if (refused !== ErrorReason.ERROR_REASON_UNSPECIFIED) return { reason: reasonName(refused) };
+  return damagedSlots.length === 0 ? undefined : { reason: "STORED_CORRUPT", slots: new Set(damagedSlots) };
+}
+
+/** A reason of the contract, without its prefix; "UNKNOWN" for one that this version does not know. */
+export function reasonName(reason: ErrorReason): string {
+  const [name = "UNKNOWN"] = Object.entries(ErrorReason).find(([, value]) => value === reason) ?? [];
+  return name.replace(/^ERROR_REASON_/, "");
 }
 
 /** A reply's ciphertext: checked to be of our context and whole. Throws ClientError REPLY_INVALID. */

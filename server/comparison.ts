@@ -1,17 +1,17 @@
 import { encodedDimension } from "@veilface/fhe";
 import type { CiphertextEncoding, ParameterSetName } from "@veilface/fhe";
 import type { CompareTarget, EmbeddingSpace, ProbePiece, SearchTarget } from "@veilface/proto";
+import type { BlockAnswer } from "./block-answer.ts";
 import { ServerError } from "./errors.ts";
 import type { BlockTask, PreparedProbe } from "./matcher-task.ts";
 import type { Matchers } from "./matchers.ts";
 import { scanPairwise } from "./pairwise/gallery-scan.ts";
 import { PACE, RETRY_AFTER_MS } from "./limits.ts";
 import { packedPieces, pairwisePieces } from "./piece-reader.ts";
-import type { PairwiseAnswer } from "./pairwise/pairwise-task.ts";
 import { ProbeAssembly } from "./probe.ts";
 import { readAll } from "./read-all.ts";
 import type { PairwiseEncoding } from "./sealed-bytes.ts";
-import type { Product, Search, SharedScans } from "./shared-scans.ts";
+import type { Search, SharedScans } from "./shared-scans.ts";
 import type { ContextLocation, GalleryStore, ReaderLocation, RosterEntry, StoredGallery } from "./store/gallery-store.ts";
 import { Patience, forEachItem, patiently } from "./streams.ts";
 import { absent, embeddingSpace, pairwiseReplyEncoding, replyEncoding, required, resourceId, sameSpace } from "./validate.ts";
@@ -54,14 +54,14 @@ type SchemeProbe =
 /** Products with the blocks of a gallery, and how they are sent. */
 interface Answers {
   readonly encoding: CiphertextEncoding | PairwiseEncoding;
-  readonly products: AsyncIterable<PairwiseAnswer>;
+  readonly products: AsyncIterable<BlockAnswer>;
 }
 
 /** The product with one block of a subject's templates, and which of its slots are theirs. */
 export interface Comparison {
   readonly gallery: StoredGallery;
   readonly encoding: Answers["encoding"];
-  readonly product: PairwiseAnswer;
+  readonly product: BlockAnswer;
   readonly entries: readonly RosterEntry[];
 }
 
@@ -69,7 +69,7 @@ export interface Comparison {
 export interface SearchStep {
   readonly gallery: StoredGallery;
   readonly revision: number;
-  readonly answer: { readonly encoding: Answers["encoding"]; readonly product: PairwiseAnswer } | undefined;
+  readonly answer: { readonly encoding: Answers["encoding"]; readonly product: BlockAnswer } | undefined;
 }
 
 /** Compares a probe with the live templates of one subject, block by block. Throws ServerError SUBJECT_NOT_FOUND if there are none. */
@@ -165,7 +165,7 @@ async function answer(
   { matchers }: Comparing,
   { gallery, probe }: Question<AnyTarget>,
   where: Pick<Search, "blocks" | "location" | "signal">,
-  scan: (search: Search) => AsyncIterable<Product>,
+  scan: (search: Search) => AsyncIterable<BlockAnswer>,
 ): Promise<Answers> {
   if (probe.kind === "pairwise") {
     if (where.blocks.length === 0) return { encoding: "SEAL", products: nothing() };
@@ -181,7 +181,7 @@ async function answer(
   return { encoding, products: scan({ parameterSet, probes, encoding, ...where }) };
 }
 
-async function* nothing(): AsyncGenerator<Product> {
+async function* nothing(): AsyncGenerator<BlockAnswer> {
   // A gallery without templates has no products.
 }
 

@@ -50,3 +50,9 @@ export class ServerError extends Error {
     this.retryAfterMs = options?.retryAfterMs;
   }
 }
+
+/** A stored ciphertext does not have its SHA-256. */
+export function storedCorrupt(what: string): ServerError {
+  const advice = "restore the store from a backup, or delete and enroll it again";
+  return new ServerError("STORED_CORRUPT", `${what} is damaged on the server's disk: ${advice}`);
+}

@@ -62,11 +62,13 @@ export function* tasksOf<Scan extends { readonly blocks: readonly BlockTask[]; r
   for (let first = 0; first < scan.blocks.length && !allCancelled(cancelled); first += BLOCKS_PER_TASK) yield { ...scan, blocks: scan.blocks.slice(first, first + BLOCKS_PER_TASK) };
 }
 
-/** What a block gives: a product for each probe. */
+/** What a block gives: a product for each probe; none where everything that was to be multiplied is damaged on disk. */
 export interface MatchedBlock {
   readonly block: number;
   readonly stride: number;
   readonly products: readonly SealedProduct[];
+  /** Slots of a loose block whose templates are damaged: the products go without them. */
+  readonly damagedSlots: readonly number[];
 }
 
 /** Check the polynomials of a block that the client packed and lay them out for the store. */

@@ -2,8 +2,10 @@ import { CiphertextCodec, RingKernel, fromTiles, loadPublicSeal, parameterSet, t
 import type { ParameterSetName } from "@veilface/fhe";
 import { BLOCKS_PER_TASK, MAX_PROBES, allCancelled } from "./matcher-task.ts";
 import type { BlockTask, MatchBlocks, MatchedBlock, PrepareBlock, PrepareProbe, PrepareTemplate, PreparedProbe, SerialisePieces } from "./matcher-task.ts";
+import { ServerError } from "./errors.ts";
 import { sealed, unseal } from "./sealed-bytes.ts";
 import type { SealedBytes, SealedProduct } from "./sealed-bytes.ts";
+import type { LooseResidues } from "./store/gallery-store.ts";
 import { LARGEST_CHUNK_BYTES } from "./store/packed-chunks.ts";
 import { outcome } from "./worker-outcome.ts";
 import type { Outcome } from "./worker-outcome.ts";
@@ -77,35 +79,69 @@ function loadProbes(ring: Ring, probes: readonly PreparedProbe[]): void {
   ring.loadedProbes = ids;
 }
 
-function matchAbreast({ kernel, codec }: Ring, task: MatchBlocks, cancelled: Int32Array): MatchedBlock[] {
-  const live = task.blocks.flatMap((block) => {
-    const tiles = tilesOf(kernel, task, block);
-    return tiles === undefined ? [] : [{ block, tiles: checked(tiles, cancelled) }];
-  });
-  const products = unlessCancelled(() => kernel.matchBlocks(live.map(({ tiles }) => tiles))) ?? [];
+/** Matches blocks side by side; one by one where a packed one of them turns out to be damaged. */
+function matchAbreast(ring: Ring, task: MatchBlocks, cancelled: Int32Array): MatchedBlock[] {
+  const live = task.blocks.map((block) => readBlock(ring.kernel, task, block)).filter((read) => read !== undefined);
+  try {
+    const lost = live.filter(({ tiles }) => tiles === undefined).map(lostBlock);
+    return [...lost, ...multiply(ring, task, live.filter(({ tiles }) => tiles !== undefined), cancelled)];
+  } catch (error) {
+    if (!(error instanceof ServerError && error.reason === "STORED_CORRUPT")) throw error;
+    const [only, ...others] = task.blocks;
+    if (others.length === 0) return [{ ...only!, products: [], damagedSlots: [] }];
+    return task.blocks.flatMap((block) => matchAbreast(ring, { ...task, blocks: [block] }, cancelled));
+  }
+}
+
+function lostBlock({ block: { block, stride }, damagedSlots }: ReadBlock): MatchedBlock {
+  return { block, stride, products: [], damagedSlots };
+}
+
+function multiply({ kernel, codec }: Ring, { encodings }: MatchBlocks, blocks: readonly ReadBlock[], cancelled: Int32Array): MatchedBlock[] {
+  const tiles = blocks.map((read) => checked(read.tiles ?? [], cancelled));
+  const products = unlessCancelled(() => kernel.matchBlocks(tiles)) ?? [];
   return products.map((ofBlock, b) => {
-    const { block, stride } = live[b]!.block;
-    return { block, stride, products: ofBlock.map((product, i) => sealed(codec.serialise(task.encodings[i]!, product))) };
+    const { block: { block, stride }, damagedSlots } = blocks[b]!;
+    const sealedProducts = ofBlock.map((product, i) => sealed(codec.serialise(encodings[i]!, product)));
+    return { block, stride, products: sealedProducts, damagedSlots };
   });
 }
 
-/** The tiles of a block; undefined if none of its templates is there any more. */
-function tilesOf(kernel: RingKernel, { location }: MatchBlocks, { block, slots }: BlockTask): Iterable<Uint8Array | Uint32Array> | undefined {
+/** A block on its way to be multiplied. */
+interface ReadBlock {
+  readonly block: BlockTask;
+  /** Undefined where all of its templates are damaged. */
+  readonly tiles: Iterable<Uint8Array | Uint32Array> | undefined;
+  readonly damagedSlots: readonly number[];
+}
+
+/** Undefined if none of a block's templates is there any more. */
+function readBlock(kernel: RingKernel, { location }: MatchBlocks, block: BlockTask): ReadBlock | undefined {
   const reader = readerFor(location.path);
-  switch (reader.blockKind(location.gallery, block)) {
+  switch (reader.blockKind(location.gallery, block.block)) {
     case "packed":
-      return reader.packedChunks(location.gallery, block, kernel.chunkBuffer);
+      return { block, tiles: reader.packedChunks(location.gallery, block.block, kernel.chunkBuffer), damagedSlots: [] };
     case "loose":
-      return looseTiles(kernel, reader.looseTemplates(location.gallery, block, slots));
+      return readLoose(kernel, block, reader.looseTemplates(location.gallery, block.block, block.slots));
     case undefined:
       return undefined;
   }
 }
 
-/** The tiles of the sum of a block's live templates; undefined if there are none. */
-function looseTiles(kernel: RingKernel, live: Iterable<{ residues: Uint8Array }>): Uint32Array[] | undefined {
-  const sum = sumLoose(kernel, live);
-  return sum && [toTiles([sum])];
+/** A loose block is the sum of its live templates. */
+function readLoose(kernel: RingKernel, block: BlockTask, live: Iterable<LooseResidues>): ReadBlock | undefined {
+  const damagedSlots: number[] = [];
+  const sum = sumLoose(kernel, soundOf(live, damagedSlots));
+  if (sum === undefined && damagedSlots.length === 0) return undefined;
+  return { block, tiles: sum && [toTiles([sum])], damagedSlots };
+}
+
+/** The residues of those that are whole; the slots of the others go into `damaged`. */
+function* soundOf(live: Iterable<LooseResidues>, damaged: number[]): Generator<Uint8Array> {
+  for (const { slot, residues } of live) {
+    if (residues === undefined) damaged.push(slot);
+    else yield residues;
+  }
 }
 
 class Cancelled extends Error {}
@@ -127,16 +163,16 @@ function unlessCancelled<R>(run: () => R): R | undefined {
   }
 }
 
-/** The sum of a block's live templates; undefined if there are none. */
-function sumLoose(kernel: RingKernel, live: Iterable<{ residues: Uint8Array }>): Uint32Array | undefined {
+/** The sum of templates; undefined if there are none. */
+function sumLoose(kernel: RingKernel, live: Iterable<Uint8Array>): Uint32Array | undefined {
   const templates = live[Symbol.iterator]();
   const first = templates.next();
   if (first.done === true) return undefined;
-  return kernel.sum(residuesFrom(first.value, templates));
+  return kernel.sum(startingWith(first.value, templates));
 }
 
-function* residuesFrom(first: { residues: Uint8Array }, rest: Iterator<{ residues: Uint8Array }>): Generator<Uint8Array> {
-  for (let step: IteratorResult<{ residues: Uint8Array }> = { value: first }; step.done !== true; step = rest.next()) yield step.value.residues;
+function* startingWith(first: Uint8Array, rest: Iterator<Uint8Array>): Generator<Uint8Array> {
+  for (let step: IteratorResult<Uint8Array> = { value: first }; step.done !== true; step = rest.next()) yield step.value;
 }
 
 function open(codec: CiphertextCodec, ciphertext: SealedBytes): Uint32Array {

@@ -1,5 +1,7 @@
 import type { MatchingServiceImplementation } from "@veilface/proto";
+import type { BlockAnswer } from "./block-answer.ts";
 import { compareTemplates, searchGallery } from "./comparison.ts";
+import type { Logger } from "pino";
 import type { Matchers } from "./matchers.ts";
 import { WAITING_BYTES } from "./limits.ts";
 import { compareCiphertexts } from "./pairwise/compare-ciphertexts.ts";
@@ -8,17 +10,26 @@ import type { GalleryStore } from "./store/gallery-store.ts";
 import { ciphertextToWire, distancesToWire, entryToWire } from "./to-wire.ts";
 import { WaitingBytes } from "./waiting-bytes.ts";
 
+/** What the rpcs of MatchingService work with. */
+interface Matching {
+  readonly store: GalleryStore;
+  readonly matchers: Matchers;
+  readonly log: Logger;
+}
+
 /** The rpcs of MatchingService over a store and the matchers. */
-export function matchingService(store: GalleryStore, matchers: Matchers): MatchingServiceImplementation {
+export function matchingService({ store, matchers, log }: Matching): MatchingServiceImplementation {
   const comparing = { store, matchers, scans: new SharedScans(matchers.packed), probes: new WaitingBytes({ what: "probes", bytes: WAITING_BYTES }) };
   return {
     async *compareTemplates(requests, { signal }) {
       for await (const { gallery, encoding, product, entries } of compareTemplates(comparing, requests, signal)) {
+        logDamage(log, gallery.galleryId, product);
         yield { distances: distancesToWire(gallery.contextId, encoding, product), entries: entries.map(entryToWire) };
       }
     },
     async *searchGallery(requests, { signal }) {
       for await (const { gallery, revision, answer } of searchGallery(comparing, requests, signal)) {
+        if (answer !== undefined) logDamage(log, gallery.galleryId, answer.product);
         yield { revision, distances: answer && distancesToWire(gallery.contextId, answer.encoding, answer.product) };
       }
     },
@@ -27,4 +38,17 @@ export function matchingService(store: GalleryStore, matchers: Matchers): Matchi
       return { distance: product && ciphertextToWire(contextId, encoding, product), identical: product === undefined };
     },
   };
+}
+
+/** For whoever runs the server: the client is told of it too, but the disk is not theirs. */
+function logDamage(log: Logger, galleryId: string, answer: BlockAnswer): void {
+  const { block } = answer;
+  const because = "because" in answer ? answer.because : undefined;
+  if (because === "INTERNAL") {
+    log.error({ galleryId, block, reason: because }, "a block could not be compared");
+  } else if (because === "STORED_CORRUPT") {
+    log.warn({ galleryId, block, reason: because }, "a block is damaged on disk");
+  } else if ("damagedSlots" in answer && answer.damagedSlots.length > 0) {
+    log.warn({ galleryId, block, slots: answer.damagedSlots, reason: "STORED_CORRUPT" }, "templates are damaged on disk");
+  }
 }

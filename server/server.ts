@@ -78,7 +78,7 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
     const credentials = await credentialsOf(config);
     await pool.ready();
     const server = createServer(channelOptions(config, [callGuard(log, UNREAD_MS), calls.interceptor])).use(errorDetailsServerMiddleware).use(wall(log));
-    addServices(server, { store, pool, stopping: stopping.signal });
+    addServices(server, { store, pool, stopping: stopping.signal, log });
     server.add(readableRequests(HealthDefinition), HealthServiceImpl(health));
     if (config.reflection) await addReflection(server, [...SERVICES, HealthDefinition].map((service) => service.fullName));
     const port = await listen(server, config, credentials);
@@ -102,13 +102,14 @@ interface Backing {
   readonly store: GalleryStore;
   readonly pool: WorkerPool;
   readonly stopping: AbortSignal;
+  readonly log: Logger;
 }
 
-function addServices(server: Server, { store, pool, stopping }: Backing): void {
+function addServices(server: Server, { store, pool, stopping, log }: Backing): void {
   const matchers = { packed: new Matcher(pool), pairwise: new PairwiseMatcher(pool) };
   server.add(readableRequests(ContextServiceDefinition), contextService(store, matchers.pairwise));
   server.add(readableRequests(GalleryServiceDefinition), galleryService(store, matchers, stopping));
-  server.add(readableRequests(MatchingServiceDefinition), matchingService(store, matchers));
+  server.add(readableRequests(MatchingServiceDefinition), matchingService({ store, matchers, log }));
 }
 
 // Without these gRPC waits for ever for a peer that vanished without a word, and takes any number of streams.

@@ -3,7 +3,7 @@ import { ServerError } from "./errors.ts";
 import type { Matcher } from "./matcher.ts";
 import { MAX_PROBES } from "./matcher-task.ts";
 import type { BlockTask, PreparedProbe } from "./matcher-task.ts";
-import type { SealedProduct } from "./sealed-bytes.ts";
+import type { BlockAnswer } from "./block-answer.ts";
 import type { ReaderLocation } from "./store/gallery-store.ts";
 
 /** One search, over whole blocks; or a comparison, over some slots of them. */
@@ -17,11 +17,6 @@ export interface Search {
   readonly signal: AbortSignal;
 }
 
-/** The encrypted inner products of one block with the search's probe. */
-export interface Product extends SealedProduct {
-  readonly block: number;
-  readonly stride: number;
-}
 
 /** Memory of the probes of one pass, per worker: 1024 pieces of 64 KiB (two primes) are 64 MiB. */
 const MAX_PIECES_PER_PASS = 1024;
@@ -54,7 +49,7 @@ export class SharedScans {
   }
 
   /** The products of the search's blocks, each as soon as it is ready. Throws the signal's reason once it aborts. */
-  async *search(search: Search): AsyncGenerator<Product> {
+  async *search(search: Search): AsyncGenerator<BlockAnswer> {
     const rider = new Rider(search);
     const { gallery } = search.location;
     const pass = this.#passes.get(gallery);
@@ -67,7 +62,7 @@ export class SharedScans {
   }
 
   /** The products of a comparison, which looks at some slots of few blocks only, and so rides alone. */
-  async *compare(search: Search): AsyncGenerator<Product> {
+  async *compare(search: Search): AsyncGenerator<BlockAnswer> {
     const rider = new Rider(search);
     void this.#pass({ riders: [rider], waiting: [] });
     yield* rider.products;
@@ -101,9 +96,11 @@ export class SharedScans {
     const blocks = new Map(riders.flatMap((rider) => rider.blocksAt(stride)).map((block) => [block.block, block]));
     const probes = riders.map(({ search }) => search.probes.get(stride)!);
     const encodings = riders.map(({ search }) => search.encoding);
-    for await (const { block, products } of this.#matcher.scan({ parameterSet, location, probes, encodings, blocks: [...blocks.values()], cancelled })) {
+    const scan = { parameterSet, location, probes, encodings, blocks: [...blocks.values()], cancelled };
+    for await (const { block, products, damagedSlots } of this.#matcher.scan(scan)) {
       riders.forEach((rider, i) => {
-        rider.push({ block, stride, ...products[i]! });
+        const product = products[i];
+        rider.push({ block, stride, ...(product === undefined ? { because: "STORED_CORRUPT" } : { ...product, damagedSlots }) });
       });
       await Promise.all(riders.map((rider) => rider.room(isAwaited(pass, rider))));
     }
@@ -129,11 +126,11 @@ function nextRiders(waiting: Rider[]): Rider[] {
 /** A search on its way through a pass, with the products it has not read yet. */
 class Rider {
   readonly search: Search;
-  readonly products: ReadableStream<Product>;
+  readonly products: ReadableStream<BlockAnswer>;
   /** Pieces of its largest probe. */
   readonly pieces: number;
   readonly #wanted: ReadonlySet<number>;
-  #controller!: ReadableStreamDefaultController<Product>;
+  #controller!: ReadableStreamDefaultController<BlockAnswer>;
   #over = false;
   #pushedBytes = 0;
   /** How long others have waited for it so far. */
@@ -149,11 +146,11 @@ class Rider {
     this.pieces = Math.max(0, ...search.probes.values().map(({ pieces }) => pieces));
     this.#wanted = new Set(search.blocks.map(({ block }) => block));
     const source = {
-      start: (controller: ReadableStreamDefaultController<Product>): void => void (this.#controller = controller),
+      start: (controller: ReadableStreamDefaultController<BlockAnswer>): void => void (this.#controller = controller),
       pull: (): void => { this.#resume(); },
       cancel: (): void => { this.#gone(); },
     };
-    this.products = new ReadableStream(source, { highWaterMark: MAX_UNREAD_BYTES, size: ({ data }) => data.length });
+    this.products = new ReadableStream(source, { highWaterMark: MAX_UNREAD_BYTES, size: bytesOf });
     search.signal.addEventListener("abort", this.#onAbort);
     if (search.signal.aborted) this.#onAbort();
   }
@@ -177,10 +174,10 @@ class Rider {
     if (this.#over) leave();
   }
 
-  push(product: Product): void {
-    if (this.#over || !this.#wanted.has(product.block)) return;
-    this.#pushedBytes += product.data.length;
-    this.#controller.enqueue(product);
+  push(answer: BlockAnswer): void {
+    if (this.#over || !this.#wanted.has(answer.block)) return;
+    this.#pushedBytes += bytesOf(answer);
+    this.#controller.enqueue(answer);
   }
 
   /** Resolves when there is room for more, or when the search is over, which it is once others have lost patience with it. */
@@ -230,6 +227,10 @@ class Rider {
     this.#leave();
     this.#resume();
   }
+}
+
+function bytesOf(answer: BlockAnswer): number {
+  return "data" in answer ? answer.data.length : 0;
 }
 
 function tooSlow(): ServerError {

@@ -1,8 +1,8 @@
 import type { CiphertextEncoding, Metric, ParameterSetName } from "@veilface/fhe";
 import * as wire from "@veilface/proto";
+import type { BlockAnswer } from "./block-answer.ts";
 import type { Enrolled } from "./enrollment.ts";
 import type { ReadStep } from "./reading.ts";
-import type { PairwiseAnswer } from "./pairwise/pairwise-task.ts";
 import type { PairwiseEncoding, SealedProduct } from "./sealed-bytes.ts";
 import type { DeletedTemplates, PackedScheme, PairwiseScheme, RosterEntry, StoredContext, StoredGallery } from "./store/gallery-store.ts";
 
@@ -19,7 +19,7 @@ const ENCODINGS: Readonly<Record<CiphertextEncoding | PairwiseEncoding, wire.Cip
   TENSEAL_CKKS_VECTOR: wire.CiphertextEncoding.CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR,
 };
 
-const COMPARED = { ciphertext: undefined, identical: false, refused: wire.ErrorReason.ERROR_REASON_UNSPECIFIED };
+const COMPARED = { ciphertext: undefined, identical: false, refused: wire.ErrorReason.ERROR_REASON_UNSPECIFIED, damagedSlots: [] };
 
 export function contextToWire({ contextId, scheme, createTime }: StoredContext): wire.Context {
   return { contextId, scheme: schemeToWire(scheme), createTime };
@@ -74,11 +74,12 @@ export function readStepToWire(step: ReadStep): NonNullable<wire.ReadTemplatesRe
 }
 
 export function distancesToWire(
-  contextId: string, encoding: CiphertextEncoding | PairwiseEncoding, answer: PairwiseAnswer,
+  contextId: string, encoding: CiphertextEncoding | PairwiseEncoding, answer: BlockAnswer,
 ): wire.EncryptedDistances {
   const { block, stride } = answer;
   if (!("because" in answer)) {
-    return { ...COMPARED, block, stride, ciphertext: ciphertextToWire(contextId, encoding, answer) };
+    const damagedSlots = [...(answer.damagedSlots ?? [])];
+    return { ...COMPARED, block, stride, ciphertext: ciphertextToWire(contextId, encoding, answer), damagedSlots };
   }
   const { because } = answer;
   if (because === "IDENTICAL") return { ...COMPARED, block, stride, identical: true };

@@ -3,8 +3,10 @@ import type { Command } from "commander";
 import { decide } from "../decision.ts";
 import { ClientError } from "../errors.ts";
 import { checkId } from "../ids.ts";
+import type { RefusedTemplate } from "../identification.ts";
 import { expectedFalseMatches } from "../false-matches.ts";
 import { identificationThresholdOf, modelOf, spaceOf, thresholdOf } from "../model-space.ts";
+import { textOfRefused } from "../refused-templates.ts";
 import { addJson, addKey, addModel, addServer, addThreshold, openClient, parseCount } from "./options.ts";
 import type { KeyFlags, ModelFlags, ServerFlags, ThresholdFlags } from "./options.ts";
 import { formatDistance, formatTable } from "./outcome.ts";
@@ -67,15 +69,17 @@ async function verify(galleryId: string, subjectId: string, image: string, flags
   await using encoder = await openPhotoEncoder(flags);
   const { embedding } = await encoder.encode(image);
   const threshold = flags.threshold ?? thresholdOf(encoder.card);
+  const refused: RefusedTemplate[] = [];
+  const onRefused = (templates: readonly RefusedTemplate[]): void => void refused.push(...templates);
   const { accepted, distance, templateId } = await opened.client
-    .verify(galleryId, subjectId, embedding, { threshold, ...modelOf(encoder.card), signal })
+    .verify(galleryId, subjectId, embedding, { threshold, ...modelOf(encoder.card), signal, onRefused })
     .catch((cause: unknown) => {
       throw isNobody(cause) ? nobody(galleryId, subjectId, cause) : cause;
     });
   const verdict = accepted ? "accepted" : "not accepted";
   return withTakenFaces(encoder, {
-    json: { accepted, galleryId, subjectId, templateId, distance, threshold },
-    text: [`${verdict}: ${subjectId} at distance ${formatDistance(distance)} (threshold ${threshold})`],
+    json: { accepted, galleryId, subjectId, templateId, distance, threshold, refused },
+    text: [`${verdict}: ${subjectId} at distance ${formatDistance(distance)} (threshold ${threshold})`, ...refusedLine(refused)],
     yes: accepted,
   });
 }
@@ -95,16 +99,23 @@ async function identify(galleryId: string, image: string, flags: IdentifyFlags, 
   await using encoder = await openPhotoEncoder(flags);
   const { embedding } = await encoder.encode(image);
   const threshold = flags.threshold ?? identificationThresholdOf(encoder.card);
-  const nearest = await opened.client.identify(galleryId, embedding, { top: flags.top, ...modelOf(encoder.card), signal });
+  const refused: RefusedTemplate[] = [];
+  const onRefused = (templates: readonly RefusedTemplate[]): void => void refused.push(...templates);
+  const options = { top: flags.top, ...modelOf(encoder.card), signal, onRefused };
+  const nearest = await opened.client.identify(galleryId, embedding, options);
   const candidates = nearest.map((candidate) => ({ ...candidate, accepted: decide(candidate.distance, threshold).accepted }));
   const rows = candidates.map(({ subjectId, distance, accepted }) => [subjectId, formatDistance(distance), accepted ? "yes" : "no"]);
   const table = candidates.length === 0 ? ["the gallery is empty"] : formatTable(["subject", "distance", `within ${threshold}`], rows);
   const falseMatches = expectedFalseMatches(encoder.card, threshold, templateCount);
   return withTakenFaces(encoder, {
-    json: { galleryId, threshold, templates: templateCount, expectedFalseMatches: falseMatches ?? null, candidates },
-    text: [...table, expectation(falseMatches, threshold, templateCount)],
+    json: { galleryId, threshold, templates: templateCount, expectedFalseMatches: falseMatches ?? null, candidates, refused },
+    text: [...table, expectation(falseMatches, threshold, templateCount), ...refusedLine(refused)],
     yes: candidates.some(({ accepted }) => accepted),
   });
+}
+
+function refusedLine(refused: readonly RefusedTemplate[]): string[] {
+  return refused.length === 0 ? [] : [textOfRefused(refused)];
 }
 
 function expectation(falseMatches: number | undefined, threshold: number, templates: number): string {

@@ -9,7 +9,7 @@ import { ClientError } from "../errors.ts";
 import type { GalleryCalls } from "../gallery-calls.ts";
 import { checkId } from "../ids.ts";
 import { Roster } from "../roster.ts";
-import { fromLiveWireEntry, invalidReply, toWireSpace } from "../wire.ts";
+import { fromLiveWireEntry, invalidReply, reasonName, toWireSpace } from "../wire.ts";
 import type { GalleryInfo, RosterEntry } from "../wire.ts";
 import type { PairwiseCalls } from "./pairwise-calls.ts";
 import { fromWireDistance, toWireEncoding } from "./pairwise-wire.ts";
@@ -200,9 +200,4 @@ function matchOf({ gallery, encoding }: Probe, { templateId, subjectId }: Roster
     return { templateId, subjectId, distance: undefined, why: reasonName(distances.refused) };
   }
   return { templateId, subjectId, distance: fromWireDistance(gallery.contextId, encoding, distances?.ciphertext) };
-}
-
-function reasonName(reason: ErrorReason): string {
-  const [name = "UNKNOWN"] = Object.entries(ErrorReason).find(([, value]) => value === reason) ?? [];
-  return name.replace(/^ERROR_REASON_/, "");
 }

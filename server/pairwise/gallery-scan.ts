@@ -1,8 +1,8 @@
 import type { PairwiseTask } from "@veilface/fhe";
+import type { BlockAnswer } from "../block-answer.ts";
 import type { PairwiseEncoding, SealedBytes } from "../sealed-bytes.ts";
 import type { ModelSpace } from "../store/gallery-store.ts";
 import type { PairwiseMatcher, PairwiseScan } from "./pairwise-matcher.ts";
-import type { PairwiseAnswer } from "./pairwise-task.ts";
 
 /** What a gallery's metric asks to be computed, and how large that may be: |x - p| <= 2R, |<x, p>| <= R^2. */
 export function galleryTask({ dimension, metric, normBound }: ModelSpace): PairwiseTask {
@@ -24,7 +24,7 @@ export async function scanPairwise(
   space: ModelSpace,
   ciphertext: SealedBytes<PairwiseEncoding>,
   scan: Omit<PairwiseScan, "probe" | "task">,
-): Promise<AsyncIterable<PairwiseAnswer>> {
+): Promise<AsyncIterable<BlockAnswer>> {
   const bytes = await pairwise.prepare({ context: scan.context, ciphertext, dimension: space.dimension });
   const probe = new SharedArrayBuffer(bytes.length);
   new Uint8Array(probe).set(bytes);

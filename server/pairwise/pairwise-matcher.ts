@@ -1,8 +1,9 @@
+import type { BlockAnswer } from "../block-answer.ts";
 import { tasksOf } from "../matcher-task.ts";
 import type { SealedProduct } from "../sealed-bytes.ts";
 import { mapUnordered } from "../streams.ts";
 import type { WorkerPool } from "../worker-pool.ts";
-import type { AdmittedContext, CompareVectors, CompareWithTemplates, PairwiseAnswer, PrepareVector, UploadedKeys } from "./pairwise-task.ts";
+import type { AdmittedContext, CompareVectors, CompareWithTemplates, PrepareVector, UploadedKeys } from "./pairwise-task.ts";
 
 /** A probe to be compared with templates. */
 export interface PairwiseScan extends Omit<CompareWithTemplates, "cancelled"> {
@@ -34,12 +35,12 @@ export class PairwiseMatcher {
   }
 
   /** The distances of a probe to templates, each as soon as it is ready. Throws the signal's reason once it aborts. */
-  async *scan({ signal, ...scan }: PairwiseScan): AsyncGenerator<PairwiseAnswer> {
+  async *scan({ signal, ...scan }: PairwiseScan): AsyncGenerator<BlockAnswer> {
     const cancelled = new SharedArrayBuffer(4);
     const onAbort = (): void => void Atomics.store(new Int32Array(cancelled), 0, 1);
     signal.addEventListener("abort", onAbort);
     try {
-      const compare = (task: CompareWithTemplates): Promise<PairwiseAnswer[]> => this.#pool.run("compareWithTemplates", task);
+      const compare = (task: CompareWithTemplates): Promise<BlockAnswer[]> => this.#pool.run("compareWithTemplates", task);
       for await (const compared of mapUnordered(tasksOf({ ...scan, cancelled }), 2 * this.#pool.workers, compare)) {
         signal.throwIfAborted();
         yield* compared;

@@ -1,8 +1,6 @@
 import type { PairwiseOperation, PairwiseTask } from "@veilface/fhe";
-import type { ServerErrorReason } from "../errors.ts";
 import type { BlockTask } from "../matcher-task.ts";
 import type { PairwiseEncoding, SealedBytes } from "../sealed-bytes.ts";
-import type { Product } from "../shared-scans.ts";
 import type { ContextKeys, ContextLocation, PairwiseScheme, ReaderLocation } from "../store/gallery-store.ts";
 
 /** What was uploaded for a context. */
@@ -28,16 +26,6 @@ export interface PrepareVector {
   readonly ciphertext: SealedBytes<PairwiseEncoding>;
   readonly dimension: number;
 }
-
-/** A template without an encrypted distance: the probe's own ciphertext, at distance 0, or one that cannot be compared. */
-export interface Uncompared {
-  readonly block: number;
-  readonly stride: number;
-  readonly because: "IDENTICAL" | "INTERNAL" | ServerErrorReason;
-}
-
-/** What a probe's comparison with one template gives. */
-export type PairwiseAnswer = Product | Uncompared;
 
 /** Compare two ciphertexts of a request. */
 export interface CompareVectors {

@@ -2,7 +2,8 @@ import {
   FheError, PairwiseEvaluator, checkRotationSteps, loadPublicSeal, loadedKeyBytes, readEncryptionParameters, withScale,
 } from "@veilface/fhe";
 import type { PairwiseTask } from "@veilface/fhe";
-import { ServerError } from "../errors.ts";
+import type { BlockAnswer, Uncompared } from "../block-answer.ts";
+import { ServerError, storedCorrupt } from "../errors.ts";
 import { allCancelled } from "../matcher-task.ts";
 import { inField, sealed, unseal } from "../sealed-bytes.ts";
 import type { PairwiseEncoding, SealedBytes, SealedProduct } from "../sealed-bytes.ts";
@@ -12,9 +13,7 @@ import { outcome } from "../worker-outcome.ts";
 import type { Outcome } from "../worker-outcome.ts";
 import { readerFor } from "../worker-readers.ts";
 import { admit } from "./admission.ts";
-import type {
-  AdmittedContext, CompareVectors, CompareWithTemplates, PairwiseAnswer, PrepareVector, Uncompared, UploadedKeys,
-} from "./pairwise-task.ts";
+import type { AdmittedContext, CompareVectors, CompareWithTemplates, PrepareVector, UploadedKeys } from "./pairwise-task.ts";
 import { openCkksVector, sealCkksVector } from "./tenseal.ts";
 
 /** A context whose keys are loaded. */
@@ -83,7 +82,7 @@ export function compareVectors(task: CompareVectors): Outcome<SealedProduct | un
 }
 
 /** Worker task: a probe compared with templates; those that are gone are passed over, and one that fails fails alone. */
-export function compareWithTemplates(task: CompareWithTemplates): Outcome<PairwiseAnswer[]> {
+export function compareWithTemplates(task: CompareWithTemplates): Outcome<BlockAnswer[]> {
   return outcome(() => {
     const { evaluator } = contextFor(task.context);
     const cancelled = new Int32Array(task.cancelled);
@@ -129,9 +128,11 @@ function comparePair({ evaluator, first, second }: Pair, task: PairwiseTask): Ui
   }
 }
 
+/** Undefined for one that is gone. Throws ServerError STORED_CORRUPT. */
 function templateOf({ location }: CompareWithTemplates, block: number): Uint8Array | undefined {
-  for (const { residues } of readerFor(location.path).looseTemplates(location.gallery, block)) return residues;
-  return undefined;
+  const [stored] = readerFor(location.path).looseTemplates(location.gallery, block);
+  if (stored !== undefined && stored.residues === undefined) throw storedCorrupt(`the template of block ${block}`);
+  return stored?.residues;
 }
 
 /** A vector of a request. Owns its ciphertext. */

@@ -320,14 +320,20 @@ export interface ContextLocation {
   readonly contextId: string;
 }
 
+/** The residues of a loose template; undefined where they are damaged. */
+export interface LooseResidues {
+  readonly slot: number;
+  readonly residues: Uint8Array | undefined;
+}
+
 /** Read access to ciphertexts and keys, for worker threads. Reads see at least what was committed when the call was made. */
 export interface BlockReader {
   /**
    * The residues of the live loose templates of a block in slot order, optionally only of some slots. The bytes are valid until the
-   * next step of any iteration. A template that is deleted meanwhile is passed over. Throws ServerError STORED_CORRUPT where the
-   * stored bytes do not have their SHA-256.
+   * next step of any iteration. A template that is deleted meanwhile is passed over; one whose stored bytes do not have their
+   * SHA-256 comes without them.
    */
-  looseTemplates(gallery: number, block: number, slots?: readonly number[]): Iterable<{ slot: number; residues: Uint8Array }>;
+  looseTemplates(gallery: number, block: number, slots?: readonly number[]): Iterable<LooseResidues>;
   /**
    * Which iteration reads a block; undefined if no live template is in it (any more). Throws ServerError GALLERY_CHANGED if the gallery
    * was deleted or replaced.

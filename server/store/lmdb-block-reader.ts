@@ -1,7 +1,7 @@
-import { ServerError } from "../errors.ts";
+import { ServerError, storedCorrupt } from "../errors.ts";
 import { blockKind, decodeBlock } from "./block-rows.ts";
 import { digest, readBlob } from "./blob-store.ts";
-import type { BlockReader, PairwiseContext } from "./gallery-store.ts";
+import type { BlockReader, PairwiseContext, LooseResidues } from "./gallery-store.ts";
 import { LmdbContextReader } from "./lmdb-context-reader.ts";
 import { openReadOnly } from "./lmdb-environment.ts";
 import type { Root } from "./lmdb-environment.ts";
@@ -40,12 +40,12 @@ export class LmdbBlockReader implements BlockReader {
     this.#contexts = new LmdbContextReader(root, tables, this.#snapshot);
   }
 
-  *looseTemplates(gallery: number, block: number, slots?: readonly number[]): Generator<{ slot: number; residues: Uint8Array }> {
+  *looseTemplates(gallery: number, block: number, slots?: readonly number[]): Generator<LooseResidues> {
     const wanted = slots === undefined ? undefined : new Set(slots);
     for (const member of this.#members(gallery, block)) {
       if (wanted?.has(member.slot) === false) continue;
-      const residues = this.#residues(gallery, block, member);
-      if (residues !== undefined) yield { slot: member.slot, residues };
+      const stored = this.#stored(gallery, block, member);
+      if (stored !== undefined) yield stored;
     }
   }
 
@@ -67,7 +67,7 @@ export class LmdbBlockReader implements BlockReader {
       const sound = bytes !== undefined && this.#isSound(chunk, bytes);
       // A block is erased only after it is unnamed: what was read is right if the block is named still.
       this.#packed(gallery, block);
-      if (!sound) throw corrupt(`a chunk of block ${block}`);
+      if (!sound) throw storedCorrupt(`block ${block}`);
       yield bytes;
     }
   }
@@ -86,14 +86,14 @@ export class LmdbBlockReader implements BlockReader {
 
   // No snapshot is held between steps, so a slow reader keeps no page from being used again. What vanishes or is erased under it is
   // looked up once more: it is corrupt only if the block still names it.
-  #residues(gallery: number, block: number, member: Member): Uint8Array | undefined {
-    for (let blob = member.blob; ;) {
+  #stored(gallery: number, block: number, { slot, ...member }: Member): LooseResidues | undefined {
+    for (let { blob } = member; ;) {
       const residues = readBlob(this.#tables.blobs, blob, this.#snapshot.options);
       this.#snapshot.release();
-      if (residues !== undefined) return residues;
-      const now = this.#members(gallery, block).find(({ slot }) => slot === member.slot);
+      if (residues !== undefined) return { slot, residues };
+      const now = this.#members(gallery, block).find((other) => other.slot === slot);
       if (now === undefined) return undefined;
-      if (now.blob === blob) throw corrupt(`the ciphertext in slot ${member.slot} of block ${block}`);
+      if (now.blob === blob) return { slot, residues };
       blob = now.blob;
     }
   }
@@ -135,10 +135,6 @@ export class LmdbBlockReader implements BlockReader {
     this.#verified.add(blob);
     return true;
   }
-}
-
-function corrupt(what: string): ServerError {
-  return new ServerError("STORED_CORRUPT", `${what} does not have its SHA-256: restore the store from a backup, or enroll the templates again`);
 }
 
 export function galleryChanged(): ServerError {

@@ -1,5 +1,6 @@
+import { ServerError, storedCorrupt } from "../errors.ts";
 import { decodeBlock } from "./block-rows.ts";
-import type { BlockReader, StoredBlock } from "./gallery-store.ts";
+import type { BlockReader, RosterEntry, StoredBlock } from "./gallery-store.ts";
 import { galleryChanged } from "./lmdb-block-reader.ts";
 import { blockKey } from "./lmdb-schema.ts";
 import type { Change, Tables } from "./lmdb-schema.ts";
@@ -42,7 +43,19 @@ function storedBlock(source: StoredBlocksSource, change: Change, buffer: Uint8Ar
 
 function packedBlock({ tables, reader, gallery }: StoredBlocksSource, block: number, buffer: Uint8Array): StoredBlock {
   const { stride } = decodeBlock(tables.blocks.get(blockKey(gallery, block))!);
-  return { kind: "packed", block, stride, entries: entriesOfPacked(tables, gallery, block, 0, Infinity), chunks: reader.packedChunks(gallery, block, buffer) };
+  const entries = entriesOfPacked(tables, gallery, block, 0, Infinity);
+  return { kind: "packed", block, stride, entries, chunks: namingTemplates(entries, reader.packedChunks(gallery, block, buffer)) };
+}
+
+/** The same chunks; where one is damaged, the error names the templates that are lost with it. */
+function* namingTemplates(entries: readonly RosterEntry[], chunks: Iterable<Uint8Array>): Generator<Uint8Array> {
+  try {
+    yield* chunks;
+  } catch (error) {
+    if (!(error instanceof ServerError && error.reason === "STORED_CORRUPT")) throw error;
+    const [first, ...others] = entries.map(({ templateId }) => `"${templateId}"`);
+    throw storedCorrupt(`the packed block of template ${first} and ${others.length} others`);
+  }
 }
 
 /** Undefined for one that was deleted. */
@@ -51,5 +64,7 @@ function looseTemplate({ tables, reader, gallery }: StoredBlocksSource, template
   if (entry.live === undefined) return undefined;
   const { block, slot } = entry.live.placement;
   const [found] = reader.looseTemplates(gallery, block, [slot]);
-  return found === undefined ? undefined : { kind: "loose", entry, residues: Uint8Array.from(found.residues) };
+  if (found === undefined) return undefined;
+  if (found.residues === undefined) throw storedCorrupt(`template "${templateId}"`);
+  return { kind: "loose", entry, residues: Uint8Array.from(found.residues) };
 }

@@ -106,7 +106,8 @@ export class FakeServer implements AsyncDisposable {
     this.#kernel.loadProbes([toTiles([this.#kernel.unpack(piece.ciphertext!.data)])]);
     const product = this.#kernel.matchBlock([toTiles([this.#kernel.sum(this.#residues)])])[0]!;
     const data = Buffer.from(this.#kernel.pack(product));
-    return { block: 0, stride: 4, ciphertext: { contextId: this.gallery.contextId, encoding: 2, data, sha256: sha256(data) }, identical: false, refused: 0 };
+    const ciphertext = { contextId: this.gallery.contextId, encoding: 2 as const, data, sha256: sha256(data) };
+    return { block: 0, stride: 4, ciphertext, identical: false, refused: 0, damagedSlots: [] };
   }
 }
 

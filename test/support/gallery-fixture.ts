@@ -51,6 +51,8 @@ interface DistancesMessage {
   readonly identical: boolean;
   /** An ErrorReason; ERROR_REASON_UNSPECIFIED where the block was compared. */
   readonly refused: string;
+  /** Slots that `ciphertext` goes without. */
+  readonly damaged_slots: readonly number[];
 }
 
 export interface SearchMessage {
@@ -158,15 +160,19 @@ export class TestGallery {
     return new Map(rest.flatMap(({ distances }) => this.read(distances!, entries, probe, reply ?? "packed")));
   }
 
-  /** Distances by template id, of one subject's templates. */
+  /** Distances by template id, of one subject's templates; NaN for those that the server could not compare. */
   async compare(subjectId: string, probe: readonly number[], form: Form = "packed", reply?: Form): Promise<Map<string, number>> {
     const target = { ...this.target, subject_id: subjectId, ...(reply === undefined ? {} : { reply_encoding: encodingOf(reply) }) };
     const answers = await this.client.call<CompareMessage>("MatchingService/CompareTemplates", { target, pieces: this.pieces(probe, form) });
     return new Map(answers.flatMap(({ distances, entries }) => this.read(distances, entries, probe, reply ?? "packed")));
   }
 
-  /** Decrypts one block's answer and reads the slots of the entries that lie in it. */
+  /** Decrypts one block's answer and reads the slots of the entries that lie in it; NaN for what the server could not compare. */
   read(distances: DistancesMessage, entries: readonly EntryMessage[], probe: readonly number[], reply: Form): [string, number][] {
+    if (distances.refused !== "ERROR_REASON_UNSPECIFIED") {
+      if (distances.ciphertext !== null) throw new Error("a refused block comes without a ciphertext");
+      return entries.filter(({ placement }) => placement?.block === distances.block).map(({ template_id }) => [template_id, NaN]);
+    }
     const { context_id, encoding, data, sha256 } = distances.ciphertext;
     if (context_id !== this.key.contextId || encoding !== encodingOf(reply) || !createHash("sha256").update(data).digest().equals(sha256)) {
       throw new Error("an answer names another context or encoding than expected, or its SHA-256 is wrong");
@@ -175,6 +181,7 @@ export class TestGallery {
     const unit = this.scales.template * this.scales.probe;
     return entries.flatMap(({ template_id, placement }): [string, number][] => {
       if (placement?.block !== distances.block) return [];
+      if (distances.damaged_slots.includes(placement.slot)) return [[template_id, NaN]];
       return [[template_id, distanceOf(this.space, coefficients[placement.slot * this.stride + this.stride - 1]! / unit, probe)]];
     });
   }

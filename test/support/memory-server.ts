@@ -233,7 +233,8 @@ export class MemoryServer implements AsyncDisposable {
       kernel.loadProbes([toTiles(probe.map((piece) => kernel.unpack(piece.ciphertext!.data)))]);
       const polynomials = packed ?? [kernel.sum(loose.values())];
       const [product] = kernel.matchBlock([toTiles([...polynomials])]);
-      yield { revision: 0, distances: { block, stride, ciphertext: ciphertext(gallery.info.contextId, kernel.pack(product!)), identical: false, refused: 0 } };
+      const answer = ciphertext(gallery.info.contextId, kernel.pack(product!));
+      yield { revision: 0, distances: { block, stride, ciphertext: answer, identical: false, refused: 0, damagedSlots: [] } };
     }
   }
 }

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
+import type { BlockAnswer } from "../../server/block-answer.ts";
 import type { Matcher, Scan } from "../../server/matcher.ts";
 import type { MatchedBlock } from "../../server/matcher-task.ts";
 import { SharedScans } from "../../server/shared-scans.ts";
-import type { Product, Search } from "../../server/shared-scans.ts";
+import type { Search } from "../../server/shared-scans.ts";
 
 /** Stands in for the worker threads: says which probes were multiplied with which blocks, and can be held up before each block. */
 class SlowMatcher {
@@ -21,7 +22,8 @@ class SlowMatcher {
     this.scans.push(scan);
     for (const { block, stride } of scan.blocks) {
       if (!this.#open) await this.#gate.promise;
-      yield { block, stride, products: scan.probes.map((probe) => ({ data: Uint8Array.of(probe.id, block), sha256: new Uint8Array(32) })) };
+      const products = scan.probes.map((probe) => ({ data: Uint8Array.of(probe.id, block), sha256: new Uint8Array(32) }));
+      yield { block, stride, products, damagedSlots: [] };
     }
   }
 }
@@ -37,11 +39,12 @@ function search(id: number, blocks: readonly number[], signal = new AbortControl
   };
 }
 
-async function collect(products: AsyncIterable<Product>): Promise<string[]> {
+async function collect(answers: AsyncIterable<BlockAnswer>): Promise<string[]> {
   const found: string[] = [];
-  for await (const { block, data } of products) {
-    assert.equal(data[1], block);
-    found.push(`${data[0]!}:${block}`);
+  for await (const answer of answers) {
+    assert.ok("data" in answer);
+    assert.equal(answer.data[1], answer.block);
+    found.push(`${answer.data[0]!}:${answer.block}`);
   }
   return found;
 }
@@ -124,7 +127,7 @@ class LargeProducts {
     for (const { block, stride } of blocks) {
       await turn();
       const products = probes.map(({ id }) => ({ data: new Uint8Array(8 * MIB).fill(id, 0, 1).fill(block, 1, 2), sha256: new Uint8Array(32) }));
-      yield { block, stride, products };
+      yield { block, stride, products, damagedSlots: [] };
     }
   }
 }

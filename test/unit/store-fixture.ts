@@ -92,7 +92,7 @@ export async function readAll({ path, store }: StoreFixture, galleryId = "g"): P
   const { gallery } = store.readerLocation(galleryId);
   const found = new Map<string, Uint8Array>();
   for (const { block } of (await store.listBlocks(galleryId)).blocks) {
-    for (const { slot, residues } of reader.looseTemplates(gallery, block)) found.set(`${block}/${slot}`, Uint8Array.from(residues));
+    for (const { slot, residues } of reader.looseTemplates(gallery, block)) found.set(`${block}/${slot}`, Uint8Array.from(residues!));
     if (reader.blockKind(gallery, block) !== "packed") continue;
     let i = 0;
     for (const chunk of reader.packedChunks(gallery, block)) found.set(`${block}#${i++}`, Uint8Array.from(chunk));

@@ -54,7 +54,7 @@ test("chunks are read into the memory that the caller gives, and into no other",
     assert.deepEqual([chunk.buffer, chunk.byteOffset], [buffer, 4096]);
     assert.deepEqual(chunk, chunks[i++]);
     // Other reads of the same thread go elsewhere.
-    for (const { residues } of reader.looseTemplates(gallery, 0)) assert.deepEqual(Uint8Array.from(residues), residuesOf("loose", FULL_BYTES));
+    for (const { residues } of reader.looseTemplates(gallery, 0)) assert.deepEqual(Uint8Array.from(residues!), residuesOf("loose", FULL_BYTES));
     assert.deepEqual(chunk, chunks[i - 1]);
   }
   assert.equal(i, 3);
