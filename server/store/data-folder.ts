@@ -5,6 +5,7 @@ import { ServerError } from "../errors.ts";
 import { codeOf, inWords } from "../start-errors.ts";
 import { META_PAGE_BYTES, lacksPages, readMeta } from "./lmdb-file.ts";
 import type { Meta, ReadAt } from "./lmdb-file.ts";
+import { checkTrees } from "./lmdb-trees.ts";
 
 const RESTORE = "restore the folder from a backup, whole";
 // LMDB's lock file for 126 readers. Written before it is mapped: on a full disk a mapped page without room ends the process by SIGBUS.
@@ -35,15 +36,35 @@ export function checkDataFolder(path: string): void {
   checkLockFile(path);
 }
 
+/**
+ * Looks through the data file of a store that nobody writes to, for so many milliseconds at the most. Throws ServerError STORE_UNUSABLE
+ * where LMDB's pages are damaged.
+ */
+export function checkPages(path: string, milliseconds: number): void {
+  withFile(path, "data.mdb", constants.O_RDONLY, (file) => {
+    const read = reading(file);
+    try {
+      checkTrees(newerMeta(path, read), read, milliseconds);
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      throw unusable(path, `has a data.mdb that is damaged: ${RESTORE}`, error);
+    }
+  });
+}
+
+function reading(file: number): ReadAt {
+  return (offset, byteLength) => {
+    const bytes = Buffer.alloc(byteLength);
+    return bytes.subarray(0, readSync(file, bytes, 0, byteLength, offset));
+  };
+}
+
 function checkDataFile(path: string): void {
   const stats = fileIn(path, "data.mdb");
   if (stats === undefined) return;
   withFile(path, "data.mdb", constants.O_RDWR, (file) => {
     if (stats.size === 0) throw unusable(path, `has an empty data.mdb: ${RESTORE}, or remove the file to begin a new store`);
-    const read: ReadAt = (offset, byteLength) => {
-      const bytes = Buffer.alloc(byteLength);
-      return bytes.subarray(0, readSync(file, bytes, 0, byteLength, offset));
-    };
+    const read = reading(file);
     const meta = newerMeta(path, read);
     if (isCut(meta, stats.size, read)) throw unusable(path, `has a data.mdb that was cut: it has ${stats.size} bytes and names pages beyond; ${RESTORE}`);
   });

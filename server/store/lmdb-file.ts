@@ -3,19 +3,20 @@
 
 // A page: number (8), transaction (8), padding (2), flags (2), lower (2) and upper (2) bound of its free space, then its body. Bounds,
 // and the offsets of nodes (2 each) that a body begins with, are counted from the body's start.
-const PAGE_HEADER_BYTES = 24;
-const FLAGS_OFFSET = 18;
-const LOWER_OFFSET = 20;
-const BRANCH = 0x01;
-const LEAF = 0x02;
-const OVERFLOW = 0x04;
+export const PAGE_HEADER_BYTES = 24;
+export const FLAGS_OFFSET = 18;
+export const LOWER_OFFSET = 20;
+export const BRANCH = 0x01;
+export const LEAF = 0x02;
+export const OVERFLOW = 0x04;
 
 // Pages 0 and 1: magic number (4), version (4), address (8), map size (8), the trees of free pages and of tables (48 each), the last
-// page (8), the transaction (8). Of the two, the one with the higher transaction counts.
+// page (8), the transaction (8). Of the two, the one with the higher transaction counts. A tree: the page's bytes in that of free pages (4),
+// flags (2), depth (2), counts of branches, leaves, other pages and entries (8 each), root (8).
 const MAGIC = 0xbeefc0de;
 const VERSION = 2;
 const FREE_TREE_OFFSET = 24;
-const TREE_BYTES = 48;
+export const TREE_BYTES = 48;
 const ROOT_OFFSET = 40;
 const LAST_PAGE_OFFSET = FREE_TREE_OFFSET + 2 * TREE_BYTES;
 const META_BYTES = LAST_PAGE_OFFSET + 16;
@@ -25,9 +26,9 @@ const NO_PAGE = 2n ** 64n - 1n;
 
 // A node: low (2) and high (2) half of its data's size, flags (2), size of its key (2), key, data. In a branch the first six bytes are
 // the page that it leads to.
-const NODE_HEADER_BYTES = 8;
-const BIG_DATA = 0x01;
-const MOST_DEPTH = 32;
+export const NODE_HEADER_BYTES = 8;
+export const BIG_DATA = 0x01;
+export const MOST_DEPTH = 32;
 
 /** What a meta page says. */
 export interface Meta {
@@ -35,8 +36,10 @@ export interface Meta {
   readonly transaction: bigint;
   /** The highest page number in use or free, >= 1. */
   readonly lastPage: number;
-  /** The root page of the tree of free pages; undefined where there are none. */
-  readonly freeRoot: number | undefined;
+  /** The record of the tree of free pages. */
+  readonly freeTree: Buffer;
+  /** The record of the tree of tables. */
+  readonly tableTree: Buffer;
 }
 
 /** Reads so many bytes of the file from an offset; fewer where it ends. */
@@ -47,13 +50,19 @@ export function readMeta(page: Buffer): Meta | undefined {
   if (page.length < META_PAGE_BYTES) return undefined;
   const meta = page.subarray(PAGE_HEADER_BYTES);
   if (meta.readUInt32LE(0) !== MAGIC || meta.readUInt32LE(4) !== VERSION) return undefined;
-  const root = meta.readBigUInt64LE(FREE_TREE_OFFSET + ROOT_OFFSET);
   return {
     pageBytes: meta.readUInt32LE(FREE_TREE_OFFSET),
     transaction: meta.readBigUInt64LE(LAST_PAGE_OFFSET + 8),
     lastPage: Number(meta.readBigUInt64LE(LAST_PAGE_OFFSET)),
-    freeRoot: root === NO_PAGE ? undefined : Number(root),
+    freeTree: meta.subarray(FREE_TREE_OFFSET, FREE_TREE_OFFSET + TREE_BYTES),
+    tableTree: meta.subarray(FREE_TREE_OFFSET + TREE_BYTES, LAST_PAGE_OFFSET),
   };
+}
+
+/** The root page that a tree's record names; undefined for an empty tree. */
+export function rootIn(tree: Buffer): number | undefined {
+  const root = tree.readBigUInt64LE(ROOT_OFFSET);
+  return root === NO_PAGE ? undefined : Number(root);
 }
 
 /**
@@ -70,7 +79,8 @@ export function lacksPages(meta: Meta, byteLength: number, read: ReadAt): boolea
 }
 
 /** The free pages, as ranges of their numbers, each once, in no order. Throws RangeError where their tree cannot be read. */
-export function* freePages({ pageBytes, freeRoot }: Meta, read: ReadAt): Generator<readonly [first: number, last: number]> {
+export function* freePages({ pageBytes, freeTree }: Meta, read: ReadAt): Generator<readonly [first: number, last: number]> {
+  const freeRoot = rootIn(freeTree);
   if (freeRoot === undefined) return;
   for (const list of valuesUnder(freeRoot, pageBytes, read)) yield* rangesIn(list);
 }

@@ -1,5 +1,6 @@
 // Opens the store of the first argument with a map of the second's bytes, looks into every table, and says how that went. What ends a
 // process by a signal ends this one.
+import { checkPages } from "./data-folder.ts";
 import { openEnvironment } from "./lmdb-environment.ts";
 import type { Environment } from "./lmdb-environment.ts";
 import { SCHEMA_KEY } from "./lmdb-schema.ts";
@@ -9,12 +10,17 @@ import type { TrialOutcome } from "./store-trial.ts";
 /** Keys read of each table: more would take long in a large store, and damage further in is told by whoever meets it. */
 const KEYS_PER_TABLE = 1000;
 
+/** As long as it takes to look at the pages of most stores: a million templates in blocks have some thousands. */
+const LOOK_MS = 3000;
+
 const [path, mapBytes] = process.argv.slice(2);
 process.stdout.write(JSON.stringify(await trial(path!, Number(mapBytes))));
 
 async function trial(folder: string, bytes: number): Promise<TrialOutcome> {
   try {
     const environment = openEnvironment(folder, bytes);
+    // Once the folder is this process's own: nobody writes.
+    checkPages(environment.path, LOOK_MS);
     const tables: readonly Table[] = Object.values(environment.tables);
     for (const table of tables) table.getKeysCount({ limit: KEYS_PER_TABLE });
     commit(environment);

@@ -7,6 +7,7 @@ import fc from "fast-check";
 import { open } from "lmdb";
 import type { Database, RootDatabase } from "lmdb";
 import { freePages, lacksPages, readMeta } from "../../server/store/lmdb-file.ts";
+import { checkTrees } from "../../server/store/lmdb-trees.ts";
 import type { Meta, ReadAt } from "../../server/store/lmdb-file.ts";
 
 const BINARY = { encoding: "binary", keyEncoding: "binary" } as const;
@@ -63,6 +64,7 @@ test("after every commit the free pages that are read, and LMDB's counts of page
         const used = pagesOf(main) + pagesOf(free) + pagesOf(table.getStats() as Counts);
         assert.equal(META_PAGES + used + listed.size, meta.lastPage + 1);
         assert.equal(lacksPages(meta, fstatSync(file).size, read), false);
+        checkTrees(meta, read, Infinity);
         const [lastUsed] = Array.from({ length: meta.lastPage + 1 }, (_, i) => meta.lastPage - i).filter((page) => !listed.has(page));
         assert.equal(lacksPages(meta, lastUsed! * PAGE_BYTES, (offset, byteLength) => read(offset, byteLength)), true);
       }
