@@ -14,6 +14,8 @@ const MOST_GALLERIES = 1000;
 const USUAL_GALLERIES = 100;
 const MOST_ENTRIES = 10_000;
 const USUAL_ENTRIES = 1000;
+/** To code more at a time holds the event loop for over 20 ms. A page may be shorter than was asked for. */
+const ENTRIES_PER_PAGE = 2500;
 const MOST_IDS = 10_000;
 const MOST_DELETED = 10_000;
 
@@ -49,7 +51,7 @@ export function galleryService(store: GalleryStore, matchers: Matchers, stopping
         since: () => (request.pageToken === "" ? revision("since_revision", request.sinceRevision) : revisionToken(request.pageToken)),
         limit: () => pageSize(request.pageSize, MOST_ENTRIES, USUAL_ENTRIES),
       });
-      const page = await store.listEntries(galleryId, since, limit);
+      const page = await store.listEntries(galleryId, since, Math.min(limit, ENTRIES_PER_PAGE));
       return { entries: page.entries.map(entryToWire), nextPageToken: page.next?.toString() ?? "", revision: page.revision };
     },
     async deleteTemplates(request) {
@@ -80,12 +82,12 @@ function deletion({ templateIds, subjectIds, maxTemplates }: DeleteTemplatesRequ
     subjectIds: () => ids("subject_ids", subjectIds),
     most: () => mostDeleted("max_templates", maxTemplates),
   });
-  return { ...named, most, leaveRest: maxTemplates !== 0 };
+  return { ...named, ...(most > 0 && { most }) };
 }
 
 function mostDeleted(field: string, value: number): number {
   if (value < 0 || value > MOST_DELETED) throw fieldInvalid(field, `must be in [1, ${MOST_DELETED}], or 0 for all`);
-  return value === 0 ? MOST_DELETED : value;
+  return value;
 }
 
 function ids(field: string, values: readonly string[]): string[] {

@@ -48,12 +48,12 @@ export function entryToWire(entry: RosterEntry): wire.TemplateEntry {
 }
 
 export function deletedToWire({ entries, revision, struck, ...deleted }: DeletedTemplates): wire.DeleteTemplatesResponse {
-  const { erasedBlocks, unknownSubjectIds, more } = deleted;
+  const { count: deletedCount, erasedBlocks, unknownSubjectIds, more } = deleted;
   const struckTemplateIds = struck.map(({ templateId }) => templateId);
   const struckBlocks = struck.map(({ block }) => block);
   return {
     entries: entries.map(entryToWire), revision, struckTemplateIds, struckBlocks, erasedBlocks: [...erasedBlocks],
-    unknownSubjectIds: [...unknownSubjectIds], more,
+    unknownSubjectIds: [...unknownSubjectIds], more, deletedCount,
   };
 }
 

@@ -77,7 +77,7 @@ export const WIRE_EXAMPLES: Readonly<Record<string, readonly object[]>> = {
   "veilface.v1.ListTemplatesResponse": [{ entries: [entry, deletedEntry], nextPageToken: "42", revision: "5000000000" }],
   "veilface.v1.DeleteTemplatesRequest": [{ galleryId: "staff", templateIds: ["ada-1", "ada-2"], subjectIds: ["bob"], maxTemplates: 2500 }],
   "veilface.v1.DeleteTemplatesResponse": [{ entries: [deletedEntry], revision: "42", struckTemplateIds: ["ada-2"],
-    more: true, struckBlocks: ["8"], erasedBlocks: ["9"], unknownSubjectIds: ["bob"] }],
+    more: true, struckBlocks: ["8"], erasedBlocks: ["9"], unknownSubjectIds: ["bob"], deletedCount: "1" }],
   "veilface.v1.ReadTemplatesRequest": [{ galleryId: "staff" }],
   "veilface.v1.ReadTemplatesResponse": [
     { gallery },
@@ -94,6 +94,7 @@ export const WIRE_EXAMPLES: Readonly<Record<string, readonly object[]>> = {
   "veilface.v1.SearchGalleryRequest": [{ target: { galleryId: "staff", space: cosine, replyEncoding: "CIPHERTEXT_ENCODING_PACKED_RESIDUES" }, pieces: [piece] }],
   "veilface.v1.SearchGalleryResponse": [
     { revision: "42" }, { revision: "42", distances }, { revision: "42", distances: { block: "4", stride: 128, identical: true } },
+    { revision: "42", distances: { ...distances, damagedSlots: [0, 3] } },
     { revision: "42", distances: { block: "5", stride: 128, refused: "ERROR_REASON_STORED_CORRUPT" } },
   ],
   "veilface.v1.CompareCiphertextsRequest": [

@@ -1,6 +1,7 @@
 import { ServerInterceptingCall, status as Status } from "@grpc/grpc-js";
 import type { ServerInterceptingCallInterface, ServerInterceptor } from "@grpc/grpc-js";
 import { IDLE_BETWEEN_UNITS_MS, NEWCOMER_MS, PACE, RETRY_AFTER_MS } from "../limits.ts";
+import { UnreadableRequest } from "./readable-requests.ts";
 import { statusWithReason } from "./status-details.ts";
 
 /** How long each call may keep the server waiting, in milliseconds. */
@@ -23,6 +24,7 @@ const USUAL: CallPatience = {
 /** Answered at any load, so that a server with much to do is not taken for a dead one. */
 const ALWAYS_WELCOME = "/grpc.health.v1.Health/Check";
 
+type Method = Parameters<ServerInterceptor>[0];
 type Listener = Parameters<ServerInterceptingCall["start"]>[0];
 type PartialStatus = Parameters<ServerInterceptingCall["sendStatus"]>[0];
 
@@ -42,7 +44,7 @@ export class OpenCalls implements Disposable {
 
   /** For the options of the server. */
   readonly interceptor: ServerInterceptor = (method, call) => {
-    const watched = new WatchedCall(method.path, call, () => this.#calls.delete(watched));
+    const watched = new WatchedCall(method, call, () => this.#calls.delete(watched));
     if (this.#calls.size < this.#most || method.path === ALWAYS_WELCOME || this.#makeRoom()) this.#calls.add(watched);
     else this.#end(watched, `the server has ${this.#most} calls under way already: try again later`);
     return watched;
@@ -76,6 +78,7 @@ export class OpenCalls implements Disposable {
 /** A call whose waits for its client are known. */
 class WatchedCall extends ServerInterceptingCall {
   readonly path: string;
+  readonly #isStream: boolean;
   /** Whether it is being refused. */
   ending = false;
   readonly #over: () => void;
@@ -84,9 +87,10 @@ class WatchedCall extends ServerInterceptingCall {
   #heard = false;
   #waitingSince: number | undefined;
 
-  constructor(path: string, call: ServerInterceptingCallInterface, over: () => void) {
+  constructor({ path, requestStream }: Method, call: ServerInterceptingCallInterface, over: () => void) {
     super(call);
     this.path = path;
+    this.#isStream = requestStream;
     this.#over = over;
   }
 
@@ -111,7 +115,12 @@ class WatchedCall extends ServerInterceptingCall {
         if (this.#refused === undefined) listener.onReceiveMetadata(metadata);
         else super.sendStatus(this.#refused);
       },
-      onReceiveMessage: (message) => { heard(); listener.onReceiveMessage(message); },
+      onReceiveMessage: (message: unknown) => {
+        heard();
+        // The handler of a single request would wait for its client to end the stream first. That of a stream answers what came before.
+        if (message instanceof UnreadableRequest && !this.#isStream) this.refuse(refusalOf(message));
+        else listener.onReceiveMessage(message);
+      },
       onReceiveHalfClose: () => { heard(); listener.onReceiveHalfClose(); },
       onCancel: () => { this.#over(); listener.onCancel(); },
     });
@@ -132,6 +141,10 @@ class WatchedCall extends ServerInterceptingCall {
     this.#refused = status;
     if (this.#started) super.sendStatus(status);
   }
+}
+
+function refusalOf({ refusal }: UnreadableRequest): PartialStatus {
+  return statusWithReason({ code: Status.INVALID_ARGUMENT, details: refusal.message, reason: refusal.reason });
 }
 
 function sinceMs(time: number | undefined): number {

@@ -140,15 +140,14 @@ export interface Deletion {
   readonly templateIds?: readonly string[];
   /** All of whose templates. */
   readonly subjectIds?: readonly string[];
-  /** How many at most; all unless given. */
+  /** How many at most, the rest being left to another call; all unless given. */
   readonly most?: number;
-  /** Whether to leave those beyond `most` to another call, instead of refusing this one. */
-  readonly leaveRest?: boolean;
 }
 
 export interface DeletedTemplates {
-  /** Lines of the deleted templates, in the order of their revisions. */
+  /** Lines of the deleted templates, in the order of their revisions: of more than 10,000 the first ones. */
   readonly entries: readonly RosterEntry[];
+  readonly count: number;
   /** The gallery's revision after the deletion. */
   readonly revision: number;
   /**

@@ -1,4 +1,3 @@
-import { ServerError } from "../errors.ts";
 import { GalleryEdit } from "./gallery-edit.ts";
 import type { DeletedTemplates, Deletion, RosterEntry, StruckTemplate } from "./gallery-store.ts";
 import { keysUnder, subjectKey } from "./lmdb-schema.ts";
@@ -14,8 +13,10 @@ import type { Gate } from "./turns.ts";
 /** A template to delete: a loose one, of this subject if it was named by its subject; or one in a packed block. */
 type Target = PackedTemplate | { readonly templateId: string; readonly subjectId: string | undefined };
 
-/** That a deletion names: all that it struck itself, where it is limited as by the contract, and as many that were struck before. */
-const MOST_STRUCK = 20_000;
+/** Templates that a deletion names, and packed blocks: a reply has a bound, and so does what is kept until it is over. */
+const MOST_NAMED = 10_000;
+/** All that it names as deleted, and as many that were struck before. */
+const MOST_STRUCK = 2 * MOST_NAMED;
 
 /** Deleting so many takes about half a millisecond. */
 const STEP_TEMPLATES = 16;
@@ -54,6 +55,7 @@ export class TemplateDeletion {
   /** Of those that were named, the ones that have templates. */
   readonly #subjects = new Set<string>();
   #next = 0;
+  #count = 0;
   readonly #entries: RosterEntry[] = [];
   readonly #erasedBlocks: number[] = [];
 
@@ -67,15 +69,15 @@ export class TemplateDeletion {
 
   /** Whether there is nothing left to do. */
   get isDone(): boolean {
-    return this.#next >= this.#targets.length || this.#entries.length >= this.#most;
+    return this.#next >= this.#targets.length || this.#count >= this.#most;
   }
 
   /** How many templates are deleted so far. */
   get count(): number {
-    return this.#entries.length;
+    return this.#count;
   }
 
-  /** Finds the templates. Throws ServerError LIMIT_EXCEEDED. */
+  /** Finds the templates. */
   async find(): Promise<void> {
     const { templateIds = [], subjectIds = [] } = this.#deletion;
     await this.#byId.run(this.#pace);
@@ -88,7 +90,6 @@ export class TemplateDeletion {
       this.#subjects.add(template.subjectId);
     }
     this.#targets = [...targets.values()];
-    if (this.#targets.length > this.#most && this.#deletion.leaveRest !== true) throw tooMany(this.#targets.length, this.#most);
   }
 
   /** Deletes until its turn is over, inside a write transaction. */
@@ -99,7 +100,7 @@ export class TemplateDeletion {
     let next = this.#next;
     // Deletions of a few are one step, however slow the machine.
     const mayGoOn = (): boolean => (next - this.#next) % STEP_TEMPLATES !== 0 || next === this.#next || !turn.isOver;
-    while (next < this.#targets.length && this.#entries.length + entries.length < this.#most && mayGoOn()) {
+    while (next < this.#targets.length && this.#count + entries.length < this.#most && mayGoOn()) {
       const entry = deleteTarget(edit, this.#targets[next++]!);
       if (entry !== undefined) entries.push(entry);
     }
@@ -109,8 +110,9 @@ export class TemplateDeletion {
 
   /** Takes note of a step that was committed. */
   commit({ entries, emptiedBlocks, doomed, next }: DeletionStep): void {
-    for (const entry of entries) this.#entries.push(entry);
-    for (const block of emptiedBlocks) this.#erasedBlocks.push(block);
+    this.#count += entries.length;
+    for (const entry of entries.slice(0, MOST_NAMED - this.#entries.length)) this.#entries.push(entry);
+    for (const block of emptiedBlocks.slice(0, MOST_NAMED - this.#erasedBlocks.length)) this.#erasedBlocks.push(block);
     for (const blob of doomed) this.doomed.push(blob);
     this.#next = next;
   }
@@ -120,7 +122,8 @@ export class TemplateDeletion {
     const { revision } = readState(this.#place.tables, this.#place.gallery);
     const unknownSubjectIds = [...new Set(this.#deletion.subjectIds)].filter((subjectId) => !this.#subjects.has(subjectId));
     const more = this.#next < this.#targets.length;
-    return { entries: this.#entries, revision, struck: await this.#struck(), erasedBlocks: this.#erasedBlocks, unknownSubjectIds, more };
+    const named = { entries: this.#entries, struck: await this.#struck(), erasedBlocks: this.#erasedBlocks };
+    return { ...named, count: this.#count, revision, unknownSubjectIds, more };
   }
 
   get #most(): number {
@@ -181,9 +184,4 @@ export class TemplateDeletion {
 
 function deleteTarget(edit: GalleryEdit, target: Target): RosterEntry | undefined {
   return "block" in target ? edit.deletePacked(target) : edit.deleteLoose(target.templateId, target.subjectId);
-}
-
-function tooMany(count: number, most: number): ServerError {
-  const advice = "name fewer of them, or give max_templates and repeat the call while the reply says that there are more";
-  return new ServerError("LIMIT_EXCEEDED", `${count} templates are to be deleted, but one call deletes at most ${most}: ${advice}; none was deleted`);
 }

@@ -110,7 +110,7 @@ test("an enrollment acknowledges what came before a message that cannot be read,
     const people = Array.from({ length: 40 }, (_, i) => ({ template_id: `t-${i}`, subject_id: "s", embedding: randomEmbedding(128) }));
     const into = await TestGallery.create(client, key);
     const messages = into.enrollment(people.map((person) => into.template(person))).map((message) => serialise(rpc, message));
-    const outcome = await raw(rpc, [...messages, NO_MESSAGE].map((bytes) => frame(bytes)), { ended });
+    const outcome = await raw(`veilface.v1.${rpc}`, [...messages, NO_MESSAGE].map((bytes) => frame(bytes)), { ended });
     assert.deepEqual([outcome.status, outcome.reason], [3, "FIELD_INVALID"]);
     assert.equal((await into.roster()).length, 40);
   }
@@ -127,10 +127,18 @@ test("messages that are too large, badly compressed, or too large once they are 
   ];
   for (const rpc of ["GalleryService/GetGallery", "GalleryService/EnrollTemplates", "MatchingService/SearchGallery"]) {
     for (const { frames, headers, expected } of cases) {
-      const { status, reason } = await raw(rpc, frames, { headers });
+      const { status, reason } = await raw(`veilface.v1.${rpc}`, frames, { headers });
       assert.deepEqual([status, reason], expected, `${rpc} ${JSON.stringify(headers)}`);
     }
     await assertLogged(`veilface.v1.${rpc}`, "INVALID_ARGUMENT FIELD_INVALID");
+  }
+});
+
+test("a single request that cannot be read ends its call at once, even if the client sends no end", async () => {
+  for (const rpc of [...methodsOf(contract).keys(), "grpc.health.v1.Health/Check", "grpc.health.v1.Health/Watch"]) {
+    const outcome = await raw(rpc, [frame(NO_MESSAGE)], { ended: false });
+    assert.deepEqual([outcome.status, outcome.reason], [3, "FIELD_INVALID"], rpc);
+    await assertLogged(rpc, "INVALID_ARGUMENT FIELD_INVALID");
   }
 });
 
@@ -139,7 +147,7 @@ test("a message that is too large in the middle of an enrollment ends it while a
   const people = Array.from({ length: 20 }, (_, i) => ({ template_id: `t-${i}`, subject_id: "s", embedding: randomEmbedding(128) }));
   const messages = gallery.enrollment(people.map((person) => gallery.template(person))).map((message) => frame(serialise(rpc, message)));
   for (let pause = 0; pause < 5; pause++) {
-    const outcome = await raw(rpc, [...messages, frame(Buffer.alloc(10), { length: 5 << 20 })], { pauseMs: pause * 5 });
+    const outcome = await raw(`veilface.v1.${rpc}`, [...messages, frame(Buffer.alloc(10), { length: 5 << 20 })], { pauseMs: pause * 5 });
     assert.deepEqual([outcome.status, outcome.reason], [8, "LIMIT_EXCEEDED"]);
   }
 });
@@ -168,11 +176,11 @@ interface Sending {
   readonly pauseMs?: number;
 }
 
-/** A call by hand, on a connection of its own: bytes that no gRPC library would send. */
+/** A call by hand, on a connection of its own: bytes that no gRPC library would send. `rpc`: "package.Service/Method". */
 async function raw(rpc: string, frames: readonly Buffer[], { headers = {}, ended = true, pauseMs = 0 }: Sending = {}): Promise<Ended> {
   const session: ClientHttp2Session = connect(`http://${server.address}`);
   session.on("error", () => undefined);
-  const sent = { [constants.HTTP2_HEADER_METHOD]: "POST", [constants.HTTP2_HEADER_PATH]: `/veilface.v1.${rpc}`, te: "trailers" };
+  const sent = { [constants.HTTP2_HEADER_METHOD]: "POST", [constants.HTTP2_HEADER_PATH]: `/${rpc}`, te: "trailers" };
   const stream = session.request({ ...sent, "content-type": "application/grpc", ...headers });
   try {
     return await new Promise<Ended>((resolve, reject) => {

@@ -30,7 +30,7 @@ test("deletions strike templates of a packed block, and the last one takes the b
   await fixture.putPacked(slotsOf("a", "b", "c"), "one");
   await fixture.put("loose", "s-1");
   const first = await fixture.store.deleteTemplates("g", { templateIds: ["a", "unknown"] });
-  assert.deepEqual(first, { entries: [{ templateId: "a", revision: 5, live: undefined }], revision: 5, struck: [{ templateId: "a", block: 0 }], erasedBlocks: [], unknownSubjectIds: [], more: false });
+  assert.deepEqual(first, { entries: [{ templateId: "a", revision: 5, live: undefined }], count: 1, revision: 5, struck: [{ templateId: "a", block: 0 }], erasedBlocks: [], unknownSubjectIds: [], more: false });
   const second = await fixture.store.deleteTemplates("g", { templateIds: ["c", "a"], subjectIds: ["s-1"] });
   assert.deepEqual(second.entries.map(({ templateId }) => templateId), ["c", "loose", "b"]);
   assert.deepEqual([second.struck, second.erasedBlocks], [[], [0]], "their bits are erased, not struck");

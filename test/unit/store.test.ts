@@ -125,7 +125,7 @@ test("a client that asks for changes since a revision learns of each template's 
   for (const id of ["a", "b", "c"]) await fixture.put(id, "s");
   await fixture.put("a", "s");
   const deleted = await fixture.store.deleteTemplates("g", { templateIds: ["b"] });
-  assert.deepEqual(deleted, { entries: [{ templateId: "b", revision: 5, live: undefined }], revision: 5, struck: [], erasedBlocks: [], unknownSubjectIds: [], more: false });
+  assert.deepEqual(deleted, { entries: [{ templateId: "b", revision: 5, live: undefined }], count: 1, revision: 5, struck: [], erasedBlocks: [], unknownSubjectIds: [], more: false });
   const first = (await fixture.store.listEntries("g", 0, 2));
   assert.deepEqual(first.entries.map(({ templateId, revision }) => [templateId, revision]), [["c", 3], ["a", 4]]);
   assert.deepEqual([first.revision, first.next], [5, 4]);
@@ -137,7 +137,7 @@ test("a client that asks for changes since a revision learns of each template's 
 test("deleting what is not there changes nothing", async () => {
   await using fixture = await StoreFixture.withGallery();
   await fixture.put("t", "s");
-  assert.deepEqual(await fixture.store.deleteTemplates("g", { templateIds: ["x"], subjectIds: ["y"] }), { entries: [], revision: 1, struck: [], erasedBlocks: [], unknownSubjectIds: ["y"], more: false });
+  assert.deepEqual(await fixture.store.deleteTemplates("g", { templateIds: ["x"], subjectIds: ["y"] }), { entries: [], count: 0, revision: 1, struck: [], erasedBlocks: [], unknownSubjectIds: ["y"], more: false });
   assert.deepEqual((await fixture.store.deleteTemplates("g", { templateIds: ["t", "t"], subjectIds: ["s"] })).entries.length, 1);
 });
 
