@@ -14,7 +14,7 @@ import type { PairwiseEncoding } from "./sealed-bytes.ts";
 import type { Search, SharedScans } from "./shared-scans.ts";
 import type { ContextLocation, GalleryStore, ReaderLocation, RosterEntry, StoredGallery } from "./store/gallery-store.ts";
 import { Patience, forEachItem, patiently } from "./streams.ts";
-import { absent, embeddingSpace, pairwiseReplyEncoding, replyEncoding, required, resourceId, sameSpace } from "./validate.ts";
+import { absent, anyReplyEncoding, embeddingSpace, pairwiseReplyEncoding, replyEncoding, required, resourceId, sameSpace } from "./validate.ts";
 import type { Holding, WaitingBytes } from "./waiting-bytes.ts";
 
 /** What comparisons are made with. */
@@ -37,6 +37,8 @@ interface AnyTarget {
   readonly galleryId: string;
   readonly space: EmbeddingSpace | undefined;
   readonly replyEncoding: CompareTarget["replyEncoding"];
+  /** In a comparison with one subject's templates. */
+  readonly subjectId?: string;
 }
 
 /** A gallery with the probe that was sent for it. */
@@ -79,7 +81,7 @@ export async function* compareTemplates(comparing: Comparing, messages: AsyncIte
   const question = await receive(comparing, messages, holding);
   const { gallery, target } = question;
   const location = store.readerLocation(gallery.galleryId);
-  const entries = await store.entriesOfSubject(gallery.galleryId, resourceId("target.subject_id", target.subjectId));
+  const entries = await store.entriesOfSubject(gallery.galleryId, target.subjectId);
   if (entries.length === 0) throw new ServerError("SUBJECT_NOT_FOUND", `gallery "${gallery.galleryId}" has no template of subject "${target.subjectId}"`);
   const byBlock = entriesByBlock(entries);
   const blocks = [...byBlock.values()].map(blockTask);
@@ -130,6 +132,8 @@ function questionOf<Target extends AnyTarget>(comparing: Comparing, target: Targ
   const { galleryId, space } = readAll({
     galleryId: () => resourceId("target.gallery_id", target.galleryId),
     space: () => embeddingSpace("target.space", target.space),
+    subjectId: () => target.subjectId !== undefined && resourceId("target.subject_id", target.subjectId),
+    replyEncoding: () => { anyReplyEncoding("target.reply_encoding", target.replyEncoding); },
   });
   const gallery = comparing.store.getGallery(galleryId);
   const { probe } = readAll({

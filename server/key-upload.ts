@@ -4,6 +4,7 @@ import { KeyMaterial } from "@veilface/proto";
 import type { KeyChunk, KeyUpload } from "@veilface/proto";
 import type { ServerError } from "./errors.ts";
 import { MOST_UPLOADS, WAITING_BYTES } from "./limits.ts";
+import { readAll } from "./read-all.ts";
 import { fieldInvalid } from "./validate.ts";
 import { WaitingBytes } from "./waiting-bytes.ts";
 import type { Holding } from "./waiting-bytes.ts";
@@ -25,7 +26,8 @@ export class KeyUploads implements Disposable {
 
   /** Throws ServerError FIELD_INVALID, or LIMIT_EXCEEDED if they are too large or too many are under way. */
   constructor(announced: readonly KeyUpload[]) {
-    this.#objects = checkAnnounced(announced).map((upload) => new KeyObject(upload));
+    checkAnnounced(announced);
+    this.#objects = announced.map((upload) => new KeyObject(upload));
     this.#holding = uploads.open();
   }
 
@@ -96,17 +98,24 @@ class KeyObject {
   }
 }
 
-function checkAnnounced(announced: readonly KeyUpload[]): readonly KeyUpload[] {
-  const materials = announced.map(({ material }) => material);
+/** Throws ServerError FIELD_INVALID, or LIMIT_EXCEEDED if they are too large, naming all that is wrong. */
+export function checkAnnounced(announced: readonly KeyUpload[]): void {
+  readAll({
+    materials: () => { checkMaterials(announced.map(({ material }) => material)); },
+    sizes: () => { if (announced.some(({ totalBytes }) => totalBytes < 1)) throw fieldInvalid("key_uploads.total_bytes", "must be at least 1"); },
+    digests: () => { if (announced.some(({ sha256 }) => sha256.length !== 32)) throw fieldInvalid("key_uploads.sha256", "must have 32 bytes"); },
+    sum: () => { checkSum(announced.reduce((sum, { totalBytes }) => sum + totalBytes, 0)); },
+  });
+}
+
+function checkMaterials(materials: readonly KeyMaterial[]): void {
   const tenseal = materials.length === 1 && materials[0] === TENSEAL_CONTEXT;
   const seal = materials.length === 2 && materials.includes(RELIN_KEYS) && materials.includes(GALOIS_KEYS);
   if (!tenseal && !seal) throw fieldInvalid("key_uploads", `must announce either ${nameOf(TENSEAL_CONTEXT)} alone, or ${nameOf(RELIN_KEYS)} and ${nameOf(GALOIS_KEYS)}`);
-  for (const { totalBytes, sha256 } of announced) {
-    if (totalBytes < 1) throw fieldInvalid("key_uploads.total_bytes", "must be at least 1");
-    if (sha256.length !== 32) throw fieldInvalid("key_uploads.sha256", "must have 32 bytes");
-  }
-  const bytes = announced.reduce((sum, { totalBytes }) => sum + totalBytes, 0);
-  if (bytes <= MAX_UPLOAD_BYTES) return announced;
+}
+
+function checkSum(bytes: number): void {
+  if (bytes <= MAX_UPLOAD_BYTES) return;
   throw fieldInvalid("key_uploads", `announces ${bytes} bytes: expected at most ${MAX_UPLOAD_BYTES}; leave out the Galois keys of other rotations than by the powers of two below the dimension of your vectors, as veilface tenseal upload FILE --dimension D does, or use seeded keys`, "LIMIT_EXCEEDED");
 }
 

@@ -2,7 +2,7 @@ import { packedContextId } from "@veilface/fhe";
 import { KeyMaterial } from "@veilface/proto";
 import type { CreateContextRequest, KeyUpload, PairwiseScheme as WirePairwise } from "@veilface/proto";
 import { ServerError } from "./errors.ts";
-import { KeyUploads } from "./key-upload.ts";
+import { KeyUploads, checkAnnounced } from "./key-upload.ts";
 import { PACE, RETRY_AFTER_MS } from "./limits.ts";
 import type { PairwiseMatcher } from "./pairwise/pairwise-matcher.ts";
 import type { ContextKeys, NewContext } from "./store/gallery-store.ts";
@@ -71,11 +71,14 @@ function refuseMore({ context, keyChunk }: CreateContextRequest): never {
 }
 
 async function receivePairwise(pairwise: PairwiseMatcher, scheme: WirePairwise, { announced, messages, patience }: Rest & Pick<Head, "announced">): Promise<ReceivedContext> {
+  const isTenseal = announced[0]?.material === KeyMaterial.KEY_MATERIAL_TENSEAL_CONTEXT;
+  const { acceptedError } = readAll({
+    uploads: () => { checkAnnounced(announced); },
+    leftToTenseal: () => { if (isTenseal) checkLeftToTenseal(scheme); },
+    acceptedError: () => pairwiseAcceptedError("context.pairwise.accepted_error", scheme.acceptedError),
+  });
   using uploads = new KeyUploads(announced);
   patience.interrupt = uploads.signal;
-  const isTenseal = announced[0]?.material === KeyMaterial.KEY_MATERIAL_TENSEAL_CONTEXT;
-  if (isTenseal) checkLeftToTenseal(scheme);
-  const acceptedError = pairwiseAcceptedError("context.pairwise.accepted_error", scheme.acceptedError);
   await forEachItem(messages, ({ context, keyUploads, keyChunk }) => {
     absent("context", context);
     absent("key_uploads", keyUploads[0]);

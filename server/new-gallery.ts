@@ -19,7 +19,10 @@ export function newGallery(store: GalleryStore, asked: Gallery): NewGallery {
     galleryId: () => resourceId("gallery.gallery_id", asked.galleryId),
     space,
     expectedTemplates,
-    packedStride: () => (scheme === undefined ? 0 : strideOf(scheme, space(), asked.packedStride, expectedTemplates())),
+    packedStride: () => {
+      if (asked.packedStride < 0) throw fieldInvalid("gallery.packed_stride", "must not be negative");
+      return scheme === undefined ? 0 : strideOf(scheme, space(), asked.packedStride, expectedTemplates());
+    },
     draftOf: () => (asked.draftOf === "" ? undefined : resourceId("gallery.draft_of", asked.draftOf)),
   });
 }
@@ -34,7 +37,7 @@ function strideOf(scheme: PackedScheme | PairwiseScheme, space: ModelSpace, aske
 
 function packedStride(scheme: PackedScheme, space: ModelSpace, asked: number, expectedTemplates: number): number {
   const dimension = encodedDimension(space);
-  if (asked < 0 || asked > dimension) throw fieldInvalid("gallery.packed_stride", `must be in [1, ${dimension}], or 0 to let the server choose`);
+  if (asked > dimension) throw fieldInvalid("gallery.packed_stride", `must be in [1, ${dimension}], or 0 to let the server choose`);
   return asked === 0 ? chooseStride(parameterSet(scheme.parameterSet), dimension, expectedTemplates) : asked;
 }
 

@@ -9,8 +9,8 @@ import type { ModelSpace } from "./store/gallery-store.ts";
 
 const ID = /^[a-z0-9-]{1,64}$/;
 const CONTEXT_ID = /^[0-9a-f]{64}$/;
-// The slots of the largest ring.
-const MAX_SLOTS = 16384;
+/** The slots of the largest ring. */
+export const MAX_SLOTS = 16384;
 // The store numbers changes in 48 bits, and looks for what comes after a revision.
 const LAST_REVISION = 2 ** 48 - 2;
 const MIN_NORM_BOUND = 1e-6;
@@ -240,6 +240,12 @@ function knownEncoding<Encoding extends string>(field: string, value: wire.Ciphe
 
 function shortId(id: string): string {
   return CONTEXT_ID.test(id) ? `${id.slice(0, 12)}…` : "(not a context id)";
+}
+
+/** Refuses an encoding of replies that no scheme has. */
+export function anyReplyEncoding(field: string, value: wire.CiphertextEncoding): void {
+  const isKnown = value === wire.CiphertextEncoding.CIPHERTEXT_ENCODING_UNSPECIFIED || ENCODINGS.has(value);
+  if (!isKnown) throw fieldInvalid(field, "must be a CIPHERTEXT_ENCODING of the contract, or unspecified");
 }
 
 /** The encoding of replies in the packed scheme: packed residues unless the client asks otherwise. */

@@ -3,7 +3,9 @@ import type { CompareCiphertextsRequest } from "@veilface/proto";
 import { readAll } from "../read-all.ts";
 import type { PairwiseEncoding, SealedProduct } from "../sealed-bytes.ts";
 import type { GalleryStore, PairwiseScheme } from "../store/gallery-store.ts";
-import { contextId, fieldInvalid, normBound, pairwiseCiphertext, pairwiseOperation, pairwiseReplyEncoding, required } from "../validate.ts";
+import {
+  MAX_SLOTS, contextId, fieldInvalid, isContextId, normBound, pairwiseCiphertext, pairwiseOperation, pairwiseReplyEncoding, required,
+} from "../validate.ts";
 import { innerProductBound, squaredDistanceBound } from "./gallery-scan.ts";
 import type { PairwiseMatcher } from "./pairwise-matcher.ts";
 
@@ -17,14 +19,16 @@ export interface ComparedCiphertexts {
 
 /** Compares two ciphertexts of a request. Throws ServerError with what is wrong with it. */
 export async function compareCiphertexts(store: GalleryStore, pairwise: PairwiseMatcher, request: CompareCiphertextsRequest): Promise<ComparedCiphertexts> {
-  const context = contextId("first.context_id", required("first", request.first).contextId);
-  const scheme = pairwiseScheme(store, context);
-  const { reply, ...question } = readAll({
-    first: () => pairwiseCiphertext("first", request.first, context),
-    second: () => pairwiseCiphertext("second", request.second, context),
+  const named = request.first?.contextId ?? request.second?.contextId ?? "";
+  const scheme = isContextId(named) ? pairwiseScheme(store, named) : undefined;
+  const { context, reply, ...question } = readAll({
+    context: () => contextId("first.context_id", required("first", request.first).contextId),
+    first: () => pairwiseCiphertext("first", request.first, named),
+    second: () => pairwiseCiphertext("second", request.second, named),
     operation: () => pairwiseOperation("operation", request.operation),
-    dimension: () => dimensionWithin(request.dimension, scheme.degree / 2),
-    bound: () => boundOf(pairwiseOperation("operation", request.operation), request.normBound, scheme),
+    dimension: () => dimensionWithin(request.dimension, scheme === undefined ? MAX_SLOTS : scheme.degree / 2),
+    norm: () => normOf(request.normBound),
+    bound: () => scheme && boundOf(pairwiseOperation("operation", request.operation), normOf(request.normBound), scheme),
     reply: () => pairwiseReplyEncoding("reply_encoding", request.replyEncoding),
   });
   const encoding = reply ?? question.first.encoding;
@@ -43,9 +47,13 @@ function pairwiseScheme(store: GalleryStore, context: string): PairwiseScheme {
   throw fieldInvalid("first.context_id", "is a context of the packed scheme: its templates are compared in galleries, by CompareTemplates and SearchGallery", "SCHEME_MISMATCH");
 }
 
-function boundOf(operation: PairwiseOperation, value: number, { maxDistance }: PairwiseScheme): number | undefined {
-  if (value === 0) return undefined;
-  const norm = normBound("norm_bound", value);
+/** Undefined if it is not known. */
+function normOf(value: number): number | undefined {
+  return value === 0 ? undefined : normBound("norm_bound", value);
+}
+
+function boundOf(operation: PairwiseOperation, norm: number | undefined, { maxDistance }: PairwiseScheme): number | undefined {
+  if (norm === undefined) return undefined;
   const bound = operation === "squared_distance" ? squaredDistanceBound(norm) : innerProductBound(norm);
   if (bound > maxDistance) throw fieldInvalid("norm_bound", `allows results up to ${bound}, but the context's largest is ${maxDistance}`);
   return bound;
