@@ -46,9 +46,30 @@ export async function throwingClientErrors<T>(names: Names, run: () => Promise<T
   try {
     return await run();
   } catch (error) {
-    if (error instanceof CallersError) throw error.cause;
-    throw error instanceof ClientError ? inWords(names, error) : internal(error);
+    throw forCallers(names, error);
   }
+}
+
+/** As {@link throwingClientErrors}, of a method that yields. */
+export async function* yieldingWithClientErrors<T>(
+  names: Names,
+  run: () => AsyncIterable<T>,
+): AsyncGenerator<T, void, undefined> {
+  const items = run()[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const item = await throwingClientErrors(names, () => items.next());
+      if (item.done === true) return;
+      yield item.value;
+    }
+  } finally {
+    await items.return?.();
+  }
+}
+
+function forCallers(names: Names, error: unknown): unknown {
+  if (error instanceof CallersError) return error.cause;
+  return error instanceof ClientError ? inWords(names, error) : internal(error);
 }
 
 function inWords({ galleryId, subjectId }: Names, error: ClientError): ClientError {

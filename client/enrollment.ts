@@ -50,7 +50,7 @@ export class EnrollmentStream {
     this.#gallery = gallery;
     const { maxInFlight = DEFAULT_MAX_IN_FLIGHT } = options;
     checkWhole("maxInFlight", maxInFlight, { least: 1, most: MOST_IN_FLIGHT });
-    this.#options = { ...options, onProgress: callersCallback(options.onProgress) };
+    this.#options = { ...options, onProgress: callersCallback(options.onProgress), onStruck: callersCallback(options.onStruck) };
     this.#outbox = new Outbox(1 + 1e-9, ({ kind }) => 1 / (kind === "block" ? BLOCKS_IN_FLIGHT : maxInFlight));
   }
 

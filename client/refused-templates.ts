@@ -1,3 +1,4 @@
+import { callersCallback } from "./boundary.ts";
 import type { RefusedOption } from "./client-options.ts";
 import { ClientError } from "./errors.ts";
 import type { RefusedTemplate } from "./identification.ts";
@@ -7,7 +8,7 @@ const MOST_NAMED = 10;
 /** Hands templates that the server could not compare to the caller, or warns of them. */
 export function tellOfRefused(refused: readonly RefusedTemplate[], { onRefused }: RefusedOption): void {
   if (refused.length === 0) return;
-  if (onRefused !== undefined) onRefused(refused);
+  if (onRefused !== undefined) callersCallback(onRefused)(refused);
   else process.emitWarning(textOfRefused(refused), { type: "VeilfaceWarning", code: "TEMPLATES_REFUSED" });
 }
 

@@ -1,4 +1,4 @@
-import { throwingClientErrors } from "./boundary.ts";
+import { callersCallback, throwingClientErrors } from "./boundary.ts";
 import type { Names } from "./boundary.ts";
 import { DEFAULT_DEADLINE_MS, checkDeadline, throwIfAborted } from "./calls.ts";
 import type { CallOptions } from "./calls.ts";
@@ -126,7 +126,8 @@ export class VeilfaceClient implements Disposable {
    */
   async pack(galleryId: string, options: PackOptions = {}): Promise<RewrittenGallery> {
     return this.#do({ galleryId }, options, () => {
-      const { stride = 0, onProgress } = options;
+      const { stride = 0 } = options;
+      const onProgress = callersCallback(options.onProgress);
       checkWhole("stride", stride, { least: 0, most: MOST_STRIDE });
       return this.#rewrite({ galleryId, to: this.#keyHolder, packedStride: () => stride, onProgress }, options);
     });
@@ -142,7 +143,7 @@ export class VeilfaceClient implements Disposable {
       if (isSame) throw new ClientError("USAGE", "the new key is the old one: make another");
       const rotated: RewrittenGallery[] = [];
       for (const galleryId of await this.#galleriesToRotate(newKeyHolder, options)) {
-        const onProgress = (done: number, total: number): void => options.onProgress?.(galleryId, done, total);
+        const onProgress = (done: number, total: number): void => { callersCallback(options.onProgress)(galleryId, done, total); };
         const packedStride = (info: GalleryInfo): number => strideUnder(info, this.#keyHolder, newKeyHolder);
         rotated.push(await this.#rewrite({ galleryId, to: newKeyHolder, packedStride, onProgress }, options));
       }

@@ -1,8 +1,9 @@
 import type { Ciphertext } from "@veilface/proto";
-import { call } from "../calls.ts";
+import { call, callStream, isUnavailable } from "../calls.ts";
 import type { CallOptions } from "../calls.ts";
 import type { Services } from "../channel.ts";
 import { checkContextId } from "../ids.ts";
+import { retrying } from "../retrying.ts";
 import { invalidReply } from "../wire.ts";
 import { dimensionOf, openVector, toServedContext, toWireVector } from "./pairwise-wire.ts";
 import type { PairwiseCiphertext } from "./pairwise-wire.ts";
@@ -25,9 +26,26 @@ export class PairwiseCalls {
     this.#deadlineMs = deadlineMs;
   }
 
-  /** Runs a call within its deadline, or the client's. Throws ClientError. */
+  /** Runs a call that changes nothing within its deadline, or the client's; again where the server is away. Throws ClientError. */
+  read<T>(options: CallOptions, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return call(this.services.address, this.deadline(options), run, isUnavailable);
+  }
+
+  /** Runs any other call; again where nothing of it reached the server. Throws ClientError. */
   run<T>(options: CallOptions, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
     return call(this.services.address, this.deadline(options), run);
+  }
+
+  /** The messages of a stream that changes nothing; begun again where the server is away before it says anything. Throws ClientError. */
+  async *readStream<T>(options: CallOptions, run: (signal: AbortSignal) => AsyncIterable<T>): AsyncGenerator<T, void, undefined> {
+    const bounded = this.deadline(options);
+    const { messages, first } = await retrying(bounded, async () => {
+      const begun = callStream(this.services.address, bounded, run);
+      return { messages: begun, first: await begun.next() };
+    }, isUnavailable);
+    if (first.done === true) return;
+    yield first.value;
+    yield* messages;
   }
 
   /** The options with a deadline: their own, or the client's. */
@@ -58,7 +76,7 @@ export class PairwiseCalls {
 
   async #askDropper(contextId: string, options: CallOptions): Promise<PrimeDropper> {
     checkContextId(contextId);
-    const { context } = await this.run(options, (signal) => this.services.contexts.getContext({ contextId }, { signal }));
+    const { context } = await this.read(options, (signal) => this.services.contexts.getContext({ contextId }, { signal }));
     const served = toServedContext(context);
     if (served.contextId !== contextId) throw invalidReply("another context than was asked for");
     return new PrimeDropper(served);

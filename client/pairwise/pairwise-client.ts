@@ -1,5 +1,7 @@
 import { KeyMaterial } from "@veilface/proto";
-import { DEFAULT_DEADLINE_MS } from "../calls.ts";
+import { callersSource, throwingClientErrors, yieldingWithClientErrors } from "../boundary.ts";
+import type { Names } from "../boundary.ts";
+import { DEFAULT_DEADLINE_MS, checkDeadline, throwIfAborted } from "../calls.ts";
 import type { CallOptions } from "../calls.ts";
 import { openServices } from "../channel.ts";
 import { ClientError } from "../errors.ts";
@@ -25,6 +27,8 @@ import { guardSecretKey } from "./secret-key-guard.ts";
 import { TRIM_ADVICE } from "./tenseal-advice.ts";
 import { collectContext, publicTensealContext } from "./tenseal-files.ts";
 
+type VectorPair = readonly [PairwiseCiphertext, PairwiseCiphertext];
+
 const COMPARISONS_UNDER_WAY = 4;
 const MAX_CONTEXTS_PER_PAGE = 1000;
 const [MIN_NORM_BOUND, MAX_NORM_BOUND] = [1e-6, 1e6];
@@ -35,7 +39,9 @@ const MAX_ACCEPTED_ERROR = 1e6;
  * decrypts nothing. Two at a time, one with many, or a probe with the templates of a gallery.
  * One connection; calls may run at the same time. Every method throws ClientError: SERVER_UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED,
  * SERVER_REFUSED with the server's reason (such as ROTATION_KEYS_MISSING), REPLY_INVALID for an answer that cannot be right, USAGE for
- * an argument out of range.
+ * an argument out of range or once the client is closed, INTERNAL for a fault of its own; what the caller's own sources and callbacks throw
+ * comes as it is. What changes nothing is tried again for some three seconds where the server is away; everything else where nothing was
+ * sent yet.
  */
 export class PairwiseClient implements Disposable {
   readonly #calls: PairwiseCalls;
@@ -57,50 +63,54 @@ export class PairwiseClient implements Disposable {
    * is sent, for a context with its secret key; TENSEAL_INVALID for anything else than a public context, or one above 64 MiB.
    */
   async uploadTensealContext(data: Uint8Array | AsyncIterable<Uint8Array>, options: TensealUploadOptions = {}): Promise<PairwiseContext> {
-    const { dimension, name = "the data" } = options;
-    const source: ByteSource = data instanceof Uint8Array ? [data] : data;
-    if (dimension !== undefined) return this.#upload(await trimContext({ source, dimension, name }), options);
-    const bytes = publicTensealContext(data instanceof Uint8Array ? data : await collectContext(data, name), name);
-    return this.#upload({ encryptionParameters: new Uint8Array(), scale: 0, keys: [{ material: KeyMaterial.KEY_MATERIAL_TENSEAL_CONTEXT, bytes }] }, options);
+    return this.#do({}, options, async () => {
+      const { dimension, name = "the data" } = options;
+      const source: ByteSource = data instanceof Uint8Array ? [data] : callersSource(data);
+      if (dimension !== undefined) return this.#upload(await trimContext({ source, dimension, name }), options);
+      const bytes = publicTensealContext(data instanceof Uint8Array ? data : await collectContext(callersSource(data), name), name);
+      const keys = [{ material: KeyMaterial.KEY_MATERIAL_TENSEAL_CONTEXT, bytes }];
+      return this.#upload({ encryptionParameters: new Uint8Array(), scale: 0, keys }, options);
+    });
   }
 
   /** Uploads the parameters and evaluation keys of a SEAL context, as {@link uploadTensealContext}. Throws ClientError SECRET_KEY_REFUSED where one of them is a secret key. */
   async uploadContext({ encryptionParameters, scale, relinKeys, galoisKeys }: PairwiseKeys, options: UploadOptions = {}): Promise<PairwiseContext> {
-    guardSecretKey(options.name ?? "the key material", encryptionParameters, relinKeys, galoisKeys);
-    const keys = [
-      { material: KeyMaterial.KEY_MATERIAL_SEAL_RELIN_KEYS, bytes: relinKeys },
-      { material: KeyMaterial.KEY_MATERIAL_SEAL_GALOIS_KEYS, bytes: galoisKeys },
-    ];
-    return this.#upload({ encryptionParameters, scale, keys }, options);
+    return this.#do({}, options, () => {
+      guardSecretKey(options.name ?? "the key material", encryptionParameters, relinKeys, galoisKeys);
+      const keys = [
+        { material: KeyMaterial.KEY_MATERIAL_SEAL_RELIN_KEYS, bytes: relinKeys },
+        { material: KeyMaterial.KEY_MATERIAL_SEAL_GALOIS_KEYS, bytes: galoisKeys },
+      ];
+      return this.#upload({ encryptionParameters, scale, keys }, options);
+    });
   }
 
   /** One context as it is. Refused with CONTEXT_NOT_FOUND; USAGE for one of the packed scheme. */
   async getContext(contextId: string, options: CallOptions = {}): Promise<PairwiseContext> {
-    checkContextId(contextId);
-    const { context } = await this.#calls.run(options, (signal) => this.#calls.services.contexts.getContext({ contextId }, { signal }));
-    const found = fromWireContext(context);
-    if (found === undefined) throw new ClientError("USAGE", `context ${contextId} is of the packed scheme: expected one of the pairwise scheme`);
-    if (found.contextId !== contextId) throw invalidReply("another context than was asked for");
-    return found;
+    return this.#do({}, options, () => this.#getContext(contextId, options));
   }
 
   /** All contexts of the pairwise scheme on the server, in the order of their ids. */
   async listContexts(options: CallOptions = {}): Promise<PairwiseContext[]> {
-    const found: PairwiseContext[] = [];
-    let pageToken = "";
-    do {
-      const request = { pageSize: MAX_CONTEXTS_PER_PAGE, pageToken };
-      const page = await this.#calls.run(options, (signal) => this.#calls.services.contexts.listContexts(request, { signal }));
-      found.push(...page.contexts.map(fromWireContext).filter((context) => context !== undefined));
-      pageToken = page.nextPageToken;
-    } while (pageToken !== "");
-    return found;
+    return this.#do({}, options, async () => {
+      const found: PairwiseContext[] = [];
+      let pageToken = "";
+      do {
+        const request = { pageSize: MAX_CONTEXTS_PER_PAGE, pageToken };
+        const page = await this.#calls.read(options, (signal) => this.#calls.services.contexts.listContexts(request, { signal }));
+        found.push(...page.contexts.map(fromWireContext).filter((context) => context !== undefined));
+        pageToken = page.nextPageToken;
+      } while (pageToken !== "");
+      return found;
+    });
   }
 
   /** Deletes a context and its keys. Refused with CONTEXT_NOT_FOUND, and with CONTEXT_IN_USE while galleries exist under it, unless forced. */
   async deleteContext(contextId: string, { force = false, ...options }: DeleteContextOptions = {}): Promise<void> {
-    checkContextId(contextId);
-    await this.#calls.run(options, (signal) => this.#calls.services.contexts.deleteContext({ contextId, force }, { signal }));
+    await this.#do({}, options, async () => {
+      checkContextId(contextId);
+      await this.#calls.run(options, (signal) => this.#calls.services.contexts.deleteContext({ contextId, force }, { signal }));
+    });
   }
 
   /**
@@ -110,18 +120,7 @@ export class PairwiseClient implements Disposable {
    * bytes that are no TenSEAL vector where they should be.
    */
   async compare(contextId: string, first: PairwiseCiphertext, second: PairwiseCiphertext, options: PairwiseCompareOptions): Promise<PairwiseCiphertext | undefined> {
-    checkContextId(contextId);
-    const { operation, normBound = 0, replyEncoding = first.encoding } = options;
-    if (options.normBound !== undefined && !(normBound >= MIN_NORM_BOUND && normBound <= MAX_NORM_BOUND)) {
-      throw new ClientError("USAGE", `norm bound ${normBound} is out of range: expected a number in [${MIN_NORM_BOUND}, ${MAX_NORM_BOUND}]`);
-    }
-    const [x, y] = [await this.#calls.outgoing(contextId, first, options), await this.#calls.outgoing(contextId, second, options)];
-    const dimension = agreedDimension(x, y, options.dimension);
-    const request = { first: x.wire, second: y.wire, operation: toWireOperation(operation), dimension, normBound, replyEncoding: toWireEncoding(replyEncoding) };
-    const reply = await this.#calls.run(options, (signal) => this.#calls.services.matching.compareCiphertexts(request, { signal }));
-    if (!reply.identical) return fromWireDistance(contextId, replyEncoding, reply.distance);
-    if (operation === "squared-distance" && areSameVectors(x.wire, y.wire)) return undefined;
-    throw invalidReply("that two different ciphertexts are one and the same");
+    return this.#do({}, options, () => this.#compare(contextId, [first, second], options));
   }
 
   /**
@@ -134,34 +133,37 @@ export class PairwiseClient implements Disposable {
     others: Iterable<PairwiseCiphertext> | AsyncIterable<PairwiseCiphertext>,
     options: PairwiseCompareOptions,
   ): AsyncGenerator<PairwiseCiphertext | undefined, void, undefined> {
-    return mapInOrder(others, COMPARISONS_UNDER_WAY, async (other) => {
+    return this.#stream({}, options, () => mapInOrder(callersSource(others), COMPARISONS_UNDER_WAY, async (other) => {
       try {
-        return await this.compare(contextId, first, other, options);
+        return await this.#compare(contextId, [first, other], options);
       } catch (cause) {
         throw namingVector(cause, other.name);
       }
-    });
+    }));
   }
 
   /** Makes an empty gallery. Refused with GALLERY_EXISTS, CONTEXT_NOT_FOUND, ROTATION_KEYS_MISSING for a dimension that the context has no keys for. */
   async createGallery({ galleryId, contextId, metric, dimension, modelId = "tenseal", normBound }: NewPairwiseGallery, options: CallOptions = {}): Promise<GalleryInfo> {
-    const bound = normBound ?? (metric === "cosine" ? 1 : largestNorm(await this.getContext(contextId, options)));
-    return this.#galleryCalls.create({ galleryId, contextId: checkContextId(contextId), space: { dimension, metric, modelId, normBound: bound } }, options);
+    return this.#do({}, options, async () => {
+      const bound = normBound ?? (metric === "cosine" ? 1 : largestNorm(await this.#getContext(contextId, options)));
+      const space = { dimension, metric, modelId, normBound: bound };
+      return this.#galleryCalls.create({ galleryId, contextId: checkContextId(contextId), space }, options);
+    });
   }
 
   /** One gallery. Refused with GALLERY_NOT_FOUND. */
   async getGallery(galleryId: string, options: CallOptions = {}): Promise<GalleryInfo> {
-    return this.#galleryCalls.get(galleryId, options);
+    return this.#do({ galleryId }, options, () => this.#galleryCalls.get(galleryId, options));
   }
 
   /** The galleries of a context, in the order of their ids. */
   async listGalleries(contextId: string, options: CallOptions = {}): Promise<GalleryInfo[]> {
-    return this.#galleryCalls.list(checkContextId(contextId), options);
+    return this.#do({}, options, () => this.#galleryCalls.list(checkContextId(contextId), options));
   }
 
   /** Deletes a gallery with all its templates. Refused with GALLERY_NOT_FOUND. */
   async deleteGallery(galleryId: string, options: CallOptions = {}): Promise<void> {
-    await this.#galleryCalls.delete(galleryId, options);
+    await this.#do({ galleryId }, options, () => this.#galleryCalls.delete(galleryId, options));
   }
 
   /**
@@ -170,7 +172,7 @@ export class PairwiseClient implements Disposable {
    * is enrolled first. Throws ClientError as {@link compare}, USAGE also for a vector of another dimension than the gallery's.
    */
   async enroll(galleryId: string, source: EnrollmentSource, options: PairwiseEnrollOptions = {}): Promise<number> {
-    return this.#galleries.enroll(galleryId, source, options);
+    return this.#do({ galleryId }, options, () => this.#galleries.enroll(galleryId, source, options));
   }
 
   /**
@@ -178,7 +180,7 @@ export class PairwiseClient implements Disposable {
    * change while it runs are left out. Throws ClientError as {@link compare}, REPLY_INVALID where a template is left out that did not.
    */
   search(galleryId: string, probe: PairwiseCiphertext, options: PairwiseSearchOptions = {}): AsyncGenerator<PairwiseMatch, void, undefined> {
-    return this.#galleries.search(galleryId, probe, options);
+    return this.#stream({ galleryId }, options, () => this.#galleries.search(galleryId, probe, options));
   }
 
   /** Compares a probe with the templates of one subject (1:1), as {@link search}. Refused with SUBJECT_NOT_FOUND. */
@@ -188,21 +190,69 @@ export class PairwiseClient implements Disposable {
     probe: PairwiseCiphertext,
     options: PairwiseSearchOptions = {},
   ): AsyncGenerator<PairwiseMatch, void, undefined> {
-    return this.#galleries.compareTemplates(galleryId, subjectId, probe, options);
+    return this.#stream({ galleryId, subjectId }, options, () => this.#galleries.compareTemplates(galleryId, subjectId, probe, options));
   }
 
   /** The templates of a gallery, in the order they last changed. */
-  async listTemplates(galleryId: string): Promise<RosterEntry[]> {
-    return this.#galleries.templates(galleryId);
+  async listTemplates(galleryId: string, options: CallOptions = {}): Promise<RosterEntry[]> {
+    return this.#do({ galleryId }, options, () => this.#galleries.templates(galleryId, options));
   }
 
   /** Deletes templates, named one by one or by subject; returns the ids of those that were there. Nothing of them stays. */
   async deleteTemplates(galleryId: string, ids: DeletedIds, options: CallOptions = {}): Promise<readonly string[]> {
-    return (await this.#galleryCalls.deleteTemplates(galleryId, ids, options)).deleted;
+    const deletion = await this.#do({ galleryId }, options, () => this.#galleryCalls.deleteTemplates(galleryId, ids, options));
+    return deletion.deleted;
   }
 
   [Symbol.dispose](): void {
     this.#calls.services.close();
+  }
+
+  async #compare(contextId: string, [first, second]: VectorPair, options: PairwiseCompareOptions): Promise<PairwiseCiphertext | undefined> {
+    checkContextId(contextId);
+    const { operation, normBound = 0, replyEncoding = first.encoding } = options;
+    if (options.normBound !== undefined && !(normBound >= MIN_NORM_BOUND && normBound <= MAX_NORM_BOUND)) {
+      throw new ClientError("USAGE", `norm bound ${normBound} is out of range: expected a number in [${MIN_NORM_BOUND}, ${MAX_NORM_BOUND}]`);
+    }
+    const [x, y] = [await this.#calls.outgoing(contextId, first, options), await this.#calls.outgoing(contextId, second, options)];
+    const dimension = agreedDimension(x, y, options.dimension);
+    const request = { first: x.wire, second: y.wire, operation: toWireOperation(operation), dimension, normBound, replyEncoding: toWireEncoding(replyEncoding) };
+    const reply = await this.#calls.read(options, (signal) => this.#calls.services.matching.compareCiphertexts(request, { signal }));
+    if (!reply.identical) return fromWireDistance(contextId, replyEncoding, reply.distance);
+    if (operation === "squared-distance" && areSameVectors(x.wire, y.wire)) return undefined;
+    throw invalidReply("that two different ciphertexts are one and the same");
+  }
+
+  async #getContext(contextId: string, options: CallOptions): Promise<PairwiseContext> {
+    checkContextId(contextId);
+    const { context } = await this.#calls.read(options, (signal) => this.#calls.services.contexts.getContext({ contextId }, { signal }));
+    const found = fromWireContext(context);
+    if (found === undefined) throw new ClientError("USAGE", `context ${contextId} is of the packed scheme: expected one of the pairwise scheme`);
+    if (found.contextId !== contextId) throw invalidReply("another context than was asked for");
+    return found;
+  }
+
+  /** Runs a public method: on an open client, with its deadline and signal in order, throwing nothing but ClientError. */
+  #do<T>(names: Names, options: CallOptions, run: () => Promise<T>): Promise<T> {
+    return throwingClientErrors(names, async () => {
+      this.#check(options);
+      return run();
+    });
+  }
+
+  /** As {@link #do}, of a method that yields. */
+  #stream<T>(names: Names, options: CallOptions, run: () => AsyncIterable<T>): AsyncGenerator<T, void, undefined> {
+    const check = (): void => { this.#check(options); };
+    return yieldingWithClientErrors(names, async function* () {
+      check();
+      yield* run();
+    });
+  }
+
+  #check(options: CallOptions): void {
+    this.#calls.services.checkOpen();
+    checkDeadline(options.deadlineMs);
+    throwIfAborted(options);
   }
 
   async #upload(upload: ContextUpload, options: UploadOptions): Promise<PairwiseContext> {
@@ -210,7 +260,7 @@ export class PairwiseClient implements Disposable {
     const bytes = upload.keys.reduce((sum, key) => sum + key.bytes.length, 0);
     if (bytes > MAX_KEY_BYTES) throw new ClientError("USAGE", `the key material has ${bytes} bytes: expected at most ${MAX_KEY_BYTES}; ${TRIM_ADVICE}`);
     // Where no server is, that should be known before the upload is tried again and again for 21 s.
-    await this.#calls.run(options, (signal) => this.#calls.services.contexts.listContexts({ pageSize: 1 }, { signal }));
+    await this.#calls.read(options, (signal) => this.#calls.services.contexts.listContexts({ pageSize: 1 }, { signal }));
     const context = fromWireContext(await uploadKeys(this.#calls.services, upload, this.#calls.deadline(options)));
     if (context === undefined) throw invalidReply("a context of another scheme than was uploaded");
     return context;

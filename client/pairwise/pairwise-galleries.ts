@@ -1,6 +1,6 @@
 import { ErrorReason } from "@veilface/proto";
 import type { CompareTemplatesResponse, EncryptedDistances, EnrollTemplatesRequest, ProbePiece } from "@veilface/proto";
-import { callStream } from "../calls.ts";
+import { callersSource } from "../boundary.ts";
 import type { CallOptions } from "../calls.ts";
 import { EnrollmentStream } from "../enrollment.ts";
 import type { EnrollOptions } from "../enrollment.ts";
@@ -80,18 +80,18 @@ export class PairwiseGalleries {
   async *search(galleryId: string, vector: PairwiseCiphertext, options: PairwiseSearchOptions): AsyncGenerator<PairwiseMatch, void, undefined> {
     const probe = await this.#probe(galleryId, vector, options);
     const target = { galleryId, space: toWireSpace(probe.gallery.space), replyEncoding: toWireEncoding(probe.encoding) };
-    const { address, matching } = this.#calls.services;
-    const answers = callStream(address, this.#calls.deadline(options), (signal) => matching.searchGallery(messages(target, probe), { signal }));
+    const { matching } = this.#calls.services;
+    const answers = this.#calls.readStream(options, (signal) => matching.searchGallery(messages(target, probe), { signal }));
     let open: OpenSearch | undefined;
     for await (const { revision, distances } of answers) {
-      if (open === undefined) open = await this.#openSearch(galleryId, revision);
+      if (open === undefined) open = await this.#openSearch(galleryId, revision, options);
       else {
         const entry = open.take(distances);
         if (entry !== undefined) yield matchOf(probe, entry, distances);
       }
     }
     if (open === undefined) throw invalidReply("a search without its revision");
-    await open.checkComplete();
+    await open.checkComplete(options);
   }
 
   /** As PairwiseClient.compareTemplates. */
@@ -99,23 +99,23 @@ export class PairwiseGalleries {
     checkId("subject", subjectId);
     const probe = await this.#probe(galleryId, vector, options);
     const target = { galleryId, subjectId, space: toWireSpace(probe.gallery.space), replyEncoding: toWireEncoding(probe.encoding) };
-    const { address, matching } = this.#calls.services;
-    const answers = callStream(address, this.#calls.deadline(options), (signal) => matching.compareTemplates(messages(target, probe), { signal }));
+    const { matching } = this.#calls.services;
+    const answers = this.#calls.readStream(options, (signal) => matching.compareTemplates(messages(target, probe), { signal }));
     for await (const answer of answers) {
       yield matchOf(probe, entryOf(answer, subjectId), answer.distances);
     }
   }
 
   /** The live templates, in the order they last changed. */
-  async templates(galleryId: string): Promise<RosterEntry[]> {
+  async templates(galleryId: string, options: CallOptions): Promise<RosterEntry[]> {
     const roster = this.#roster(galleryId);
-    await roster.refresh();
+    await roster.refresh(options);
     return roster.entries();
   }
 
   async *#units(gallery: GalleryInfo, source: EnrollmentSource, options: CallOptions): AsyncGenerator<EnrollmentUnit, void, undefined> {
     const { dimension: stride } = gallery.space;
-    for await (const { templateId, subjectId, vector } of source) {
+    for await (const { templateId, subjectId, vector } of callersSource(source)) {
       checkId("template", templateId);
       checkId("subject", subjectId);
       const ciphertext = await this.#vectorOf(gallery, vector, options);
@@ -137,9 +137,9 @@ export class PairwiseGalleries {
     throw new ClientError("USAGE", `${vector.name ?? "a vector"} has ${dimension} components: expected ${space.dimension}, the gallery's dimension`);
   }
 
-  async #openSearch(galleryId: string, revision: number): Promise<OpenSearch> {
+  async #openSearch(galleryId: string, revision: number, options: CallOptions): Promise<OpenSearch> {
     const roster = this.#roster(galleryId);
-    await roster.update(revision);
+    await roster.update(revision, options);
     return new OpenSearch(roster, revision);
   }
 
@@ -170,9 +170,9 @@ class OpenSearch {
   }
 
   /** Throws ClientError REPLY_INVALID where a template was left out that is not gone by now. */
-  async checkComplete(): Promise<void> {
+  async checkComplete(options: CallOptions): Promise<void> {
     if (this.#awaited.size === 0) return;
-    await this.#roster.refresh();
+    await this.#roster.refresh(options);
     const now = this.#asOfRevision();
     if (this.#awaited.keys().some((block) => now.has(block))) throw invalidReply("a search that leaves out a template of the gallery");
   }
