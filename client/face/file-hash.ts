@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
+import { openInput } from "../input-file.ts";
 
 /** Lowercase hex SHA-256. */
 export function hashBytes(bytes: Uint8Array): string {
@@ -9,7 +9,8 @@ export function hashBytes(bytes: Uint8Array): string {
 /** Lowercase hex SHA-256 of a file's content, or undefined when there is no such file to read. */
 export async function hashFile(path: string): Promise<string | undefined> {
   try {
-    return hashBytes(await readFile(path));
+    await using file = await openInput(path);
+    return hashBytes(await file.readFile());
   } catch {
     return undefined;
   }

@@ -1,8 +1,8 @@
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ClientError } from "../errors.ts";
 import { ensureDefaultPack } from "./default-pack/cache.ts";
 import type { BuildProgress } from "./default-pack/cache.ts";
+import { openInput, systemErrorText } from "../input-file.ts";
 import { hashFile } from "./file-hash.ts";
 import { parseModelCard } from "./model-card.ts";
 import type { ModelCard, ModelFile } from "./model-card.ts";
@@ -60,9 +60,11 @@ export async function loadDefaultModelPack(options: ModelPackOptions = {}): Prom
 
 async function readCard(folder: string): Promise<string> {
   try {
-    return await readFile(join(folder, "model.json"), "utf8");
+    await using file = await openInput(join(folder, "model.json"));
+    return await file.readFile("utf8");
   } catch (cause) {
-    throw new ClientError("MODEL_PACK_INVALID", `${folder} is not a model pack: its model.json cannot be read`, { cause });
+    const why = systemErrorText(cause);
+    throw new ClientError("MODEL_PACK_INVALID", `${folder} is not a model pack: its model.json cannot be read (${why})`, { cause });
   }
 }
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, mkdtemp, readFile, readdir, rm, utimes, writeFile } from "node:fs/promises";
@@ -119,4 +119,14 @@ test("a folder without a card, without a file of its card, or with another file 
   await assertPackRefused(/descriptor.onnx cannot be read/);
   await writeFile(join(cache, "descriptor.onnx"), "something else");
   await assertPackRefused(/descriptor.onnx has SHA-256 [0-9a-f]{64}, its card says/);
+});
+
+test("a named pipe in the place of a card or a network is refused, not waited for", async () => {
+  const card = join(cache, "model.json");
+  execFileSync("mkfifo", [card]);
+  await assertPackRefused(/model.json cannot be read \(it is a named pipe/);
+  await rm(card);
+  await writeFile(card, JSON.stringify(DEFAULT_CARD));
+  execFileSync("mkfifo", [join(cache, "descriptor.onnx")]);
+  await assertPackRefused(/descriptor.onnx cannot be read/);
 });
