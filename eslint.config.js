@@ -3,7 +3,7 @@ import { defineConfig } from "eslint/config";
 import tseslint from "typescript-eslint";
 
 export default defineConfig(
-  { ignores: ["**/dist/", "**/gen/", "**/assembly/", "client/bin/"] },
+  { ignores: ["**/dist/", "**/gen/", "**/assembly/", "cli/bin/"] },
   js.configs.recommended,
   tseslint.configs.strictTypeChecked,
   {
@@ -18,6 +18,6 @@ export default defineConfig(
       "@typescript-eslint/no-non-null-assertion": "off",
     },
   },
-  { files: ["test/**"], rules: { "@typescript-eslint/no-floating-promises": ["error", { allowForKnownSafeCalls: [{ from: "package", package: "node:test", name: ["test", "it", "suite", "describe"] }] }] } },
+  { files: ["test/**", "bench/**"], rules: { "@typescript-eslint/no-floating-promises": ["error", { allowForKnownSafeCalls: [{ from: "package", package: "node:test", name: ["test", "it", "suite", "describe"] }] }] } },
   { files: ["eslint.config.js", "**/*.d.ts"], extends: [tseslint.configs.disableTypeChecked], rules: { "no-restricted-exports": "off" } },
 );

@@ -1,5 +1,5 @@
 import type { DeleteTemplatesResponse } from "@veilface/proto";
-import { invalidReply } from "./wire.ts";
+import { invalidReply } from "./remote/wire.ts";
 
 /** What a deletion came to. */
 export interface DeletedTemplates {

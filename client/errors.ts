@@ -1,13 +1,5 @@
 /** Why the client refused or could not do something. Closed; what the server refused is SERVER_REFUSED with its own reason beside it. */
 export type ClientErrorReason =
-  | "NOT_AN_IMAGE"
-  | "IMAGE_TOO_LARGE"
-  | "NO_FACE"
-  | "SEVERAL_FACES"
-  | "FACE_TURNED"
-  | "FACE_UNUSABLE"
-  | "MODEL_PACK_INVALID"
-  | "MODEL_CACHE_UNUSABLE"
   | "MODEL_MISMATCH"
   | "EMBEDDING_INVALID"
   | "EMBEDDINGS_FILE_INVALID"
@@ -20,7 +12,6 @@ export type ClientErrorReason =
   | "PASSPHRASE_MISSING"
   | "TENSEAL_INVALID"
   | "SECRET_KEY_REFUSED"
-  | "OUTPUT_FILE_EXISTS"
   | "REPLY_INVALID"
   | "ROSTER_STALE"
   | "SERVER_UNAVAILABLE"

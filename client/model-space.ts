@@ -1,6 +1,5 @@
 import type { EmbeddingSpace } from "@veilface/fhe";
 import { ClientError } from "./errors.ts";
-import type { FalseMatchRate } from "./false-matches.ts";
 import { checkWhole } from "./ranges.ts";
 
 /** The kind of embeddings a gallery holds, with the model that makes them: embeddings of two models are never compared. */
@@ -21,8 +20,6 @@ export interface EmbeddingCard {
   readonly threshold: number;
   /** The threshold of a search (1:N), as strict as a comparison with many people has to be; `threshold` unless stated. */
   readonly identificationThreshold?: number;
-  /** How often thresholds accept two different people. */
-  readonly falseMatchRates?: readonly FalseMatchRate[];
   /** The largest Euclidean norm of an embedding. */
   readonly normBound?: number;
 }

@@ -1,15 +1,15 @@
-import type { CallOptions } from "./calls.ts";
+import type { CallOptions } from "./remote/calls.ts";
 import type { ModelOption } from "./client-options.ts";
 import { ClientError } from "./errors.ts";
-import type { GalleryCalls } from "./gallery-calls.ts";
-import type { KeyHolder } from "./key-holder.ts";
-import type { OpenGallery } from "./matching.ts";
-import { PackedCrypto } from "./packed-crypto.ts";
-import type { RosterCache } from "./roster-cache.ts";
-import { Roster } from "./roster.ts";
+import type { GalleryCalls } from "./remote/gallery-calls.ts";
+import type { KeyHolder } from "./keys/key-holder.ts";
+import type { OpenGallery } from "./match/matching.ts";
+import { PackedCrypto } from "./keys/packed-crypto.ts";
+import type { RosterCache } from "./roster/roster-cache.ts";
+import { Roster } from "./roster/roster.ts";
 import type { ModelSpace } from "./model-space.ts";
-import { checkPackedGallery } from "./wire.ts";
-import type { GalleryInfo } from "./wire.ts";
+import { checkPackedGallery } from "./remote/wire.ts";
+import type { GalleryInfo } from "./remote/wire.ts";
 
 // The server may hold other strides, or another gallery under this id, than when it was last read.
 const REASONS_TO_READ_AGAIN: readonly string[] = [

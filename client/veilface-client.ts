@@ -1,35 +1,36 @@
 import { callersCallback, throwingClientErrors } from "./boundary.ts";
 import type { Names } from "./boundary.ts";
-import { DEFAULT_DEADLINE_MS, checkDeadline, throwIfAborted } from "./calls.ts";
-import type { CallOptions } from "./calls.ts";
-import { openServices } from "./channel.ts";
+import { DEFAULT_DEADLINE_MS, checkDeadline, throwIfAborted } from "./remote/calls.ts";
+import type { CallOptions } from "./remote/calls.ts";
+import { openServices } from "./remote/channel.ts";
 import type {
   CreateGalleryOptions, IdentifyOptions, ModelOption, PackOptions, RotateOptions, Verification, VeilfaceClientOptions, VerifyOptions,
 } from "./client-options.ts";
-import { checkThreshold, decide } from "./decision.ts";
+import { checkThreshold, decide } from "./match/decision.ts";
 import type { DeletedTemplates } from "./deletion.ts";
-import { UnitMaker, encodeEnrollments } from "./enrollment-units.ts";
-import type { Enrollment } from "./enrollment-units.ts";
-import { EnrollmentStream } from "./enrollment.ts";
-import type { EnrollOptions } from "./enrollment.ts";
+import { UnitMaker, encodeEnrollments } from "./enroll/unit-maker.ts";
+import type { Enrollment } from "./enroll/unit-maker.ts";
+import { EnrollmentStream } from "./enroll/enrollment-stream.ts";
+import type { EnrollOptions } from "./enroll/enrollment-stream.ts";
 import { ClientError } from "./errors.ts";
-import { GalleryCalls } from "./gallery-calls.ts";
-import type { DeletedIds } from "./gallery-calls.ts";
-import type { Candidate } from "./identification.ts";
+import { GalleryCalls } from "./remote/gallery-calls.ts";
+import type { DeletedIds } from "./remote/gallery-calls.ts";
+import type { Candidate } from "./match/rank-candidates.ts";
 import { checkId } from "./ids.ts";
-import type { KeyHolder } from "./key-holder.ts";
-import { Matching } from "./matching.ts";
-import type { Found, OpenGallery } from "./matching.ts";
+import type { KeyHolder } from "./keys/key-holder.ts";
+import { Matching } from "./match/matching.ts";
+import type { Found, OpenGallery } from "./match/matching.ts";
 import { checkSpace } from "./model-space.ts";
 import type { ModelSpace } from "./model-space.ts";
 import { OpenGalleries } from "./open-galleries.ts";
-import { isStrideWished, packingOf } from "./packing.ts";
+import { isStrideWished, packingOf } from "./enroll/packing.ts";
 import { checkWhole } from "./ranges.ts";
-import { discardDrafts, rewriteGallery } from "./rewriting.ts";
-import type { RewrittenGallery, Rewriting } from "./rewriting.ts";
-import { allRefused, tellOfRefused } from "./refused-templates.ts";
-import { RosterCache } from "./roster-cache.ts";
-import type { GalleryInfo, RosterEntry } from "./wire.ts";
+import { discardDrafts, rewriteGallery } from "./rewrite/rewrite-gallery.ts";
+import type { RewrittenGallery, Rewriting } from "./rewrite/rewrite-gallery.ts";
+import { allRefused, tellOfRefused } from "./match/refused-templates.ts";
+import { RosterCache } from "./roster/roster-cache.ts";
+import type { GalleryInfo, RosterEntry } from "./remote/wire.ts";
+import { ciphersOf } from "./keys/key-holder.ts";
 
 // Above any encoded dimension, whose bound the gallery's server knows.
 const MOST_STRIDE = 4096;
@@ -110,7 +111,7 @@ export class VeilfaceClient implements Disposable {
   async enroll(galleryId: string, source: AsyncIterable<Enrollment> | Iterable<Enrollment>, options: EnrollOptions & ModelOption = {}): Promise<number> {
     return this.#do({ galleryId }, options, async () => {
       const { info, crypto } = await this.#galleries.read(galleryId, options);
-      const packing = options.packing === "never" ? undefined : packingOf(info, this.#keyHolder.parameterSet);
+      const packing = options.packing === "never" ? undefined : packingOf(info, ciphersOf(this.#keyHolder).parameterSet);
       const maker = new UnitMaker(crypto, this.#keyHolder.contextId, packing);
       const stream = new EnrollmentStream(this.#calls.services, info, this.#calls.deadline(options));
       return stream.run(maker.units(encodeEnrollments(source, crypto)));
@@ -255,6 +256,6 @@ export class VeilfaceClient implements Disposable {
  * another best one.
  */
 function strideUnder(gallery: GalleryInfo, from: KeyHolder, to: KeyHolder): number {
-  const isSameSet = from.parameterSet.name === to.parameterSet.name;
-  return isSameSet && isStrideWished(gallery, from.parameterSet) ? gallery.packedStride : 0;
+  const isSameSet = ciphersOf(from).parameterSet.name === ciphersOf(to).parameterSet.name;
+  return isSameSet && isStrideWished(gallery, ciphersOf(from).parameterSet) ? gallery.packedStride : 0;
 }

@@ -2,14 +2,14 @@
 // right and every encrypted distance is within 1e-5 of the plain one.
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import {
-  ClientError, FaceEncoder, KeyHolder, VeilfaceClient, identificationThresholdOf, loadDefaultModelPack, plainDistance, spaceOf, thresholdOf,
-} from "@veilface/client";
-import { readPhoto } from "../test/support/photos.ts";
-import type { PEOPLE } from "../test/support/photos.ts";
-import { ServerProcess } from "../test/support/server-process.ts";
-import { ByteCounter } from "../test/support/byte-counter.ts";
-import { printTable } from "../test/support/table.ts";
+import { ClientError, KeyHolder, VeilfaceClient, identificationThresholdOf, plainDistance, spaceOf, thresholdOf } from "@veilface/client";
+import { FaceEncoder, loadDefaultModelPack } from "@veilface/face";
+import { readPhoto } from "../scripts/dev/photos.ts";
+import type { PEOPLE } from "../scripts/dev/photos.ts";
+import { ServerProcess } from "../scripts/dev/server-process.ts";
+import { ByteCounter } from "../scripts/dev/byte-counter.ts";
+import { printTable } from "../scripts/dev/table.ts";
+import { ciphersOf } from "@veilface/client/advanced";
 
 type Person = keyof typeof PEOPLE;
 
@@ -76,7 +76,7 @@ await using encoder = await FaceEncoder.open(pack);
 const space = spaceOf(encoder.card);
 const threshold = thresholdOf(encoder.card);
 const identificationThreshold = identificationThresholdOf(encoder.card);
-console.log(`server at ${server.address}, model ${encoder.card.id}, parameter set ${keyHolder.parameterSet.name}\n`);
+console.log(`server at ${server.address}, model ${encoder.card.id}, parameter set ${ciphersOf(keyHolder).parameterSet.name}\n`);
 
 const embeddings = new Map<string, Float32Array>();
 for (const photo of new Set([...Object.values(ENROLLED).flat(), ...CLAIMS.map((claim) => claim.photo), ...PROBES.map((probe) => probe.photo)])) {

@@ -1,18 +1,19 @@
-export { fromBase64Text } from "./base64-text.ts";
-export { CiphertextCodec, freshCiphertextBytes, sealCiphertextBytes } from "./ciphertext.ts";
-export type { ByteRange, CiphertextEncoding, Components } from "./ciphertext.ts";
-export { KEY_ID_BYTES, packedContextId, pairwiseContextId } from "./context-id.ts";
+export { fromBase64Text } from "./seal/base64-text.ts";
+export { CiphertextCodec, freshCiphertextBytes, sealCiphertextBytes } from "./packed/ciphertext-codec.ts";
+export type { ByteRange, CiphertextEncoding, Components } from "./packed/ciphertext-codec.ts";
+export { KEY_ID_BYTES, packedContextId } from "./packed/context-id.ts";
+export { pairwiseContextId } from "./pairwise/context-id.ts";
 export { FheError } from "./errors.ts";
 export type { FheErrorReason } from "./errors.ts";
 export {
   emptyPolynomials, encodeProbe, expectedError, layoutOf, looseLayout, placeTemplate, readScores, scalesOf, scoreIndex,
-} from "./layout.ts";
-export type { Layout, Scales } from "./layout.ts";
+} from "./packed/layout.ts";
+export type { Layout, Scales } from "./packed/layout.ts";
 export {
   distanceFromScore, encodeProbeEmbedding, encodeTemplateEmbedding, encodedDimension, nearestTemplateVector,
   plainDistance,
-} from "./metric.ts";
-export type { EmbeddingSpace, EncodedEmbedding, Metric } from "./metric.ts";
+} from "./packed/metric.ts";
+export type { EmbeddingSpace, EncodedEmbedding, Metric } from "./packed/metric.ts";
 export { PairwiseEvaluator } from "./pairwise/evaluator.ts";
 export type { PairwiseOperation, PairwiseTask } from "./pairwise/evaluator.ts";
 export { areSameCiphertext } from "./pairwise/fresh-ciphertext.ts";
@@ -25,18 +26,18 @@ export type { PairwiseParameters } from "./pairwise/parameters.ts";
 export { checkRotationSteps, maxDimension } from "./pairwise/rotations.ts";
 export { levelsOf, openPairwiseContext } from "./pairwise/levels.ts";
 export { galoisKeyIndex, rotationSteps } from "./pairwise/rotations.ts";
-export { HEADER_BYTES as SEAL_HEADER_BYTES, PARMS_ID_BYTES, inflateSeal, isSealObject, writeHeader as writeSealHeader } from "./seal-bytes.ts";
-export type { SealObjectLimits } from "./seal-bytes.ts";
-export { openCkksContext, parmsIdBytes } from "./seal.ts";
-export { hasSecretKeyShape } from "./pairwise/secret-shape.ts";
-export { DEFAULT_PARAMETER_SET, DEGREE, NOISE_SIGMA, PARAMETER_SET_NAMES, parameterSet } from "./parameters.ts";
-export type { ParameterSet, ParameterSetName } from "./parameters.ts";
+export { HEADER_BYTES as SEAL_HEADER_BYTES, PARMS_ID_BYTES, inflateSeal, isSealObject, writeHeader as writeSealHeader } from "./seal/seal-bytes.ts";
+export type { SealObjectLimits } from "./seal/seal-bytes.ts";
+export { openCkksContext, parmsIdBytes } from "./seal/seal.ts";
+export { hasSecretKeyShape } from "./seal/secret-shape.ts";
+export { DEFAULT_PARAMETER_SET, DEGREE, NOISE_SIGMA, PARAMETER_SET_NAMES, parameterSet } from "./parameter-sets.ts";
+export type { ParameterSet, ParameterSetName } from "./parameter-sets.ts";
 export { RingKernel } from "./ring/ring-kernel.ts";
 export { TILES_PER_PRIME, fromTiles, tileBytes, toTiles } from "./ring/tiles.ts";
-export { scoreRange } from "./score-range.ts";
-export type { ScoreRange } from "./score-range.ts";
-export { CIPHERTEXT_HEADER_BYTES, PLAINTEXT_HEADER_BYTES, sealCiphertext, sealPlaintext, sealWords } from "./seal-bytes.ts";
-export { USUAL_COSTS, USUAL_TEMPLATES, chooseStride, searchSeconds } from "./stride-choice.ts";
-export type { SearchCosts } from "./stride-choice.ts";
-export { callSeal, loadPublicSeal, loadSealForKeyHolder } from "./seal.ts";
-export type { PublicSeal, Seal } from "./seal.ts";
+export { scoreRange } from "./packed/score-range.ts";
+export type { ScoreRange } from "./packed/score-range.ts";
+export { CIPHERTEXT_HEADER_BYTES, PLAINTEXT_HEADER_BYTES, sealCiphertext, sealPlaintext, sealWords } from "./seal/seal-bytes.ts";
+export { USUAL_COSTS, USUAL_TEMPLATES, chooseStride, searchSeconds } from "./packed/stride-choice.ts";
+export type { SearchCosts } from "./packed/stride-choice.ts";
+export { callSeal, loadPublicSeal, loadSealForKeyHolder } from "./seal/seal.ts";
+export type { PublicSeal, Seal } from "./seal/seal.ts";

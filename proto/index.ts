@@ -1,4 +1,4 @@
-export { describeTenseal, embeddedFields, isWholeSealObject, recogniseTenseal } from "./tenseal-messages.ts";
+export { describeTenseal, embeddedFields, isWholeSealObject, recognizeTenseal } from "./tenseal-messages.ts";
 export type { TensealMessage } from "./tenseal-messages.ts";
 export { CKKSVectorProto, EncryptionType, TenSEALContextProto, TenSEALPublicProto } from "./gen/tenseal/tenseal.ts";
 export * from "./gen/veilface/v1/ciphertext.ts";

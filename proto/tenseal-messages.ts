@@ -36,7 +36,7 @@ const MAX_FIELDS = 1000;
  * Recognises what TenSEAL writes by all of its fields: a field that TenSEAL does not have, or has once and is there twice, makes it
  * unknown, so that what is sent on is understood to the last byte. Views of `bytes`, not copies.
  */
-export function recogniseTenseal(bytes: Uint8Array): TensealMessage {
+export function recognizeTenseal(bytes: Uint8Array): TensealMessage {
   if (bytes.length === 0) return { kind: "unknown", seems: "empty" };
   if (isSealMagic(bytes)) return { kind: "unknown", seems: "a SEAL object by itself, not wrapped as TenSEAL does" };
   const fields = fieldsOf(bytes);

@@ -1,7 +1,7 @@
 // Puts the figures of a bench run into README, between its figures marks. Reads docs/bench.jsonl, which `npm run performance` makes.
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { BenchLine } from "../test/bench/figures.ts";
+import type { BenchLine } from "../bench/figures.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 const MARKS = /(<!-- figures[^>]*-->\n)[^]*?(<!-- \/figures -->)/;

@@ -2,7 +2,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { init } from "echarts";
-import type { BenchLine } from "../test/bench/figures.ts";
+import type { BenchLine } from "../bench/figures.ts";
 
 const DOCS = join(import.meta.dirname, "..", "docs");
 const scale = await readLines("scale.jsonl");

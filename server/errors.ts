@@ -11,6 +11,8 @@ export type ServerErrorReason =
   | "SUBJECT_NOT_FOUND"
   | "SPACE_MISMATCH"
   | "PROBE_INCOMPLETE"
+  | "CIPHERTEXT_CORRUPT"
+  | "CONTEXT_MISMATCH"
   | "STORED_CORRUPT"
   | "STORAGE_FULL"
   | "LIMIT_EXCEEDED"
@@ -55,4 +57,13 @@ export class ServerError extends Error {
 export function storedCorrupt(what: string): ServerError {
   const advice = "restore the store from a backup, or delete and enroll it again";
   return new ServerError("STORED_CORRUPT", `${what} is damaged on the server's disk: ${advice}`);
+}
+
+export function galleryChanged(): ServerError {
+  return new ServerError("GALLERY_CHANGED", "the gallery was changed while it was read: read it again");
+}
+
+/** A refusal that names one field of the request. */
+export function fieldInvalid(field: string, description: string, reason: ServerErrorReason = "FIELD_INVALID"): ServerError {
+  return new ServerError(reason, `${field} ${description}`, { violations: [{ field, description }] });
 }

@@ -11,12 +11,13 @@ import { errorDetailsServerMiddleware } from "nice-grpc-error-details";
 import { HealthDefinition, HealthServiceImpl, HealthState } from "nice-grpc-server-health";
 import type { Logger } from "pino";
 import type { ServerConfig } from "./config.ts";
-import { contextService } from "./context-service.ts";
+import { contextService } from "./rpc/context-service.ts";
 import { ServerError } from "./errors.ts";
-import { galleryService } from "./gallery-service.ts";
-import { Matcher } from "./matcher.ts";
-import { matchingService } from "./matching-service.ts";
-import { PairwiseMatcher } from "./pairwise/pairwise-matcher.ts";
+import { galleryService } from "./rpc/gallery-service.ts";
+import { PackedMatcher } from "./compute/packed/packed-matcher.ts";
+import { SharedScans } from "./compute/packed/shared-scans.ts";
+import { matchingService } from "./rpc/matching-service.ts";
+import { PairwiseMatcher } from "./compute/pairwise/pairwise-matcher.ts";
 import { callGuard } from "./rpc/call-guard.ts";
 import { OpenCalls } from "./rpc/open-calls.ts";
 import { Connections } from "./rpc/connections.ts";
@@ -25,11 +26,11 @@ import { readableRequests } from "./rpc/readable-requests.ts";
 import { addReflection } from "./rpc/reflection.ts";
 import type { GalleryStore } from "./store/gallery-store.ts";
 import { inWords } from "./start-errors.ts";
-import { LmdbStore } from "./store/lmdb-store.ts";
-import type { LmdbStoreOptions } from "./store/lmdb-store.ts";
-import { tryStore } from "./store/store-trial.ts";
-import { wall } from "./wall.ts";
-import { WorkerPool } from "./worker-pool.ts";
+import { LmdbStore } from "./store/lmdb/lmdb-store.ts";
+import type { LmdbStoreOptions } from "./store/lmdb/lmdb-store.ts";
+import { tryStore } from "./store/lmdb/disk/store-trial.ts";
+import { wall } from "./rpc/wall.ts";
+import { WorkerPool } from "./compute/worker-pool.ts";
 
 // Messages that a call may have buffered before its handler reads them, or its client: each is up to 4 MiB. Node's default is 16, and
 // grpc-js leaves it at that.
@@ -106,9 +107,10 @@ interface Backing {
 }
 
 function addServices(server: Server, { store, pool, stopping, log }: Backing): void {
-  const matchers = { packed: new Matcher(pool), pairwise: new PairwiseMatcher(pool) };
+  const packed = new PackedMatcher(pool);
+  const matchers = { packed, scans: new SharedScans(packed), pairwise: new PairwiseMatcher(pool) };
   server.add(readableRequests(ContextServiceDefinition), contextService(store, matchers.pairwise));
-  server.add(readableRequests(GalleryServiceDefinition), galleryService(store, matchers, stopping));
+  server.add(readableRequests(GalleryServiceDefinition), galleryService({ store, matchers }, stopping));
   server.add(readableRequests(MatchingServiceDefinition), matchingService({ store, matchers, log }));
 }
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
 import { join, sep } from "node:path";
 import { test } from "node:test";
-import { WORKSPACES, architectureBreaches, importsOf } from "./support/architecture-rules.ts";
+import { WORKSHOPS, WORKSPACES, architectureBreaches, importsOf } from "./support/architecture-rules.ts";
 import type { Source } from "./support/architecture-rules.ts";
 
 const ROOT = join(import.meta.dirname, "..");
@@ -18,7 +18,7 @@ function dependenciesOf(workspace: string): string[] {
   return Object.keys(dependencies);
 }
 
-const sources = WORKSPACES.flatMap(sourcesOf);
+const sources = [...WORKSPACES, ...WORKSHOPS].flatMap(sourcesOf);
 
 test("imports go one way, and each package touches only what it may", () => {
   for (const workspace of WORKSPACES) assert.ok(sources.filter(({ path }) => path.startsWith(`${workspace}/`)).length >= 5, `the sources of ${workspace} were found`);
@@ -58,28 +58,49 @@ const BREACHES: readonly (readonly [string, string])[] = [
   ["server/x.ts", 'import { KeyHolder } from "@veilface/client";'],
   ["client/x.ts", 'import { startServer } from "@veilface/server";'],
   ["client/x.ts", 'const { startServer } = await import("@veilface/server");'],
+  ["client/x.ts", 'import { FaceEncoder } from "@veilface/face";'],
+  ["face/x.ts", 'import { ClientError } from "@veilface/client";'],
+  ["face/x.ts", 'import type { Metric } from "@veilface/fhe";'],
+  ["cli/x.ts", 'import { plainDistance } from "@veilface/fhe";'],
+  ["cli/x.ts", 'import { startServer } from "@veilface/server";'],
+  ["server/x.ts", 'import "veilface";'],
   ["fhe/x.ts", 'import type { Context } from "@veilface/proto";'],
   ["fhe/x.ts", 'import { Metadata } from "nice-grpc";'],
   ["fhe/x.ts", 'import { readFile } from "node:fs/promises";'],
   ["fhe/x.ts", 'import { readFileSync } from "fs";'],
+  ["fhe/packed/x.ts", 'import { PairwiseEvaluator } from "../pairwise/evaluator.ts";'],
+  ["fhe/pairwise/x.ts", 'import { layoutOf } from "../packed/layout.ts";'],
   ["proto/index.ts", 'export { layoutOf } from "@veilface/fhe";'],
-  ["server/x.ts", 'import { layoutOf } from "../fhe/layout.ts";'],
-  ["client/face/x.ts", 'export * from "../../server/main.ts";'],
+  ["server/x.ts", 'import { layoutOf } from "../fhe/packed/layout.ts";'],
+  ["face/x.ts", 'export * from "../server/main.ts";'],
+  ["cli/x.ts", 'import { ClientError } from "../client/errors.ts";'],
   ["client/x.ts", 'import sharp from "sharp";'],
-  ["client/face/x.ts", 'import { Tensor } from "onnxruntime-node";'],
+  ["face/x.ts", 'import { Tensor } from "onnxruntime-node";'],
   ["server/x.ts", 'type Session = import("onnxruntime-node").InferenceSession;'],
   ["server/x.ts", 'import { open } from "lmdb";'],
   ["server/store/gallery-store.ts", 'import type { Database } from "lmdb";'],
-  ["server/matcher.ts", 'import type { CallContext } from "nice-grpc";'],
-  ["server/validate.ts", 'import { status } from "@grpc/grpc-js";'],
+  ["server/compute/packed/x.ts", 'import type { CallContext } from "nice-grpc";'],
+  ["server/requests/x.ts", 'import { status } from "@grpc/grpc-js";'],
+  ["client/match/x.ts", 'import { Status } from "nice-grpc";'],
+  ["cli/x.ts", 'import { Status } from "nice-grpc";'],
   ["server/store/x.ts", 'import type { Gallery } from "@veilface/proto";'],
+  ["server/compute/x.ts", 'import type { Gallery } from "@veilface/proto";'],
+  ["server/requests/x.ts", 'import { wall } from "../rpc/wall.ts";'],
+  ["server/compute/x.ts", 'import { readAll } from "../requests/read-all.ts";'],
+  ["server/store/lmdb/x.ts", 'import { WorkerPool } from "../../compute/worker-pool.ts";'],
+  ["server/compute/packed/x.ts", 'import { admit } from "../pairwise/admission.ts";'],
+  ["server/compute/pairwise/x.ts", 'import { SharedScans } from "../packed/shared-scans.ts";'],
   ["server/x.ts", 'import initialize from "node-seal";'],
   ["server/x.ts", "const { SecretKey } = seal;"],
   ["server/x.ts", 'new seal["KeyGenerator"](context);'],
   ["server/x.ts", "// a Decryptor would go here"],
   ["server/x.ts", 'import { loadSealForKeyHolder } from "@veilface/fhe";'],
-  ["fhe/ciphertext.ts", "new seal.Decryptor(context, key);"],
+  ["client/match/x.ts", "new seal.Decryptor(context, key);"],
+  ["cli/x.ts", "const { SecretKey } = seal;"],
+  ["fhe/packed/ciphertext-codec.ts", "new seal.Decryptor(context, key);"],
   ["client/x.ts", 'import "/etc/x.ts";'],
+  ["demo/x.ts", 'import { ServerProcess } from "../test/support/process/server-process.ts";'],
+  ["scripts/vectors/x.ts", 'import { leaksIn } from "../../test/support/leak-watch.ts";'],
 ];
 
 for (const [path, text] of BREACHES) {
@@ -90,12 +111,17 @@ for (const [path, text] of BREACHES) {
 }
 
 const ALLOWED: readonly (readonly [string, string])[] = [
-  ["server/gallery-service.ts", 'import type { CallContext } from "nice-grpc";'],
-  ["server/store/lmdb-store.ts", 'import { open } from "lmdb";'],
+  ["server/rpc/gallery-service.ts", 'import type { CallContext } from "nice-grpc";'],
+  ["server/store/lmdb/lmdb-store.ts", 'import { open } from "lmdb";'],
   ["server/x.ts", 'import { layoutOf } from "@veilface/fhe"; import type { Gallery } from "@veilface/proto"; import "./y.ts";'],
-  ["client/face/default-pack/x.ts", 'import sharp from "sharp"; import "../../errors.ts";'],
-  ["client/key-holder.ts", "new seal.KeyGenerator(context);"],
-  ["fhe/seal.ts", "const { SecretKey } = seal as Seal;"],
+  ["server/requests/x.ts", 'import { WorkerPool } from "../compute/worker-pool.ts"; import type { GalleryStore } from "../store/gallery-store.ts";'],
+  ["face/default-pack/x.ts", 'import sharp from "sharp"; import "../errors.ts";'],
+  ["cli/x.ts", 'import "@veilface/client"; import "@veilface/client/advanced"; import "@veilface/face/errors"; import "./y.ts";'],
+  ["client/keys/key-holder.ts", "new seal.KeyGenerator(context);"],
+  ["client/remote/channel.ts", 'import { createChannel } from "nice-grpc";'],
+  ["fhe/seal/seal.ts", "const { SecretKey } = seal as Seal;"],
+  ["demo/x.ts", 'import { ServerProcess } from "../scripts/dev/server-process.ts"; import "@veilface/server";'],
+  ["bench/x.ts", 'import { TensealMaker } from "../test/support/independent/tenseal-maker.ts"; import "../client/errors.ts";'],
 ];
 
 for (const [path, text] of ALLOWED) {

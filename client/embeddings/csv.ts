@@ -1,4 +1,4 @@
-import type { Enrollment } from "../enrollment-units.ts";
+import type { Enrollment } from "../enroll/unit-maker.ts";
 import { isList, readColumns } from "./csv-columns.ts";
 import type { Columns } from "./csv-columns.ts";
 import { splitCsvLine } from "./csv-fields.ts";

@@ -1,4 +1,4 @@
-import type { Enrollment } from "../enrollment-units.ts";
+import type { Enrollment } from "../enroll/unit-maker.ts";
 import { checkFileId, fileError, rowId } from "./file-error.ts";
 import type { Line } from "./lines.ts";
 

@@ -1,6 +1,6 @@
 import type { FileHandle } from "node:fs/promises";
 import { extname } from "node:path";
-import type { Enrollment } from "../enrollment-units.ts";
+import type { Enrollment } from "../enroll/unit-maker.ts";
 import { ClientError } from "../errors.ts";
 import { openInput, systemErrorText } from "../input-file.ts";
 import { CsvReader } from "./csv.ts";

@@ -1,9 +1,9 @@
 import { CreateContextRequest } from "@veilface/proto";
 import type { Context, KeyMaterial, KeyUpload } from "@veilface/proto";
-import { Watchdog, isUnavailable, pauseBeforeRetry, translate } from "../calls.ts";
-import type { CallOptions } from "../calls.ts";
-import type { Services } from "../channel.ts";
-import { sha256 } from "../wire.ts";
+import { Watchdog, isUnavailable, pauseBeforeRetry, translate } from "../remote/calls.ts";
+import type { CallOptions } from "../remote/calls.ts";
+import type { Services } from "../remote/channel.ts";
+import { sha256 } from "../remote/wire.ts";
 
 export interface UploadOptions extends CallOptions {
   /** Called with how many of how many bytes of key material are on their way; goes back to the start where the server went away meanwhile. */

@@ -1,10 +1,10 @@
 import type { Ciphertext } from "@veilface/proto";
-import { call, callStream, isUnavailable } from "../calls.ts";
-import type { CallOptions } from "../calls.ts";
-import type { Services } from "../channel.ts";
+import { call, callStream, isUnavailable } from "../remote/calls.ts";
+import type { CallOptions } from "../remote/calls.ts";
+import type { Services } from "../remote/channel.ts";
 import { checkContextId } from "../ids.ts";
-import { retrying } from "../retrying.ts";
-import { invalidReply } from "../wire.ts";
+import { retrying } from "../remote/retrying.ts";
+import { invalidReply } from "../remote/wire.ts";
 import { dimensionOf, openVector, toServedContext, toWireVector } from "./pairwise-wire.ts";
 import type { PairwiseCiphertext } from "./pairwise-wire.ts";
 import { PrimeDropper } from "./prime-dropping.ts";

@@ -1,6 +1,6 @@
 import type { Metric } from "@veilface/fhe";
-import type { CallOptions } from "../calls.ts";
-import type { ServerOptions } from "../channel.ts";
+import type { CallOptions } from "../remote/calls.ts";
+import type { ServerOptions } from "../remote/channel.ts";
 import type { UploadOptions } from "./key-upload.ts";
 import type { PairwiseEncoding, PairwiseOperation } from "./pairwise-wire.ts";
 

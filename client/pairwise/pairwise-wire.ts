@@ -1,8 +1,8 @@
 import { MAX_PAIRWISE_CIPHERTEXT_BYTES, areSameCiphertext } from "@veilface/fhe";
-import { CiphertextEncoding, PairwiseOperation as WireOperation, recogniseTenseal } from "@veilface/proto";
+import { CiphertextEncoding, PairwiseOperation as WireOperation, recognizeTenseal } from "@veilface/proto";
 import type { CKKSVectorProto, Ciphertext, Context } from "@veilface/proto";
 import { ClientError } from "../errors.ts";
-import { checkWireCiphertext, invalidReply, toWireCiphertext } from "../wire.ts";
+import { checkWireCiphertext, invalidReply, toWireCiphertext } from "../remote/wire.ts";
 import type { ServedContext } from "./prime-dropping.ts";
 import { guardSecretKey } from "./secret-key-guard.ts";
 import { tensealVector } from "./tenseal-files.ts";
@@ -103,14 +103,14 @@ export function toWireVector(contextId: string, { encoding, bytes }: OpenVector,
 export function fromWireDistance(contextId: string, encoding: PairwiseEncoding, wire: Ciphertext | undefined): PairwiseCiphertext {
   const { encoding: found, data } = checkWireCiphertext(contextId, wire);
   if (found !== toWireEncoding(encoding)) throw invalidReply("a ciphertext in another encoding than was asked for");
-  if (encoding === "tenseal" && recogniseTenseal(data).kind !== "vector") throw invalidReply("a TenSEAL vector that is none");
+  if (encoding === "tenseal" && recognizeTenseal(data).kind !== "vector") throw invalidReply("a TenSEAL vector that is none");
   return { encoding, bytes: data };
 }
 
 /** Whether two vectors are one and the same ciphertext, however each is written. */
 export function areSameVectors(first: Ciphertext, second: Ciphertext): boolean {
   const [x, y] = [first, second].map(({ data }) => {
-    const found = recogniseTenseal(data);
+    const found = recognizeTenseal(data);
     return found.kind === "vector" ? found.message.ciphertexts[0] : data;
   });
   return x !== undefined && y !== undefined && areSameCiphertext(x, y);

@@ -1,6 +1,6 @@
 import { createReadStream } from "node:fs";
 import { fromBase64Text } from "@veilface/fhe";
-import { TenSEALContextProto, describeTenseal, isWholeSealObject, recogniseTenseal } from "@veilface/proto";
+import { TenSEALContextProto, describeTenseal, isWholeSealObject, recognizeTenseal } from "@veilface/proto";
 import type { TensealMessage } from "@veilface/proto";
 import { ClientError } from "../errors.ts";
 import { readInput, systemErrorText } from "../input-file.ts";
@@ -81,7 +81,7 @@ export function decodeTensealBytes(bytes: Uint8Array, name = "the data"): Tensea
  * TENSEAL_INVALID for anything else than a public CKKS context with relinearization and Galois keys.
  */
 export function publicTensealContext(data: Uint8Array, name = "the data"): Uint8Array {
-  const found = recognise(decodeTensealBytes(data, name).bytes, name);
+  const found = recognize(decodeTensealBytes(data, name).bytes, name);
   if (found.kind !== "context") throw invalid(name, `is ${describeTenseal(found)}: ${CONTEXT_EXPECTED}`);
   const { encryptionParameters, publicContext, encryptionType } = found.message;
   if (publicContext === undefined) throw invalid(name, `is a TenSEAL context without its public part: ${CONTEXT_EXPECTED}`);
@@ -103,7 +103,7 @@ export function publicTensealContext(data: Uint8Array, name = "the data"): Uint8
  */
 export function tensealVector(data: Uint8Array, name = "the data"): TensealVector {
   const { bytes } = decodeTensealBytes(data, name);
-  const found = recognise(bytes, name);
+  const found = recognize(bytes, name);
   if (found.kind !== "vector") throw invalid(name, `is ${describeTenseal(found)}: ${VECTOR_EXPECTED}`);
   const { sizes, ciphertexts, scale } = found.message;
   const [dimension] = sizes;
@@ -116,9 +116,9 @@ export function tensealVector(data: Uint8Array, name = "the data"): TensealVecto
   return { bytes, dimension, ciphertext, scale };
 }
 
-function recognise(bytes: Uint8Array, name: string): TensealMessage {
+function recognize(bytes: Uint8Array, name: string): TensealMessage {
   guardSecretKey(name, bytes);
-  const found = recogniseTenseal(bytes);
+  const found = recognizeTenseal(bytes);
   if (found.kind === "context" && found.message.privateContext !== undefined) throw secretKeyRefused(name, SECRET_ADVICE);
   return found;
 }

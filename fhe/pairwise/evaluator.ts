@@ -1,7 +1,7 @@
 import type { Ciphertext, Evaluator, GaloisKeys, RelinKeys, SEALContext } from "node-seal";
 import { FheError } from "../errors.ts";
-import { callSeal } from "../seal.ts";
-import type { PublicSeal } from "../seal.ts";
+import { callSeal } from "../seal/seal.ts";
+import type { PublicSeal } from "../seal/seal.ts";
 import { rescalesFirst } from "./expected-error.ts";
 import { checkFreshCiphertext, transparent } from "./fresh-ciphertext.ts";
 import type { EvaluationKeys } from "./keys.ts";

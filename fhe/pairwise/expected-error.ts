@@ -1,4 +1,4 @@
-import { NOISE_SIGMA } from "../parameters.ts";
+import { NOISE_SIGMA } from "../parameter-sets.ts";
 import { dataPrimes, distanceScale, resultPrimes } from "./parameters.ts";
 import type { PairwiseParameters } from "./parameters.ts";
 

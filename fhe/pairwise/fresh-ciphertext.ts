@@ -1,10 +1,10 @@
 import { FheError } from "../errors.ts";
-import { inflateSeal } from "../seal-bytes.ts";
-import type { SealObjectLimits } from "../seal-bytes.ts";
+import { inflateSeal } from "../seal/seal-bytes.ts";
+import type { SealObjectLimits } from "../seal/seal-bytes.ts";
 import type { PairwiseLevels } from "./levels.ts";
 import { MAX_PAIRWISE_CIPHERTEXT_BYTES } from "./parameters.ts";
-import { SealCursor } from "./seal-cursor.ts";
-import type { CiphertextSpan } from "./seal-cursor.ts";
+import { SealCursor } from "../seal/seal-cursor.ts";
+import type { CiphertextSpan } from "../seal/seal-cursor.ts";
 
 const PAIRWISE_CIPHERTEXT: SealObjectLimits = {
   what: "ciphertext", maxBytes: MAX_PAIRWISE_CIPHERTEXT_BYTES, malformed: "CIPHERTEXT_MALFORMED", tooLarge: "CIPHERTEXT_TOO_LARGE",

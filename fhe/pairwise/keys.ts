@@ -1,12 +1,12 @@
 import { createHash } from "node:crypto";
 import { FheError } from "../errors.ts";
-import { HEADER_BYTES, PARMS_ID_BYTES, inflateSeal, writeHeader } from "../seal-bytes.ts";
-import type { SealObjectLimits } from "../seal-bytes.ts";
+import { HEADER_BYTES, PARMS_ID_BYTES, inflateSeal, writeHeader } from "../seal/seal-bytes.ts";
+import type { SealObjectLimits } from "../seal/seal-bytes.ts";
 import { hidesNothing, isTwoComponents } from "./fresh-ciphertext.ts";
 import type { PairwiseLevels } from "./levels.ts";
 import { allRotationSteps, galoisKeyIndex, rotationKeysMissing } from "./rotations.ts";
-import { SealCursor } from "./seal-cursor.ts";
-import type { CiphertextSpan } from "./seal-cursor.ts";
+import { SealCursor } from "../seal/seal-cursor.ts";
+import type { CiphertextSpan } from "../seal/seal-cursor.ts";
 
 /** Keys as bytes that may be shown to SEAL: uncompressed, with no key that the server has no use for. */
 export interface EvaluationKeys {

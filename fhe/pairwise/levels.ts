@@ -1,6 +1,6 @@
 import type { SEALContext } from "node-seal";
-import { openCkksContext, parmsIdBytes } from "../seal.ts";
-import type { PublicSeal } from "../seal.ts";
+import { openCkksContext, parmsIdBytes } from "../seal/seal.ts";
+import type { PublicSeal } from "../seal/seal.ts";
 import type { EncryptionParameters, PairwiseParameters } from "./parameters.ts";
 
 /** What tells objects of a pairwise context's levels apart. */

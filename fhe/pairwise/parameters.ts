@@ -1,8 +1,8 @@
 import { FheError } from "../errors.ts";
-import { CIPHERTEXT_HEADER_BYTES, inflateSeal } from "../seal-bytes.ts";
-import type { SealObjectLimits } from "../seal-bytes.ts";
-import type { PublicSeal } from "../seal.ts";
-import { SealCursor } from "./seal-cursor.ts";
+import { CIPHERTEXT_HEADER_BYTES, inflateSeal } from "../seal/seal-bytes.ts";
+import type { SealObjectLimits } from "../seal/seal-bytes.ts";
+import type { PublicSeal } from "../seal/seal.ts";
+import { SealCursor } from "../seal/seal-cursor.ts";
 
 /** CKKS parameters that a key holder chose, checked. */
 export interface EncryptionParameters {

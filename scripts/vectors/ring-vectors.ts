@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { emptyPolynomials, encodeProbe, layoutOf, placeTemplate, scoreIndex } from "@veilface/fhe";
-import { DEGREE, IndependentRing, invert } from "../../test/support/independent-ring.ts";
+import { DEGREE, IndependentRing, invert } from "./independent-ring.ts";
 
 /** One polynomial in NTT form. */
 interface Transform {

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { FaceEncoder, KeyHolder, VeilfaceClient, loadDefaultModelPack, plainDistance, spaceOf } from "@veilface/client";
+import { KeyHolder, VeilfaceClient, plainDistance, spaceOf } from "@veilface/client";
+import { FaceEncoder, loadDefaultModelPack } from "@veilface/face";
 import type { ModelSpace, ParameterSetName } from "@veilface/client";
-import { PEOPLE, readPhoto } from "../support/photos.ts";
-import { ServerProcess } from "../support/server-process.ts";
+import { PEOPLE, readPhoto } from "../../scripts/dev/photos.ts";
+import { ServerProcess } from "../../scripts/dev/server-process.ts";
 
 // The largest error of a distance, and its standard deviation. Real faces are 0.1 to 1.1 apart, and the error of a Euclidean distance d
 // is that of d^2 divided by 2d: largest between two photos that are nearly the same.

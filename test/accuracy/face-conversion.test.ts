@@ -5,14 +5,14 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { compileFunction } from "node:vm";
-import { EMBEDDING_MEAN } from "../../client/face/default-pack/embedding-mean.ts";
-import { toInputTensor } from "../../client/face/descriptor.ts";
-import { decodeImage, resizeImage } from "../../client/face/image.ts";
-import type { RgbImage } from "../../client/face/image.ts";
-import { loadDefaultModelPack } from "../../client/face/model-pack.ts";
-import type { ModelPack } from "../../client/face/model-pack.ts";
-import { ModelSession } from "../../client/face/session.ts";
-import { PEOPLE, readPhoto } from "../support/photos.ts";
+import { EMBEDDING_MEAN } from "../../face/default-pack/embedding-mean.ts";
+import { toInputTensor } from "../../face/descriptor.ts";
+import { decodeImage, resizeImage } from "../../face/image.ts";
+import type { RgbImage } from "../../face/image.ts";
+import { loadDefaultModelPack } from "../../face/model-pack.ts";
+import type { ModelPack } from "../../face/model-pack.ts";
+import { ModelSession } from "../../face/session.ts";
+import { PEOPLE, readPhoto } from "../../scripts/dev/photos.ts";
 
 /** As much of a TensorFlow.js tensor as is used here. */
 interface TfTensor {

@@ -3,10 +3,10 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { DEFAULT_CARD } from "../../client/face/default-pack/card.ts";
-import { FaceEncoder } from "../../client/face/face-encoder.ts";
-import { loadDefaultModelPack } from "../../client/face/model-pack.ts";
-import { PEOPLE, readPhoto } from "../support/photos.ts";
+import { DEFAULT_CARD } from "../../face/default-pack/card.ts";
+import { FaceEncoder } from "../../face/face-encoder.ts";
+import { loadDefaultModelPack } from "../../face/model-pack.ts";
+import { PEOPLE, readPhoto } from "../../scripts/dev/photos.ts";
 
 type Person = keyof typeof PEOPLE;
 

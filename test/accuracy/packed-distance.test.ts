@@ -4,9 +4,10 @@ import { randomBytes } from "node:crypto";
 import { test } from "node:test";
 import { PARAMETER_SET_NAMES, RingKernel, encodedDimension, expectedError, layoutOf } from "@veilface/fhe";
 import type { EmbeddingSpace, Metric, ParameterSetName } from "@veilface/fhe";
-import { KeyHolder } from "../../client/key-holder.ts";
-import { PackedCrypto } from "../../client/packed-crypto.ts";
+import { KeyHolder } from "../../client/keys/key-holder.ts";
+import { PackedCrypto } from "../../client/keys/packed-crypto.ts";
 import { toTiles } from "../../fhe/ring/tiles.ts";
+import { ciphersOf } from "../../client/keys/key-holder.ts";
 
 const TEMPLATES = 1000;
 // Norms of 1 come out as 1 + 2^-52 at times.
@@ -44,7 +45,7 @@ function encryptBlock(kernel: RingKernel, crypto: PackedCrypto, stride: number, 
 function measure(holder: KeyHolder, space: EmbeddingSpace, stride: number): Errors {
   const crypto = new PackedCrypto(holder, space);
   const { pieces, slots } = layoutOf(encodedDimension(space), stride);
-  const kernel = RingKernel.create(holder.parameterSet.dataPrimes, { probes: 1, pieces });
+  const kernel = RingKernel.create(ciphersOf(holder).parameterSet.dataPrimes, { probes: 1, pieces });
   const probe = randomUnitVector(space.dimension);
   const encrypted = crypto.encryptProbe(probe, [stride]);
   kernel.loadProbes([toTiles(encrypted.pieces.map(({ data }) => kernel.unpack(data)))]);
@@ -81,7 +82,7 @@ for (const name of PARAMETER_SET_NAMES) {
       test(`${name}, ${metric}, ${dimension} components, stride ${stride}: encrypted distances are the plain ones`, async (t) => {
         using holder = await KeyHolder.create(name);
         const errors = measure(holder, space, stride);
-        const expected = expectedError(holder.parameterSet, layoutOf(encoded, stride));
+        const expected = expectedError(ciphersOf(holder).parameterSet, layoutOf(encoded, stride));
         const figures = [deviation(errors.distance), largest(errors.distance), deviation(errors.score), largest(errors.score), expected].map((x) => x.toExponential(2));
         t.diagnostic(`distance std ${figures[0]} max ${figures[1]}; inner product std ${figures[2]} max ${figures[3]}, expected std ${figures[4]}`);
         assertAccurate(name, errors, expected);

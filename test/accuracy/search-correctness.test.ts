@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { KeyHolder, VeilfaceClient } from "@veilface/client";
 import type { ModelSpace, ParameterSetName } from "@veilface/client";
-import { unitVector } from "../bench/figures.ts";
-import { ServerProcess } from "../support/server-process.ts";
+import { unitVector } from "../../bench/figures.ts";
+import { ServerProcess } from "../../scripts/dev/server-process.ts";
 
 const TEMPLATES = Number(process.env["VEILFACE_SCALE"] ?? 3000);
 const PROBES = TEMPLATES >= 100_000 ? 100 : 12;

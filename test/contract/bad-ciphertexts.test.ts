@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { after, before, suite, test } from "node:test";
-import { badCiphertexts } from "../support/bad-ciphertexts.ts";
-import type { BadCiphertext } from "../support/bad-ciphertexts.ts";
-import { BOMB_BYTES, bomb } from "../support/bombs.ts";
-import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
-import { TestGallery } from "../support/gallery-fixture.ts";
-import type { GalleryMessage, Person } from "../support/gallery-fixture.ts";
-import { CallRefused } from "../support/independent-client.ts";
-import { plainDistance, randomEmbedding } from "../support/independent-encoding.ts";
-import { assertRefused } from "../support/refusals.ts";
+import { badCiphertexts } from "../support/hostile/bad-ciphertexts.ts";
+import type { BadCiphertext } from "../support/hostile/bad-ciphertexts.ts";
+import { BOMB_BYTES, bomb } from "../support/hostile/bombs.ts";
+import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
+import { TestGallery } from "../support/independent/gallery-fixture.ts";
+import type { GalleryMessage, Person } from "../support/independent/gallery-fixture.ts";
+import { CallRefused } from "../support/independent/independent-client.ts";
+import { plainDistance, randomEmbedding } from "../support/independent/independent-encoding.ts";
+import { assertRefused } from "../support/independent/refusals.ts";
 
 const { server, client } = await startContractServer();
 const keys = [await contractKey("PACKED_N4096_Q60"), await contractKey("PACKED_N4096_Q30")] as const;

@@ -2,12 +2,12 @@ import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
-import { COSINE_128, TestGallery } from "../support/gallery-fixture.ts";
-import type { Person, PieceMessage } from "../support/gallery-fixture.ts";
-import { CallRefused } from "../support/independent-client.ts";
-import { plainDistance, randomEmbedding } from "../support/independent-encoding.ts";
-import { STATUS, assertRefused } from "../support/refusals.ts";
+import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
+import { COSINE_128, TestGallery } from "../support/independent/gallery-fixture.ts";
+import type { Person, PieceMessage } from "../support/independent/gallery-fixture.ts";
+import { CallRefused } from "../support/independent/independent-client.ts";
+import { plainDistance, randomEmbedding } from "../support/independent/independent-encoding.ts";
+import { STATUS, assertRefused } from "../support/independent/refusals.ts";
 
 const { server, client } = await startContractServer();
 const key = await contractKey();

@@ -2,13 +2,13 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { test } from "node:test";
-import { COSINE_128, TestGallery } from "../support/gallery-fixture.ts";
-import { IndependentClient } from "../support/independent-client.ts";
-import { IndependentKey } from "../support/independent-crypto.ts";
-import { plainDistance, randomEmbedding } from "../support/independent-encoding.ts";
-import { TestContext, sealUpload } from "../support/pairwise-context.ts";
-import { BUILT_SERVER, ServerProcess } from "../support/server-process.ts";
-import { SMALL, TensealMaker, stepsUpTo } from "../support/tenseal-maker.ts";
+import { COSINE_128, TestGallery } from "../support/independent/gallery-fixture.ts";
+import { IndependentClient } from "../support/independent/independent-client.ts";
+import { IndependentKey } from "../support/independent/independent-crypto.ts";
+import { plainDistance, randomEmbedding } from "../support/independent/independent-encoding.ts";
+import { TestContext, sealUpload } from "../support/independent/pairwise-context.ts";
+import { BUILT_SERVER, ServerProcess } from "../../scripts/dev/server-process.ts";
+import { SMALL, TensealMaker, stepsUpTo } from "../support/independent/tenseal-maker.ts";
 
 const built = existsSync(BUILT_SERVER);
 if (!built) process.stderr.write("SKIPPED: the built server is not tested, because there is none: npm run build\n");

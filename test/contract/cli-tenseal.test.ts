@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { runCli, temporaryFolder } from "../support/cli-process.ts";
-import { startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
-import { createPairwiseContext, tensealUpload } from "../support/pairwise-context.ts";
-import { realTensealBytes, tensealBytesMadeHere } from "../support/tenseal-bytes.ts";
-import type { TensealBytes } from "../support/tenseal-bytes.ts";
+import { runCli, temporaryFolder } from "../support/process/cli-process.ts";
+import { startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
+import { createPairwiseContext, tensealUpload } from "../support/independent/pairwise-context.ts";
+import { realTensealBytes, tensealBytesMadeHere } from "../support/independent/tenseal-bytes.ts";
+import type { TensealBytes } from "../support/independent/tenseal-bytes.ts";
 
 const { server, client } = await startContractServer();
 const { folder, remove } = await temporaryFolder();

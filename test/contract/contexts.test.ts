@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { test } from "node:test";
-import { COSINE_128, TestGallery, freshId } from "../support/gallery-fixture.ts";
-import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
-import { assertRefused } from "../support/refusals.ts";
+import { COSINE_128, TestGallery, freshId } from "../support/independent/gallery-fixture.ts";
+import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
+import { assertRefused } from "../support/independent/refusals.ts";
 
 interface ContextAnswer {
   readonly context: {

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
-import { TestGallery, freshId } from "../support/gallery-fixture.ts";
-import type { EntryMessage } from "../support/gallery-fixture.ts";
-import { serialiseReply } from "../support/independent-client.ts";
-import type { Space } from "../support/independent-encoding.ts";
-import { assertRefused } from "../support/refusals.ts";
+import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
+import { TestGallery, freshId } from "../support/independent/gallery-fixture.ts";
+import type { EntryMessage } from "../support/independent/gallery-fixture.ts";
+import { serializeReply } from "../support/independent/independent-client.ts";
+import type { Space } from "../support/independent/independent-encoding.ts";
+import { assertRefused } from "../support/independent/refusals.ts";
 
 const { server, client } = await startContractServer();
 const key = await contractKey("PACKED_N4096_Q30");
@@ -132,7 +132,7 @@ test("the largest replies that the contract's limits allow are below what gRPC's
     },
     "MatchingService/CompareCiphertexts": { distance: { context_id: id, encoding: 1, data: Buffer.alloc(1_900_000), sha256: Buffer.alloc(32) } },
   };
-  for (const [rpc, reply] of Object.entries(largest)) assert.ok(serialiseReply(rpc, reply).length < MOST_BYTES, `${rpc}: ${serialiseReply(rpc, reply).length} bytes`);
+  for (const [rpc, reply] of Object.entries(largest)) assert.ok(serializeReply(rpc, reply).length < MOST_BYTES, `${rpc}: ${serializeReply(rpc, reply).length} bytes`);
 });
 
 function largestGallery(id: string): object {

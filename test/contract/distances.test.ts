@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { COSINE_128, EUCLIDEAN_128, TestGallery } from "../support/gallery-fixture.ts";
-import type { Person, SearchMessage } from "../support/gallery-fixture.ts";
-import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
-import { IndependentClient } from "../support/independent-client.ts";
-import type { Form, SetName } from "../support/independent-crypto.ts";
-import { plainDistance, randomEmbedding, similarEmbedding } from "../support/independent-encoding.ts";
-import type { Space } from "../support/independent-encoding.ts";
-import { assertRefused } from "../support/refusals.ts";
+import { COSINE_128, EUCLIDEAN_128, TestGallery } from "../support/independent/gallery-fixture.ts";
+import type { Person, SearchMessage } from "../support/independent/gallery-fixture.ts";
+import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
+import { IndependentClient } from "../support/independent/independent-client.ts";
+import type { Form, SetName } from "../support/independent/independent-crypto.ts";
+import { plainDistance, randomEmbedding, similarEmbedding } from "../support/independent/independent-encoding.ts";
+import type { Space } from "../support/independent/independent-encoding.ts";
+import { assertRefused } from "../support/independent/refusals.ts";
 
 const { server, client } = await startContractServer();
 const keys = { PACKED_N4096_Q60: await contractKey("PACKED_N4096_Q60"), PACKED_N4096_Q30: await contractKey("PACKED_N4096_Q30") };

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { COSINE_128, TestGallery } from "../support/gallery-fixture.ts";
-import type { EntryMessage, Person, RosterMessage } from "../support/gallery-fixture.ts";
-import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
-import type { CallRefused } from "../support/independent-client.ts";
-import { plainDistance, randomEmbedding } from "../support/independent-encoding.ts";
-import type { Space } from "../support/independent-encoding.ts";
-import { assertRefused } from "../support/refusals.ts";
+import { COSINE_128, TestGallery } from "../support/independent/gallery-fixture.ts";
+import type { EntryMessage, Person, RosterMessage } from "../support/independent/gallery-fixture.ts";
+import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
+import type { CallRefused } from "../support/independent/independent-client.ts";
+import { plainDistance, randomEmbedding } from "../support/independent/independent-encoding.ts";
+import type { Space } from "../support/independent/independent-encoding.ts";
+import { assertRefused } from "../support/independent/refusals.ts";
 
 const { server, client } = await startContractServer();
 const key = await contractKey();

@@ -7,12 +7,12 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
-import { plainDistance, randomEmbedding, similarEmbedding } from "../support/independent-encoding.ts";
-import { listContextIds } from "../support/pairwise-context.ts";
-import { realTensealBytes, tensealBytesMadeHere } from "../support/tenseal-bytes.ts";
-import type { TensealBytes } from "../support/tenseal-bytes.ts";
-import { stepsUpTo } from "../support/tenseal-maker.ts";
+import { startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
+import { plainDistance, randomEmbedding, similarEmbedding } from "../support/independent/independent-encoding.ts";
+import { listContextIds } from "../support/independent/pairwise-context.ts";
+import { realTensealBytes, tensealBytesMadeHere } from "../support/independent/tenseal-bytes.ts";
+import type { TensealBytes } from "../support/independent/tenseal-bytes.ts";
+import { stepsUpTo } from "../support/independent/tenseal-maker.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const PYTHON_FOLDER = join(ROOT, "examples", "python");

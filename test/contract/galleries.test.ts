@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { COSINE_128, EUCLIDEAN_128, TestGallery, freshId } from "../support/gallery-fixture.ts";
-import type { GalleryMessage } from "../support/gallery-fixture.ts";
-import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
-import { CallRefused } from "../support/independent-client.ts";
-import { randomEmbedding } from "../support/independent-encoding.ts";
-import { assertRefused } from "../support/refusals.ts";
+import { COSINE_128, EUCLIDEAN_128, TestGallery, freshId } from "../support/independent/gallery-fixture.ts";
+import type { GalleryMessage } from "../support/independent/gallery-fixture.ts";
+import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
+import { CallRefused } from "../support/independent/independent-client.ts";
+import { randomEmbedding } from "../support/independent/independent-encoding.ts";
+import { assertRefused } from "../support/independent/refusals.ts";
 
 interface GalleryPage {
   readonly galleries: readonly GalleryMessage[];

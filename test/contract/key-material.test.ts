@@ -1,16 +1,16 @@
 // Nothing that the server holds works as a secret key: every row of its store is tried.
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
-import { COSINE_128, TestGallery, freshId } from "../support/gallery-fixture.ts";
-import type { CiphertextMessage, Person, SearchMessage } from "../support/gallery-fixture.ts";
-import { CIPHERTEXT_WORDS_AT, unpack, words } from "../support/independent-crypto.ts";
-import { plainDistance, randomEmbedding, scalesOf, templatePolynomial } from "../support/independent-encoding.ts";
-import { DEGREE, IndependentRing } from "../support/independent-ring.ts";
-import { TestContext, sealUpload } from "../support/pairwise-context.ts";
-import { PairwiseGallery } from "../support/pairwise-gallery.ts";
-import { KeyHunt, polynomialRuns, storedTables } from "../support/pairwise-key-hunt.ts";
-import { SMALL, TensealMaker, smallTolerance, stepsUpTo } from "../support/tenseal-maker.ts";
+import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
+import { COSINE_128, TestGallery, freshId } from "../support/independent/gallery-fixture.ts";
+import type { CiphertextMessage, Person, SearchMessage } from "../support/independent/gallery-fixture.ts";
+import { CIPHERTEXT_WORDS_AT, unpack, words } from "../support/independent/independent-crypto.ts";
+import { plainDistance, randomEmbedding, scalesOf, templatePolynomial } from "../support/independent/independent-encoding.ts";
+import { DEGREE, IndependentRing } from "../../scripts/vectors/independent-ring.ts";
+import { TestContext, sealUpload } from "../support/independent/pairwise-context.ts";
+import { PairwiseGallery } from "../support/independent/pairwise-gallery.ts";
+import { KeyHunt, polynomialRuns, storedTables } from "../support/hostile/pairwise-key-hunt.ts";
+import { SMALL, TensealMaker, smallTolerance, stepsUpTo } from "../support/independent/tenseal-maker.ts";
 
 const STRIDE = 16;
 /** The prime that SEAL reserves, after the data primes: see ParameterSet. */

@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { inspect } from "node:util";
 import fc from "fast-check";
-import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
-import { TestGallery } from "../support/gallery-fixture.ts";
-import { CallRefused, closedReasons, serialise } from "../support/independent-client.ts";
-import { plainDistance, randomEmbedding } from "../support/independent-encoding.ts";
+import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
+import { TestGallery } from "../support/independent/gallery-fixture.ts";
+import { CallRefused, closedReasons, serialize } from "../support/independent/independent-client.ts";
+import { plainDistance, randomEmbedding } from "../support/independent/independent-encoding.ts";
 
 const { server, client } = await startContractServer();
 const key = await contractKey();
@@ -70,7 +70,7 @@ test("two hundred damaged requests are each served or refused with a known reaso
   const reasons = closedReasons();
   await fc.assert(
     fc.asyncProperty(fc.constantFrom(...VALID), fc.array(mutation, { minLength: 1, maxLength: 3 }), async ([rpc, requests], mutations) => {
-      const messages = mutations.reduce(mutate, requests.map((request) => serialise(rpc, request)));
+      const messages = mutations.reduce(mutate, requests.map((request) => serialize(rpc, request)));
       const refusal: unknown = await client.callRaw(rpc, ...messages).then(() => undefined, (error: unknown) => error);
       if (refusal === undefined) return;
       assert.ok(refusal instanceof CallRefused, inspect(refusal));

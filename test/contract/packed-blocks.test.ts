@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
-import { COSINE_128, TestGallery, freshId } from "../support/gallery-fixture.ts";
-import type { CiphertextMessage, EntryMessage, GalleryMessage, Person, PieceMessage } from "../support/gallery-fixture.ts";
-import { plainDistance, probePolynomials, randomEmbedding, scalesOf, templatePolynomial } from "../support/independent-encoding.ts";
-import { DEGREE } from "../support/independent-ring.ts";
-import { assertRefused } from "../support/refusals.ts";
+import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
+import { COSINE_128, TestGallery, freshId } from "../support/independent/gallery-fixture.ts";
+import type { CiphertextMessage, EntryMessage, GalleryMessage, Person, PieceMessage } from "../support/independent/gallery-fixture.ts";
+import { plainDistance, probePolynomials, randomEmbedding, scalesOf, templatePolynomial } from "../support/independent/independent-encoding.ts";
+import { DEGREE } from "../../scripts/vectors/independent-ring.ts";
+import { assertRefused } from "../support/independent/refusals.ts";
 
 const STRIDE = 16;
 const PIECES = 128 / STRIDE;

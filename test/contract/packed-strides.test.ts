@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import type { Enrollment } from "../../client/enrollment-units.ts";
-import { KeyHolder } from "../../client/key-holder.ts";
+import type { Enrollment } from "../../client/enroll/unit-maker.ts";
+import { KeyHolder } from "../../client/keys/key-holder.ts";
 import type { ModelSpace } from "../../client/model-space.ts";
 import { VeilfaceClient } from "../../client/veilface-client.ts";
-import { unitVector } from "../bench/figures.ts";
-import { ByteCounter } from "../support/byte-counter.ts";
-import { ServerProcess } from "../support/server-process.ts";
+import { unitVector } from "../../bench/figures.ts";
+import { ByteCounter } from "../../scripts/dev/byte-counter.ts";
+import { ServerProcess } from "../../scripts/dev/server-process.ts";
 
 const DIMENSION = 128;
 const FEW = 124;

@@ -3,9 +3,9 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
 import type { PackedVector } from "../../scripts/vectors/packed-vector.ts";
-import { startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
-import type { CiphertextMessage, CompareMessage, EntryMessage, SearchMessage } from "../support/gallery-fixture.ts";
-import { unpack, words } from "../support/independent-crypto.ts";
+import { startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
+import type { CiphertextMessage, CompareMessage, EntryMessage, SearchMessage } from "../support/independent/gallery-fixture.ts";
+import { unpack, words } from "../support/independent/independent-crypto.ts";
 import { watchBytes } from "../support/leak-watch.ts";
 import { PACKED_VECTORS, bytesOf, readPackedVector } from "../vectors/read-vectors.ts";
 

@@ -1,15 +1,15 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import fc from "fast-check";
-import { startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
-import { IndependentClient } from "../support/independent-client.ts";
-import { randomEmbedding } from "../support/independent-encoding.ts";
-import { ENCODINGS, OPERATIONS, TestContext, createPairwiseContext, listContextIds, plainResult, sealUpload, tensealUpload } from "../support/pairwise-context.ts";
-import type { PairwiseContextMessage, Question } from "../support/pairwise-context.ts";
+import { startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
+import { IndependentClient } from "../support/independent/independent-client.ts";
+import { randomEmbedding } from "../support/independent/independent-encoding.ts";
+import { ENCODINGS, OPERATIONS, TestContext, createPairwiseContext, listContextIds, plainResult, sealUpload, tensealUpload } from "../support/independent/pairwise-context.ts";
+import type { PairwiseContextMessage, Question } from "../support/independent/pairwise-context.ts";
 import { tracesIn } from "../support/pairwise-traces.ts";
-import { assertRefused } from "../support/refusals.ts";
-import { COMPRESSIONS, SMALL, TUTORIAL, TensealMaker, smallTolerance, stepsUpTo } from "../support/tenseal-maker.ts";
-import type { CkksParameters, EvaluationKeys, VectorForm } from "../support/tenseal-maker.ts";
+import { assertRefused } from "../support/independent/refusals.ts";
+import { COMPRESSIONS, SMALL, TUTORIAL, TensealMaker, smallTolerance, stepsUpTo } from "../support/independent/tenseal-maker.ts";
+import type { CkksParameters, EvaluationKeys, VectorForm } from "../support/independent/tenseal-maker.ts";
 
 const { server, client } = await startContractServer();
 const small = await makerOf(SMALL);

@@ -1,17 +1,17 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
-import { COSINE_128, TestGallery, freshId } from "../support/gallery-fixture.ts";
-import type { EntryMessage, Person } from "../support/gallery-fixture.ts";
-import { CallRefused, IndependentClient } from "../support/independent-client.ts";
-import { randomEmbedding } from "../support/independent-encoding.ts";
-import type { Space } from "../support/independent-encoding.ts";
-import { ENCODINGS, TestContext, sealUpload } from "../support/pairwise-context.ts";
-import { PairwiseGallery } from "../support/pairwise-gallery.ts";
-import type { Sent } from "../support/pairwise-gallery.ts";
+import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
+import { COSINE_128, TestGallery, freshId } from "../support/independent/gallery-fixture.ts";
+import type { EntryMessage, Person } from "../support/independent/gallery-fixture.ts";
+import { CallRefused, IndependentClient } from "../support/independent/independent-client.ts";
+import { randomEmbedding } from "../support/independent/independent-encoding.ts";
+import type { Space } from "../support/independent/independent-encoding.ts";
+import { ENCODINGS, TestContext, sealUpload } from "../support/independent/pairwise-context.ts";
+import { PairwiseGallery } from "../support/independent/pairwise-gallery.ts";
+import type { Sent } from "../support/independent/pairwise-gallery.ts";
 import { tracesIn } from "../support/pairwise-traces.ts";
-import { assertRefused } from "../support/refusals.ts";
-import { COMPRESSIONS, SMALL, TensealMaker, smallTolerance, stepsUpTo } from "../support/tenseal-maker.ts";
+import { assertRefused } from "../support/independent/refusals.ts";
+import { COMPRESSIONS, SMALL, TensealMaker, smallTolerance, stepsUpTo } from "../support/independent/tenseal-maker.ts";
 
 const { server, client } = await startContractServer();
 const packedKey = await contractKey();

@@ -3,19 +3,19 @@ import assert from "node:assert/strict";
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
-import { COSINE_128 } from "../support/gallery-fixture.ts";
+import { startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
+import { COSINE_128 } from "../support/independent/gallery-fixture.ts";
 import type {
   CiphertextMessage, CompareMessage, Person, SearchMessage, TemplateMessage,
-} from "../support/gallery-fixture.ts";
-import { IndependentClient } from "../support/independent-client.ts";
-import { CIPHERTEXT_WORDS_AT } from "../support/independent-crypto.ts";
-import { randomEmbedding } from "../support/independent-encoding.ts";
-import type { Space } from "../support/independent-encoding.ts";
-import { ENCODINGS, TestContext, plainResult, sealUpload } from "../support/pairwise-context.ts";
-import { PairwiseGallery } from "../support/pairwise-gallery.ts";
-import { assertRefused } from "../support/refusals.ts";
-import { COMPRESSIONS, SMALL, TensealMaker, smallTolerance, stepsUpTo } from "../support/tenseal-maker.ts";
+} from "../support/independent/gallery-fixture.ts";
+import { IndependentClient } from "../support/independent/independent-client.ts";
+import { CIPHERTEXT_WORDS_AT } from "../support/independent/independent-crypto.ts";
+import { randomEmbedding } from "../support/independent/independent-encoding.ts";
+import type { Space } from "../support/independent/independent-encoding.ts";
+import { ENCODINGS, TestContext, plainResult, sealUpload } from "../support/independent/pairwise-context.ts";
+import { PairwiseGallery } from "../support/independent/pairwise-gallery.ts";
+import { assertRefused } from "../support/independent/refusals.ts";
+import { COMPRESSIONS, SMALL, TensealMaker, smallTolerance, stepsUpTo } from "../support/independent/tenseal-maker.ts";
 
 const { server, client } = await startContractServer();
 const DIMENSION = 8;

@@ -1,17 +1,17 @@
 // How far distances may be off: what the server says of a context, what it refuses, and what it answers.
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
-import { EUCLIDEAN_128 } from "../support/gallery-fixture.ts";
-import { randomEmbedding } from "../support/independent-encoding.ts";
+import { startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
+import { EUCLIDEAN_128 } from "../support/independent/gallery-fixture.ts";
+import { randomEmbedding } from "../support/independent/independent-encoding.ts";
 import {
   OPERATIONS, TestContext, createPairwiseContext, listContextIds, plainResult, sealUpload, tensealUpload,
-} from "../support/pairwise-context.ts";
-import type { ContextUpload, PairwiseContextMessage } from "../support/pairwise-context.ts";
-import { PairwiseGallery } from "../support/pairwise-gallery.ts";
-import { assertRefused } from "../support/refusals.ts";
-import { TUTORIAL, TensealMaker, stepsUpTo } from "../support/tenseal-maker.ts";
-import type { CkksParameters } from "../support/tenseal-maker.ts";
+} from "../support/independent/pairwise-context.ts";
+import type { ContextUpload, PairwiseContextMessage } from "../support/independent/pairwise-context.ts";
+import { PairwiseGallery } from "../support/independent/pairwise-gallery.ts";
+import { assertRefused } from "../support/independent/refusals.ts";
+import { TUTORIAL, TensealMaker, stepsUpTo } from "../support/independent/tenseal-maker.ts";
+import type { CkksParameters } from "../support/independent/tenseal-maker.ts";
 
 const { server, client } = await startContractServer();
 const DIMENSION = 128;

@@ -5,11 +5,11 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { randomEmbedding } from "../support/independent-encoding.ts";
+import { randomEmbedding } from "../support/independent/independent-encoding.ts";
 import { tracesIn } from "../support/pairwise-traces.ts";
-import { realTensealBytes } from "../support/tenseal-bytes.ts";
-import { COMPRESSIONS, SMALL, TensealMaker, scaleOf, stepsUpTo } from "../support/tenseal-maker.ts";
-import { decodeTensealContext, decodeTensealVector, encodeTensealVector, rawBytesField, rawFields } from "../support/tenseal-wire.ts";
+import { realTensealBytes } from "../support/independent/tenseal-bytes.ts";
+import { COMPRESSIONS, SMALL, TensealMaker, scaleOf, stepsUpTo } from "../support/independent/tenseal-maker.ts";
+import { decodeTensealContext, decodeTensealVector, encodeTensealVector, rawBytesField, rawFields } from "../support/independent/tenseal-wire.ts";
 
 const maker = await TensealMaker.create(SMALL);
 after(() => {

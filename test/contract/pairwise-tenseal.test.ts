@@ -1,15 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
-import type { CiphertextMessage } from "../support/gallery-fixture.ts";
-import { IndependentClient } from "../support/independent-client.ts";
-import { CHUNK_BYTES, TestContext, announcement, createPairwiseContext, listContextIds, plainResult, tensealUpload } from "../support/pairwise-context.ts";
-import { PairwiseGallery } from "../support/pairwise-gallery.ts";
+import { startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
+import type { CiphertextMessage } from "../support/independent/gallery-fixture.ts";
+import { IndependentClient } from "../support/independent/independent-client.ts";
+import { CHUNK_BYTES, TestContext, announcement, createPairwiseContext, listContextIds, plainResult, tensealUpload } from "../support/independent/pairwise-context.ts";
+import { PairwiseGallery } from "../support/independent/pairwise-gallery.ts";
 import { tracesIn } from "../support/pairwise-traces.ts";
-import { assertRefused } from "../support/refusals.ts";
-import { realTensealBytes, tensealBytesMadeHere } from "../support/tenseal-bytes.ts";
-import type { TensealBytes } from "../support/tenseal-bytes.ts";
-import { decodeTensealContext, decodeTensealVector, rawFields } from "../support/tenseal-wire.ts";
+import { assertRefused } from "../support/independent/refusals.ts";
+import { realTensealBytes, tensealBytesMadeHere } from "../support/independent/tenseal-bytes.ts";
+import type { TensealBytes } from "../support/independent/tenseal-bytes.ts";
+import { decodeTensealContext, decodeTensealVector, rawFields } from "../support/independent/tenseal-wire.ts";
 
 const { server, client } = await startContractServer();
 const real = await realTensealBytes("the road of TenSEAL is tested with bytes made here only");

@@ -4,11 +4,11 @@ import { fileURLToPath } from "node:url";
 import { test } from "node:test";
 import { fromJSON, loadFileDescriptorSetFromBuffer } from "@grpc/proto-loader";
 import type { PackageDefinition } from "@grpc/proto-loader";
-import { IndependentClient, contract, methodsOf } from "../support/independent-client.ts";
-import type { CallRefused } from "../support/independent-client.ts";
-import { startContractServer } from "../support/contract-suite.ts";
-import { ServerProcess } from "../support/server-process.ts";
-import { WELL_KNOWN_PROTOCOLS } from "../support/well-known-protocols.ts";
+import { IndependentClient, contract, methodsOf } from "../support/independent/independent-client.ts";
+import type { CallRefused } from "../support/independent/independent-client.ts";
+import { startContractServer } from "../support/independent/contract-suite.ts";
+import { ServerProcess } from "../../scripts/dev/server-process.ts";
+import { WELL_KNOWN_PROTOCOLS } from "../support/independent/well-known-protocols.ts";
 
 interface ReflectionAnswer {
   readonly list_services_response: { readonly service: readonly { readonly name: string }[] } | null;

@@ -5,8 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
-import { photoPath } from "../support/photos.ts";
-import { ServerProcess } from "../support/server-process.ts";
+import { photoPath } from "../../scripts/dev/photos.ts";
+import { ServerProcess } from "../../scripts/dev/server-process.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 

@@ -4,9 +4,9 @@ import { randomBytes } from "node:crypto";
 import { inspect } from "node:util";
 import { test } from "node:test";
 import initialize from "node-seal";
-import { contractKey } from "../support/contract-suite.ts";
-import { CIPHERTEXT_WORDS_AT, pack, unpack, words } from "../support/independent-crypto.ts";
-import { DEGREE, IndependentRing } from "../support/independent-ring.ts";
+import { contractKey } from "../support/independent/contract-suite.ts";
+import { CIPHERTEXT_WORDS_AT, pack, unpack, words } from "../support/independent/independent-crypto.ts";
+import { DEGREE, IndependentRing } from "../../scripts/vectors/independent-ring.ts";
 import { leaksIn, watchBytes } from "../support/leak-watch.ts";
 
 const prime = 1073668097n;

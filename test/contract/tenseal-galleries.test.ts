@@ -4,12 +4,12 @@ import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { PairwiseClient } from "../../client/pairwise/pairwise-client.ts";
-import { runCli, temporaryFolder } from "../support/cli-process.ts";
-import { startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
-import { randomEmbedding } from "../support/independent-encoding.ts";
-import { plainResult } from "../support/pairwise-context.ts";
-import type { Operation } from "../support/pairwise-context.ts";
-import { TUTORIAL, TensealMaker, stepsUpTo } from "../support/tenseal-maker.ts";
+import { runCli, temporaryFolder } from "../support/process/cli-process.ts";
+import { startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
+import { randomEmbedding } from "../support/independent/independent-encoding.ts";
+import { plainResult } from "../support/independent/pairwise-context.ts";
+import type { Operation } from "../support/independent/pairwise-context.ts";
+import { TUTORIAL, TensealMaker, stepsUpTo } from "../support/independent/tenseal-maker.ts";
 
 const DIMENSION = 48;
 const { server } = await startContractServer();

@@ -6,12 +6,12 @@ import { once } from "node:events";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { runCli, temporaryFolder } from "../support/cli-process.ts";
-import { startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
-import { randomEmbedding } from "../support/independent-encoding.ts";
-import { writeLargeContext } from "../support/large-context.ts";
-import { plainResult } from "../support/pairwise-context.ts";
-import { TensealMaker, stepsUpTo } from "../support/tenseal-maker.ts";
+import { runCli, temporaryFolder } from "../support/process/cli-process.ts";
+import { startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
+import { randomEmbedding } from "../support/independent/independent-encoding.ts";
+import { writeLargeContext } from "../support/independent/large-context.ts";
+import { plainResult } from "../support/independent/pairwise-context.ts";
+import { TensealMaker, stepsUpTo } from "../support/independent/tenseal-maker.ts";
 
 const { server } = await startContractServer();
 const { folder, remove } = await temporaryFolder();
@@ -77,7 +77,7 @@ test("vectors of other parameters are refused, though the primes they begin with
 });
 
 test("reading it takes no more memory than what is kept of it, many times less than the whole", async () => {
-  const script = join(import.meta.dirname, "..", "support", "trim-child.ts");
+  const script = join(import.meta.dirname, "..", "support", "process", "trim-child.ts");
   const child = spawn(process.execPath, ["--conditions=source", script, context, String(DIMENSION)], { stdio: ["ignore", "pipe", "inherit"] });
   let printed = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => (printed += text));

@@ -10,11 +10,11 @@ import { PairwiseClient } from "../../client/pairwise/pairwise-client.ts";
 import type { PairwiseCiphertext } from "../../client/pairwise/pairwise-wire.ts";
 import { parmsIdsOf, readSealParameters, withDataPrimes } from "../../client/pairwise/seal-parameters.ts";
 import { readSealStream } from "../../client/pairwise/seal-stream.ts";
-import { startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
-import { randomEmbedding } from "../support/independent-encoding.ts";
-import { plainResult } from "../support/pairwise-context.ts";
-import { COMPRESSIONS, TUTORIAL, TensealMaker, stepsUpTo } from "../support/tenseal-maker.ts";
-import { decodeTensealVector } from "../support/tenseal-wire.ts";
+import { startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
+import { randomEmbedding } from "../support/independent/independent-encoding.ts";
+import { plainResult } from "../support/independent/pairwise-context.ts";
+import { COMPRESSIONS, TUTORIAL, TensealMaker, stepsUpTo } from "../support/independent/tenseal-maker.ts";
+import { decodeTensealVector } from "../support/independent/tenseal-wire.ts";
 
 const { server } = await startContractServer();
 const maker = await TensealMaker.create(TUTORIAL);

@@ -5,13 +5,13 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import fc from "fast-check";
-import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
-import { COSINE_128, TestGallery, freshId } from "../support/gallery-fixture.ts";
-import type { GalleryMessage } from "../support/gallery-fixture.ts";
-import { CallRefused, contract, methodsOf, serialise } from "../support/independent-client.ts";
-import { randomEmbedding } from "../support/independent-encoding.ts";
-import { assertRefused } from "../support/refusals.ts";
-import { readStatusDetails } from "../support/status-details.ts";
+import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
+import { COSINE_128, TestGallery, freshId } from "../support/independent/gallery-fixture.ts";
+import type { GalleryMessage } from "../support/independent/gallery-fixture.ts";
+import { CallRefused, contract, methodsOf, serialize } from "../support/independent/independent-client.ts";
+import { randomEmbedding } from "../support/independent/independent-encoding.ts";
+import { assertRefused } from "../support/independent/refusals.ts";
+import { readStatusDetails } from "../support/independent/status-details.ts";
 
 const { server, client } = await startContractServer();
 const key = await contractKey();
@@ -109,7 +109,7 @@ test("an enrollment acknowledges what came before a message that cannot be read,
   for (const ended of [true, false]) {
     const people = Array.from({ length: 40 }, (_, i) => ({ template_id: `t-${i}`, subject_id: "s", embedding: randomEmbedding(128) }));
     const into = await TestGallery.create(client, key);
-    const messages = into.enrollment(people.map((person) => into.template(person))).map((message) => serialise(rpc, message));
+    const messages = into.enrollment(people.map((person) => into.template(person))).map((message) => serialize(rpc, message));
     const outcome = await raw(`veilface.v1.${rpc}`, [...messages, NO_MESSAGE].map((bytes) => frame(bytes)), { ended });
     assert.deepEqual([outcome.status, outcome.reason], [3, "FIELD_INVALID"]);
     assert.equal((await into.roster()).length, 40);
@@ -145,7 +145,7 @@ test("a single request that cannot be read ends its call at once, even if the cl
 test("a message that is too large in the middle of an enrollment ends it while acknowledgements are written", async () => {
   const rpc = "GalleryService/EnrollTemplates";
   const people = Array.from({ length: 20 }, (_, i) => ({ template_id: `t-${i}`, subject_id: "s", embedding: randomEmbedding(128) }));
-  const messages = gallery.enrollment(people.map((person) => gallery.template(person))).map((message) => frame(serialise(rpc, message)));
+  const messages = gallery.enrollment(people.map((person) => gallery.template(person))).map((message) => frame(serialize(rpc, message)));
   for (let pause = 0; pause < 5; pause++) {
     const outcome = await raw(`veilface.v1.${rpc}`, [...messages, frame(Buffer.alloc(10), { length: 5 << 20 })], { pauseMs: pause * 5 });
     assert.deepEqual([outcome.status, outcome.reason], [8, "LIMIT_EXCEEDED"]);

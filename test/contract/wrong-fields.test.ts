@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { startContractServer } from "../support/contract-suite.ts";
-import { CallRefused } from "../support/independent-client.ts";
+import { startContractServer } from "../support/independent/contract-suite.ts";
+import { CallRefused } from "../support/independent/independent-client.ts";
 
 const { client } = await startContractServer();
 

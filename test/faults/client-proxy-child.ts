@@ -1,5 +1,5 @@
 // Lists the galleries at an address under whatever proxy variables this process has, and prints what came of it.
-import { KeyHolder } from "../../client/key-holder.ts";
+import { KeyHolder } from "../../client/keys/key-holder.ts";
 import { VeilfaceClient } from "../../client/veilface-client.ts";
 
 const [address = "", ...flags] = process.argv.slice(2);

@@ -6,8 +6,8 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { promisify } from "node:util";
-import { freePort } from "../support/free-port.ts";
-import { MemoryServer } from "../support/memory-server.ts";
+import { freePort } from "../support/process/free-port.ts";
+import { MemoryServer } from "../support/fake/memory-server.ts";
 
 const CHILD = join(import.meta.dirname, "client-proxy-child.ts");
 const VARIABLES = ["http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY", "HTTPS_PROXY", "GRPC_PROXY"];

@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
-import type { Enrollment } from "../../client/enrollment-units.ts";
+import type { Enrollment } from "../../client/enroll/unit-maker.ts";
 import { ClientError } from "../../client/errors.ts";
-import { KeyHolder } from "../../client/key-holder.ts";
+import { KeyHolder } from "../../client/keys/key-holder.ts";
 import type { ModelSpace } from "../../client/model-space.ts";
 import { VeilfaceClient } from "../../client/veilface-client.ts";
-import { unitVector } from "../bench/figures.ts";
-import { freePort } from "../support/free-port.ts";
-import { ServerProcess } from "../support/server-process.ts";
+import { unitVector } from "../../bench/figures.ts";
+import { freePort } from "../support/process/free-port.ts";
+import { ServerProcess } from "../../scripts/dev/server-process.ts";
 
 const SPACE: ModelSpace = { dimension: 32, metric: "cosine", normBound: 1, modelId: "random" };
 

@@ -1,7 +1,7 @@
 // Packs a gallery or rotates its key, in a process that the test kills. Arguments: address, gallery, key file, new key file or "".
 // Prints "<done>" for every block that is durable in the draft, and "finished".
 import { VeilfaceClient } from "../../client/veilface-client.ts";
-import { loadKeyFile } from "../../client/key-file.ts";
+import { loadKeyFile } from "../../client/keys/key-file.ts";
 
 const [address, galleryId, keyFile, newKeyFile] = process.argv.slice(2);
 const keyHolder = await loadKeyFile(keyFile!, "test");

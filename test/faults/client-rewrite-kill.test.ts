@@ -6,13 +6,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { ClientError } from "../../client/errors.ts";
-import { saveKeyFile } from "../../client/key-file.ts";
-import { KeyHolder } from "../../client/key-holder.ts";
+import { saveKeyFile } from "../../client/keys/key-file.ts";
+import { KeyHolder } from "../../client/keys/key-holder.ts";
 import type { ModelSpace } from "../../client/model-space.ts";
 import { VeilfaceClient } from "../../client/veilface-client.ts";
-import { unitVector } from "../bench/figures.ts";
-import { freePort } from "../support/free-port.ts";
-import { ServerProcess } from "../support/server-process.ts";
+import { unitVector } from "../../bench/figures.ts";
+import { freePort } from "../support/process/free-port.ts";
+import { ServerProcess } from "../../scripts/dev/server-process.ts";
 
 const SPACE: ModelSpace = { dimension: 32, metric: "cosine", normBound: 1, modelId: "random" };
 const PACKED = 2500;

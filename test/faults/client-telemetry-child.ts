@@ -2,8 +2,8 @@
 // so many seconds, as a door does in a morning.
 import { once } from "node:events";
 import { isMainThread, parentPort, Worker } from "node:worker_threads";
-import { FaceEncoder, loadDefaultModelPack } from "@veilface/client";
-import { readPhoto } from "../support/photos.ts";
+import { FaceEncoder, loadDefaultModelPack } from "@veilface/face";
+import { readPhoto } from "../../scripts/dev/photos.ts";
 
 if (isMainThread) {
   const worker = new Worker(import.meta.filename);

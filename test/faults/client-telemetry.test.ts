@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { suite, test } from "node:test";
-import { outsideWorldMissing, tracesOf } from "../support/outside-world.ts";
+import { outsideWorldMissing, tracesOf } from "../support/process/outside-world.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const OWN_FILE = /^\.cache\/veilface\/models\/[a-z0-9.-]+\/(detector|landmarks|descriptor|model)\.(onnx|json)$/;

@@ -3,12 +3,12 @@ import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/contract-suite.ts";
-import { COSINE_128, TestGallery } from "../support/gallery-fixture.ts";
-import { serialise } from "../support/independent-client.ts";
-import type { OpenCall , CallRefused} from "../support/independent-client.ts";
-import { plainDistance, randomEmbedding } from "../support/independent-encoding.ts";
-import { assertRefused } from "../support/refusals.ts";
+import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
+import { COSINE_128, TestGallery } from "../support/independent/gallery-fixture.ts";
+import { serialize } from "../support/independent/independent-client.ts";
+import type { OpenCall , CallRefused} from "../support/independent/independent-client.ts";
+import { plainDistance, randomEmbedding } from "../support/independent/independent-encoding.ts";
+import { assertRefused } from "../support/independent/refusals.ts";
 
 const MIB = 2 ** 20;
 const ENROLL = "GalleryService/EnrollTemplates";
@@ -62,10 +62,10 @@ for (const [what, open] of OPENED) {
 test("pieces in messages padded with unknown fields take the memory of the pieces only", { timeout: 180_000 }, async () => {
   const padding = Buffer.concat([Buffer.from([0xfa, 0x3f, 0x80, 0x80, 0xc0, 0x01]), Buffer.alloc(3 * MIB)]);
   const call = client.openRaw(ENROLL, 180_000);
-  for (const message of [{ target }, head]) call.send(serialise(ENROLL, message));
+  for (const message of [{ target }, head]) call.send(serialize(ENROLL, message));
   const before = await server.peakMemoryBytes();
   for (let i = 0; i < 300; i++) {
-    call.send(Buffer.concat([serialise(ENROLL, { pieces: { pieces: [piece] } }), padding]));
+    call.send(Buffer.concat([serialize(ENROLL, { pieces: { pieces: [piece] } }), padding]));
     if (i % 10 === 9) await sleep(50);
   }
   // A message that ends the block early tells that all before it have come.

@@ -3,14 +3,14 @@ import { readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { contractKey } from "../support/contract-suite.ts";
-import { COSINE_128, TestGallery } from "../support/gallery-fixture.ts";
-import type { Person, TemplateMessage } from "../support/gallery-fixture.ts";
-import { CallRefused, IndependentClient } from "../support/independent-client.ts";
-import { unpack } from "../support/independent-crypto.ts";
-import { plainDistance, randomEmbedding } from "../support/independent-encoding.ts";
-import type { Space } from "../support/independent-encoding.ts";
-import { ServerProcess } from "../support/server-process.ts";
+import { contractKey } from "../support/independent/contract-suite.ts";
+import { COSINE_128, TestGallery } from "../support/independent/gallery-fixture.ts";
+import type { Person, TemplateMessage } from "../support/independent/gallery-fixture.ts";
+import { CallRefused, IndependentClient } from "../support/independent/independent-client.ts";
+import { unpack } from "../support/independent/independent-crypto.ts";
+import { plainDistance, randomEmbedding } from "../support/independent/independent-encoding.ts";
+import type { Space } from "../support/independent/independent-encoding.ts";
+import { ServerProcess } from "../../scripts/dev/server-process.ts";
 
 const key = await contractKey();
 /** One template fills a block: what is stored is what was sent, not moved to another slot. */

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { contractKey } from "../support/contract-suite.ts";
-import { COSINE_128, TestGallery } from "../support/gallery-fixture.ts";
-import type { EntryMessage, Person, TemplateMessage } from "../support/gallery-fixture.ts";
-import { CallRefused, IndependentClient } from "../support/independent-client.ts";
-import type { OpenCall } from "../support/independent-client.ts";
-import { plainDistance, randomEmbedding } from "../support/independent-encoding.ts";
-import { ServerProcess } from "../support/server-process.ts";
+import { contractKey } from "../support/independent/contract-suite.ts";
+import { COSINE_128, TestGallery } from "../support/independent/gallery-fixture.ts";
+import type { EntryMessage, Person, TemplateMessage } from "../support/independent/gallery-fixture.ts";
+import { CallRefused, IndependentClient } from "../support/independent/independent-client.ts";
+import type { OpenCall } from "../support/independent/independent-client.ts";
+import { plainDistance, randomEmbedding } from "../support/independent/independent-encoding.ts";
+import { ServerProcess } from "../../scripts/dev/server-process.ts";
 
 const RPC = "GalleryService/EnrollTemplates";
 const key = await contractKey();

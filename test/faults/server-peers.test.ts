@@ -6,10 +6,10 @@ import type { AddressInfo, Socket } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { CallRefused, IndependentClient } from "../support/independent-client.ts";
-import type { OpenCall } from "../support/independent-client.ts";
-import { assertRefused } from "../support/refusals.ts";
-import { ServerProcess } from "../support/server-process.ts";
+import { CallRefused, IndependentClient } from "../support/independent/independent-client.ts";
+import type { OpenCall } from "../support/independent/independent-client.ts";
+import { assertRefused } from "../support/independent/refusals.ts";
+import { ServerProcess } from "../../scripts/dev/server-process.ts";
 
 const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 const NO_SETTINGS = Buffer.of(0, 0, 0, 4, 0, 0, 0, 0, 0);

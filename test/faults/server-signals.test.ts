@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { IndependentClient } from "../support/independent-client.ts";
+import { IndependentClient } from "../support/independent/independent-client.ts";
 
 const MAIN = join(import.meta.dirname, "..", "..", "server", "main.ts");
 

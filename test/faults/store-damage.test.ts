@@ -5,10 +5,10 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { ClientError, KeyHolder, VeilfaceClient } from "@veilface/client";
 import type { ModelSpace, RefusedTemplate } from "@veilface/client";
-import { openBlockReader } from "../../server/store/lmdb-block-reader.ts";
-import { LmdbStore } from "../../server/store/lmdb-store.ts";
-import { unitVector } from "../bench/figures.ts";
-import { ServerProcess } from "../support/server-process.ts";
+import { openBlockReader } from "../../server/store/lmdb/readers/block-reader.ts";
+import { LmdbStore } from "../../server/store/lmdb/lmdb-store.ts";
+import { unitVector } from "../../bench/figures.ts";
+import { ServerProcess } from "../../scripts/dev/server-process.ts";
 
 const SPACE: ModelSpace = { dimension: 128, metric: "cosine", normBound: 1, modelId: "random" };
 const LOOSE = 40;

@@ -1,6 +1,6 @@
 import { ServerError } from "../../server/errors.ts";
 import type { RosterEntry } from "../../server/store/gallery-store.ts";
-import { FULL_BYTES, PACKED_STRIDE, StoreFixture, chunksOf, placeOf, readAll, residuesOf } from "../unit/store-fixture.ts";
+import { FULL_BYTES, PACKED_STRIDE, StoreFixture, chunksOf, placeOf, readAll, residuesOf } from "../unit/store/fixture.ts";
 
 // Runs where no file may grow past a limit: the kernel then fails writes as it does on a full disk, with EFBIG for ENOSPC. Prints
 // what it found as JSON.

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { FULL_BYTES, PACKED_STRIDE, StoreFixture, chunksOf, hasReason, readAll, residuesOf } from "../unit/store-fixture.ts";
+import { FULL_BYTES, PACKED_STRIDE, StoreFixture, chunksOf, hasReason, readAll, residuesOf } from "../unit/store/fixture.ts";
 
 const CHILD = fileURLToPath(new URL("store-full-child.ts", import.meta.url));
 

@@ -1,6 +1,6 @@
 import { writeSync } from "node:fs";
-import { LmdbStore } from "../../server/store/lmdb-store.ts";
-import { FULL_BYTES, SLOTS, STRIDE, residuesOf } from "../unit/store-fixture.ts";
+import { LmdbStore } from "../../server/store/lmdb/lmdb-store.ts";
+import { FULL_BYTES, SLOTS, STRIDE, residuesOf } from "../unit/store/fixture.ts";
 
 // Enrolls, replaces and deletes until it is killed. Says what it is about to do and what was acknowledged, one line each, written
 // at once: "try" or "ack", template id, version; version 0 is a deletion.

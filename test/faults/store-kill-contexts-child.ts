@@ -1,6 +1,6 @@
 import { writeSync } from "node:fs";
-import { LmdbStore } from "../../server/store/lmdb-store.ts";
-import { PAIRWISE, contextIdOf, keysOfContext } from "../unit/store-contexts-fixture.ts";
+import { LmdbStore } from "../../server/store/lmdb/lmdb-store.ts";
+import { PAIRWISE, contextIdOf, keysOfContext } from "../unit/store/contexts-fixture.ts";
 
 // Creates contexts with their keys and deletes two of three until it is killed. Says what it is about to do and what was acknowledged,
 // one line each, written at once: "try" or "ack", "create" or "delete", context id.

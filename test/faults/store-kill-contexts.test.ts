@@ -5,8 +5,8 @@ import { text } from "node:stream/consumers";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { ContextKeys } from "../../server/store/gallery-store.ts";
-import { PAIRWISE, keysOfContext, readContext, sameKeys } from "../unit/store-contexts-fixture.ts";
-import { CONTEXT, PACKED, StoreFixture } from "../unit/store-fixture.ts";
+import { PAIRWISE, keysOfContext, readContext, sameKeys } from "../unit/store/contexts-fixture.ts";
+import { CONTEXT, PACKED, StoreFixture } from "../unit/store/fixture.ts";
 
 const CHILD = fileURLToPath(new URL("store-kill-contexts-child.ts", import.meta.url));
 const ROUNDS = 6;

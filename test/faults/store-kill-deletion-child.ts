@@ -1,6 +1,6 @@
 import { writeSync } from "node:fs";
-import { LmdbStore } from "../../server/store/lmdb-store.ts";
-import { CONTEXT } from "../unit/store-fixture.ts";
+import { LmdbStore } from "../../server/store/lmdb/lmdb-store.ts";
+import { CONTEXT } from "../unit/store/fixture.ts";
 
 // Deletes the templates of all subjects ("templates") or the context with its galleries ("context"). Says "go" when it begins and "done"
 // when it is acknowledged, at once.

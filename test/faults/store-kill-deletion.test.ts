@@ -5,7 +5,7 @@ import { text } from "node:stream/consumers";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { RosterEntry } from "../../server/store/gallery-store.ts";
-import { CONTEXT, PACKED, PLAIN, StoreFixture, readAll } from "../unit/store-fixture.ts";
+import { CONTEXT, PACKED, PLAIN, StoreFixture, readAll } from "../unit/store/fixture.ts";
 
 const CHILD = fileURLToPath(new URL("store-kill-deletion-child.ts", import.meta.url));
 

@@ -1,6 +1,6 @@
 import { writeSync } from "node:fs";
-import { LmdbStore } from "../../server/store/lmdb-store.ts";
-import { CONTEXT, FULL_BYTES, PACKED_STRIDE, PLAIN, SLOTS, STRIDE, chunksOf, residuesOf } from "../unit/store-fixture.ts";
+import { LmdbStore } from "../../server/store/lmdb/lmdb-store.ts";
+import { CONTEXT, FULL_BYTES, PACKED_STRIDE, PLAIN, SLOTS, STRIDE, chunksOf, residuesOf } from "../unit/store/fixture.ts";
 
 // Packs blocks ("pack") or replaces the gallery ("replace") until it is killed. Says what it is about to do and what was acknowledged,
 // one line each, written at once: "try" or "ack", a lane, a version.

@@ -1,5 +1,5 @@
 import { ServerError } from "../../server/errors.ts";
-import { LmdbStore } from "../../server/store/lmdb-store.ts";
+import { LmdbStore } from "../../server/store/lmdb/lmdb-store.ts";
 
 // Opens the store of a folder and says "open", or why it could not; then stays until it is killed or its input ends.
 try {

@@ -10,12 +10,12 @@ import { Worker } from "node:worker_threads";
 import { open } from "lmdb";
 import type { RootDatabase } from "lmdb";
 import { ServerError } from "../../server/errors.ts";
-import { LmdbStore } from "../../server/store/lmdb-store.ts";
-import { PAIRWISE, keysOf, readContext, sameKeys } from "../unit/store-contexts-fixture.ts";
-import { CONTEXT, PACKED, PLAIN, STRIDE, StoreFixture, chunksOf, readAll, residuesOf } from "../unit/store-fixture.ts";
+import { LmdbStore } from "../../server/store/lmdb/lmdb-store.ts";
+import { PAIRWISE, keysOf, readContext, sameKeys } from "../unit/store/contexts-fixture.ts";
+import { CONTEXT, PACKED, PLAIN, STRIDE, StoreFixture, chunksOf, readAll, residuesOf } from "../unit/store/fixture.ts";
 
 const CHILD = fileURLToPath(new URL("store-open-child.ts", import.meta.url));
-const READER = new URL("../../server/store/lmdb-block-reader.ts", import.meta.url).href;
+const READER = new URL("../../server/store/lmdb/readers/block-reader.ts", import.meta.url).href;
 
 /** A process that opens the folder, and its first line. */
 async function openElsewhere(path: string): Promise<{ child: ChildProcess; said: string }> {

@@ -7,8 +7,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { after, before, test } from "node:test";
-import { LmdbStore } from "../../server/store/lmdb-store.ts";
-import { StoreFixture } from "../unit/store-fixture.ts";
+import { LmdbStore } from "../../server/store/lmdb/lmdb-store.ts";
+import { StoreFixture } from "../unit/store/fixture.ts";
 
 const MAIN = join(import.meta.dirname, "..", "..", "server", "main.ts");
 const PAGE_BYTES = 4096;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CONTEXT, PACKED, PLAIN, StoreFixture, residuesOf } from "../unit/store-fixture.ts";
+import { CONTEXT, PACKED, PLAIN, StoreFixture, residuesOf } from "../unit/store/fixture.ts";
 
 /**
  * The most processor time that this thread used between two looks of the event loop, in milliseconds. Not the clock's: other processes

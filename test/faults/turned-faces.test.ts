@@ -5,12 +5,12 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import sharp from "sharp";
 import { ClientError } from "../../client/errors.ts";
-import { FaceEncoder } from "../../client/face/face-encoder.ts";
-import type { EncodedFace } from "../../client/face/face-encoder.ts";
-import { intersectionOverUnion } from "../../client/face/geometry.ts";
-import type { Box } from "../../client/face/geometry.ts";
-import { loadDefaultModelPack } from "../../client/face/model-pack.ts";
-import { PEOPLE, readPhoto } from "../support/photos.ts";
+import { FaceEncoder } from "../../face/face-encoder.ts";
+import type { EncodedFace } from "../../face/face-encoder.ts";
+import { intersectionOverUnion } from "../../face/geometry.ts";
+import type { Box } from "../../face/geometry.ts";
+import { loadDefaultModelPack } from "../../face/model-pack.ts";
+import { PEOPLE, readPhoto } from "../../scripts/dev/photos.ts";
 
 const THRESHOLD = 0.6;
 const PORTRAITS = [PEOPLE.cage[0], PEOPLE.connery[0], PEOPLE.hepburn[0]];

@@ -16,33 +16,49 @@ export interface Manifest {
 }
 
 /** The packages, by the folder each lives in. */
-export const WORKSPACES = ["proto", "fhe", "server", "client"] as const;
+export const WORKSPACES = ["proto", "fhe", "server", "client", "face", "cli"] as const;
+/** Folders of development alone, which no package is made of. */
+export const WORKSHOPS = ["bench", "demo", "scripts", "test"] as const;
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   proto: [],
   fhe: [],
   server: ["@veilface/proto", "@veilface/fhe"],
   client: ["@veilface/proto", "@veilface/fhe"],
+  face: [],
+  cli: ["@veilface/client", "@veilface/face"],
 };
 
 interface Confinement {
   readonly what: string;
   /** Files that the rule is about. */
   readonly within: RegExp;
+  /** Names of packages, or paths from the root of what is imported by its path. */
   readonly imports: RegExp;
   /** Files that may all the same. */
   readonly allowed: RegExp;
 }
 
 const NOTHING = /(?!)/;
+const PACKAGES = /^(proto|fhe|server|client|face|cli)\//;
 const GRPC = /^(nice-grpc|@grpc\/|grpc)/;
 const CONFINEMENTS: readonly Confinement[] = [
   { what: "fhe knows neither gRPC nor files", within: /^fhe\//, imports: /^(nice-grpc|@grpc\/|@bufbuild\/|node:fs|fs$|fs\/)/, allowed: NOTHING },
-  { what: "only the face pipeline knows images and models", within: /./, imports: /^(sharp|onnxruntime)/, allowed: /^client\/face\// },
-  { what: "ONNX Runtime is loaded where its telemetry is off", within: /^client\/face\//, imports: /^onnxruntime/, allowed: /^client\/face\/session\.ts$/ },
-  { what: "only the store knows LMDB", within: /./, imports: /^lmdb/, allowed: /^server\/store\/(?!gallery-store\.ts)/ },
-  { what: "only services, the wall and the wiring know gRPC", within: /^server\//, imports: GRPC, allowed: /^server\/(rpc\/[a-z-]+|[a-z-]+-service|wall|server|main)\.ts$/ },
+  { what: "only the face pipeline knows images and models", within: PACKAGES, imports: /^(sharp|onnxruntime)/, allowed: /^face\// },
+  { what: "ONNX Runtime is loaded where its telemetry is off", within: /^face\//, imports: /^onnxruntime/, allowed: /^face\/session\.ts$/ },
+  { what: "only the store's LMDB folder knows LMDB", within: PACKAGES, imports: /^lmdb/, allowed: /^server\/store\/lmdb\// },
+  { what: "only rpc/ and the wiring know gRPC", within: /^server\//, imports: GRPC, allowed: /^server\/(rpc\/[a-z-]+|server)\.ts$/ },
+  { what: "only remote/ knows gRPC", within: /^(client|cli|face)\//, imports: GRPC, allowed: /^client\/remote\// },
   { what: "the store knows neither gRPC nor the wire", within: /^server\/store\//, imports: /^(nice-grpc|@grpc\/|@veilface\/proto)/, allowed: NOTHING },
+  { what: "compute knows TenSEAL's messages, not the wire", within: /^server\/compute\//, imports: /^@veilface\/proto/, allowed: /^server\/compute\/(secrets|pairwise\/tenseal)\.ts$/ },
   { what: "the server computes without SEAL's own API", within: /^server\//, imports: /^node-seal/, allowed: NOTHING },
+  { what: "the road goes from rpc/ to requests/ to compute/ to store/", within: /^server\/requests\//, imports: /^server\/rpc\//, allowed: NOTHING },
+  { what: "the road goes from rpc/ to requests/ to compute/ to store/", within: /^server\/compute\//, imports: /^server\/(rpc|requests)\//, allowed: NOTHING },
+  { what: "the road goes from rpc/ to requests/ to compute/ to store/", within: /^server\/store\//, imports: /^server\/(rpc|requests|compute)\//, allowed: NOTHING },
+  { what: "the schemes do not know each other", within: /^fhe\/packed\//, imports: /^fhe\/pairwise\//, allowed: NOTHING },
+  { what: "the schemes do not know each other", within: /^fhe\/pairwise\//, imports: /^fhe\/packed\//, allowed: NOTHING },
+  { what: "the schemes do not know each other", within: /^server\/compute\/packed\//, imports: /^server\/compute\/pairwise\//, allowed: NOTHING },
+  { what: "the schemes do not know each other", within: /^server\/compute\/pairwise\//, imports: /^server\/compute\/packed\//, allowed: NOTHING },
+  { what: "scripts and the demo do without test/", within: /^(scripts|demo)\//, imports: /^test\//, allowed: NOTHING },
 ];
 
 interface Secrecy {
@@ -51,10 +67,12 @@ interface Secrecy {
   readonly allowed: RegExp;
 }
 
+const SECRETS = /\b(SecretKey|KeyGenerator|Decryptor|loadSealForKeyHolder)\b/;
 // Comments count too: what is never named is easily searched for.
 const SECRET_NAMES: readonly Secrecy[] = [
-  { within: /^(server|proto)\//, names: /\b(SecretKey|KeyGenerator|Decryptor|loadSealForKeyHolder)\b/, allowed: NOTHING },
-  { within: /^fhe\//, names: /\b(SecretKey|KeyGenerator|Decryptor)\b/, allowed: /^fhe\/seal\.ts$/ },
+  { within: /^(server|proto)\//, names: SECRETS, allowed: NOTHING },
+  { within: /^(client|cli|face)\//, names: SECRETS, allowed: /^client\/keys\// },
+  { within: /^fhe\//, names: /\b(SecretKey|KeyGenerator|Decryptor)\b/, allowed: /^fhe\/seal\/seal\.ts$/ },
 ];
 
 /** Every breach of the rules, as a sentence that names the file. */
@@ -98,13 +116,26 @@ function importBreaches(path: string, specifier: string): string[] {
   const workspace = path.split("/")[0]!;
   if (specifier.startsWith(".")) {
     const target = normalize(join(dirname(path), specifier));
-    return target.startsWith(`${workspace}/`) ? [] : [`${path} reaches into another package by its path: ${specifier}`];
+    const isWorkshop = (WORKSHOPS as readonly string[]).includes(workspace);
+    const isOutside = !isWorkshop && !target.startsWith(`${workspace}/`);
+    const outside = isOutside ? [`${path} reaches into another package by its path: ${specifier}`] : [];
+    return [...outside, ...confinementBreaches(path, target)];
   }
   if (specifier.startsWith("/") || specifier.startsWith("file:")) return [`${path} imports an absolute path`];
-  const sibling = /^@veilface\/[a-z]+/.exec(specifier)?.[0];
-  const direction = sibling === undefined || MAY_IMPORT[workspace]?.includes(sibling) === true ? [] : [`${path} imports ${specifier}: imports go proto <- server, client and fhe <- server, client`];
-  const confined = CONFINEMENTS.filter(({ within, imports, allowed }) => within.test(path) && imports.test(specifier) && !allowed.test(path));
-  return [...direction, ...confined.map(({ what }) => `${path} imports ${specifier}: ${what}`)];
+  return [...directionBreaches(path, specifier), ...confinementBreaches(path, specifier)];
+}
+
+function directionBreaches(path: string, specifier: string): string[] {
+  const mayImport = MAY_IMPORT[path.split("/")[0]!];
+  const sibling = /^(@veilface\/[a-z]+|veilface$)/.exec(specifier)?.[0];
+  if (mayImport === undefined || sibling === undefined || mayImport.includes(sibling)) return [];
+  return [`${path} imports ${specifier}: proto and fhe are below server and client, and those and face below cli`];
+}
+
+/** `imported`: a package's name, or a path from the root. */
+function confinementBreaches(path: string, imported: string): string[] {
+  const confined = CONFINEMENTS.filter(({ within, imports, allowed }) => within.test(path) && imports.test(imported) && !allowed.test(path));
+  return confined.map(({ what }) => `${path} imports ${imported}: ${what}`);
 }
 
 function secrecyBreaches({ path, text }: Source): string[] {

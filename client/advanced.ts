@@ -1,0 +1,10 @@
+// For those who build beneath the client or beside it: keys at work, and what front ends share.
+export { errorCode } from "./errors.ts";
+export { checkContextId, checkId } from "./ids.ts";
+export { noFileAt, openInput, readInput, systemErrorText } from "./input-file.ts";
+export { KeyCiphers } from "./keys/key-ciphers.ts";
+export { ciphersOf } from "./keys/key-holder.ts";
+export { PackedCrypto } from "./keys/packed-crypto.ts";
+export type { EncryptedPiece, EncryptedProbe } from "./keys/packed-crypto.ts";
+export { textOfRefused } from "./match/refused-templates.ts";
+export { openVector } from "./pairwise/pairwise-wire.ts";

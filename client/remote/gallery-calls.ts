@@ -1,0 +1,143 @@
+import { packedContextId } from "@veilface/fhe";
+import type { ListTemplatesRequest } from "@veilface/proto";
+import { call, isUnavailable } from "./calls.ts";
+import type { CallOptions } from "./calls.ts";
+import type { Services } from "./channel.ts";
+import { Deletion } from "../deletion.ts";
+import type { DeletedTemplates } from "../deletion.ts";
+import { checkId } from "../ids.ts";
+import type { KeyHolder } from "../keys/key-holder.ts";
+import type { ModelSpace } from "../model-space.ts";
+import type { RosterPage } from "./wire.ts";
+import { fromWireEntry, fromWireGallery, invalidReply, toWireParameterSet, toWireSpace } from "./wire.ts";
+import type { GalleryInfo } from "./wire.ts";
+import { ciphersOf } from "../keys/key-holder.ts";
+
+/** A gallery to be created. */
+export interface NewGallery {
+  readonly galleryId: string;
+  readonly contextId: string;
+  readonly space: ModelSpace;
+  /** The stride of packed blocks; the server chooses where it is not given. */
+  readonly packedStride?: number;
+  /** What the server chooses the stride for; 10,000 where it is not given. */
+  readonly expectedTemplates?: number;
+  readonly draftOf?: string;
+}
+
+/** Which page of a roster's changes. */
+export type RosterPageRequest = Pick<ListTemplatesRequest, "sinceRevision" | "pageToken">;
+
+/** The templates to delete, by their ids or by their subjects'. */
+export interface DeletedIds {
+  readonly templateIds?: readonly string[];
+  readonly subjectIds?: readonly string[];
+}
+
+const MAX_GALLERIES_PER_PAGE = 1000;
+// A quarter of what the contract allows: longer messages hold the event loop of either side for too long.
+const MAX_ENTRIES_PER_PAGE = 2500;
+const MAX_IDS_PER_DELETE = 1000;
+const MAX_DELETED_PER_CALL = 2500;
+
+/** The calls about contexts and galleries, one method each: what is asked and answered is checked here. */
+export class GalleryCalls {
+  readonly services: Services;
+  readonly #deadlineMs: number;
+
+  constructor(services: Services, deadlineMs: number) {
+    this.services = services;
+    this.#deadlineMs = deadlineMs;
+  }
+
+  /** As VeilfaceClient.ensureContext, for any key. */
+  async ensureContext(keyHolder: KeyHolder, options: CallOptions): Promise<void> {
+    const { keyId, contextId } = keyHolder;
+    const { parameterSet } = ciphersOf(keyHolder);
+    const packed = { parameterSet: toWireParameterSet(parameterSet.name), keyId: Buffer.from(keyId) };
+    const request = { context: { scheme: { $case: "packed" as const, value: packed } } };
+    const { contexts } = this.services;
+    const create = (signal: AbortSignal) => contexts.createContext(ReadableStream.from([request]), { signal });
+    const { context } = await this.#repeatable(options, create);
+    if (context?.contextId !== contextId || contextId !== packedContextId(parameterSet.name, keyId)) throw invalidReply("another context id than the context's content gives");
+  }
+
+  async create({ galleryId, space, ...gallery }: NewGallery, options: CallOptions): Promise<GalleryInfo> {
+    const request = { gallery: { ...gallery, galleryId: checkId("gallery", galleryId), space: toWireSpace(space) } };
+    const reply = await this.#call(options, (signal) => this.services.galleries.createGallery(request, { signal }));
+    return fromWireGallery(reply.gallery);
+  }
+
+  async get(galleryId: string, options: CallOptions): Promise<GalleryInfo> {
+    checkId("gallery", galleryId);
+    const { galleries } = this.services;
+    const { gallery } = await this.#repeatable(options, (signal) => galleries.getGallery({ galleryId }, { signal }));
+    return fromWireGallery(gallery);
+  }
+
+  /** All galleries of a context, drafts too, in the order of their ids. */
+  async list(contextId: string, options: CallOptions): Promise<GalleryInfo[]> {
+    const galleries: GalleryInfo[] = [];
+    let pageToken = "";
+    do {
+      const request = { contextId, pageSize: MAX_GALLERIES_PER_PAGE, pageToken };
+      const list = (signal: AbortSignal) => this.services.galleries.listGalleries(request, { signal });
+      const page = await this.#repeatable(options, list);
+      galleries.push(...page.galleries.map(fromWireGallery));
+      pageToken = page.nextPageToken;
+    } while (pageToken !== "");
+    return galleries;
+  }
+
+  async delete(galleryId: string, options: CallOptions): Promise<void> {
+    checkId("gallery", galleryId);
+    await this.#call(options, (signal) => this.services.galleries.deleteGallery({ galleryId }, { signal }));
+  }
+
+  async replace(galleryId: string, draftId: string, expectedRevision: number, options: CallOptions): Promise<GalleryInfo> {
+    const request = { galleryId, draftId, expectedRevision };
+    const { gallery } = await this.#call(options, (signal) => this.services.galleries.replaceGallery(request, { signal }));
+    return fromWireGallery(gallery);
+  }
+
+  /** The changes after a revision, from the page that the token names. */
+  async readRosterPage(galleryId: string, page: RosterPageRequest, options: CallOptions): Promise<RosterPage> {
+    const request = { galleryId, pageSize: MAX_ENTRIES_PER_PAGE, ...page };
+    const list = (signal: AbortSignal) => this.services.galleries.listTemplates(request, { signal });
+    const { entries, revision, nextPageToken } = await this.#repeatable(options, list);
+    return { changes: entries.map((entry) => ({ templateId: entry.templateId, live: fromWireEntry(entry), revision: entry.revision })), revision, nextPageToken };
+  }
+
+  /** As VeilfaceClient.deleteTemplates: as many calls as it takes. */
+  async deleteTemplates(galleryId: string, ids: DeletedIds, options: CallOptions): Promise<DeletedTemplates> {
+    checkId("gallery", galleryId);
+    const templateIds = (ids.templateIds ?? []).map((id) => checkId("template", id));
+    const subjectIds = (ids.subjectIds ?? []).map((id) => checkId("subject", id));
+    const deletion = new Deletion();
+    for (let at = 0; at < Math.max(templateIds.length, subjectIds.length); at += MAX_IDS_PER_DELETE) {
+      const page = (all: string[]): string[] => all.slice(at, at + MAX_IDS_PER_DELETE);
+      const request = { galleryId, templateIds: page(templateIds), subjectIds: page(subjectIds), maxTemplates: MAX_DELETED_PER_CALL };
+      for (let first = true, more = true; more; first = false) {
+        const reply = await this.#call(options, (signal) => this.services.galleries.deleteTemplates(request, { signal }));
+        if (reply.more && reply.entries.length === 0) throw invalidReply("no deletion, but that there are more");
+        deletion.add(reply, first);
+        ({ more } = reply);
+      }
+    }
+    return deletion.result(templateIds);
+  }
+
+  /** The options with a deadline: their own, or the client's. */
+  deadline<T extends CallOptions>(options: T): T & { deadlineMs: number } {
+    return { ...options, deadlineMs: options.deadlineMs ?? this.#deadlineMs };
+  }
+
+  /** A call that changes nothing more when it is made again: it is, where the server went away. */
+  #repeatable<T>(options: CallOptions, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return call(this.services.address, this.deadline(options), run, isUnavailable);
+  }
+
+  #call<T>(options: CallOptions, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return call(this.services.address, this.deadline(options), run);
+  }
+}

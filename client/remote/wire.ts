@@ -1,0 +1,181 @@
+import { createHash } from "node:crypto";
+import { encodedDimension } from "@veilface/fhe";
+import type { CiphertextEncoding, ParameterSetName } from "@veilface/fhe";
+import { CiphertextEncoding as WireEncoding, ErrorReason, Metric, ParameterSet } from "@veilface/proto";
+import type { Ciphertext, EmbeddingSpace as WireSpace, EncryptedDistances, Gallery, Placement as WirePlacement, TemplateEntry } from "@veilface/proto";
+import { ClientError } from "../errors.ts";
+import type { Refusal } from "../match/rank-candidates.ts";
+import { MAX_DIMENSION } from "../model-space.ts";
+import type { ModelSpace } from "../model-space.ts";
+import type { EncodedBytes } from "../keys/packed-crypto.ts";
+
+/** Where a template lies: a slot of a block. */
+export interface Placement {
+  readonly block: number;
+  readonly slot: number;
+  readonly stride: number;
+}
+
+/** A live template's line of the roster. */
+export interface RosterEntry {
+  readonly templateId: string;
+  readonly subjectId: string;
+  readonly placement: Placement;
+  /** The gallery's revision at its last change. */
+  readonly revision: number;
+}
+
+/** A gallery as the server describes it. */
+export interface GalleryInfo {
+  readonly galleryId: string;
+  readonly contextId: string;
+  readonly space: ModelSpace;
+  /** Strides of its blocks, ascending. */
+  readonly strides: readonly number[];
+  readonly templateCount: number;
+  readonly revision: number;
+  readonly createTime: Date;
+  /** The stride of the blocks that templates are packed into, in [1, encoded dimension]; 0 from a server that packs none. */
+  readonly packedStride: number;
+  /** How many templates it was made for; 0 where nobody said. */
+  readonly expectedTemplates: number;
+  /** The gallery that it is a draft for, being packed or encrypted anew; undefined for a gallery of its own. */
+  readonly draftOf: string | undefined;
+}
+
+/** A ciphertext of two components has at most 61,440 bytes, and a message should stay below 1 MiB. */
+export const PIECES_PER_MESSAGE = 16;
+
+// Of the pairwise scheme: half the largest ring degree.
+const MAX_WIRE_DIMENSION = 16_384;
+
+const WIRE_PARAMETER_SETS = {
+  PACKED_N4096_Q60: ParameterSet.PARAMETER_SET_PACKED_N4096_Q60,
+  PACKED_N4096_Q30: ParameterSet.PARAMETER_SET_PACKED_N4096_Q30,
+} as const satisfies Record<ParameterSetName, ParameterSet>;
+
+export function toWireParameterSet(name: ParameterSetName): ParameterSet {
+  return WIRE_PARAMETER_SETS[name];
+}
+
+export function toWireSpace({ metric, modelVersion = "", ...space }: ModelSpace): WireSpace {
+  return { ...space, modelVersion, metric: metric === "cosine" ? Metric.METRIC_COSINE : Metric.METRIC_EUCLIDEAN };
+}
+
+/** A ciphertext as a message, by default of packed residues, bound to its context and with its SHA-256. */
+export function toWireCiphertext(contextId: string, data: Uint8Array, encoding: WireEncoding = WireEncoding.CIPHERTEXT_ENCODING_PACKED_RESIDUES): Ciphertext {
+  const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+  return { contextId, encoding, data: bytes, sha256: sha256(bytes) };
+}
+
+/** A reply's ciphertext of packed residues, checked as by {@link checkWireCiphertext}. Throws ClientError REPLY_INVALID. */
+export function fromWireCiphertext(contextId: string, wire: Ciphertext | undefined): EncodedBytes {
+  const { encoding, data } = checkWireCiphertext(contextId, wire);
+  return { encoding: fromWireEncoding(encoding), data };
+}
+
+/** What the server could not compare of a block; undefined where it compared all of it. */
+export function fromWireRefusal({ refused, damagedSlots }: EncryptedDistances): Refusal | undefined {
+  if (refused !== ErrorReason.ERROR_REASON_UNSPECIFIED) return { reason: reasonName(refused) };
+  return damagedSlots.length === 0 ? undefined : { reason: "STORED_CORRUPT", slots: new Set(damagedSlots) };
+}
+
+/** A reason of the contract, without its prefix; "UNKNOWN" for one that this version does not know. */
+export function reasonName(reason: ErrorReason): string {
+  const [name = "UNKNOWN"] = Object.entries(ErrorReason).find(([, value]) => value === reason) ?? [];
+  return name.replace(/^ERROR_REASON_/, "");
+}
+
+/** A reply's ciphertext: checked to be of our context and whole. Throws ClientError REPLY_INVALID. */
+export function checkWireCiphertext(contextId: string, wire: Ciphertext | undefined): Ciphertext {
+  if (wire === undefined) throw invalidReply("an answer without its ciphertext");
+  if (wire.contextId !== contextId) throw invalidReply("a ciphertext of another context");
+  if (!sha256(wire.data).equals(wire.sha256)) throw invalidReply("a ciphertext that does not have its SHA-256: it was damaged on the way");
+  return wire;
+}
+
+/** Throws ClientError REPLY_INVALID for a gallery that lacks a field or has one out of its range. */
+export function fromWireGallery(wire: Gallery | undefined): GalleryInfo {
+  const { space, createTime } = wire ?? {};
+  if (wire === undefined || space === undefined || createTime === undefined) throw invalidReply("an incomplete gallery");
+  const { galleryId, contextId, strides, templateCount, revision, packedStride, expectedTemplates } = wire;
+  checkStrides(wire, space.dimension);
+  const isDated = !Number.isNaN(createTime.getTime());
+  if (templateCount < 0 || revision < 0 || !isDated) throw invalidReply("a gallery with a count or time out of range");
+  const draftOf = wire.draftOf === "" ? undefined : wire.draftOf;
+  return { galleryId, contextId, space: fromWireSpace(space), strides, templateCount, revision, createTime, packedStride, expectedTemplates, draftOf };
+}
+
+/** Throws ClientError REPLY_INVALID for a gallery with a dimension or stride that the packed scheme does not have. */
+export function checkPackedGallery({ space, strides, packedStride }: GalleryInfo): void {
+  if (space.dimension > MAX_DIMENSION) throw invalidReply("a gallery with a dimension out of range");
+  const longest = encodedDimension(space);
+  if (Math.max(packedStride, ...strides) > longest) throw invalidReply("a gallery with a stride out of range");
+}
+
+function checkStrides({ packedStride, strides }: Gallery, dimension: number): void {
+  // In the Euclidean metric a vector has one component more.
+  const longest = dimension + 1;
+  const isAscending = strides.every((stride, i) => stride > (strides[i - 1] ?? 0) && stride <= longest);
+  if (isAscending && packedStride >= 0 && packedStride <= longest) return;
+  throw invalidReply("a gallery with a stride out of range");
+}
+
+/** A live line of the roster; undefined for a deleted template. Throws ClientError REPLY_INVALID. */
+export function fromWireEntry(wire: TemplateEntry | undefined): RosterEntry | undefined {
+  if (wire?.templateId === undefined || wire.templateId === "") throw invalidReply("a roster entry without a template id");
+  if (wire.deleted) return undefined;
+  const { templateId, subjectId, placement, revision } = wire;
+  if (subjectId === "" || placement === undefined) throw invalidReply("a roster entry without its subject or place");
+  return { templateId, subjectId, placement: fromWirePlacement(placement), revision };
+}
+
+/** A live line of the roster. Throws ClientError REPLY_INVALID, also for a deleted one. */
+export function fromLiveWireEntry(wire: TemplateEntry | undefined): RosterEntry {
+  const entry = fromWireEntry(wire);
+  if (entry === undefined) throw invalidReply("a deleted template where a live one belongs");
+  return entry;
+}
+
+export function invalidReply(what: string): ClientError {
+  return new ClientError("REPLY_INVALID", `the server replied with ${what}: check that it is a veilface server of this version`);
+}
+
+function fromWireEncoding(encoding: WireEncoding): CiphertextEncoding {
+  if (encoding === WireEncoding.CIPHERTEXT_ENCODING_PACKED_RESIDUES) return "PACKED_RESIDUES";
+  throw invalidReply("a ciphertext in another encoding than the packed residues that were asked for");
+}
+
+function fromWireSpace({ dimension, metric, modelId, modelVersion, normBound }: WireSpace): ModelSpace {
+  if (metric !== Metric.METRIC_COSINE && metric !== Metric.METRIC_EUCLIDEAN) throw invalidReply("a gallery of an unknown metric");
+  const inRange = dimension >= 1 && dimension <= MAX_WIRE_DIMENSION && normBound > 0 && normBound < Infinity;
+  if (!inRange) throw invalidReply("a gallery with a dimension or norm bound out of range");
+  const space = { dimension, metric: metric === Metric.METRIC_COSINE ? "cosine" : "euclidean", modelId, normBound } as const;
+  return modelVersion === "" ? space : { ...space, modelVersion };
+}
+
+function fromWirePlacement({ block, slot, stride }: WirePlacement): Placement {
+  if (block < 0 || slot < 0 || stride < 1) throw invalidReply("a template's place out of range");
+  return { block, slot, stride };
+}
+
+export function sha256(bytes: Uint8Array): Buffer {
+  return createHash("sha256").update(bytes).digest();
+}
+
+/** A step of a roster's history: a template's latest line, undefined once it is deleted. */
+export interface RosterChange {
+  readonly templateId: string;
+  readonly live: RosterEntry | undefined;
+  /** The gallery's revision at the change. */
+  readonly revision: number;
+}
+
+/** A page of changes, oldest first. */
+export interface RosterPage {
+  readonly changes: readonly RosterChange[];
+  /** The gallery's revision when the page was read. */
+  readonly revision: number;
+  /** Empty on the last page. */
+  readonly nextPageToken: string;
+}

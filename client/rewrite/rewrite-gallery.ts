@@ -1,0 +1,121 @@
+import { randomBytes } from "node:crypto";
+import { isUnavailable, pauseBeforeRetry } from "../remote/calls.ts";
+import type { CallOptions } from "../remote/calls.ts";
+import { UnitMaker } from "../enroll/unit-maker.ts";
+import { EnrollmentStream } from "../enroll/enrollment-stream.ts";
+import { ClientError } from "../errors.ts";
+import type { GalleryCalls } from "../remote/gallery-calls.ts";
+import type { KeyHolder } from "../keys/key-holder.ts";
+import { PackedCrypto } from "../keys/packed-crypto.ts";
+import { packingAt } from "../enroll/packing.ts";
+import { readStored } from "./stored-templates.ts";
+import type { StoredReading } from "./stored-templates.ts";
+import { checkPackedGallery, invalidReply } from "../remote/wire.ts";
+import type { GalleryInfo } from "../remote/wire.ts";
+
+/** How a gallery is written anew. */
+export interface Rewriting extends CallOptions {
+  readonly galleryId: string;
+  /** The key it is under. */
+  readonly from: KeyHolder;
+  /** The key it shall be under; the same for packing. */
+  readonly to: KeyHolder;
+  /** The stride of its blocks; 0 to let the server choose for as many templates as there are. */
+  readonly packedStride: (info: GalleryInfo) => number;
+  /** How many of how many templates are written so far. */
+  readonly onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+/** A gallery that was written anew. */
+export interface RewrittenGallery {
+  readonly gallery: GalleryInfo;
+  /** How many templates it holds. */
+  readonly templates: number;
+}
+
+// A draft this old was left behind by a run that was killed.
+const STALE_DRAFT_MS = 24 * 60 * 60 * 1000;
+
+/**
+ * Reads a gallery, decrypts, packs and encrypts its templates into a draft, and puts the draft in its place in one step. Until then
+ * the gallery is as it was, whatever fails; memory is a few blocks'. Every rewriting adds the encryption noise of one template.
+ * Throws ClientError SERVER_REFUSED with GALLERY_CHANGED where somebody else changed or rewrote the gallery meanwhile.
+ */
+export async function rewriteGallery(calls: GalleryCalls, rewriting: Rewriting): Promise<RewrittenGallery> {
+  const { galleryId, from, to, packedStride } = rewriting;
+  const options = calls.deadline(callOptionsOf(rewriting));
+  await discardDrafts(calls, galleryId, [...new Set([from.contextId, to.contextId])], STALE_DRAFT_MS, options);
+  const end = new AbortController();
+  const signal = AbortSignal.any([end.signal, ...(options.signal ? [options.signal] : [])]);
+  try {
+    const reading = await readStored(calls.services, from, galleryId, { ...options, signal });
+    const { info } = reading;
+    if (info.draftOf !== undefined) throw new ClientError("USAGE", `gallery "${galleryId}" is a draft for "${info.draftOf}": name that one`);
+    if (to !== from) await calls.ensureContext(to, options);
+    // Not for as many as were expected: where few came, each search and verification would pay for many.
+    const expectedTemplates = info.templateCount || info.expectedTemplates;
+    const draft = await calls.create({ galleryId: draftId(), contextId: to.contextId, space: info.space, packedStride: packedStride(info), expectedTemplates, draftOf: galleryId }, options);
+    try {
+      await fillDraft(calls, rewriting, reading, draft, options);
+      const gallery = await replace(calls, info, draft, options);
+      return { gallery, templates: info.templateCount };
+    } catch (cause) {
+      // The caller's signal may have been aborted: tidying up must not be.
+      await calls.delete(draft.galleryId, {}).catch(() => undefined);
+      throw cause;
+    }
+  } catch (cause) {
+    throw explained(galleryId, cause);
+  } finally {
+    end.abort();
+  }
+}
+
+/** Deletes drafts for a gallery that are at least so old, in these contexts. Returns how many. */
+export async function discardDrafts(calls: GalleryCalls, galleryId: string, contextIds: readonly string[], olderThanMs: number, options: CallOptions): Promise<number> {
+  const galleries = (await Promise.all(contextIds.map((contextId) => calls.list(contextId, options)))).flat();
+  const stale = galleries.filter(({ draftOf, createTime }) => draftOf === galleryId && Date.now() - createTime.getTime() >= olderThanMs);
+  for (const draft of stale) await calls.delete(draft.galleryId, options);
+  return stale.length;
+}
+
+function draftId(): string {
+  return `draft-${randomBytes(12).toString("hex")}`;
+}
+
+async function fillDraft(calls: GalleryCalls, rewriting: Rewriting, reading: StoredReading, draft: GalleryInfo, options: CallOptions): Promise<void> {
+  const { to, onProgress } = rewriting;
+  const { templateCount } = reading.info;
+  checkPackedGallery(draft);
+  const maker = new UnitMaker(new PackedCrypto(to, draft.space), to.contextId, packingAt(draft.packedStride));
+  const stream = new EnrollmentStream(calls.services, draft, { ...options, onProgress: (done) => onProgress?.(done, templateCount) });
+  const written = await stream.run(maker.units(reading.templates));
+  // The last guard before the old ciphertexts go.
+  if (written !== templateCount) throw invalidReply(`${written} templates of a gallery that holds ${templateCount}`);
+}
+
+/** Replacing is tried again while the server is away; a lost answer is recognised by the gallery being the draft already. */
+async function replace(calls: GalleryCalls, { galleryId, revision }: GalleryInfo, draft: GalleryInfo, options: CallOptions): Promise<GalleryInfo> {
+  for (let failures = 0; ; ) {
+    try {
+      if (failures > 0) {
+        const now = await calls.get(galleryId, options);
+        if (now.contextId === draft.contextId && now.createTime.getTime() === draft.createTime.getTime()) return now;
+      }
+      return await calls.replace(galleryId, draft.galleryId, revision, options);
+    } catch (error) {
+      if (!isUnavailable(error)) throw error;
+      await pauseBeforeRetry(++failures, error, options);
+    }
+  }
+}
+
+function callOptionsOf({ signal, deadlineMs }: CallOptions): CallOptions {
+  return { ...(signal && { signal }), ...(deadlineMs !== undefined && { deadlineMs }) };
+}
+
+function explained(galleryId: string, cause: unknown): unknown {
+  if (!(cause instanceof ClientError) || cause.serverReason !== "GALLERY_CHANGED") return cause;
+  const message = `gallery "${galleryId}" was changed by somebody else meanwhile: it is as they left it and nothing is lost; run it again`;
+  return new ClientError(cause.reason, message, { cause, serverReason: cause.serverReason });
+}

@@ -1,0 +1,62 @@
+import type { Attribute, OnnxGraph, Value } from "./onnx-graph.ts";
+import type { Tensor } from "./weights.ts";
+
+/** The mean colour (red, green, blue) that face-api's landmark and dlib's descriptor network subtract from a pixel. */
+export const MEAN_RGB = [122.782, 117.001, 104.298] as const;
+
+/** TensorFlow's "same" padding: the output has ceil(input / stride) pixels, the odd one is added at the end. */
+export const SAME_PADDING: Record<string, Attribute> = { auto_pad: "SAME_UPPER" };
+
+/** TensorFlow orders filters height, width, input, output; ONNX output, input, height, width. */
+export function toOnnxFilters({ shape, data }: Tensor): Tensor {
+  const [height, width, inputs, outputs] = shape as [number, number, number, number];
+  const reordered = new Float32Array(data.length);
+  const area = height * width;
+  for (let at = 0; at < area; at++) {
+    for (let i = 0; i < inputs; i++) {
+      for (let o = 0; o < outputs; o++) reordered[(o * inputs + i) * area + at] = data[(at * inputs + i) * outputs + o]!;
+    }
+  }
+  return { shape: [outputs, inputs, height, width], data: reordered };
+}
+
+/** Depthwise filters: TensorFlow height, width, channel, 1; ONNX channel, 1, height, width, with one group per channel. */
+function toOnnxDepthwiseFilters({ shape, data }: Tensor): Tensor {
+  const [height, width, channels, multiplier] = shape as [number, number, number, number];
+  return toOnnxFilters({ shape: [height, width, 1, channels * multiplier], data });
+}
+
+/** A convolution with the filters already in ONNX order; one bias per output channel, or none. */
+export function convolve(
+  graph: OnnxGraph,
+  input: Value,
+  filters: Tensor,
+  bias: Tensor | undefined,
+  attributes: Record<string, Attribute>,
+): Value {
+  const inputs = [input, graph.constant(filters), ...(bias ? [graph.constant(bias)] : [])];
+  return graph.node("Conv", inputs, { kernel_shape: filters.shape.slice(2), ...attributes });
+}
+
+/** Each channel by itself, "same" padding, no bias. */
+export function convolveDepthwise(graph: OnnxGraph, input: Value, filters: Tensor, stride: number): Value {
+  const reordered = toOnnxDepthwiseFilters(filters);
+  const attributes = { ...SAME_PADDING, group: reordered.shape[0]!, strides: [stride, stride] };
+  return convolve(graph, input, reordered, undefined, attributes);
+}
+
+export function relu(graph: OnnxGraph, input: Value): Value {
+  return graph.node("Relu", [input]);
+}
+
+export function add(graph: OnnxGraph, a: Value, b: Value): Value {
+  return graph.node("Add", [a, b]);
+}
+
+export function toChannelsFirst(graph: OnnxGraph, input: Value): Value {
+  return graph.node("Transpose", [input], { perm: [0, 3, 1, 2] });
+}
+
+export function toChannelsLast(graph: OnnxGraph, input: Value): Value {
+  return graph.node("Transpose", [input], { perm: [0, 2, 3, 1] });
+}

@@ -1,0 +1,153 @@
+import { describeFace } from "./descriptor.ts";
+import { detectFaces } from "./detector.ts";
+import { readFace } from "./face-reader.ts";
+import type { FaceReading } from "./face-reader.ts";
+import { boxArea, scaleBox } from "./geometry.ts";
+import type { Box, Point, ScoredBox } from "./geometry.ts";
+import { decodeImage, turnImage } from "./image.ts";
+import type { DecodedImage, RgbImage } from "./image.ts";
+import { locateLandmarks } from "./landmarks.ts";
+import type { ModelCard } from "./model-card.ts";
+import type { ModelPack } from "./model-pack.ts";
+import { turnBoxBack, turnPointBack } from "./quarter-turn.ts";
+import type { QuarterTurn } from "./quarter-turn.ts";
+import { ModelSession } from "./session.ts";
+import { lookUpright } from "./upright-look.ts";
+import type { Look } from "./upright-look.ts";
+import { chooseFace, isUsable } from "./usable-face.ts";
+
+/**
+ * A face found in an image. Coordinates are pixels of the image as it is shown, that is, after its EXIF orientation
+ * is applied.
+ */
+export interface DetectedFace {
+  readonly box: Box;
+  /** The detector's confidence, [0.65, 1]. */
+  readonly score: number;
+}
+
+export interface EncodedFace extends DetectedFace {
+  /** The 68 points of the iBUG 300-W markup. */
+  readonly landmarks: readonly Point[];
+  /** `card.dimension` numbers, to be compared under `card.metric`. As personal as the photo: encrypt before it leaves. */
+  readonly embedding: Float32Array;
+  /**
+   * By how many degrees clockwise the image was turned to stand the face upright; `box` and `landmarks` are of the
+   * image before.
+   */
+  readonly turn: QuarterTurn;
+}
+
+export interface EncodeSingleOptions {
+  /** Take the face that is largest, and surely one, where there are several, instead of refusing. */
+  readonly largestFace?: boolean;
+}
+
+/**
+ * Turns photos into embeddings with the networks of one model pack. A photo takes 0.15 to 0.2 s of one core, one that
+ * has to be turned four times as long, in which JavaScript is partly blocked: a service should keep its encoder in a
+ * worker thread.
+ */
+export class FaceEncoder implements AsyncDisposable {
+  readonly card: ModelCard;
+  readonly #detector: ModelSession;
+  readonly #landmarks: ModelSession;
+  readonly #descriptor: ModelSession;
+
+  private constructor(card: ModelCard, [detector, landmarks, descriptor]: [ModelSession, ModelSession, ModelSession]) {
+    this.card = card;
+    this.#detector = detector;
+    this.#landmarks = landmarks;
+    this.#descriptor = descriptor;
+  }
+
+  /**
+   * Loads the pack's networks and tries each once, so that a pack that does not fit its card is refused here.
+   * @throws FaceError MODEL_PACK_INVALID
+   */
+  static async open(pack: ModelPack): Promise<FaceEncoder> {
+    const opened: ModelSession[] = [];
+    try {
+      for (const path of [pack.detectorPath, pack.landmarksPath, pack.descriptorPath]) opened.push(await ModelSession.open(path));
+      const encoder = new FaceEncoder(pack.card, opened as [ModelSession, ModelSession, ModelSession]);
+      await encoder.#tryNetworks();
+      return encoder;
+    } catch (error) {
+      await Promise.all(opened.map((session) => session[Symbol.asyncDispose]()));
+      throw error;
+    }
+  }
+
+  /**
+   * Finds faces without encoding them, in the image as it stands.
+   * @param image - the bytes of an image file; `decodeImage` says which
+   * @returns the faces, largest box first; none is an empty list
+   * @throws FaceError NOT_AN_IMAGE, IMAGE_TOO_LARGE
+   */
+  async detect(image: Uint8Array): Promise<DetectedFace[]> {
+    const decoded = await decodeImage(image);
+    return (await this.#detect(decoded)).map(({ box, score }) => ({ box: scaleBox(box, decoded.pixelRatio), score }));
+  }
+
+  /**
+   * Finds and encodes every face that can be recognised. An image whose faces stand on their side or upside down is
+   * turned. Left out is what gives no embedding of meaning: blurred, drawn or covered faces, profiles, and what is
+   * none (docs/faces.md).
+   * @param image - the bytes of an image file; `decodeImage` says which
+   * @returns the faces, largest box first; none is an empty list
+   * @throws FaceError NOT_AN_IMAGE, IMAGE_TOO_LARGE
+   */
+  async encode(image: Uint8Array): Promise<EncodedFace[]> {
+    const decoded = await decodeImage(image);
+    const { turn, faces } = await lookUpright(async (quarter) => this.#look(decoded, quarter));
+    return faces.filter(isUsable).map((face) => toEncodedFace(face, turn, decoded));
+  }
+
+  /**
+   * Encodes the face of a photo that should show one person. Faces of under 4 % of the largest one's area do not
+   * count. A photo that stands on its side or upside down is turned where that is clear, and refused where it is not.
+   * @throws FaceError NO_FACE; SEVERAL_FACES, unless `largestFace` is set; FACE_TURNED, FACE_UNUSABLE;
+   * NOT_AN_IMAGE, IMAGE_TOO_LARGE
+   */
+  async encodeSingle(image: Uint8Array, options: EncodeSingleOptions = {}): Promise<EncodedFace> {
+    const decoded = await decodeImage(image);
+    const { turn, faces } = await lookUpright(async (quarter) => this.#look(decoded, quarter));
+    return toEncodedFace(chooseFace(faces, turn, options.largestFace === true), turn, decoded);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([this.#detector, this.#landmarks, this.#descriptor].map((session) => session[Symbol.asyncDispose]()));
+  }
+
+  async #detect(image: RgbImage): Promise<ScoredBox[]> {
+    return (await detectFaces(this.#detector, image)).toSorted((a, b) => boxArea(b.box) - boxArea(a.box));
+  }
+
+  async #look(image: RgbImage, turn: QuarterTurn): Promise<Look> {
+    const turned = await turnImage(image, turn);
+    const networks = { card: this.card, landmarks: this.#landmarks, descriptor: this.#descriptor };
+    const faces: FaceReading[] = [];
+    for (const found of await this.#detect(turned)) faces.push(await readFace(networks, turned, found));
+    return { turn, faces };
+  }
+
+  async #tryNetworks(): Promise<void> {
+    const { width, height } = this.card.descriptor.input;
+    const grey = { width, height, data: new Uint8Array(width * height * 3).fill(128) };
+    await detectFaces(this.#detector, grey);
+    await locateLandmarks(this.#landmarks, grey, { left: 0, top: 0, right: width, bottom: height });
+    await describeFace(this.#descriptor, this.card, grey);
+  }
+}
+
+function toEncodedFace(face: FaceReading, turn: QuarterTurn, image: DecodedImage): EncodedFace {
+  const { box, score, landmarks, embedding } = face;
+  const points = landmarks.map((point) => turnPointBack(point, turn, image));
+  return {
+    box: scaleBox(turnBoxBack(box, turn, image), image.pixelRatio),
+    score,
+    landmarks: points.map(({ x, y }) => ({ x: x * image.pixelRatio, y: y * image.pixelRatio })),
+    embedding,
+    turn,
+  };
+}

@@ -1,0 +1,10 @@
+export { FaceError } from "./errors.ts";
+export type { FaceErrorReason } from "./errors.ts";
+export { FaceEncoder } from "./face-encoder.ts";
+export type { DetectedFace, EncodeSingleOptions, EncodedFace } from "./face-encoder.ts";
+export { expectedFalseMatches } from "./false-matches.ts";
+export type { FalseMatchRate } from "./false-matches.ts";
+export { MAX_IMAGE_BYTES } from "./image.ts";
+export type { ModelCard } from "./model-card.ts";
+export { loadDefaultModelPack, loadModelPack } from "./model-pack.ts";
+export type { ModelPack, ModelPackOptions } from "./model-pack.ts";

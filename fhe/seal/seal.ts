@@ -1,0 +1,93 @@
+import initialize from "node-seal";
+import type { MainModule, ParmsIdType, SEALContext } from "node-seal";
+import { FheError } from "../errors.ts";
+import { DEGREE, PARAMETER_SET_NAMES, parameterSet } from "../parameter-sets.ts";
+import type { ParameterSet, ParameterSetName } from "../parameter-sets.ts";
+import { hasSecretKeyLayout } from "./seal-bytes.ts";
+
+/** All of SEAL: for the key holder only. */
+export type Seal = MainModule;
+
+/** What the matching server may see of SEAL: nothing that makes, holds or uses a secret key. */
+export type PublicSeal = Omit<MainModule, "SecretKey" | "KeyGenerator" | "Decryptor">;
+
+let loading: Promise<MainModule> | undefined;
+
+/** SEAL for the key holder. Loaded once per thread. Needs Node >= 22 (WebAssembly exception references). */
+export async function loadSealForKeyHolder(): Promise<Seal> {
+  loading ??= initialize();
+  return loading;
+}
+
+/** SEAL without its secret half. Loaded once per thread. */
+export async function loadPublicSeal(): Promise<PublicSeal> {
+  return loadSealForKeyHolder();
+}
+
+/**
+ * Runs a call into SEAL and translates what it throws: SEAL's errors arrive as WebAssembly.Exception whose `message` is
+ * [C++ type, text]. Throws FheError SEAL_FAILED naming `what` was tried; an FheError passes as it is.
+ */
+export function callSeal<T>(what: string, call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    if (error instanceof FheError) throw error;
+    throw new FheError("SEAL_FAILED", `SEAL could not ${what}: ${sealMessage(error)}`, { cause: error });
+  }
+}
+
+function sealMessage(error: unknown): string {
+  const message: unknown = typeof error === "object" && error !== null && "message" in error ? error.message : error;
+  return Array.isArray(message) ? message.map(String).join(": ") : String(message);
+}
+
+/** A SEAL context of a parameter set. The caller owns it and frees it. Throws FheError PARAMETERS_INVALID if SEAL finds it below 128 bits. */
+export function openSealContext(seal: PublicSeal, set: ParameterSet): SEALContext {
+  return openCkksContext(seal, `parameter set ${set.name}`, DEGREE, [...set.dataPrimes, set.reservedPrime].map(BigInt));
+}
+
+/** A SEAL context of CKKS parameters, the reserved prime last. Owned and refused as that of {@link openSealContext}; `what`: for the refusal. */
+export function openCkksContext(seal: PublicSeal, what: string, degree: number, moduli: readonly bigint[]): SEALContext {
+  using parameters = new seal.EncryptionParameters(seal.SchemeType.ckks);
+  using primes = new seal.VectorModulus();
+  for (const prime of moduli) {
+    using modulus = new seal.Modulus(prime);
+    primes.push_back(modulus);
+  }
+  parameters.setPolyModulusDegree(degree);
+  parameters.setCoeffModulus(primes);
+  const context = new seal.SEALContext(parameters, true, seal.SecLevelType.tc128);
+  if (context.parametersSet()) return context;
+  context.delete();
+  throw new FheError("PARAMETERS_INVALID", `SEAL refuses ${what}: expected distinct primes that are 1 modulo 2N and 128 bits of security`);
+}
+
+/** SEAL's hash of a level's parameters, 32 bytes, as it stands in every object of that level. Frees the handle. */
+export function parmsIdBytes(handle: ParmsIdType): Uint8Array {
+  using parmsId = handle;
+  return new Uint8Array((parmsId.values() as BigUint64Array).slice().buffer);
+}
+
+// Opening a context takes SEAL tens of milliseconds, so those for recognising secret keys live as long as their thread.
+const recognizers = new Map<ParameterSetName, SEALContext>();
+
+/**
+ * Whether bytes are a SEAL secret key of one of our parameter sets, uncompressed, in order to refuse them. SEAL itself never
+ * decompresses what came from outside: it sees only bytes of the exact bare layout.
+ */
+export function isSecretKey(seal: PublicSeal, bytes: Uint8Array): boolean {
+  const { SecretKey } = seal as Seal;
+  return PARAMETER_SET_NAMES.some((name) => {
+    if (!hasSecretKeyLayout(bytes, DEGREE * (parameterSet(name).dataPrimes.length + 1))) return false;
+    const context = recognizers.get(name) ?? openSealContext(seal, parameterSet(name));
+    recognizers.set(name, context);
+    using candidate = new SecretKey();
+    try {
+      candidate.loadFromArray(context, bytes);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}

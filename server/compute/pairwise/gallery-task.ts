@@ -1,0 +1,16 @@
+import type { PairwiseTask } from "@veilface/fhe";
+import type { ModelSpace } from "../../store/gallery-store.ts";
+
+/** What a gallery's metric asks to be computed, and how large that may be: |x - p| <= 2R, |<x, p>| <= R^2. */
+export function galleryTask({ dimension, metric, normBound }: ModelSpace): PairwiseTask {
+  if (metric === "euclidean") return { operation: "squared_distance", dimension, bound: squaredDistanceBound(normBound) };
+  return { operation: "inner_product", dimension, bound: innerProductBound(normBound) };
+}
+
+export function squaredDistanceBound(normBound: number): number {
+  return 4 * normBound ** 2;
+}
+
+export function innerProductBound(normBound: number): number {
+  return normBound ** 2;
+}

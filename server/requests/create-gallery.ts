@@ -1,0 +1,56 @@
+import { USUAL_TEMPLATES, checkRotationSteps, chooseStride, encodedDimension, parameterSet } from "@veilface/fhe";
+import type { Gallery } from "@veilface/proto";
+import { galleryTask } from "../compute/pairwise/gallery-task.ts";
+import { readAll } from "./read-all.ts";
+import { inField } from "../compute/envelope.ts";
+import type { GalleryStore, ModelSpace, NewGallery, PackedScheme, PairwiseScheme } from "../store/gallery-store.ts";
+import { contextId, embeddingSpace, isContextId, resourceId } from "./from-wire.ts";
+import { fieldInvalid } from "../errors.ts";
+
+const MOST_EXPECTED_TEMPLATES = 1e9;
+const MAX_PACKED_DIMENSION = 2048;
+
+/** A gallery as it was asked for, checked, with the stride of its packed blocks chosen where it was left open. */
+export function newGallery(store: GalleryStore, asked: Gallery): NewGallery {
+  const scheme = isContextId(asked.contextId) ? store.getContext(asked.contextId).scheme : undefined;
+  const space = (): ModelSpace => embeddingSpace("gallery.space", asked.space, scheme && mostDimension(scheme));
+  const expectedTemplates = (): number => expected(asked.expectedTemplates);
+  return readAll<NewGallery>({
+    contextId: () => contextId("gallery.context_id", asked.contextId),
+    galleryId: () => resourceId("gallery.gallery_id", asked.galleryId),
+    space,
+    expectedTemplates,
+    packedStride: () => {
+      if (asked.packedStride < 0) throw fieldInvalid("gallery.packed_stride", "must not be negative");
+      return scheme === undefined ? 0 : strideOf(scheme, space(), asked.packedStride, expectedTemplates());
+    },
+    draftOf: () => (asked.draftOf === "" ? undefined : resourceId("gallery.draft_of", asked.draftOf)),
+  });
+}
+
+function mostDimension(scheme: PackedScheme | PairwiseScheme): number {
+  return scheme.kind === "packed" ? MAX_PACKED_DIMENSION : scheme.degree / 2;
+}
+
+function strideOf(scheme: PackedScheme | PairwiseScheme, space: ModelSpace, asked: number, expectedTemplates: number): number {
+  return scheme.kind === "packed" ? packedStride(scheme, space, asked, expectedTemplates) : noPackedStride(scheme, space, asked);
+}
+
+function packedStride(scheme: PackedScheme, space: ModelSpace, asked: number, expectedTemplates: number): number {
+  const dimension = encodedDimension(space);
+  if (asked > dimension) throw fieldInvalid("gallery.packed_stride", `must be in [1, ${dimension}], or 0 to let the server choose`);
+  return asked === 0 ? chooseStride(parameterSet(scheme.parameterSet), dimension, expectedTemplates) : asked;
+}
+
+function noPackedStride({ rotationSteps, maxDistance }: PairwiseScheme, space: ModelSpace, asked: number): number {
+  if (asked !== 0) throw fieldInvalid("gallery.packed_stride", "must be 0: the pairwise scheme has no packed blocks", "SCHEME_MISMATCH");
+  inField("gallery.space.dimension", () => { checkRotationSteps(rotationSteps, space.dimension); });
+  const { bound } = galleryTask(space);
+  if (bound! > maxDistance) throw fieldInvalid("gallery.space.norm_bound", `allows distances up to ${bound}, but the context's largest is ${maxDistance}`);
+  return 0;
+}
+
+function expected(templates: number): number {
+  if (templates < 0 || templates > MOST_EXPECTED_TEMPLATES) throw fieldInvalid("gallery.expected_templates", `must be in [0, ${MOST_EXPECTED_TEMPLATES}]`);
+  return templates === 0 ? USUAL_TEMPLATES : templates;
+}

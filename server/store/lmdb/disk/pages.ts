@@ -1,0 +1,21 @@
+import { keyAfter } from "../rows/schema.ts";
+import type { Table } from "../rows/schema.ts";
+
+/** A row of a table. */
+export interface Row {
+  readonly key: Buffer;
+  readonly value: Buffer;
+}
+
+/** Rows that are read at once: below a millisecond's worth. */
+const PAGE_ROWS = 256;
+
+/** The rows of a range, ascending, page by page. Each page is as the newest commit has it when it is taken. */
+export function* pagesOf(table: Table, { start, end }: { readonly start: Buffer; readonly end: Buffer }): Generator<Row[]> {
+  for (let from = start; ;) {
+    const page = Array.from(table.getRange({ start: from, end, limit: PAGE_ROWS }));
+    if (page.length > 0) yield page;
+    if (page.length < PAGE_ROWS) return;
+    from = keyAfter(page.at(-1)!.key);
+  }
+}

@@ -1,0 +1,192 @@
+import { encodedDimension } from "@veilface/fhe";
+import { ServerError } from "../../../errors.ts";
+import { takeNumber } from "../disk/blob-store.ts";
+import { DraftTable, MOST_DRAFTS } from "./draft-table.ts";
+import type { ModelSpace, NewGallery, StoredGallery } from "../../gallery-store.ts";
+import { NEW_GALLERY, contextGalleryKey, decodeJson, encodeJson, idKey, keyAfter, keysUnder, u32 } from "../rows/schema.ts";
+import type { Tables } from "../rows/schema.ts";
+import { readState } from "./roster.ts";
+
+export interface GalleryRow {
+  readonly gallery: number;
+  readonly contextId: string;
+  readonly space: ModelSpace;
+  readonly createTime: string;
+  readonly packedStride: number;
+  readonly expectedTemplates: number;
+  /** The gallery it is a draft of, and that one's revision when the draft was created. */
+  readonly draftOf?: { readonly galleryId: string; readonly revision: number };
+}
+
+/** How many ids a list has looked at and which of them it found, and where to go on. */
+interface IdPage {
+  readonly ids: readonly string[];
+  readonly next: string | undefined;
+}
+
+/** The rows that describe galleries. What changes something belongs inside a write transaction, and throws before its first write. */
+export class GalleryTable {
+  readonly drafts: DraftTable;
+  readonly #tables: Tables;
+
+  constructor(tables: Tables) {
+    this.#tables = tables;
+    this.drafts = new DraftTable(tables);
+  }
+
+  /** Throws ServerError GALLERY_NOT_FOUND. */
+  row(galleryId: string): GalleryRow {
+    const row = this.#find(galleryId);
+    if (row === undefined) throw notFound(galleryId);
+    return row;
+  }
+
+  /** Throws ServerError GALLERY_NOT_FOUND. */
+  get(galleryId: string): StoredGallery {
+    const { gallery, contextId, space, createTime, packedStride, expectedTemplates, draftOf } = this.row(galleryId);
+    const { revision, templates, strides } = readState(this.#tables, gallery);
+    const used = Object.entries(strides).filter(([, { liveBlocks }]) => liveBlocks > 0).map(([stride]) => Number(stride));
+    return {
+      galleryId, contextId, space, createTime: new Date(createTime), revision, templateCount: templates, strides: used.sort((a, b) => a - b),
+      packedStride, expectedTemplates, draftOf: draftOf?.galleryId,
+    };
+  }
+
+  /** Whether that id still names that gallery. */
+  has(galleryId: string, gallery: number): boolean {
+    return this.#find(galleryId)?.gallery === gallery;
+  }
+
+  /** Looks at so many galleries after `after`, of one context or of all: those that are being deleted are passed over. */
+  ids(contextId: string | undefined, after: string, limit: number): IdPage {
+    const ids = contextId === undefined ? this.#ids(after, limit) : this.idsOfContext(contextId, after, limit);
+    return { ids: ids.filter((id) => this.#find(id) !== undefined), next: ids.length === limit ? ids.at(-1) : undefined };
+  }
+
+  /** Those that are being deleted with their context too. */
+  idsOfContext(contextId: string, after: string, limit: number): string[] {
+    const start = keyAfter(contextGalleryKey(contextId, after));
+    const { end } = keysUnder(contextGalleryKey(contextId, ""));
+    return Array.from(this.#tables.contextGalleries.getKeys({ start, end, limit }), (key) => key.toString("latin1", contextId.length + 1));
+  }
+
+  /** Its context must be there. Throws as {@link GalleryStore.createGallery}. */
+  create({ galleryId, contextId, space, packedStride, expectedTemplates, draftOf }: NewGallery): void {
+    if (this.#find(galleryId) !== undefined) throw exists(`there is a gallery ${galleryId} already: choose another id`);
+    if (this.#stored(galleryId) !== undefined) throw exists(`gallery ${galleryId} is being deleted with its context: try again, or choose another id`);
+    const base = draftOf === undefined ? undefined : this.#baseOf(draftOf);
+    const row = { gallery: takeNumber(this.#tables.numbers, "gallery"), contextId, space, createTime: new Date().toISOString(), packedStride, expectedTemplates };
+    if (draftOf === undefined || base === undefined) this.#put(galleryId, row);
+    else {
+      const { revision, nextBlock } = readState(this.#tables, base.gallery);
+      this.#put(galleryId, { ...row, draftOf: { galleryId: draftOf, revision } });
+      this.drafts.touch(draftOf, galleryId);
+      this.#tables.states.putSync(u32(row.gallery), encodeJson({ ...NEW_GALLERY, revision, nextBlock }));
+    }
+  }
+
+  /** Hides a gallery that has no drafts, whatever its size, if it is there; adds its number to `doomed`. */
+  doom(galleryId: string, doomed: number[]): void {
+    const row = this.#stored(galleryId);
+    if (row === undefined) return;
+    if (row.draftOf !== undefined) this.drafts.remove(row.draftOf.galleryId, galleryId);
+    this.#remove(galleryId, row.contextId);
+    this.#tables.doomedGalleries.putSync(u32(row.gallery), Buffer.alloc(0));
+    doomed.push(row.gallery);
+  }
+
+  /** Hides some of a gallery's drafts as {@link doom} does. Returns whether there were any. */
+  doomDrafts(galleryId: string, doomed: number[]): boolean {
+    const drafts = this.drafts.of(galleryId, MOST_DRAFTS);
+    for (const draftId of drafts) {
+      this.drafts.remove(galleryId, draftId);
+      if (this.#stored(draftId)?.draftOf?.galleryId === galleryId) this.doom(draftId, doomed);
+    }
+    return drafts.length > 0;
+  }
+
+  /** Hides a draft if nothing was written to it for long. Returns its number, or none. */
+  doomAbandoned(galleryId: string, draftId: string): number[] {
+    const doomed: number[] = [];
+    if (this.drafts.isAbandoned(galleryId, draftId)) this.doom(draftId, doomed);
+    return doomed;
+  }
+
+  /** Returns the number of what the gallery held before. Throws as {@link GalleryStore.replaceGallery}. */
+  replace(galleryId: string, draftId: string, expectedRevision: number): number {
+    const old = this.row(galleryId);
+    const { draftOf, ...draft } = this.row(draftId);
+    const { revision } = readState(this.#tables, old.gallery);
+    if (draftOf?.galleryId !== galleryId) throw changed(`${draftId} is not a draft of gallery ${galleryId}: create one and fill it`);
+    if (revision !== expectedRevision || revision !== draftOf.revision) throw changed(`gallery ${galleryId} changed since its draft ${draftId} was made: make a new draft of it`);
+    this.#remove(draftId, draft.contextId);
+    this.#remove(galleryId, old.contextId);
+    this.drafts.remove(galleryId, draftId);
+    this.#put(galleryId, draft);
+    const state = readState(this.#tables, draft.gallery);
+    this.#tables.states.putSync(u32(draft.gallery), encodeJson({ ...state, revision: state.revision + 1 }));
+    this.#tables.doomedGalleries.putSync(u32(old.gallery), Buffer.alloc(0));
+    return old.gallery;
+  }
+
+  /** A gallery that is not being deleted with its context. */
+  #find(galleryId: string): GalleryRow | undefined {
+    const row = this.#stored(galleryId);
+    return row === undefined || this.#tables.doomedContexts.get(idKey(row.contextId)) !== undefined ? undefined : row;
+  }
+
+  #ids(after: string, limit: number): string[] {
+    return Array.from(this.#tables.galleries.getKeys({ start: keyAfter(idKey(after)), limit }), (key) => key.toString("latin1"));
+  }
+
+  #stored(galleryId: string): GalleryRow | undefined {
+    const bytes = this.#tables.galleries.get(idKey(galleryId));
+    return bytes === undefined ? undefined : withDefaults(decodeJson(bytes) as GalleryRow);
+  }
+
+  #baseOf(galleryId: string): GalleryRow {
+    const base = this.row(galleryId);
+    if (base.draftOf === undefined) {
+      if (this.drafts.of(galleryId, MOST_DRAFTS).length >= MOST_DRAFTS) throw tooManyDrafts(galleryId);
+      return base;
+    }
+    const description = `names ${galleryId}, which is a draft itself: name the gallery that it is for`;
+    throw new ServerError("FIELD_INVALID", `gallery.draft_of ${description}`, { violations: [{ field: "gallery.draft_of", description }] });
+  }
+
+  #put(galleryId: string, row: GalleryRow): void {
+    this.#tables.galleries.putSync(idKey(galleryId), encodeJson(row));
+    this.#tables.contextGalleries.putSync(contextGalleryKey(row.contextId, galleryId), Buffer.alloc(0));
+  }
+
+  #remove(galleryId: string, contextId: string): void {
+    this.#tables.galleries.removeSync(idKey(galleryId));
+    this.#tables.contextGalleries.removeSync(contextGalleryKey(contextId, galleryId));
+  }
+}
+
+type EarlierRow = Omit<GalleryRow, "packedStride" | "expectedTemplates" | "space"> & Partial<Omit<GalleryRow, "space">> & {
+  readonly space: Omit<ModelSpace, "modelVersion"> & Partial<ModelSpace>;
+};
+
+/** Rows written before packed blocks, or before models had versions, lack these. */
+function withDefaults(row: EarlierRow): GalleryRow {
+  return { packedStride: encodedDimension(row.space), expectedTemplates: 0, ...row, space: { modelVersion: "", ...row.space } };
+}
+
+function tooManyDrafts(galleryId: string): ServerError {
+  const advice = "delete those that interrupted runs left behind (veilface gallery pack --discard-drafts), or wait until they are a day old";
+  return new ServerError("LIMIT_EXCEEDED", `gallery ${galleryId} has ${MOST_DRAFTS} drafts, which is the most: ${advice}`);
+}
+
+export function notFound(galleryId: string): ServerError {
+  return new ServerError("GALLERY_NOT_FOUND", `there is no gallery ${galleryId}: create it first`);
+}
+
+function exists(message: string): ServerError {
+  return new ServerError("GALLERY_EXISTS", message);
+}
+
+function changed(message: string): ServerError {
+  return new ServerError("GALLERY_CHANGED", message);
+}
