@@ -1,4 +1,5 @@
-// npm run --silent bench -- --json prints one JSON line per case; without --json, the same as text. --only PREFIX runs the cases that start with it.
+// npm run --silent bench -- --json prints one JSON line per case; without --json, the same as text. --only PREFIX runs
+// the cases that start with it.
 import { parseArgs } from "node:util";
 import { PARAMETER_SET_NAMES } from "@veilface/fhe";
 import type { BenchLine } from "./figures.ts";
@@ -8,7 +9,9 @@ import { PAIRWISE_CASES, pairwiseBench } from "./pairwise-bench.ts";
 import { PAIRWISE_RPC_CASES, pairwiseRpcBench } from "./pairwise-rpc-bench.ts";
 import { ROAD_CASES, roadBench } from "./road-bench.ts";
 
-const { values } = parseArgs({ options: { json: { type: "boolean", default: false }, only: { type: "string", default: "" } } });
+const { values } = parseArgs({
+  options: { json: { type: "boolean", default: false }, only: { type: "string", default: "" } },
+});
 
 interface Bench {
   /** The names of the lines that it yields. */
@@ -26,7 +29,10 @@ const BENCHES: readonly Bench[] = [
 
 const wanted = (name: string): boolean => name.startsWith(values.only);
 const benches = BENCHES.filter(({ cases }) => cases.some(wanted));
-if (benches.length === 0) throw new Error(`no case starts with ${values.only}: expected the start of one of ${[...new Set(BENCHES.flatMap(({ cases }) => cases))].join(", ")}`);
+if (benches.length === 0)
+  throw new Error(
+    `no case starts with ${values.only}: expected the start of one of ${[...new Set(BENCHES.flatMap(({ cases }) => cases))].join(", ")}`,
+  );
 for (const { run } of benches) {
   for await (const line of run()) if (wanted(line.case)) console.log(values.json ? JSON.stringify(line) : asText(line));
 }

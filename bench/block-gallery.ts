@@ -33,6 +33,7 @@ export class BlockGallery {
 
   *#chunksOf(block: number): Generator<Uint8Array> {
     const end = (block + 1) * this.#blockBytes;
-    for (let at = block * this.#blockBytes; at < end; at += CHUNK_BYTES) yield this.#bytes.subarray(at, Math.min(at + CHUNK_BYTES, end));
+    for (let at = block * this.#blockBytes; at < end; at += CHUNK_BYTES)
+      yield this.#bytes.subarray(at, Math.min(at + CHUNK_BYTES, end));
   }
 }

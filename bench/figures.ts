@@ -42,7 +42,10 @@ export async function sample(rounds: number, run: (round: number) => unknown): P
   return samples!;
 }
 
-/** As {@link sample} for several things that take turns, so that whatever else the machine does falls on all of them alike. */
+/**
+ * As {@link sample} for several things that take turns, so that whatever else the machine does falls on all of them
+ * alike.
+ */
 export async function interleave(rounds: number, runs: readonly ((round: number) => unknown)[]): Promise<number[][]> {
   const samples = runs.map((): number[] => []);
   for (let i = -2; i < rounds; i++) {
@@ -56,7 +59,10 @@ export async function interleave(rounds: number, runs: readonly ((round: number)
 }
 
 /** Bytes that pass while something runs, all of gRPC's included. */
-export async function passing(wire: ByteCounter, run: () => Promise<unknown>): Promise<{ bytes_sent: number; bytes_received: number }> {
+export async function passing(
+  wire: ByteCounter,
+  run: () => Promise<unknown>,
+): Promise<{ bytes_sent: number; bytes_received: number }> {
   const { sent, received } = wire;
   await run();
   return { bytes_sent: wire.sent - sent, bytes_received: wire.received - received };
@@ -71,7 +77,10 @@ export function unitVector(seed: number, dimension: number): Float32Array {
     state ^= state << 5;
     return ((state >>> 0) + 1) / 2 ** 32;
   };
-  const vector = Float32Array.from({ length: dimension }, () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform()));
+  const vector = Float32Array.from(
+    { length: dimension },
+    () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform()),
+  );
   const norm = Math.hypot(...vector);
   return vector.map((x) => x / norm);
 }

@@ -1,4 +1,5 @@
-// How long the server's health check takes while it does its heaviest work: what one client does must not hold up the others.
+// How long the server's health check takes while it does its heaviest work: what one client does must not hold up the
+// others.
 import { Worker } from "node:worker_threads";
 import { KeyHolder, VeilfaceClient } from "@veilface/client";
 import type { ModelSpace } from "@veilface/client";
@@ -7,7 +8,15 @@ import { quantile, round, unitVector } from "./figures.ts";
 import type { BenchLine } from "./figures.ts";
 import { ciphersOf } from "@veilface/client/advanced";
 
-export const HEALTH_CASES = ["health_idle", "health_enroll", "health_list", "health_search", "health_pack", "health_delete", "health_large_blocks"];
+export const HEALTH_CASES = [
+  "health_idle",
+  "health_enroll",
+  "health_list",
+  "health_search",
+  "health_pack",
+  "health_delete",
+  "health_large_blocks",
+];
 
 const GALLERY = "bench";
 /** In nine photos each of 10,000 people: one deletion names all of them. */
@@ -29,7 +38,9 @@ class HealthWatch implements Disposable {
   }
 
   /** The latencies of the checks that end while something runs, and how long that takes. */
-  async during(work: () => Promise<unknown>): Promise<{ seconds: number; checks: number; p50_ms: number; max_ms: number }> {
+  async during(
+    work: () => Promise<unknown>,
+  ): Promise<{ seconds: number; checks: number; p50_ms: number; max_ms: number }> {
     this.#samples = [];
     const start = performance.now();
     await work();
@@ -37,7 +48,12 @@ class HealthWatch implements Disposable {
     // The check that was under way at the end is the one that was held up, if one was.
     await new Promise((resolve) => setTimeout(resolve, 100));
     const samples = this.#samples;
-    return { seconds, checks: samples.length, p50_ms: round(quantile(samples, 0.5)), max_ms: round(Math.max(...samples)) };
+    return {
+      seconds,
+      checks: samples.length,
+      p50_ms: round(quantile(samples, 0.5)),
+      max_ms: round(Math.max(...samples)),
+    };
   }
 
   [Symbol.dispose](): void {
@@ -51,24 +67,44 @@ export async function* healthBench(): AsyncGenerator<BenchLine> {
   using keyHolder = await KeyHolder.create("PACKED_N4096_Q30");
   using client = new VeilfaceClient({ address: server.address, keyHolder, deadlineMs: 300_000 });
   using watch = new HealthWatch(server.address);
-  const about = { templates: PEOPLE * PHOTOS, dimension: SPACE.dimension, parameterSet: ciphersOf(keyHolder).parameterSet.name, stride: 1 };
+  const about = {
+    templates: PEOPLE * PHOTOS,
+    dimension: SPACE.dimension,
+    parameterSet: ciphersOf(keyHolder).parameterSet.name,
+    stride: 1,
+  };
   await client.createGallery(GALLERY, SPACE, { packedStride: 1 });
   await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
-  yield { case: "health_idle", ...about, ...(await watch.during(() => new Promise((resolve) => setTimeout(resolve, IDLE_MS)))) };
+  yield {
+    case: "health_idle",
+    ...about,
+    ...(await watch.during(() => new Promise((resolve) => setTimeout(resolve, IDLE_MS)))),
+  };
   yield { case: "health_enroll", ...about, ...(await watch.during(() => client.enroll(GALLERY, people(SPACE)))) };
   yield { case: "health_list", ...about, ...(await watch.during(() => client.listTemplates(GALLERY))) };
-  yield { case: "health_search", ...about, ...(await watch.during(() => client.identify(GALLERY, unitVector(1, SPACE.dimension)))) };
+  yield {
+    case: "health_search",
+    ...about,
+    ...(await watch.during(() => client.identify(GALLERY, unitVector(1, SPACE.dimension)))),
+  };
   yield { case: "health_pack", ...about, ...(await watch.during(() => client.pack(GALLERY, { stride: 1 }))) };
   const subjectIds = Array.from({ length: PEOPLE }, (_, i) => `s-${i}`);
-  yield { case: "health_delete", ...about, ...(await watch.during(() => client.deleteTemplates(GALLERY, { subjectIds }))) };
+  yield {
+    case: "health_delete",
+    ...about,
+    ...(await watch.during(() => client.deleteTemplates(GALLERY, { subjectIds }))),
+  };
   await client.createGallery("large", LARGE, { packedStride: 1 });
   const large = { ...about, dimension: LARGE.dimension, templates: LARGE_TEMPLATES };
   const source = Iterator.from(people(LARGE)).take(LARGE_TEMPLATES);
   yield { case: "health_large_blocks", ...large, ...(await watch.during(() => client.enroll("large", source))) };
 }
 
-function* people({ dimension }: ModelSpace): Generator<{ templateId: string; subjectId: string; embedding: Float32Array }, undefined> {
+function* people({
+  dimension,
+}: ModelSpace): Generator<{ templateId: string; subjectId: string; embedding: Float32Array }, undefined> {
   for (let k = 0; k < PHOTOS; k++) {
-    for (let i = 0; i < PEOPLE; i++) yield { templateId: `t-${i}-${k}`, subjectId: `s-${i}`, embedding: unitVector(i % 1000, dimension) };
+    for (let i = 0; i < PEOPLE; i++)
+      yield { templateId: `t-${i}-${k}`, subjectId: `s-${i}`, embedding: unitVector(i % 1000, dimension) };
   }
 }

@@ -1,13 +1,15 @@
-// The ring kernel on one thread: s = 1, d = 128, a gallery larger than the CPU's caches, in ordinary memory in chunks as a store hands them out.
-// SEAL's own multiply and add, and a plain SIMD read of as many bytes in WebAssembly memory, run between the kernel's rounds; figures are medians.
+// The ring kernel on one thread: s = 1, d = 128, a gallery larger than the CPU's caches, in ordinary memory in chunks
+// as a store hands them out. SEAL's own multiply and add, and a plain SIMD read of as many bytes in WebAssembly memory,
+// run between the kernel's rounds; figures are medians.
 //
-// What was tried for the inner loop, us per ciphertext product of one prime (2-core x86-64 at 30 GB/s plain read, medians of 7, tiles in cache /
-// streamed from WebAssembly memory / copied in 64 KiB at a time). T is the coefficients of a tile; "folds" turn 64-bit sums into 51-bit ones.
+// What was tried for the inner loop, us per ciphertext product of one prime (2-core x86-64 at 30 GB/s plain read,
+// medians of 7, tiles in cache / streamed from WebAssembly memory / copied in 64 KiB at a time). T is the coefficients
+// of a tile; "folds" turn 64-bit sums into 51-bit ones.
 //
 //   four products, T = 64, one fold per vector and 8 pieces        2.73 / 4.03 / 4.05
 //   the same, T = 16                                               2.68 / 3.81 / 3.83
 //   the same, T = 8                                                2.65 / 2.88 / 3.77
-//   the same, T = 4                                                2.64 / 2.84 / 3.76   memory is read once, in order: kept
+// the same, T = 4 2.64 / 2.84 / 3.76 memory is read once, in order: kept
 //   T = 4, 8 pieces unrolled                                       2.89 / 3.41 / 4.33
 //   T = 4, folds shared by vector pairs                            2.63 / 2.82 / 3.84   kept
 //   ... and the fold's mask loaded instead of rebuilt by V8        2.50 / 2.66 / 3.67   kept
@@ -15,10 +17,12 @@
 //   ... and Karatsuba for the middle component                     2.08 / 2.18 / 3.18   kept
 //   ... and its 4 pieces unrolled                                  2.19 / 2.31 / 3.35
 //   Karatsuba folded every 8 pieces (needs centred residues)       1.99 / 2.11 / 3.10   not worth a second residue form
-//   Winograd's inner product, two products a piece, plain folds    2.12 / 2.33 / 3.35   not worth storing three correction polynomials a block
+// Winograd's inner product, two products a piece, plain folds 2.12 / 2.33 / 3.35 not worth storing three correction
+// polynomials a block
 //
-// The floor is the shuffles: V8 makes each i64x2.extmul of two unpacks and one multiply. About 1.1 us of the last column is the copy itself.
-// Several probes share the copy, but each has as many bytes as a block, so their products cost about as much as one probe's.
+// The floor is the shuffles: V8 makes each i64x2.extmul of two unpacks and one multiply. About 1.1 us of the last
+// column is the copy itself. Several probes share the copy, but each has as many bytes as a block, so their products
+// cost about as much as one probe's.
 import initialize from "node-seal";
 import asc from "assemblyscript/asc";
 import { N } from "../fhe/ring/modulus.ts";
@@ -79,7 +83,14 @@ export async function* kernelBench(): AsyncGenerator<KernelFigures> {
 }
 
 /** Rates are per second: ciphertext products of the kernel and of SEAL, bytes of the plain read. */
-function figures(parameterSet: string, primes: number, probes: number, kernelRate: number, sealRate: number, readRate: number): KernelFigures {
+function figures(
+  parameterSet: string,
+  primes: number,
+  probes: number,
+  kernelRate: number,
+  sealRate: number,
+  readRate: number,
+): KernelFigures {
   const bytesRate = kernelRate * productBytes(primes);
   return {
     case: "kernel_match",
@@ -105,7 +116,10 @@ function productBytes(primes: number): number {
 
 /** Amounts per second. */
 async function medianRates(activities: readonly Activity[]): Promise<number[]> {
-  const samples = await interleave(ROUNDS, activities.map(({ run }) => run));
+  const samples = await interleave(
+    ROUNDS,
+    activities.map(({ run }) => run),
+  );
   return activities.map(({ amount }, k) => (amount * 1e3) / quantile(samples[k]!, 0.5));
 }
 
@@ -116,11 +130,19 @@ function kernelProducts(primes: readonly number[], probes: number): Activity {
   const gallery = new BlockGallery(new Uint8Array(residues.buffer), 4 * blockWords);
   const kernel = RingKernel.create(primes, { probes, pieces: probes * DIMENSION });
   kernel.loadProbes(Array.from({ length: probes }, (_, i) => residues.slice(i, i + blockWords)));
-  return { amount: gallery.blocks * DIMENSION * probes, run: () => { gallery.match(kernel, () => undefined); } };
+  return {
+    amount: gallery.blocks * DIMENSION * probes,
+    run: () => {
+      gallery.match(kernel, () => undefined);
+    },
+  };
 }
 
 /** SEAL's multiply and add of the same ciphertexts in size and form. */
-async function sealProducts(bits: readonly number[], dataPrimes: number): Promise<{ primes: number[]; multiplyAdd: Activity; free: () => void }> {
+async function sealProducts(
+  bits: readonly number[],
+  dataPrimes: number,
+): Promise<{ primes: number[]; multiplyAdd: Activity; free: () => void }> {
   const seal = await initialize();
   const parameters = new seal.EncryptionParameters(seal.SchemeType.ckks);
   parameters.setPolyModulusDegree(N);
@@ -148,7 +170,10 @@ async function sealProducts(bits: readonly number[], dataPrimes: number): Promis
   const free = (): void => {
     for (const ciphertext of [...ciphertexts, sum, product]) ciphertext.delete();
   };
-  const primes = Array.from(seal.jsArrayFromVecModulus(parameters.coeffModulus()) as BigUint64Array, Number).slice(0, dataPrimes);
+  const primes = Array.from(seal.jsArrayFromVecModulus(parameters.coeffModulus()) as BigUint64Array, Number).slice(
+    0,
+    dataPrimes,
+  );
   return { primes, multiplyAdd: { amount: SEAL_PRODUCTS_PER_ROUND, run }, free };
 }
 
@@ -169,7 +194,12 @@ interface ReadExports {
 
 /** Reads as many bytes as the gallery has, and does nothing else with them: the ceiling of any scan. */
 async function plainRead(): Promise<Activity> {
-  const { binary } = await asc.compileString(READ_SOURCE, { optimizeLevel: 3, enable: ["simd"], runtime: "stub", noAssert: true });
+  const { binary } = await asc.compileString(READ_SOURCE, {
+    optimizeLevel: 3,
+    enable: ["simd"],
+    runtime: "stub",
+    noAssert: true,
+  });
   if (!binary) throw new Error("the plain read does not compile");
   const { exports } = await instantiate(binary);
   exports.memory.grow(GALLERY_BYTES / 65_536 + 1);
@@ -178,7 +208,9 @@ async function plainRead(): Promise<Activity> {
 }
 
 async function instantiate(binary: Uint8Array): Promise<{ exports: ReadExports }> {
-  const { WebAssembly } = globalThis as unknown as { WebAssembly: { instantiate(bytes: Uint8Array): Promise<{ instance: { exports: ReadExports } }> } };
+  const { WebAssembly } = globalThis as unknown as {
+    WebAssembly: { instantiate(bytes: Uint8Array): Promise<{ instance: { exports: ReadExports } }> };
+  };
   return (await WebAssembly.instantiate(binary)).instance;
 }
 

@@ -1,6 +1,14 @@
 import { KeyHolder } from "@veilface/client";
 import { PackedCrypto } from "@veilface/client/advanced";
-import { CiphertextCodec, RingKernel, expectedError, loadPublicSeal, parameterSet, plainDistance, toTiles } from "@veilface/fhe";
+import {
+  CiphertextCodec,
+  RingKernel,
+  expectedError,
+  loadPublicSeal,
+  parameterSet,
+  plainDistance,
+  toTiles,
+} from "@veilface/fhe";
 import type { ParameterSetName } from "@veilface/fhe";
 import { BlockGallery } from "./block-gallery.ts";
 import { unitVector } from "./figures.ts";
@@ -20,11 +28,21 @@ export async function packedScan(owned: DisposableStack, name: ParameterSetName,
   const run = (): void => {
     gallery.match(block.kernel, ([residues]) => (product = block.serialize(residues!)));
   };
-  return { templates: gallery.blocks * block.slots, run, check: () => { block.check(product); } };
+  return {
+    templates: gallery.blocks * block.slots,
+    run,
+    check: () => {
+      block.check(product);
+    },
+  };
 }
 
 /** A probe against one template that was enrolled alone. */
-export async function looseComparison(owned: DisposableStack, name: ParameterSetName, dimension: number): Promise<Work> {
+export async function looseComparison(
+  owned: DisposableStack,
+  name: ParameterSetName,
+  dimension: number,
+): Promise<Work> {
   const block = owned.use(await EncryptedBlock.create(name, dimension, dimension));
   const { kernel } = block;
   let product: Uint8Array = new Uint8Array();
@@ -33,10 +51,19 @@ export async function looseComparison(owned: DisposableStack, name: ParameterSet
     const [residues] = kernel.matchBlock([toTiles([kernel.sum(block.template)])]);
     product = block.serialize(residues!);
   };
-  return { templates: 1, run, check: () => { block.check(product); } };
+  return {
+    templates: 1,
+    run,
+    check: () => {
+      block.check(product);
+    },
+  };
 }
 
-/** An encrypted block and an encrypted probe, as residues, with the kernel that multiplies them: full at stride 1, of one template where the stride is the dimension. */
+/**
+ * An encrypted block and an encrypted probe, as residues, with the kernel that multiplies them: full at stride 1, of
+ * one template where the stride is the dimension.
+ */
 class EncryptedBlock implements Disposable {
   readonly slots: number;
   readonly template: readonly Uint32Array[];
@@ -58,7 +85,13 @@ class EncryptedBlock implements Disposable {
     return new EncryptedBlock(crypto, codec, kernel, stride, owned.move());
   }
 
-  private constructor(crypto: PackedCrypto, codec: CiphertextCodec, kernel: RingKernel, stride: number, owned: DisposableStack) {
+  private constructor(
+    crypto: PackedCrypto,
+    codec: CiphertextCodec,
+    kernel: RingKernel,
+    stride: number,
+    owned: DisposableStack,
+  ) {
     const { dimension } = crypto.space;
     this.slots = stride === dimension ? 1 : crypto.layout(stride).slots;
     this.#crypto = crypto;
@@ -84,7 +117,8 @@ class EncryptedBlock implements Disposable {
     const tolerance = TOLERANCE_SIGMAS * expectedError(this.#codec.set, this.#crypto.layout(this.#stride));
     for (let slot = 0; slot < this.slots; slot++) {
       const expected = plainDistance(space, unitVector(slot, space.dimension), probeEmbedding(space.dimension));
-      if (!(Math.abs(distances[slot]! - expected) < tolerance)) throw new Error(`the distance of slot ${slot} is ${distances[slot]!}: expected ${expected}`);
+      if (!(Math.abs(distances[slot]! - expected) < tolerance))
+        throw new Error(`the distance of slot ${slot} is ${distances[slot]!}: expected ${expected}`);
     }
   }
 

@@ -1,5 +1,6 @@
-// One pair of embeddings under CKKS with slots, relinearization and rotations: what the server's evaluator takes for it with the parameters
-// of TenSEAL's tutorial, and how many templates the packed scheme compares meanwhile. On one thread, without gRPC.
+// One pair of embeddings under CKKS with slots, relinearization and rotations: what the server's evaluator takes for it
+// with the parameters of TenSEAL's tutorial, and how many templates the packed scheme compares meanwhile. On one
+// thread, without gRPC.
 import { hash } from "node:crypto";
 import type { ParameterSetName } from "@veilface/fhe";
 import { interleave, latency, quantile, round, sample } from "./figures.ts";
@@ -38,8 +39,12 @@ async function parts(dimension: number): Promise<BenchLine> {
   };
   const works = {
     sha256_ms: () => hash("sha256", bytes, "buffer"),
-    open_ms: () => { evaluator.open(bytes).delete(); },
-    open_zstd_ms: () => { evaluator.open(x).delete(); },
+    open_ms: () => {
+      evaluator.open(bytes).delete();
+    },
+    open_zstd_ms: () => {
+      evaluator.open(x).delete();
+    },
     // One component takes no rotation.
     product_ms: compare(1),
     compare_ms: compare(dimension),
@@ -63,16 +68,27 @@ async function* pairsBesideTemplates(dimension: number): AsyncGenerator<BenchLin
   using owned = new DisposableStack();
   const pairs = await comparisons(owned, dimension, NORM_BOUNDS);
   const packed: Work[] = [];
-  for (const set of PACKED_SETS) packed.push(await packedScan(owned, set, dimension), await looseComparison(owned, set, dimension));
+  for (const set of PACKED_SETS)
+    packed.push(await packedScan(owned, set, dimension), await looseComparison(owned, set, dimension));
   const works = [...pairs, ...packed];
-  const samples = await interleave(ROUNDS, works.map(({ run }) => run));
+  const samples = await interleave(
+    ROUNDS,
+    works.map(({ run }) => run),
+  );
   for (const { check } of works) check();
   const medians = works.map(({ templates }, k) => quantile(samples[k]!, 0.5) / templates);
   for (const [k, bound] of NORM_BOUNDS.entries()) {
     const about = { case: "pairwise_compare", ...aboutTutorial(dimension), norm_bound: bound, ...latency(samples[k]!) };
     for (const [j, set] of PACKED_SETS.entries()) {
       const [scan, loose] = medians.slice(pairs.length + 2 * j);
-      yield { ...about, packed_set: set, packed_us: us(scan!), ratio_to_packed: round(medians[k]! / scan!), loose_us: us(loose!), ratio_to_loose: round(medians[k]! / loose!) };
+      yield {
+        ...about,
+        packed_set: set,
+        packed_us: us(scan!),
+        ratio_to_packed: round(medians[k]! / scan!),
+        loose_us: us(loose!),
+        ratio_to_loose: round(medians[k]! / loose!),
+      };
     }
   }
 }

@@ -1,4 +1,5 @@
-// The pairwise scheme against a real server process on loopback: upload of a context with its keys, comparison of two ciphertexts, and sizes.
+// The pairwise scheme against a real server process on loopback: upload of a context with its keys, comparison of two
+// ciphertexts, and sizes.
 import { PairwiseClient } from "@veilface/client";
 import type { PairwiseContext, PairwiseEncoding } from "@veilface/client";
 import { ByteCounter } from "../scripts/dev/byte-counter.ts";
@@ -57,12 +58,24 @@ function sealKeys(pairs: TutorialPairs): Material {
   const { maker } = pairs;
   const keys = pairs.makeKeys();
   const [relinKeys, galoisKeys] = [keys.relinKeys({ seeded: true }), keys.galoisKeys({ seeded: true })];
-  const context = { encryptionParameters: maker.encryptionParameters(), scale: maker.parameters.scale, relinKeys, galoisKeys };
-  return { encoding: "seal", keyBytes: relinKeys.length + galoisKeys.length, send: (client) => client.uploadContext(context) };
+  const context = {
+    encryptionParameters: maker.encryptionParameters(),
+    scale: maker.parameters.scale,
+    relinKeys,
+    galoisKeys,
+  };
+  return {
+    encoding: "seal",
+    keyBytes: relinKeys.length + galoisKeys.length,
+    send: (client) => client.uploadContext(context),
+  };
 }
 
 /** A context that is there already is not stored again, so it is deleted between uploads. */
-async function upload({ direct, counted, wire, pairs }: Road, { encoding, keyBytes, send }: Material): Promise<BenchLine> {
+async function upload(
+  { direct, counted, wire, pairs }: Road,
+  { encoding, keyBytes, send }: Material,
+): Promise<BenchLine> {
   const milliseconds: number[] = [];
   for (let i = 0; i < UPLOADS; i++) {
     const start = performance.now();
@@ -71,27 +84,51 @@ async function upload({ direct, counted, wire, pairs }: Road, { encoding, keyByt
     await direct.deleteContext(contextId);
   }
   const bytes = await passing(wire, () => send(counted));
-  return { case: "pairwise_upload", ...aboutTutorial(pairs.dimension), encoding, ...latency(milliseconds), key_bytes: keyBytes, ...bytes };
+  return {
+    case: "pairwise_upload",
+    ...aboutTutorial(pairs.dimension),
+    encoding,
+    ...latency(milliseconds),
+    key_bytes: keyBytes,
+    ...bytes,
+  };
 }
 
 /** With and without a bound on the norm, taking turns. Every distance is decrypted, past the clock. */
-async function* comparisons({ direct, counted, wire, pairs }: Road, { encoding, send }: Material): AsyncGenerator<BenchLine> {
+async function* comparisons(
+  { direct, counted, wire, pairs }: Road,
+  { encoding, send }: Material,
+): AsyncGenerator<BenchLine> {
   const { dimension } = pairs;
   const { contextId } = await send(direct);
   const encrypted = pairs.encrypt(encoding, { seeded: encoding === "seal" });
   const distances: [round: number, bytes: Uint8Array][] = [];
   const compare = async (client: PairwiseClient, bound: NormBound, round: number): Promise<void> => {
     const [x, y] = encrypted[round % encrypted.length]!;
-    const options = { operation: "squared-distance", dimension, ...(bound === "none" ? {} : { normBound: bound }) } as const;
+    const options = {
+      operation: "squared-distance",
+      dimension,
+      ...(bound === "none" ? {} : { normBound: bound }),
+    } as const;
     const distance = await client.compare(contextId, { encoding, bytes: x }, { encoding, bytes: y }, options);
     distances.push([round, distance!.bytes]);
   };
   // Every worker of the server loads the keys at its first comparison.
   await Promise.all(Array.from({ length: 8 }, (_, round) => compare(direct, "none", round)));
-  const samples = await interleave(COMPARISONS, NORM_BOUNDS.map((bound) => (round: number) => compare(direct, bound, round)));
+  const samples = await interleave(
+    COMPARISONS,
+    NORM_BOUNDS.map((bound) => (round: number) => compare(direct, bound, round)),
+  );
   for (const [k, bound] of NORM_BOUNDS.entries()) {
     const bytes = await passing(wire, () => compare(counted, bound, 0));
-    yield { case: "pairwise_rpc", ...aboutTutorial(dimension), encoding, norm_bound: bound, ...latency(samples[k]!), ...bytes };
+    yield {
+      case: "pairwise_rpc",
+      ...aboutTutorial(dimension),
+      encoding,
+      norm_bound: bound,
+      ...latency(samples[k]!),
+      ...bytes,
+    };
   }
   for (const [round, bytes] of distances) pairs.check(round, encoding, bytes);
 }

@@ -1,4 +1,5 @@
-// The whole road against a real server process on loopback: encryption, enrollment, 1:1, 1:N over loose templates, and sizes.
+// The whole road against a real server process on loopback: encryption, enrollment, 1:1, 1:N over loose templates, and
+// sizes.
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { KeyHolder, VeilfaceClient } from "@veilface/client";
@@ -9,7 +10,15 @@ import { ServerProcess } from "../scripts/dev/server-process.ts";
 import { latency, passing, quantile, round, sample, unitVector } from "./figures.ts";
 import type { BenchLine } from "./figures.ts";
 
-export const ROAD_CASES = ["encrypt", "enroll_loose", "compare_1_to_1", "search_loose", "bytes_compare_1_to_1", "bytes_search_loose", "bytes_enroll_loose"];
+export const ROAD_CASES = [
+  "encrypt",
+  "enroll_loose",
+  "compare_1_to_1",
+  "search_loose",
+  "bytes_compare_1_to_1",
+  "bytes_search_loose",
+  "bytes_enroll_loose",
+];
 
 const GALLERY = "bench";
 const TEMPLATES = 1000;
@@ -53,16 +62,28 @@ async function encryption({ crypto, about }: Road): Promise<BenchLine> {
 
 async function enrollment({ client, about, server }: Road): Promise<BenchLine> {
   const before = await storedBytes(server);
-  const source = Array.from({ length: TEMPLATES }, (_, i) => ({ templateId: `t-${i}`, subjectId: `s-${i}`, embedding: unitVector(i, SPACE.dimension) }));
+  const source = Array.from({ length: TEMPLATES }, (_, i) => ({
+    templateId: `t-${i}`,
+    subjectId: `s-${i}`,
+    embedding: unitVector(i, SPACE.dimension),
+  }));
   const start = performance.now();
   await client.enroll(GALLERY, source, { packing: "never" });
   const seconds = (performance.now() - start) / 1000;
   const bytes = (await storedBytes(server)) - before;
-  return { case: "enroll_loose", templates: TEMPLATES, ...about, templates_per_s: round(TEMPLATES / seconds), bytes_per_template: Math.round(bytes / TEMPLATES) };
+  return {
+    case: "enroll_loose",
+    templates: TEMPLATES,
+    ...about,
+    templates_per_s: round(TEMPLATES / seconds),
+    bytes_per_template: Math.round(bytes / TEMPLATES),
+  };
 }
 
 async function comparison({ client, about }: Road): Promise<BenchLine> {
-  const samples = await sample(COMPARISONS, (i) => client.verify(GALLERY, `s-${i}`, unitVector(i, SPACE.dimension), { threshold: 0.5 }));
+  const samples = await sample(COMPARISONS, (i) =>
+    client.verify(GALLERY, `s-${i}`, unitVector(i, SPACE.dimension), { threshold: 0.5 }),
+  );
   return { case: "compare_1_to_1", templates: TEMPLATES, ...about, ...latency(samples) };
 }
 
@@ -73,13 +94,28 @@ async function search({ client, about }: Road): Promise<BenchLine> {
   const plain: number[] = [];
   for (let i = 0; i < SEARCHES; i++) {
     const probe = unitVector(i, SPACE.dimension);
-    encrypted.push(...(await sample(1, async () => {
-      const [nearest] = await client.identify(GALLERY, probe, { top: 10 });
-      if (nearest?.subjectId !== `s-${i}`) throw new Error(`the search for ${i} found somebody else`);
-    })));
-    plain.push(...(await sample(1, () => gallery.map((template) => template.reduce((sum, x, k) => sum + x * probe[k]!, 0)).sort((a, b) => b - a).slice(0, 10))));
+    encrypted.push(
+      ...(await sample(1, async () => {
+        const [nearest] = await client.identify(GALLERY, probe, { top: 10 });
+        if (nearest?.subjectId !== `s-${i}`) throw new Error(`the search for ${i} found somebody else`);
+      })),
+    );
+    plain.push(
+      ...(await sample(1, () =>
+        gallery
+          .map((template) => template.reduce((sum, x, k) => sum + x * probe[k]!, 0))
+          .sort((a, b) => b - a)
+          .slice(0, 10),
+      )),
+    );
   }
-  return { case: "search_loose", templates: TEMPLATES, ...about, ...latency(encrypted), ratio_to_plain_scan: round(quantile(encrypted, 0.5) / quantile(plain, 0.5)) };
+  return {
+    case: "search_loose",
+    templates: TEMPLATES,
+    ...about,
+    ...latency(encrypted),
+    ratio_to_plain_scan: round(quantile(encrypted, 0.5) / quantile(plain, 0.5)),
+  };
 }
 
 /** Over a connection that is open already. */
@@ -89,10 +125,25 @@ async function* sizes({ client, wire, about }: Road): AsyncGenerator<BenchLine> 
     await run();
     return passing(wire, run);
   };
-  yield { case: "bytes_compare_1_to_1", templates: TEMPLATES, ...about, ...(await measure(() => client.verify(GALLERY, "s-0", probe, { threshold: 0.5 }))) };
-  yield { case: "bytes_search_loose", templates: TEMPLATES, ...about, ...(await measure(() => client.identify(GALLERY, probe))) };
+  yield {
+    case: "bytes_compare_1_to_1",
+    templates: TEMPLATES,
+    ...about,
+    ...(await measure(() => client.verify(GALLERY, "s-0", probe, { threshold: 0.5 }))),
+  };
+  yield {
+    case: "bytes_search_loose",
+    templates: TEMPLATES,
+    ...about,
+    ...(await measure(() => client.identify(GALLERY, probe))),
+  };
   const template = { templateId: "t-0", subjectId: "s-0", embedding: probe };
-  yield { case: "bytes_enroll_loose", templates: 1, ...about, ...(await measure(() => client.enroll(GALLERY, [template], { packing: "never" }))) };
+  yield {
+    case: "bytes_enroll_loose",
+    templates: 1,
+    ...about,
+    ...(await measure(() => client.enroll(GALLERY, [template], { packing: "never" }))),
+  };
 }
 
 async function storedBytes(server: ServerProcess): Promise<number> {

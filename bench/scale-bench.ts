@@ -30,7 +30,11 @@ interface About {
 const galleryOf = (templates: number): string => `g-${templates}`;
 
 /** Everything of one parameter set, against one server process and its data folder. */
-async function* scaleBench(set: ParameterSetName, sizes: readonly number[], dimension: number): AsyncGenerator<BenchLine> {
+async function* scaleBench(
+  set: ParameterSetName,
+  sizes: readonly number[],
+  dimension: number,
+): AsyncGenerator<BenchLine> {
   await using server = await ServerProcess.start(["--log-level", "warn", "--workers", String(WORKERS)]);
   using keyHolder = await KeyHolder.create(set);
   using client = new VeilfaceClient({ address: server.address, keyHolder, deadlineMs: 600_000 });
@@ -43,42 +47,83 @@ async function* scaleBench(set: ParameterSetName, sizes: readonly number[], dime
   for (const templates of sizes) yield await scan(server.dataFolder, { templates, dimension, parameterSet: set });
 }
 
-async function bulkEnrollment(server: ServerProcess, client: VeilfaceClient, { templates, dimension, parameterSet }: About): Promise<BenchLine> {
+async function bulkEnrollment(
+  server: ServerProcess,
+  client: VeilfaceClient,
+  { templates, dimension, parameterSet }: About,
+): Promise<BenchLine> {
   const space: ModelSpace = { dimension, metric: "cosine", normBound: 1, modelId: "random" };
   const gallery = await client.createGallery(galleryOf(templates), space, { expectedTemplates: templates });
   const before = await storedBytes(server);
   function* source() {
-    for (let i = 0; i < templates; i++) yield { templateId: `t-${String(i).padStart(7, "0")}`, subjectId: `s-${String(i).padStart(7, "0")}`, embedding: unitVector(i, dimension) };
+    for (let i = 0; i < templates; i++)
+      yield {
+        templateId: `t-${String(i).padStart(7, "0")}`,
+        subjectId: `s-${String(i).padStart(7, "0")}`,
+        embedding: unitVector(i, dimension),
+      };
   }
   const start = performance.now();
   await client.enroll(gallery.galleryId, source());
   const seconds = (performance.now() - start) / 1000;
   const bytes = (await storedBytes(server)) - before;
-  return { case: "bulk_enroll", templates, dimension, parameterSet, stride: gallery.packedStride, templates_per_s: round(templates / seconds), bytes_per_template: round(bytes / templates) };
+  return {
+    case: "bulk_enroll",
+    templates,
+    dimension,
+    parameterSet,
+    stride: gallery.packedStride,
+    templates_per_s: round(templates / seconds),
+    bytes_per_template: round(bytes / templates),
+  };
 }
 
-/** From the plain probe to sorted candidates, with the server's memory afterwards; a plain scan of as many vectors runs between. */
-async function identification(server: ServerProcess, client: VeilfaceClient, { templates, dimension, parameterSet }: About): Promise<BenchLine> {
+/**
+ * From the plain probe to sorted candidates, with the server's memory afterwards; a plain scan of as many vectors runs
+ * between.
+ */
+async function identification(
+  server: ServerProcess,
+  client: VeilfaceClient,
+  { templates, dimension, parameterSet }: About,
+): Promise<BenchLine> {
   const plain = plainScan(templates, dimension);
   const encryptedMs: number[] = [];
   const plainMs: number[] = [];
   for (let i = 0; i < SEARCHES; i++) {
     const wanted = Math.floor((i / SEARCHES) * templates);
-    encryptedMs.push(...(await sample(1, async () => {
-      const [nearest] = await client.identify(galleryOf(templates), unitVector(wanted, dimension), { top: 10 });
-      if (Number(nearest?.subjectId.slice(2)) !== wanted) throw new Error("a search found somebody else");
-    })));
+    encryptedMs.push(
+      ...(await sample(1, async () => {
+        const [nearest] = await client.identify(galleryOf(templates), unitVector(wanted, dimension), { top: 10 });
+        if (Number(nearest?.subjectId.slice(2)) !== wanted) throw new Error("a search found somebody else");
+      })),
+    );
     plainMs.push(...(await sample(1, plain)));
   }
   const { packedStride } = await client.getGallery(galleryOf(templates));
   const { resident, anonymous } = await server.memoryBytes();
   const memory = { server_resident_mb: round(resident / 2 ** 20), server_anonymous_mb: round(anonymous / 2 ** 20) };
-  return { case: "identify", templates, dimension, parameterSet, stride: packedStride, ...latency(encryptedMs), ratio_to_plain_scan: round(quantile(encryptedMs, 0.5) / quantile(plainMs, 0.5)), plain_scan_p50_ms: round(quantile(plainMs, 0.5)), ...memory };
+  return {
+    case: "identify",
+    templates,
+    dimension,
+    parameterSet,
+    stride: packedStride,
+    ...latency(encryptedMs),
+    ratio_to_plain_scan: round(quantile(encryptedMs, 0.5) / quantile(plainMs, 0.5)),
+    plain_scan_p50_ms: round(quantile(plainMs, 0.5)),
+    ...memory,
+  };
 }
 
-/** Inner products of one probe with float32 vectors in one array, and the ten best, on one thread: what a plain database would do. */
+/**
+ * Inner products of one probe with float32 vectors in one array, and the ten best, on one thread: what a plain database
+ * would do.
+ */
 function plainScan(templates: number, dimension: number): () => number[] {
-  const vectors = new Float32Array(templates * dimension).map((_, i) => ((Math.imul(i, 2_654_435_761) >>> 8) & 1023) / 1024 - 0.5);
+  const vectors = new Float32Array(templates * dimension).map(
+    (_, i) => ((Math.imul(i, 2_654_435_761) >>> 8) & 1023) / 1024 - 0.5,
+  );
   const probe = unitVector(7, dimension);
   return () => {
     const scores = new Float32Array(templates);
@@ -102,7 +147,9 @@ function bestTen(scores: Float32Array): number[] {
   return best;
 }
 
-/** The server's part without gRPC: all blocks of a gallery against one probe, on all workers, from a warm page cache. */
+/**
+ * The server's part without gRPC: all blocks of a gallery against one probe, on all workers, from a warm page cache.
+ */
 async function scan(dataFolder: string, { templates, dimension, parameterSet: name }: About): Promise<BenchLine> {
   const store = LmdbStore.open({ path: dataFolder });
   const pool = new WorkerPool(WORKERS);
@@ -114,18 +161,37 @@ async function scan(dataFolder: string, { templates, dimension, parameterSet: na
     const tiles = new SharedArrayBuffer(pieces * 2 * primes * 4096 * 4);
     new Uint32Array(tiles).forEach((_, i, all) => (all[i] = Math.imul(i, 2_654_435_761) >>> 3));
     // Loose blocks of the rest have another stride, and another probe.
-    const blocks = (await store.listBlocks(galleryOf(templates))).blocks.filter(({ stride }) => stride === packedStride);
+    const blocks = (await store.listBlocks(galleryOf(templates))).blocks.filter(
+      ({ stride }) => stride === packedStride,
+    );
     const location = store.readerLocation(galleryOf(templates));
     const stops: number[] = [];
     const samples = await sample(SCANS, async (id) => {
       const probes = [{ id: id + 1, pieces, tiles }];
       let matched = 0;
-      for await (const { products } of matcher.scan({ parameterSet: name, location, probes, encodings: ["PACKED_RESIDUES"], blocks, cancelled: new SharedArrayBuffer(4) })) matched += products.length;
+      for await (const { products } of matcher.scan({
+        parameterSet: name,
+        location,
+        probes,
+        encodings: ["PACKED_RESIDUES"],
+        blocks,
+        cancelled: new SharedArrayBuffer(4),
+      }))
+        matched += products.length;
       if (matched !== blocks.length) throw new Error("a block was left out");
     });
     const cancellation = await sample(SCANS, async () => {
       const cancelled = new SharedArrayBuffer(4);
-      const scan = drain(matcher.scan({ parameterSet: name, location, probes: [{ id: 1, pieces, tiles }], encodings: ["PACKED_RESIDUES"], blocks, cancelled }));
+      const scan = drain(
+        matcher.scan({
+          parameterSet: name,
+          location,
+          probes: [{ id: 1, pieces, tiles }],
+          encodings: ["PACKED_RESIDUES"],
+          blocks,
+          cancelled,
+        }),
+      );
       await setTimeout(CANCEL_AFTER_MS);
       const start = performance.now();
       Atomics.store(new Int32Array(cancelled), 0, 1);
@@ -133,8 +199,14 @@ async function scan(dataFolder: string, { templates, dimension, parameterSet: na
       stops.push(performance.now() - start);
     });
     return {
-      case: "server_scan", templates, dimension, parameterSet: name, stride: packedStride, ...latency(samples),
-      templates_per_s: round(templates / (quantile(samples, 0.5) / 1000)), cancelled_after_ms: round(quantile(stops.slice(-cancellation.length), 0.95)),
+      case: "server_scan",
+      templates,
+      dimension,
+      parameterSet: name,
+      stride: packedStride,
+      ...latency(samples),
+      templates_per_s: round(templates / (quantile(samples, 0.5) / 1000)),
+      cancelled_after_ms: round(quantile(stops.slice(-cancellation.length), 0.95)),
     };
   } finally {
     await pool.close();
@@ -162,5 +234,6 @@ const { values } = parseArgs({
 const dimension = Number(values.dimension);
 console.log(JSON.stringify(await tutorialBench(dimension)));
 for (const set of values.sets.split(",") as ParameterSetName[]) {
-  for await (const line of scaleBench(set, values.sizes.split(",").map(Number), dimension)) console.log(JSON.stringify(line));
+  for await (const line of scaleBench(set, values.sizes.split(",").map(Number), dimension))
+    console.log(JSON.stringify(line));
 }

@@ -102,7 +102,9 @@ function packagedFolders(): string[] {
 }
 
 async function turnPhoto(path: string, angle: number): Promise<Uint8Array> {
-  const upright = sharp(await readFile(path)).autoOrient().flatten({ background: "#fff" });
+  const upright = sharp(await readFile(path))
+    .autoOrient()
+    .flatten({ background: "#fff" });
   const reduced = upright.resize(SIDE, SIDE, { fit: "inside", withoutEnlargement: true }).toColourspace("srgb").png();
   const turned = sharp(await reduced.toBuffer()).rotate(angle, { background: "#808080" });
   return turned.png({ compressionLevel: 1 }).toBuffer();
@@ -160,8 +162,14 @@ const outcomes = await measureAll(paths, angles);
 const upright = outcomes.map(([first]) => first!.checked);
 angles.forEach((angle, i) => {
   const at = outcomes.map((photo) => photo[i]!);
-  const checked = count(at.map((outcome) => outcome.checked), upright);
-  const unchecked = count(at.map((outcome) => outcome.unchecked), upright);
+  const checked = count(
+    at.map((outcome) => outcome.checked),
+    upright,
+  );
+  const unchecked = count(
+    at.map((outcome) => outcome.unchecked),
+    upright,
+  );
   console.log(JSON.stringify({ angle, photos: outcomes.length, checked, unchecked }));
 });
 console.log(JSON.stringify({ medianMilliseconds: { upright: await medianTime(0), turned: await medianTime(90) } }));

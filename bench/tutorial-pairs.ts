@@ -1,4 +1,11 @@
-import { PairwiseEvaluator, checkGaloisKeys, checkRelinKeys, loadPublicSeal, readEncryptionParameters, withScale } from "@veilface/fhe";
+import {
+  PairwiseEvaluator,
+  checkGaloisKeys,
+  checkRelinKeys,
+  loadPublicSeal,
+  readEncryptionParameters,
+  withScale,
+} from "@veilface/fhe";
 import { TUTORIAL, TensealMaker, stepsUpTo } from "../test/support/independent/tenseal-maker.ts";
 import type { EvaluationKeys, VectorForm } from "../test/support/independent/tenseal-maker.ts";
 import { unitVector } from "./figures.ts";
@@ -11,14 +18,27 @@ type Encoding = "tenseal" | "seal";
 const PAIRS = 8;
 // Distances of unit vectors are right to 1e-6 with these parameters.
 const TOLERANCE = 1e-5;
-const WIRE_NAMES = { tenseal: "CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR", seal: "CIPHERTEXT_ENCODING_SEAL" } as const satisfies Record<Encoding, string>;
+const WIRE_NAMES = {
+  tenseal: "CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR",
+  seal: "CIPHERTEXT_ENCODING_SEAL",
+} as const satisfies Record<Encoding, string>;
 
 /** What every line about the pairwise scheme says. */
-export function aboutTutorial(dimension: number): Pick<BenchLine, "templates" | "dimension" | "parameterSet" | "stride"> {
-  return { templates: 1, dimension, parameterSet: `CKKS_N${TUTORIAL.degree}_${TUTORIAL.primeBits.join("_")}`, stride: 0 };
+export function aboutTutorial(
+  dimension: number,
+): Pick<BenchLine, "templates" | "dimension" | "parameterSet" | "stride"> {
+  return {
+    templates: 1,
+    dimension,
+    parameterSet: `CKKS_N${TUTORIAL.degree}_${TUTORIAL.primeBits.join("_")}`,
+    stride: 0,
+  };
 }
 
-/** Pairs of unit vectors under one key with the parameters of TenSEAL's tutorial, and the plain distances that results are held to. */
+/**
+ * Pairs of unit vectors under one key with the parameters of TenSEAL's tutorial, and the plain distances that results
+ * are held to.
+ */
 export class TutorialPairs implements Disposable {
   readonly dimension: number;
   readonly maker: TensealMaker;
@@ -31,7 +51,10 @@ export class TutorialPairs implements Disposable {
   private constructor(dimension: number, maker: TensealMaker) {
     this.dimension = dimension;
     this.maker = maker;
-    this.#vectors = Array.from({ length: PAIRS }, (_, k) => [[...unitVector(2 * k, dimension)], [...unitVector(2 * k + 1, dimension)]]);
+    this.#vectors = Array.from({ length: PAIRS }, (_, k) => [
+      [...unitVector(2 * k, dimension)],
+      [...unitVector(2 * k + 1, dimension)],
+    ]);
   }
 
   /** Evaluation keys for vectors of this dimension and no larger ones. */
@@ -41,7 +64,8 @@ export class TutorialPairs implements Disposable {
 
   /** Each pair encrypted. */
   encrypt(encoding: Encoding, form?: VectorForm): [Buffer, Buffer][] {
-    const encrypt = (vector: number[]): Buffer => (encoding === "seal" ? this.maker.ciphertext(vector, form) : this.maker.vector(vector, form));
+    const encrypt = (vector: number[]): Buffer =>
+      encoding === "seal" ? this.maker.ciphertext(vector, form) : this.maker.vector(vector, form);
     return this.#vectors.map(([x, y]) => [encrypt(x), encrypt(y)]);
   }
 
@@ -56,13 +80,24 @@ export class TutorialPairs implements Disposable {
   /** The server's evaluator with its keys, as it opens a context that was uploaded. */
   async openEvaluator(owned: DisposableStack): Promise<PairwiseEvaluator> {
     const seal = await loadPublicSeal();
-    const evaluator = owned.use(new PairwiseEvaluator(seal, withScale(readEncryptionParameters(seal, this.maker.encryptionParameters()), TUTORIAL.scale)));
+    const evaluator = owned.use(
+      new PairwiseEvaluator(
+        seal,
+        withScale(readEncryptionParameters(seal, this.maker.encryptionParameters()), TUTORIAL.scale),
+      ),
+    );
     const keys = this.makeKeys();
-    evaluator.loadKeys({ relinKeys: checkRelinKeys(evaluator.levels, keys.relinKeys()).bytes, galoisKeys: checkGaloisKeys(evaluator.levels, keys.galoisKeys()).bytes });
+    evaluator.loadKeys({
+      relinKeys: checkRelinKeys(evaluator.levels, keys.relinKeys()).bytes,
+      galoisKeys: checkGaloisKeys(evaluator.levels, keys.galoisKeys()).bytes,
+    });
     return evaluator;
   }
 
-  /** A pair a run: from opened ciphertexts to the distance serialised for sending. `bound`: the largest squared distance, where it is known. */
+  /**
+   * A pair a run: from opened ciphertexts to the distance serialised for sending. `bound`: the largest squared
+   * distance, where it is known.
+   */
   comparison(owned: DisposableStack, evaluator: PairwiseEvaluator, bound: number | undefined): Work {
     const ciphertexts = this.encrypt("seal").map((pair) => pair.map((data) => owned.use(evaluator.open(data))));
     const task = { operation: "squared_distance", dimension: this.dimension, bound } as const;
@@ -71,7 +106,15 @@ export class TutorialPairs implements Disposable {
       const [x, y] = ciphertexts[round % PAIRS]!;
       distances.set(round % PAIRS, evaluator.compare(task, x!, y!));
     };
-    return { templates: 1, run, check: () => { distances.forEach((distance, pair) => { this.check(pair, "seal", distance); }); } };
+    return {
+      templates: 1,
+      run,
+      check: () => {
+        distances.forEach((distance, pair) => {
+          this.check(pair, "seal", distance);
+        });
+      },
+    };
   }
 
   [Symbol.dispose](): void {

@@ -47,17 +47,23 @@ export function addEnroll(program: Command, cli: Cli): void {
     .argument("<gallery>")
     .argument("[subject]", "the person's id: 1 to 64 of a-z, 0-9 and -")
     .argument("[images...]", "photos that show one face each")
-    .description("Encrypt faces and enroll them. Enrolling a photo or an id again replaces it, so a broken run is simply run again.")
+    .description(
+      "Encrypt faces and enroll them. Enrolling a photo or an id again replaces it, so a broken run is simply run again.",
+    )
     .option("--dir <people>", "a folder with a folder of photos per person, named by the person's id")
     .option("--again", "with --dir: encode and replace also what is enrolled already, such as for --largest-face")
     .option("--embeddings <file>", "embeddings made elsewhere, by the gallery's model: .npy, .csv or .jsonl")
-    .option("--ids <file>", "with .npy: a line subjectId or templateId,subjectId for every row (default: row-0000001 and so on)")
+    .option(
+      "--ids <file>",
+      "with .npy: a line subjectId or templateId,subjectId for every row (default: row-0000001 and so on)",
+    )
     .option("--model-id <id>", "with --embeddings: the model that made them, refused where it is not the gallery's")
     .option("--model-version <version>", "with --embeddings: the version of that model's weights, refused likewise")
     .addHelpText("after", EXAMPLES)
     .action(async (galleryId: string, subjectId: string | undefined, images: string[], flags: EnrollFlags) => {
       if (flags.embeddings !== undefined) {
-        if (subjectId !== undefined || flags.dir !== undefined) throw new CliError("USAGE", "--embeddings takes subjects from its file: give it alone");
+        if (subjectId !== undefined || flags.dir !== undefined)
+          throw new CliError("USAGE", "--embeddings takes subjects from its file: give it alone");
         cli.finish(await enrollEmbeddings(galleryId, flags.embeddings, flags, cli.signal));
         return;
       }
@@ -68,10 +74,12 @@ export function addEnroll(program: Command, cli: Cli): void {
 
 async function choosePhotos(subjectId: string | undefined, images: readonly string[], dir?: string): Promise<People> {
   if (dir !== undefined) {
-    if (subjectId !== undefined) throw new CliError("USAGE", "--dir takes subjects from its folders: give either --dir or a subject with images");
+    if (subjectId !== undefined)
+      throw new CliError("USAGE", "--dir takes subjects from its folders: give either --dir or a subject with images");
     return lookThrough(dir);
   }
-  if (subjectId === undefined || images.length === 0) throw new CliError("USAGE", "nothing to enroll: give a subject with its images, --dir or --embeddings");
+  if (subjectId === undefined || images.length === 0)
+    throw new CliError("USAGE", "nothing to enroll: give a subject with its images, --dir or --embeddings");
   checkId("subject", subjectId);
   return { photos: images.map((path) => ({ subjectId, path })), passedOver: [], failed: [] };
 }
@@ -99,29 +107,57 @@ interface EnrolledPhotos extends Pick<PhotoEncoder, "taken"> {
   readonly struck: readonly string[];
 }
 
-async function enrollAll(galleryId: string, { photos }: People, { client, run, flags, signal }: {
-  client: VeilfaceClient; run: PhotoRun; flags: EnrollFlags; signal: AbortSignal;
-}): Promise<EnrolledPhotos> {
+async function enrollAll(
+  galleryId: string,
+  { photos }: People,
+  {
+    client,
+    run,
+    flags,
+    signal,
+  }: {
+    client: VeilfaceClient;
+    run: PhotoRun;
+    flags: EnrollFlags;
+    signal: AbortSignal;
+  },
+): Promise<EnrolledPhotos> {
   await using encoder = await openPhotoEncoder(flags);
   const encoded = run.encode(photos, encoder);
   const atOnce = flags.dir === undefined && photos.length <= FEW_PHOTOS;
   const source = atOnce ? await Array.fromAsync(encoded) : encoded;
   const enrolled: IdentifiedPhoto[] = [];
-  const onProgress = (_enrolled: number, { templateId, subjectId }: { templateId: string; subjectId: string }): void => {
+  const onProgress = (
+    _enrolled: number,
+    { templateId, subjectId }: { templateId: string; subjectId: string },
+  ): void => {
     enrolled.push({ templateId, subjectId, path: run.pathOf(templateId) });
   };
   const struck = new Set<string>();
-  const onStruck = (ids: readonly string[]): void => { ids.forEach((id) => struck.add(id)); };
+  const onStruck = (ids: readonly string[]): void => {
+    ids.forEach((id) => struck.add(id));
+  };
   try {
     // Photos come slowly: each is enrolled as it comes, and can be erased alone. Packing them is for gallery pack.
-    await client.enroll(galleryId, source, { signal, ...modelOf(encoder.card), onProgress, onStruck, packing: "never" });
+    await client.enroll(galleryId, source, {
+      signal,
+      ...modelOf(encoder.card),
+      onProgress,
+      onStruck,
+      packing: "never",
+    });
   } catch (cause) {
     throw partly(cause, enrolled.length, `of ${photos.length} photos`);
   }
   return { enrolled, struck: [...struck], taken: encoder.taken };
 }
 
-function report(galleryId: string, templates: readonly IdentifiedPhoto[], run: PhotoRun, struck: readonly string[]): Outcome {
+function report(
+  galleryId: string,
+  templates: readonly IdentifiedPhoto[],
+  run: PhotoRun,
+  struck: readonly string[],
+): Outcome {
   const { already, failed, passedOver, notes } = run;
   const subjects = new Set(templates.map(({ subjectId }) => subjectId)).size;
   const also = already.length === 0 ? "" : `; ${already.length} enrolled already`;
@@ -129,7 +165,10 @@ function report(galleryId: string, templates: readonly IdentifiedPhoto[], run: P
   const text = [
     `${counted(templates.length, "photo")} of ${counted(subjects, "subject")} enrolled in ${galleryId}${also}`,
     ...(rows.length === 0 ? [] : formatTable(["template", "subject", "photo"], rows)),
-    ...listed("not enrolled", failed.map(({ message }) => message)),
+    ...listed(
+      "not enrolled",
+      failed.map(({ message }) => message),
+    ),
     ...listed("passed over", passedOver.map(inWords)),
     ...listed("please check", notes.map(inWords)),
     ...struckText(galleryId, struck),

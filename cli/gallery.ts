@@ -46,9 +46,20 @@ function addCreate(gallery: Command, cli: Cli): void {
     .option("--norm-bound <r>", "largest Euclidean norm of an embedding (metric euclidean)", parsePositive)
     .option("--model-id <id>", "the model's id")
     .option("--model-version <version>", "the version of the model's weights: those of another are refused")
-    .option("--expect <n>", "how many templates it is made for (default: 10000): decides how they are packed", parseCount)
-    .option("--packed-stride <s>", "components of a template in each ciphertext, instead of the server's choice", parseCount)
-    .addHelpText("after", "\nExamples:\n  veilface gallery create staff\n  veilface gallery create visitors --metric cosine --dimension 512 --model-id my-arcface --expect 1000000")
+    .option(
+      "--expect <n>",
+      "how many templates it is made for (default: 10000): decides how they are packed",
+      parseCount,
+    )
+    .option(
+      "--packed-stride <s>",
+      "components of a template in each ciphertext, instead of the server's choice",
+      parseCount,
+    )
+    .addHelpText(
+      "after",
+      "\nExamples:\n  veilface gallery create staff\n  veilface gallery create visitors --metric cosine --dimension 512 --model-id my-arcface --expect 1000000",
+    )
     .action(async (galleryId: string, flags: CreateFlags) => {
       cli.finish(await create(galleryId, flags, cli.signal));
     });
@@ -62,9 +73,16 @@ async function create(galleryId: string, flags: CreateFlags, signal: AbortSignal
   const space = await chooseSpace(flags);
   using opened = await openClient(flags, signal);
   const { expect: expectedTemplates, packedStride } = flags;
-  const gallery = await opened.client.createGallery(galleryId, space, { signal, ...given({ expectedTemplates, packedStride }) });
+  const gallery = await opened.client.createGallery(galleryId, space, {
+    signal,
+    ...given({ expectedTemplates, packedStride }),
+  });
   const { modelId, dimension, metric } = gallery.space;
-  return { json: { gallery: describe(gallery) }, text: [`gallery ${galleryId} created for ${modelId}: ${dimension} components, ${metric}`], yes: true };
+  return {
+    json: { gallery: describe(gallery) },
+    text: [`gallery ${galleryId} created for ${modelId}: ${dimension} components, ${metric}`],
+    yes: true,
+  };
 }
 
 async function chooseSpace(flags: CreateFlags): Promise<ModelSpace> {
@@ -77,24 +95,44 @@ async function chooseSpace(flags: CreateFlags): Promise<ModelSpace> {
 /** The model pack's card with what the flags say instead; the version of another model is not the pack's. */
 async function cardOf({ dimension, metric, modelId, ...flags }: CreateFlags): Promise<EmbeddingCard> {
   const { version, ...card } = (await loadPack(flags)).card;
-  return { ...card, ...given({ id: modelId, dimension, metric, version: modelId === undefined ? version : undefined }) };
+  return {
+    ...card,
+    ...given({ id: modelId, dimension, metric, version: modelId === undefined ? version : undefined }),
+  };
 }
 
 /** Without the fields that are undefined, which would hide those they are spread over. */
 function given<T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> };
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: Exclude<T[K], undefined>;
+  };
 }
 
 async function list(flags: CommonFlags, signal: AbortSignal): Promise<Outcome> {
   using opened = await openClient(flags, signal);
   const galleries = await opened.client.listGalleries({ signal });
-  const table = formatTable(["gallery", "templates", "model", "dimension", "metric", "packed stride", "note"], galleries.map(rowOf));
-  return { json: { galleries: galleries.map(describe) }, text: galleries.length === 0 ? ["no galleries under this key"] : table, yes: true };
+  const table = formatTable(
+    ["gallery", "templates", "model", "dimension", "metric", "packed stride", "note"],
+    galleries.map(rowOf),
+  );
+  return {
+    json: { galleries: galleries.map(describe) },
+    text: galleries.length === 0 ? ["no galleries under this key"] : table,
+    yes: true,
+  };
 }
 
 function rowOf({ galleryId, templateCount, space, packedStride, draftOf }: GalleryInfo): string[] {
   const note = draftOf === undefined ? "" : `draft of ${draftOf}`;
-  return [galleryId, String(templateCount), space.modelId, String(space.dimension), space.metric, String(packedStride), note];
+  return [
+    galleryId,
+    String(templateCount),
+    space.modelId,
+    String(space.dimension),
+    space.metric,
+    String(packedStride),
+    note,
+  ];
 }
 
 async function remove(galleryId: string, flags: CommonFlags, signal: AbortSignal): Promise<Outcome> {

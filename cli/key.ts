@@ -27,7 +27,10 @@ export function addKeyCommands(program: Command, cli: Cli): void {
     .command("rotate")
     .description("Encrypt the galleries of a key anew under another key.")
     .requiredOption("--new-key <file>", "the key file to change to, made by keygen")
-    .option("--new-passphrase-file <file>", "file whose first line is its passphrase (else VEILFACE_NEW_PASSPHRASE, else as for the old one)")
+    .option(
+      "--new-passphrase-file <file>",
+      "file whose first line is its passphrase (else VEILFACE_NEW_PASSPHRASE, else as for the old one)",
+    )
     .option("--gallery <ids...>", "only these galleries")
     .addHelpText("after", `${EXAMPLES}\n\nExample:\n  veilface key rotate --key old.key --new-key new.key`)
     .action(async (flags: RotateFlags) => {
@@ -40,9 +43,15 @@ async function rotateKey(flags: RotateFlags, signal: AbortSignal): Promise<Outco
   using opened = await openClient(flags, signal);
   using newKeyHolder = await loadKeyFile(flags.newKey, await askNewPassphrase(flags.newPassphraseFile, signal));
   using progress = new GalleryProgress();
-  const rotated = await opened.client.rotate(newKeyHolder, { signal, onProgress: progress.show, ...(flags.gallery && { galleryIds: flags.gallery }) });
+  const rotated = await opened.client.rotate(newKeyHolder, {
+    signal,
+    onProgress: progress.show,
+    ...(flags.gallery && { galleryIds: flags.gallery }),
+  });
   const galleries = rotated.map(({ gallery, templates }) => ({ galleryId: gallery.galleryId, templates }));
-  const lines = galleries.map(({ galleryId, templates }) => `${galleryId}: ${templates} templates are under the new key`);
+  const lines = galleries.map(
+    ({ galleryId, templates }) => `${galleryId}: ${templates} templates are under the new key`,
+  );
   const json = { contextId: newKeyHolder.contextId, galleries };
   return { json, text: lines.length === 0 ? ["nothing to do: no gallery is under the old key"] : lines, yes: true };
 }

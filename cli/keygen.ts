@@ -25,8 +25,14 @@ Examples:
 export function addKeygen(program: Command, cli: Cli): void {
   const command = program
     .command("keygen")
-    .description("Make a key and save it under a passphrase. Without it nobody, you included, can read what is enrolled under it.")
-    .addOption(new Option("--parameter-set <name>", "encryption parameters").choices(PARAMETER_SET_NAMES).default(DEFAULT_PARAMETER_SET))
+    .description(
+      "Make a key and save it under a passphrase. Without it nobody, you included, can read what is enrolled under it.",
+    )
+    .addOption(
+      new Option("--parameter-set <name>", "encryption parameters")
+        .choices(PARAMETER_SET_NAMES)
+        .default(DEFAULT_PARAMETER_SET),
+    )
     .option("--force", "replace a key that is there; what was enrolled under it can never be read again")
     .addHelpText("after", EXAMPLES)
     .action(async (flags: KeygenFlags) => {
@@ -43,7 +49,9 @@ async function keygen(flags: KeygenFlags, signal: AbortSignal): Promise<Outcome>
   await saveKeyFile(key, holder, passphrase, { force: force === true });
   return {
     json: { keyFile: key, parameterSet, contextId: holder.contextId },
-    text: [`key saved to ${key} (${parameterSet}, context ${holder.contextId.slice(0, 12)}…): keep a copy of the file and its passphrase`],
+    text: [
+      `key saved to ${key} (${parameterSet}, context ${holder.contextId.slice(0, 12)}…): keep a copy of the file and its passphrase`,
+    ],
     yes: true,
   };
 }

@@ -53,7 +53,9 @@ export function addCompare(program: Command, cli: Cli): void {
     .command("compare")
     .argument("<image-a>")
     .argument("<image-b>")
-    .description("Compare two photos on this machine, in plain: for understanding a model. Exit code 0 if they are near enough, 1 if not.")
+    .description(
+      "Compare two photos on this machine, in plain: for understanding a model. Exit code 0 if they are near enough, 1 if not.",
+    )
     .addHelpText("after", "\nExample:\n  veilface compare a.jpg b.jpg")
     .action(async (a: string, b: string, flags: CompareFlags) => {
       cli.finish(await compare(a, b, flags));
@@ -61,7 +63,13 @@ export function addCompare(program: Command, cli: Cli): void {
   addJson(addThreshold(addModel(command)));
 }
 
-async function verify(galleryId: string, subjectId: string, image: string, flags: VerifyFlags, signal: AbortSignal): Promise<Outcome> {
+async function verify(
+  galleryId: string,
+  subjectId: string,
+  image: string,
+  flags: VerifyFlags,
+  signal: AbortSignal,
+): Promise<Outcome> {
   checkId("subject", subjectId);
   using opened = await openClient(flags, signal);
   await opened.client.getGallery(galleryId, { signal });
@@ -78,7 +86,10 @@ async function verify(galleryId: string, subjectId: string, image: string, flags
   const verdict = accepted ? "accepted" : "not accepted";
   return withTakenFaces(encoder, {
     json: { accepted, galleryId, subjectId, templateId, distance, threshold, refused },
-    text: [`${verdict}: ${subjectId} at distance ${formatDistance(distance)} (threshold ${threshold})`, ...refusedLine(refused)],
+    text: [
+      `${verdict}: ${subjectId} at distance ${formatDistance(distance)} (threshold ${threshold})`,
+      ...refusedLine(refused),
+    ],
     yes: accepted,
   });
 }
@@ -88,7 +99,10 @@ function isNobody(cause: unknown): cause is KnownError {
 }
 
 function nobody(galleryId: string, subjectId: string, cause: KnownError): CliError {
-  return reworded(cause, `nobody is enrolled as ${subjectId} in ${galleryId}: see veilface list ${galleryId} for who is`);
+  return reworded(
+    cause,
+    `nobody is enrolled as ${subjectId} in ${galleryId}: see veilface list ${galleryId} for who is`,
+  );
 }
 
 async function identify(galleryId: string, image: string, flags: IdentifyFlags, signal: AbortSignal): Promise<Outcome> {
@@ -101,12 +115,29 @@ async function identify(galleryId: string, image: string, flags: IdentifyFlags, 
   const onRefused = (templates: readonly RefusedTemplate[]): void => void refused.push(...templates);
   const options = { top: flags.top, ...modelOf(encoder.card), signal, onRefused };
   const nearest = await opened.client.identify(galleryId, embedding, options);
-  const candidates = nearest.map((candidate) => ({ ...candidate, accepted: decide(candidate.distance, threshold).accepted }));
-  const rows = candidates.map(({ subjectId, distance, accepted }) => [subjectId, formatDistance(distance), accepted ? "yes" : "no"]);
-  const table = candidates.length === 0 ? ["the gallery is empty"] : formatTable(["subject", "distance", `within ${threshold}`], rows);
+  const candidates = nearest.map((candidate) => ({
+    ...candidate,
+    accepted: decide(candidate.distance, threshold).accepted,
+  }));
+  const rows = candidates.map(({ subjectId, distance, accepted }) => [
+    subjectId,
+    formatDistance(distance),
+    accepted ? "yes" : "no",
+  ]);
+  const table =
+    candidates.length === 0
+      ? ["the gallery is empty"]
+      : formatTable(["subject", "distance", `within ${threshold}`], rows);
   const falseMatches = expectedFalseMatches(encoder.card, threshold, templateCount);
   return withTakenFaces(encoder, {
-    json: { galleryId, threshold, templates: templateCount, expectedFalseMatches: falseMatches ?? null, candidates, refused },
+    json: {
+      galleryId,
+      threshold,
+      templates: templateCount,
+      expectedFalseMatches: falseMatches ?? null,
+      candidates,
+      refused,
+    },
     text: [...table, expectation(falseMatches, threshold, templateCount), ...refusedLine(refused)],
     yes: candidates.some(({ accepted }) => accepted),
   });
@@ -118,7 +149,8 @@ function refusedLine(refused: readonly RefusedTemplate[]): string[] {
 
 function expectation(falseMatches: number | undefined, threshold: number, templates: number): string {
   const among = `${templates} template${templates === 1 ? "" : "s"}`;
-  if (falseMatches === undefined) return `how many false matches to expect among ${among} is unknown: the model's card states no falseMatchRates`;
+  if (falseMatches === undefined)
+    return `how many false matches to expect among ${among} is unknown: the model's card states no falseMatchRates`;
   return `expect about ${Number(falseMatches.toPrecision(1))} false matches among ${among} within ${threshold}, more where people are alike`;
 }
 
@@ -126,11 +158,16 @@ async function compare(imageA: string, imageB: string, flags: CompareFlags): Pro
   await using encoder = await openPhotoEncoder(flags);
   const [a, b] = [await encoder.encode(imageA), await encoder.encode(imageB)];
   const { modelId, metric } = spaceOf(encoder.card);
-  const decision = decide(plainDistance(spaceOf(encoder.card), a.embedding, b.embedding), flags.threshold ?? thresholdOf(encoder.card));
+  const decision = decide(
+    plainDistance(spaceOf(encoder.card), a.embedding, b.embedding),
+    flags.threshold ?? thresholdOf(encoder.card),
+  );
   const verdict = decision.accepted ? "same person" : "different people";
   return withTakenFaces(encoder, {
     json: { ...decision, metric, modelId },
-    text: [`${verdict}: distance ${formatDistance(decision.distance)} (threshold ${decision.threshold}, ${metric}, ${modelId})`],
+    text: [
+      `${verdict}: distance ${formatDistance(decision.distance)} (threshold ${decision.threshold}, ${metric}, ${modelId})`,
+    ],
     yes: decision.accepted,
   });
 }

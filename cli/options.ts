@@ -45,7 +45,10 @@ export function addJson(command: Command): Command {
 export function addKey(command: Command): Command {
   return command
     .addOption(new Option("--key <file>", "key file").env("VEILFACE_KEY").default(DEFAULT_KEY_FILE))
-    .option("--passphrase-file <file>", "file whose first line is the passphrase (else VEILFACE_PASSPHRASE, else asked)");
+    .option(
+      "--passphrase-file <file>",
+      "file whose first line is the passphrase (else VEILFACE_PASSPHRASE, else asked)",
+    );
 }
 
 export function addServer(command: Command): Command {
@@ -80,7 +83,10 @@ export function keyFileOf({ key }: KeyFlags): string {
 }
 
 /** Opens the key and a client. The caller disposes of both. */
-export async function openClient(flags: KeyFlags & ServerFlags, signal: AbortSignal): Promise<{ keyHolder: KeyHolder; client: VeilfaceClient } & Disposable> {
+export async function openClient(
+  flags: KeyFlags & ServerFlags,
+  signal: AbortSignal,
+): Promise<{ keyHolder: KeyHolder; client: VeilfaceClient } & Disposable> {
   const server = await serverOptions(flags);
   using opened = new DisposableStack();
   const keyHolder = opened.use(await openKey(flags, signal));
@@ -118,7 +124,8 @@ async function readCertificates(path: string): Promise<Buffer> {
 
 function parseThreshold(text: string): number {
   const value = Number(text);
-  if (text.trim() === "" || !Number.isFinite(value) || value < 0) throw new InvalidArgumentError("expected a distance >= 0.");
+  if (text.trim() === "" || !Number.isFinite(value) || value < 0)
+    throw new InvalidArgumentError("expected a distance >= 0.");
   return value;
 }
 

@@ -6,11 +6,17 @@ import { CliError } from "./errors.ts";
 
 /** Throws CliError OUTPUT_FILE_EXISTS where there is such a file: asked before the work that fills it. */
 export async function refuseExisting(path: string): Promise<void> {
-  const missing = await access(path).then(() => false, () => true);
+  const missing = await access(path).then(
+    () => false,
+    () => true,
+  );
   if (!missing) throw exists(path);
 }
 
-/** Writes a file beside its place, then renames it there. Throws CliError OUTPUT_FILE_EXISTS unless forced, USAGE where it cannot be written. */
+/**
+ * Writes a file beside its place, then renames it there. Throws CliError OUTPUT_FILE_EXISTS unless forced, USAGE where
+ * it cannot be written.
+ */
 export async function writeOutput(path: string, bytes: Uint8Array, force: boolean): Promise<void> {
   await refuseNoFile(path);
   if (!force) await reserve(path);
@@ -45,5 +51,9 @@ function unwritable(path: string, cause: unknown): CliError {
 }
 
 function exists(path: string, cause?: unknown): CliError {
-  return new CliError("OUTPUT_FILE_EXISTS", `there is a file ${path} already: name another, or replace it with --force`, { cause });
+  return new CliError(
+    "OUTPUT_FILE_EXISTS",
+    `there is a file ${path} already: name another, or replace it with --force`,
+    { cause },
+  );
 }

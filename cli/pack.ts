@@ -21,8 +21,14 @@ export function addPack(gallery: Command, cli: Cli): void {
   const command = gallery
     .command("pack")
     .argument("<gallery>")
-    .description("Pack templates enrolled alone into blocks, which are searched far faster, and remove the last bits of deleted ones.")
-    .option("--stride <s>", "components of a template in each ciphertext (default: the server's choice for the gallery's size)", parseCount)
+    .description(
+      "Pack templates enrolled alone into blocks, which are searched far faster, and remove the last bits of deleted ones.",
+    )
+    .option(
+      "--stride <s>",
+      "components of a template in each ciphertext (default: the server's choice for the gallery's size)",
+      parseCount,
+    )
     .option("--discard-drafts", "first delete what interrupted runs left behind; not while another run is under way")
     .addHelpText("after", EXAMPLES)
     .action(async (galleryId: string, flags: PackFlags) => {
@@ -36,7 +42,11 @@ async function pack(galleryId: string, flags: PackFlags, signal: AbortSignal): P
   const discardedDrafts = flags.discardDrafts === true ? await opened.client.discardDrafts(galleryId, { signal }) : 0;
   using progress = showProgress("templates");
   const { stride } = flags;
-  const { templates, gallery } = await opened.client.pack(galleryId, { signal, onProgress: progress.advance, ...(stride !== undefined && { stride }) });
+  const { templates, gallery } = await opened.client.pack(galleryId, {
+    signal,
+    onProgress: progress.advance,
+    ...(stride !== undefined && { stride }),
+  });
   const text = [`${templates} templates packed in ${galleryId}, at stride ${gallery.packedStride}`];
   if (discardedDrafts > 0) text.unshift(`${discardedDrafts} draft${discardedDrafts === 1 ? "" : "s"} discarded`);
   return { json: { galleryId, templates, packedStride: gallery.packedStride, discardedDrafts }, text, yes: true };

@@ -7,15 +7,23 @@ import { environmentVariable } from "./environment.ts";
 const MAX_FILE_BYTES = 65_536;
 
 /**
- * The passphrase: first line of the file, else the environment variable VEILFACE_PASSPHRASE, else asked on the terminal, twice where
- * `confirm` is set. Throws CliError PASSPHRASE_MISSING where there is none of these, or CANCELLED.
+ * The passphrase: first line of the file, else the environment variable VEILFACE_PASSPHRASE, else asked on the
+ * terminal, twice where `confirm` is set. Throws CliError PASSPHRASE_MISSING where there is none of these, or
+ * CANCELLED.
  */
-export async function askPassphrase(file: string | undefined, signal: AbortSignal, { of = "the key", confirm = false } = {}): Promise<string> {
+export async function askPassphrase(
+  file: string | undefined,
+  signal: AbortSignal,
+  { of = "the key", confirm = false } = {},
+): Promise<string> {
   if (file !== undefined) return readFirstLine(file);
   const fromEnvironment = environmentVariable("VEILFACE_PASSPHRASE");
   if (fromEnvironment !== undefined) return fromEnvironment;
   if (!process.stdin.isTTY) {
-    throw new CliError("PASSPHRASE_MISSING", "no passphrase: set VEILFACE_PASSPHRASE, give --passphrase-file, or run it in a terminal");
+    throw new CliError(
+      "PASSPHRASE_MISSING",
+      "no passphrase: set VEILFACE_PASSPHRASE, give --passphrase-file, or run it in a terminal",
+    );
   }
   const passphrase = await askHidden(`Passphrase of ${of}: `, signal);
   if (confirm && passphrase !== (await askHidden("The same once more: ", signal))) {
@@ -24,7 +32,10 @@ export async function askPassphrase(file: string | undefined, signal: AbortSigna
   return passphrase;
 }
 
-/** The passphrase of the new key of a rotation: first line of the file, else VEILFACE_NEW_PASSPHRASE, else as {@link askPassphrase} does. */
+/**
+ * The passphrase of the new key of a rotation: first line of the file, else VEILFACE_NEW_PASSPHRASE, else as
+ * {@link askPassphrase} does.
+ */
 export async function askNewPassphrase(file: string | undefined, signal: AbortSignal): Promise<string> {
   const fromEnvironment = environmentVariable("VEILFACE_NEW_PASSPHRASE");
   if (file === undefined && fromEnvironment !== undefined) return fromEnvironment;

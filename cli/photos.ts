@@ -45,7 +45,10 @@ export async function loadPack({ model }: ModelFlags): Promise<ModelPack> {
   }
 }
 
-/** Loads the model pack that the flags name. Photo libraries are loaded here, so that commands without photos start fast. */
+/**
+ * Loads the model pack that the flags name. Photo libraries are loaded here, so that commands without photos start
+ * fast.
+ */
 export async function openPhotoEncoder(flags: ModelFlags): Promise<PhotoEncoder> {
   const pack = await loadPack(flags);
   const { FaceEncoder: Encoder } = await import("@veilface/face");

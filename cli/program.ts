@@ -12,7 +12,16 @@ import { addDelete, addList } from "./roster.ts";
 import { addTenseal } from "./tenseal.ts";
 
 const COMMANDS: readonly ((program: Command, cli: Cli) => void)[] = [
-  addKeygen, addKeyCommands, addGallery, addEnroll, addVerify, addIdentify, addList, addDelete, addCompare, addTenseal,
+  addKeygen,
+  addKeyCommands,
+  addGallery,
+  addEnroll,
+  addVerify,
+  addIdentify,
+  addList,
+  addDelete,
+  addCompare,
+  addTenseal,
 ];
 
 const EXAMPLES = `

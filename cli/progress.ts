@@ -9,7 +9,10 @@ export interface Progress extends Disposable {
 const FEW = 3;
 const LINE_EVERY_MS = 10_000;
 
-/** A bar with count, rate and time left on a terminal, a line every ten seconds elsewhere; nothing for a few things. `total`: undefined where nobody knows yet. */
+/**
+ * A bar with count, rate and time left on a terminal, a line every ten seconds elsewhere; nothing for a few things.
+ * `total`: undefined where nobody knows yet.
+ */
 export function showProgress(what: string, total?: number): Progress {
   if (total !== undefined && total <= FEW) return { advance: () => undefined, [Symbol.dispose]: () => undefined };
   return process.stderr.isTTY ? barProgress(what, total) : lineProgress(what, total);
@@ -17,7 +20,10 @@ export function showProgress(what: string, total?: number): Progress {
 
 function barProgress(what: string, total = 0): Progress {
   const format = `${what} {bar} {value}/{total} {rate}/s {eta_formatted}`;
-  const bar = new SingleBar({ format, stream: process.stderr, clearOnComplete: true, hideCursor: true }, Presets.shades_classic);
+  const bar = new SingleBar(
+    { format, stream: process.stderr, clearOnComplete: true, hideCursor: true },
+    Presets.shades_classic,
+  );
   const rate = rateSince(performance.now());
   bar.start(total, 0, { rate: 0 });
   return {

@@ -38,10 +38,15 @@ export function addDelete(program: Command, cli: Cli): void {
   const command = program
     .command("delete")
     .argument("<gallery>")
-    .description("Delete people or single templates from a gallery; says which were not there. Exit code 1 if there was nothing to delete.")
+    .description(
+      "Delete people or single templates from a gallery; says which were not there. Exit code 1 if there was nothing to delete.",
+    )
     .option("--subject <ids...>", "delete all templates of these subjects")
     .option("--template <ids...>", "delete these templates")
-    .addHelpText("after", "\nExamples:\n  veilface delete staff --subject ada\n  veilface delete staff --template 3f2a9c0d11e84b77")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  veilface delete staff --subject ada\n  veilface delete staff --template 3f2a9c0d11e84b77",
+    )
     .action(async (galleryId: string, flags: DeleteFlags) => {
       cli.finish(await remove(galleryId, flags, cli.signal));
     });
@@ -76,14 +81,29 @@ async function photosByTemplate(dir: string, keyHolder: KeyHolder): Promise<Map<
   return paths;
 }
 
-async function remove(galleryId: string, { subject = [], template = [], ...flags }: DeleteFlags, signal: AbortSignal): Promise<Outcome> {
+async function remove(
+  galleryId: string,
+  { subject = [], template = [], ...flags }: DeleteFlags,
+  signal: AbortSignal,
+): Promise<Outcome> {
   if (subject.length + template.length === 0) {
-    throw new CliError("USAGE", "nothing named to delete: give --subject or --template (gallery delete deletes a whole gallery)");
+    throw new CliError(
+      "USAGE",
+      "nothing named to delete: give --subject or --template (gallery delete deletes a whole gallery)",
+    );
   }
   using opened = await openClient(flags, signal);
-  const { deleted, struck, notFound } = await opened.client.deleteTemplates(galleryId, { subjectIds: subject, templateIds: template }, { signal });
-  const gone = deleted.length === 0 ? "nothing deleted" : `${deleted.length} template${deleted.length === 1 ? "" : "s"} deleted`;
-  const missing = [...notFound.subjectIds.map((id) => `subject ${id}`), ...notFound.templateIds.map((id) => `template ${id}`)];
+  const { deleted, struck, notFound } = await opened.client.deleteTemplates(
+    galleryId,
+    { subjectIds: subject, templateIds: template },
+    { signal },
+  );
+  const gone =
+    deleted.length === 0 ? "nothing deleted" : `${deleted.length} template${deleted.length === 1 ? "" : "s"} deleted`;
+  const missing = [
+    ...notFound.subjectIds.map((id) => `subject ${id}`),
+    ...notFound.templateIds.map((id) => `template ${id}`),
+  ];
   const text = [gone, ...listed(`not in ${galleryId}: `, missing), ...struckText(galleryId, struck)];
   return { json: { galleryId, deleted, struck, notFound }, text, yes: deleted.length > 0 };
 }

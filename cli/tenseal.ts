@@ -24,11 +24,11 @@ Then here, which needs no key; files may be base64 text too:
   veilface tenseal list
   veilface tenseal delete CONTEXT-ID`;
 
-
 export function addTenseal(program: Command, cli: Cli): void {
   const tenseal = program
     .command("tenseal")
     .description("Compare vectors that TenSEAL encrypted. The slow road; no key is needed here.")
     .addHelpText("after", EXAMPLES);
-  for (const add of [addUpload, addCompare, addGallery, addEnroll, addSearch, addUnenroll, addList, addDelete]) add(tenseal, cli);
+  for (const add of [addUpload, addCompare, addGallery, addEnroll, addSearch, addUnenroll, addList, addDelete])
+    add(tenseal, cli);
 }

@@ -9,11 +9,17 @@ export interface VeilfaceClientOptions extends ServerOptions {
   readonly keyHolder: KeyHolder;
   /** The deadline of calls that name none, in milliseconds; 60,000 unless set. */
   readonly deadlineMs?: number;
-  /** A folder to keep rosters in, encrypted under the key: a new process then asks for changes only. In memory alone unless given. */
+  /**
+   * A folder to keep rosters in, encrypted under the key: a new process then asks for changes only. In memory alone
+   * unless given.
+   */
   readonly rosterCache?: string;
 }
 
-/** Names the model that made the embeddings, so that those of another than the gallery's are refused with MODEL_MISMATCH. */
+/**
+ * Names the model that made the embeddings, so that those of another than the gallery's are refused with
+ * MODEL_MISMATCH.
+ */
 export interface ModelOption {
   readonly modelId?: string;
   /** The version of its weights; galleries that state none take any. */
@@ -23,8 +29,8 @@ export interface ModelOption {
 /** What happens with templates that the server could not compare. */
 export interface RefusedOption {
   /**
-   * Called before the result with templates that the server could not compare, such as those that are damaged on its disk: the
-   * result is of the others alone. Unless given, a process warning names them.
+   * Called before the result with templates that the server could not compare, such as those that are damaged on its
+   * disk: the result is of the others alone. Unless given, a process warning names them.
    */
   readonly onRefused?: (templates: readonly RefusedTemplate[]) => void;
 }

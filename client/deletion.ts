@@ -6,8 +6,9 @@ export interface DeletedTemplates {
   /** Ids of the templates that are gone: no search finds them any more. */
   readonly deleted: readonly string[];
   /**
-   * Ids of templates that were named and are gone, now or since before, but whose bits stay on the server's disk, inside packed blocks,
-   * until the gallery is packed anew (VeilfaceClient.pack). At most 10,000 of those that are gone since before.
+   * Ids of templates that were named and are gone, now or since before, but whose bits stay on the server's disk,
+   * inside packed blocks, until the gallery is packed anew (VeilfaceClient.pack). At most 10,000 of those that are gone
+   * since before.
    */
   readonly struck: readonly string[];
   /** Ids that were named and not there. */
@@ -24,9 +25,15 @@ export class Deletion {
   readonly #struck = new Map<number, Set<string>>();
   readonly #unknownSubjectIds = new Set<string>();
 
-  /** `first`: whether it is the first reply to its request; to a repetition the subjects of the first call are unknown. */
-  add({ entries, struckTemplateIds, struckBlocks, erasedBlocks, unknownSubjectIds }: DeleteTemplatesResponse, first: boolean): void {
-    if (struckBlocks.length !== struckTemplateIds.length) throw invalidReply("another number of struck templates than of their blocks");
+  /**
+   * `first`: whether it is the first reply to its request; to a repetition the subjects of the first call are unknown.
+   */
+  add(
+    { entries, struckTemplateIds, struckBlocks, erasedBlocks, unknownSubjectIds }: DeleteTemplatesResponse,
+    first: boolean,
+  ): void {
+    if (struckBlocks.length !== struckTemplateIds.length)
+      throw invalidReply("another number of struck templates than of their blocks");
     for (const { templateId } of entries) this.#deleted.add(templateId);
     struckTemplateIds.forEach((templateId, i) => {
       const block = struckBlocks[i]!;
@@ -41,6 +48,10 @@ export class Deletion {
   result(templateIds: readonly string[]): DeletedTemplates {
     const struck = new Set([...this.#struck.values()].flatMap((ids) => [...ids]));
     const unknown = new Set(templateIds.filter((templateId) => !this.#deleted.has(templateId)));
-    return { deleted: [...this.#deleted], struck: [...struck], notFound: { templateIds: [...unknown], subjectIds: [...this.#unknownSubjectIds] } };
+    return {
+      deleted: [...this.#deleted],
+      struck: [...struck],
+      notFound: { templateIds: [...unknown], subjectIds: [...this.#unknownSubjectIds] },
+    };
   }
 }

@@ -1,4 +1,7 @@
-/** Why the client refused or could not do something. Closed; what the server refused is SERVER_REFUSED with its own reason beside it. */
+/**
+ * Why the client refused or could not do something. Closed; what the server refused is SERVER_REFUSED with its own
+ * reason beside it.
+ */
 export type ClientErrorReason =
   | "MODEL_MISMATCH"
   | "EMBEDDING_INVALID"
@@ -35,7 +38,10 @@ export function errorCode(error: unknown): string {
 export class ClientError extends Error {
   override readonly name = "ClientError";
   readonly reason: ClientErrorReason;
-  /** Where the server refused: its reason, a name of veilface.v1.ErrorReason without the prefix, such as "GALLERY_NOT_FOUND". */
+  /**
+   * Where the server refused: its reason, a name of veilface.v1.ErrorReason without the prefix, such as
+   * "GALLERY_NOT_FOUND".
+   */
   readonly serverReason: string | undefined;
   /**
    * How long the server asks to wait before the same is tried again, in milliseconds >= 0; undefined where it does not

@@ -2,7 +2,14 @@ export { DEFAULT_DEADLINE_MS } from "./remote/calls.ts";
 export type { CallOptions } from "./remote/calls.ts";
 export type { ServerOptions, TlsOptions } from "./remote/channel.ts";
 export type {
-  CreateGalleryOptions, IdentifyOptions, ModelOption, PackOptions, RotateOptions, Verification, VeilfaceClientOptions, VerifyOptions,
+  CreateGalleryOptions,
+  IdentifyOptions,
+  ModelOption,
+  PackOptions,
+  RotateOptions,
+  Verification,
+  VeilfaceClientOptions,
+  VerifyOptions,
 } from "./client-options.ts";
 export { decide } from "./match/decision.ts";
 export type { Decision } from "./match/decision.ts";
@@ -24,10 +31,26 @@ export type { EmbeddingCard, ModelSpace } from "./model-space.ts";
 export type { UploadOptions } from "./pairwise/key-upload.ts";
 export { PairwiseClient } from "./pairwise/pairwise-client.ts";
 export type {
-  DeleteContextOptions, NewPairwiseGallery, PairwiseClientOptions, PairwiseCompareOptions, PairwiseKeys, TensealUploadOptions,
+  DeleteContextOptions,
+  NewPairwiseGallery,
+  PairwiseClientOptions,
+  PairwiseCompareOptions,
+  PairwiseKeys,
+  TensealUploadOptions,
 } from "./pairwise/pairwise-options.ts";
-export type { EnrollmentSource, PairwiseEnrollOptions, PairwiseEnrollment, PairwiseMatch, PairwiseSearchOptions } from "./pairwise/pairwise-galleries.ts";
-export type { PairwiseCiphertext, PairwiseContext, PairwiseEncoding, PairwiseOperation } from "./pairwise/pairwise-wire.ts";
+export type {
+  EnrollmentSource,
+  PairwiseEnrollOptions,
+  PairwiseEnrollment,
+  PairwiseMatch,
+  PairwiseSearchOptions,
+} from "./pairwise/pairwise-galleries.ts";
+export type {
+  PairwiseCiphertext,
+  PairwiseContext,
+  PairwiseEncoding,
+  PairwiseOperation,
+} from "./pairwise/pairwise-wire.ts";
 export { readTensealFile, streamTensealFile } from "./pairwise/tenseal-files.ts";
 export type { TensealFile } from "./pairwise/tenseal-files.ts";
 export type { RewrittenGallery } from "./rewrite/rewrite-gallery.ts";

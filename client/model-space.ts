@@ -2,11 +2,15 @@ import type { EmbeddingSpace } from "@veilface/fhe";
 import { ClientError } from "./errors.ts";
 import { checkWhole } from "./ranges.ts";
 
-/** The kind of embeddings a gallery holds, with the model that makes them: embeddings of two models are never compared. */
+/**
+ * The kind of embeddings a gallery holds, with the model that makes them: embeddings of two models are never compared.
+ */
 export interface ModelSpace extends EmbeddingSpace {
   /** 1 to 64 of a-z, 0-9 and "-". */
   readonly modelId: string;
-  /** The version of its weights, at most 64 of letters, digits, ".", "_", "+" and "-"; undefined where none is known. */
+  /**
+   * The version of its weights, at most 64 of letters, digits, ".", "_", "+" and "-"; undefined where none is known.
+   */
   readonly modelVersion?: string;
 }
 
@@ -18,7 +22,9 @@ export interface EmbeddingCard {
   readonly metric: "euclidean" | "cosine";
   /** "euclidean": a distance; "cosine": a similarity in [-1, 1]. */
   readonly threshold: number;
-  /** The threshold of a search (1:N), as strict as a comparison with many people has to be; `threshold` unless stated. */
+  /**
+   * The threshold of a search (1:N), as strict as a comparison with many people has to be; `threshold` unless stated.
+   */
   readonly identificationThreshold?: number;
   /** The largest Euclidean norm of an embedding. */
   readonly normBound?: number;
@@ -27,24 +33,35 @@ export interface EmbeddingCard {
 // For a card that states no bound. Euclidean models are trained to put faces about 1 apart, at norms below 2.
 const DEFAULT_EUCLIDEAN_NORM_BOUND = 2;
 
-/** The space of a model pack's embeddings, for createGallery. Cosine spaces have norm bound 1: embeddings are normalised. */
+/**
+ * The space of a model pack's embeddings, for createGallery. Cosine spaces have norm bound 1: embeddings are
+ * normalised.
+ */
 export function spaceOf(card: EmbeddingCard): ModelSpace {
   const normBound = card.metric === "cosine" ? 1 : (card.normBound ?? DEFAULT_EUCLIDEAN_NORM_BOUND);
   return { dimension: card.dimension, metric: card.metric, normBound, ...modelOf(card) };
 }
 
 /** The model that makes a card's embeddings, as calls name it: galleries of another model or version refuse them. */
-export function modelOf({ id, version }: Pick<EmbeddingCard, "id" | "version">): Pick<ModelSpace, "modelId" | "modelVersion"> {
+export function modelOf({
+  id,
+  version,
+}: Pick<EmbeddingCard, "id" | "version">): Pick<ModelSpace, "modelId" | "modelVersion"> {
   return version === undefined ? { modelId: id } : { modelId: id, modelVersion: version };
 }
 
-/** The card's threshold of a verification (1:1) as a distance, by which the client decides: a similarity s is the cosine distance 1 - s. */
+/**
+ * The card's threshold of a verification (1:1) as a distance, by which the client decides: a similarity s is the cosine
+ * distance 1 - s.
+ */
 export function thresholdOf(card: Pick<EmbeddingCard, "metric" | "threshold">): number {
   return asDistance(card, card.threshold);
 }
 
 /** The card's threshold of an identification (1:N) as a distance; that of a verification where it states none. */
-export function identificationThresholdOf(card: Pick<EmbeddingCard, "metric" | "threshold" | "identificationThreshold">): number {
+export function identificationThresholdOf(
+  card: Pick<EmbeddingCard, "metric" | "threshold" | "identificationThreshold">,
+): number {
   return asDistance(card, card.identificationThreshold ?? card.threshold);
 }
 

@@ -125,7 +125,10 @@ function checkModel({ galleryId, space }: GalleryInfo, { modelId = space.modelId
   const version = space.modelVersion === undefined ? undefined : modelVersion;
   if (modelId === space.modelId && (version === undefined || version === space.modelVersion)) return;
   const [held, given] = [nameOf(space), nameOf({ modelId, ...(version !== undefined && { modelVersion: version }) })];
-  throw new ClientError("MODEL_MISMATCH", `gallery "${galleryId}" holds embeddings of model ${held}, not of ${given}: use its model`);
+  throw new ClientError(
+    "MODEL_MISMATCH",
+    `gallery "${galleryId}" holds embeddings of model ${held}, not of ${given}: use its model`,
+  );
 }
 
 function nameOf({ modelId, modelVersion }: Pick<ModelSpace, "modelId" | "modelVersion">): string {

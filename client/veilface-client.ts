@@ -4,7 +4,14 @@ import { DEFAULT_DEADLINE_MS, checkDeadline, throwIfAborted } from "./remote/cal
 import type { CallOptions } from "./remote/calls.ts";
 import { openServices } from "./remote/channel.ts";
 import type {
-  CreateGalleryOptions, IdentifyOptions, ModelOption, PackOptions, RotateOptions, Verification, VeilfaceClientOptions, VerifyOptions,
+  CreateGalleryOptions,
+  IdentifyOptions,
+  ModelOption,
+  PackOptions,
+  RotateOptions,
+  Verification,
+  VeilfaceClientOptions,
+  VerifyOptions,
 } from "./client-options.ts";
 import { checkThreshold, decide } from "./match/decision.ts";
 import type { DeletedTemplates } from "./deletion.ts";
@@ -60,16 +67,23 @@ export class VeilfaceClient implements Disposable {
     this.#keyHolder = options.keyHolder;
     this.#calls = new GalleryCalls(openServices(options), options.deadlineMs ?? DEFAULT_DEADLINE_MS);
     this.#matching = new Matching(this.#calls.services, options.keyHolder);
-    this.#rosterCache = options.rosterCache === undefined ? undefined : new RosterCache(options.rosterCache, options.keyHolder);
+    this.#rosterCache =
+      options.rosterCache === undefined ? undefined : new RosterCache(options.rosterCache, options.keyHolder);
     this.#galleries = new OpenGalleries(this.#calls, options.keyHolder, this.#rosterCache);
   }
 
-  /** Makes the key's context known to the server: a parameter set's name and 32 random bytes. Changes nothing where it is known. */
+  /**
+   * Makes the key's context known to the server: a parameter set's name and 32 random bytes. Changes nothing where it
+   * is known.
+   */
   async ensureContext(options: CallOptions = {}): Promise<void> {
     await this.#do({}, options, () => this.#calls.ensureContext(this.#keyHolder, options));
   }
 
-  /** Creates an empty gallery under this key, and the key's context where the server does not have it. Refused with GALLERY_EXISTS. */
+  /**
+   * Creates an empty gallery under this key, and the key's context where the server does not have it. Refused with
+   * GALLERY_EXISTS.
+   */
   async createGallery(galleryId: string, space: ModelSpace, options: CreateGalleryOptions = {}): Promise<GalleryInfo> {
     return this.#do({}, options, async () => {
       const { packedStride = 0, expectedTemplates = 0 } = options;
@@ -88,7 +102,10 @@ export class VeilfaceClient implements Disposable {
     return this.#do({ galleryId }, options, () => this.#calls.get(galleryId, options));
   }
 
-  /** The galleries under this key, drafts too, in the order of their ids; none where the server does not know the key's context. */
+  /**
+   * The galleries under this key, drafts too, in the order of their ids; none where the server does not know the key's
+   * context.
+   */
   async listGalleries(options: CallOptions = {}): Promise<GalleryInfo[]> {
     return this.#do({}, options, () => this.#calls.list(this.#keyHolder.contextId, options));
   }
@@ -103,15 +120,21 @@ export class VeilfaceClient implements Disposable {
   }
 
   /**
-   * Encrypts and enrolls templates as the source yields them, packed into blocks where there are enough (see EnrollOptions.packing);
-   * memory does not grow with their number. Returns how many. Enrolling an id again replaces its template, so a broken enrollment is
-   * resumed by running it again; where only the server went away for a moment, the call itself goes on. Where it throws, what
-   * onProgress reported is enrolled and stays. Throws ClientError EMBEDDING_INVALID, KEY_MISMATCH, MODEL_MISMATCH, and what the source throws.
+   * Encrypts and enrolls templates as the source yields them, packed into blocks where there are enough (see
+   * EnrollOptions.packing); memory does not grow with their number. Returns how many. Enrolling an id again replaces
+   * its template, so a broken enrollment is resumed by running it again; where only the server went away for a moment,
+   * the call itself goes on. Where it throws, what onProgress reported is enrolled and stays. Throws ClientError
+   * EMBEDDING_INVALID, KEY_MISMATCH, MODEL_MISMATCH, and what the source throws.
    */
-  async enroll(galleryId: string, source: AsyncIterable<Enrollment> | Iterable<Enrollment>, options: EnrollOptions & ModelOption = {}): Promise<number> {
+  async enroll(
+    galleryId: string,
+    source: AsyncIterable<Enrollment> | Iterable<Enrollment>,
+    options: EnrollOptions & ModelOption = {},
+  ): Promise<number> {
     return this.#do({ galleryId }, options, async () => {
       const { info, crypto } = await this.#galleries.read(galleryId, options);
-      const packing = options.packing === "never" ? undefined : packingOf(info, ciphersOf(this.#keyHolder).parameterSet);
+      const packing =
+        options.packing === "never" ? undefined : packingOf(info, ciphersOf(this.#keyHolder).parameterSet);
       const maker = new UnitMaker(crypto, this.#keyHolder.contextId, packing);
       const stream = new EnrollmentStream(this.#calls.services, info, this.#calls.deadline(options));
       return stream.run(maker.units(encodeEnrollments(source, crypto)));
@@ -119,11 +142,12 @@ export class VeilfaceClient implements Disposable {
   }
 
   /**
-   * Packs a gallery's templates into full blocks, in one step for everybody else: those enrolled alone take far less room and time
-   * to search afterwards, and the bits of deleted ones are gone. Every packing adds the encryption noise of one template to each, half
-   * the variance of a fresh comparison: after k of them distances err by sqrt(1 + k / 2) times as much (test/unit/packed-precision.test.ts).
-   * Needs room for a second copy meanwhile. Throws ClientError SERVER_REFUSED with GALLERY_CHANGED where the gallery was changed or
-   * packed by somebody else meanwhile: it is then as they left it.
+   * Packs a gallery's templates into full blocks, in one step for everybody else: those enrolled alone take far less
+   * room and time to search afterwards, and the bits of deleted ones are gone. Every packing adds the encryption noise
+   * of one template to each, half the variance of a fresh comparison: after k of them distances err by sqrt(1 + k / 2)
+   * times as much (test/unit/packed-precision.test.ts). Needs room for a second copy meanwhile. Throws ClientError
+   * SERVER_REFUSED with GALLERY_CHANGED where the gallery was changed or packed by somebody else meanwhile: it is then
+   * as they left it.
    */
   async pack(galleryId: string, options: PackOptions = {}): Promise<RewrittenGallery> {
     return this.#do({ galleryId }, options, () => {
@@ -135,8 +159,9 @@ export class VeilfaceClient implements Disposable {
   }
 
   /**
-   * Encrypts galleries anew under another key, each in one step (see {@link pack}). This client's key must be kept until it is
-   * done; a rotation that was interrupted is finished by running it again. Returns the galleries that are under the new key since.
+   * Encrypts galleries anew under another key, each in one step (see {@link pack}). This client's key must be kept
+   * until it is done; a rotation that was interrupted is finished by running it again. Returns the galleries that are
+   * under the new key since.
    */
   async rotate(newKeyHolder: KeyHolder, options: RotateOptions = {}): Promise<RewrittenGallery[]> {
     return this.#do({}, options, async () => {
@@ -144,7 +169,9 @@ export class VeilfaceClient implements Disposable {
       if (isSame) throw new ClientError("USAGE", "the new key is the old one: make another");
       const rotated: RewrittenGallery[] = [];
       for (const galleryId of await this.#galleriesToRotate(newKeyHolder, options)) {
-        const onProgress = (done: number, total: number): void => { callersCallback(options.onProgress)(galleryId, done, total); };
+        const onProgress = (done: number, total: number): void => {
+          callersCallback(options.onProgress)(galleryId, done, total);
+        };
         const packedStride = (info: GalleryInfo): number => strideUnder(info, this.#keyHolder, newKeyHolder);
         rotated.push(await this.#rewrite({ galleryId, to: newKeyHolder, packedStride, onProgress }, options));
       }
@@ -152,7 +179,10 @@ export class VeilfaceClient implements Disposable {
     });
   }
 
-  /** Deletes what interrupted runs of {@link pack} and {@link rotate} left behind for a gallery, whatever its age. Do not call it while one runs. Returns how many drafts. */
+  /**
+   * Deletes what interrupted runs of {@link pack} and {@link rotate} left behind for a gallery, whatever its age. Do
+   * not call it while one runs. Returns how many drafts.
+   */
   async discardDrafts(galleryId: string, options: CallOptions = {}): Promise<number> {
     const contextIds = [this.#keyHolder.contextId];
     return this.#do({}, options, () => {
@@ -162,11 +192,16 @@ export class VeilfaceClient implements Disposable {
   }
 
   /**
-   * Whether an embedding is of a subject (1:1): the distance to the nearest of its templates, and the decision, which never leaves
-   * this process. Throws ClientError SERVER_REFUSED with SUBJECT_NOT_FOUND, or with STORED_CORRUPT where all of the subject's templates
-   * are damaged on the server's disk; EMBEDDING_INVALID, KEY_MISMATCH, MODEL_MISMATCH.
+   * Whether an embedding is of a subject (1:1): the distance to the nearest of its templates, and the decision, which
+   * never leaves this process. Throws ClientError SERVER_REFUSED with SUBJECT_NOT_FOUND, or with STORED_CORRUPT where
+   * all of the subject's templates are damaged on the server's disk; EMBEDDING_INVALID, KEY_MISMATCH, MODEL_MISMATCH.
    */
-  async verify(galleryId: string, subjectId: string, embedding: ArrayLike<number>, options: VerifyOptions): Promise<Verification> {
+  async verify(
+    galleryId: string,
+    subjectId: string,
+    embedding: ArrayLike<number>,
+    options: VerifyOptions,
+  ): Promise<Verification> {
     return this.#do({ galleryId, subjectId }, options, async () => {
       checkThreshold(options.threshold);
       checkId("subject", subjectId);
@@ -181,8 +216,8 @@ export class VeilfaceClient implements Disposable {
   }
 
   /**
-   * Who an embedding may be of (1:N): the nearest subjects by the nearest of their templates, nearest first, ties in the order of
-   * ids; empty for nobody. Throws ClientError EMBEDDING_INVALID, KEY_MISMATCH, MODEL_MISMATCH.
+   * Who an embedding may be of (1:N): the nearest subjects by the nearest of their templates, nearest first, ties in
+   * the order of ids; empty for nobody. Throws ClientError EMBEDDING_INVALID, KEY_MISMATCH, MODEL_MISMATCH.
    */
   async identify(galleryId: string, embedding: ArrayLike<number>, options: IdentifyOptions = {}): Promise<Candidate[]> {
     return this.#do({ galleryId }, options, async () => {
@@ -209,9 +244,9 @@ export class VeilfaceClient implements Disposable {
   }
 
   /**
-   * Deletes templates by id or by subject; says which are gone, which of the ids were not there, and whose bits stay in packed blocks on
-   * the server's disk until the gallery is packed ({@link pack}) or all of a block is deleted. Where it throws, some may be deleted: call it
-   * again.
+   * Deletes templates by id or by subject; says which are gone, which of the ids were not there, and whose bits stay in
+   * packed blocks on the server's disk until the gallery is packed ({@link pack}) or all of a block is deleted. Where
+   * it throws, some may be deleted: call it again.
    */
   async deleteTemplates(galleryId: string, ids: DeletedIds, options: CallOptions = {}): Promise<DeletedTemplates> {
     return await this.#do({ galleryId }, options, () => this.#calls.deleteTemplates(galleryId, ids, options));

@@ -1,8 +1,16 @@
-// From photos to decisions on ciphertexts only, against a real server in a process of its own. Exits 0 only if every decision is
-// right and every encrypted distance is within 1e-5 of the plain one.
+// From photos to decisions on ciphertexts only, against a real server in a process of its own. Exits 0 only if every
+// decision is right and every encrypted distance is within 1e-5 of the plain one.
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { ClientError, KeyHolder, VeilfaceClient, identificationThresholdOf, plainDistance, spaceOf, thresholdOf } from "@veilface/client";
+import {
+  ClientError,
+  KeyHolder,
+  VeilfaceClient,
+  identificationThresholdOf,
+  plainDistance,
+  spaceOf,
+  thresholdOf,
+} from "@veilface/client";
 import { FaceEncoder, loadDefaultModelPack } from "@veilface/face";
 import { readPhoto } from "../scripts/dev/photos.ts";
 import type { PEOPLE } from "../scripts/dev/photos.ts";
@@ -76,19 +84,28 @@ await using encoder = await FaceEncoder.open(pack);
 const space = spaceOf(encoder.card);
 const threshold = thresholdOf(encoder.card);
 const identificationThreshold = identificationThresholdOf(encoder.card);
-console.log(`server at ${server.address}, model ${encoder.card.id}, parameter set ${ciphersOf(keyHolder).parameterSet.name}\n`);
+console.log(
+  `server at ${server.address}, model ${encoder.card.id}, parameter set ${ciphersOf(keyHolder).parameterSet.name}\n`,
+);
 
 const embeddings = new Map<string, Float32Array>();
-for (const photo of new Set([...Object.values(ENROLLED).flat(), ...CLAIMS.map((claim) => claim.photo), ...PROBES.map((probe) => probe.photo)])) {
+for (const photo of new Set([
+  ...Object.values(ENROLLED).flat(),
+  ...CLAIMS.map((claim) => claim.photo),
+  ...PROBES.map((probe) => probe.photo),
+])) {
   const face = await timed("embed a photo", async () => encoder.encodeSingle(await readPhoto(photo)));
   embeddings.set(photo, face.embedding);
 }
 const embeddingOf = (photo: string): Float32Array => embeddings.get(photo)!;
-const nearestPlain = (photo: string, person: keyof typeof ENROLLED): number => Math.min(...ENROLLED[person].map((enrolled) => plainDistance(space, embeddingOf(enrolled), embeddingOf(photo))));
+const nearestPlain = (photo: string, person: keyof typeof ENROLLED): number =>
+  Math.min(...ENROLLED[person].map((enrolled) => plainDistance(space, embeddingOf(enrolled), embeddingOf(photo))));
 
 using client = new VeilfaceClient({ address: wire.address, keyHolder });
 await client.createGallery(GALLERY, space);
-const templates = Object.entries(ENROLLED).flatMap(([subjectId, photos]) => photos.map((photo, k) => ({ templateId: `${subjectId}-${k}`, subjectId, embedding: embeddingOf(photo) })));
+const templates = Object.entries(ENROLLED).flatMap(([subjectId, photos]) =>
+  photos.map((photo, k) => ({ templateId: `${subjectId}-${k}`, subjectId, embedding: embeddingOf(photo) })),
+);
 const beforeEnrollment = { sent: wire.sent, stored: await storedBytes() };
 await timed(`enroll ${templates.length} templates`, () => client.enroll(GALLERY, templates));
 const sentPerTemplate = (wire.sent - beforeEnrollment.sent) / templates.length;
@@ -97,11 +114,21 @@ const storedPerTemplate = ((await storedBytes()) - beforeEnrollment.stored) / te
 console.log(`Verification, threshold ${threshold}`);
 const claims = [];
 for (const { photo, claimed, genuine } of CLAIMS) {
-  const { distance, accepted } = await timed("verify (1:1)", () => client.verify(GALLERY, claimed, embeddingOf(photo), { threshold }));
+  const { distance, accepted } = await timed("verify (1:1)", () =>
+    client.verify(GALLERY, claimed, embeddingOf(photo), { threshold }),
+  );
   const plain = nearestPlain(photo, claimed);
   expect(accepted === genuine, `${photo} claimed to be ${claimed}`);
   expect(Math.abs(distance - plain) < MAX_DIFFERENCE, `distance of ${photo} to ${claimed}`);
-  claims.push([photo, claimed, plain.toFixed(7), distance.toFixed(7), Math.abs(distance - plain).toExponential(1), accepted ? "accepted" : "rejected", accepted === genuine ? "right" : "WRONG"]);
+  claims.push([
+    photo,
+    claimed,
+    plain.toFixed(7),
+    distance.toFixed(7),
+    Math.abs(distance - plain).toExponential(1),
+    accepted ? "accepted" : "rejected",
+    accepted === genuine ? "right" : "WRONG",
+  ]);
 }
 printTable(["photo", "claimed", "plain", "encrypted", "difference", "decision", "which is"], claims);
 
@@ -109,15 +136,28 @@ await identifyAll(`Identification among ${Object.keys(ENROLLED).length} people`,
 
 const { deleted } = await client.deleteTemplates(GALLERY, { subjectIds: [DELETED] });
 expect(deleted.length === ENROLLED[DELETED].length, `deletion of ${DELETED}`);
-const gone = await client.verify(GALLERY, DELETED, embeddingOf(ENROLLED[DELETED][0]!), { threshold }).catch((error: unknown) => error);
+const gone = await client
+  .verify(GALLERY, DELETED, embeddingOf(ENROLLED[DELETED][0]!), { threshold })
+  .catch((error: unknown) => error);
 expect(gone instanceof ClientError && gone.serverReason === "SUBJECT_NOT_FOUND", `${DELETED} is gone`);
 console.log(`Deleted ${DELETED}: ${gone instanceof ClientError ? gone.message : "still there"}\n`);
 await server.restart();
 await identifyAll(`Identification after the deletion and a restart of the server`, new Set<Person>([DELETED]));
 
-printTable(["stage", "times", "median ms"], [...stages].map(([stage, times]) => [stage, times.length, median(times).toFixed(1)]));
-printTable(["bytes per template", ""], [["sent, with all of gRPC's", Math.round(sentPerTemplate)], ["stored, with all indexes", Math.round(storedPerTemplate)]]);
-console.log(failures.length === 0 ? "Every decision is right and every distance within 1e-5." : `WRONG: ${failures.join("; ")}`);
+printTable(
+  ["stage", "times", "median ms"],
+  [...stages].map(([stage, times]) => [stage, times.length, median(times).toFixed(1)]),
+);
+printTable(
+  ["bytes per template", ""],
+  [
+    ["sent, with all of gRPC's", Math.round(sentPerTemplate)],
+    ["stored, with all indexes", Math.round(storedPerTemplate)],
+  ],
+);
+console.log(
+  failures.length === 0 ? "Every decision is right and every distance within 1e-5." : `WRONG: ${failures.join("; ")}`,
+);
 process.exitCode = failures.length === 0 ? 0 : 1;
 
 async function identifyAll(title: string, absent: ReadonlySet<Person>): Promise<void> {
@@ -131,7 +171,15 @@ async function identifyAll(title: string, absent: ReadonlySet<Person>): Promise<
     const difference = Math.abs((nearest?.distance ?? NaN) - plain);
     expect(found === expected, `identification of ${photo}`);
     expect(difference < MAX_DIFFERENCE, `distance of ${photo} in a search`);
-    rows.push([photo, nearest?.subjectId ?? "", plain.toFixed(7), nearest?.distance.toFixed(7) ?? "", difference.toExponential(1), found ?? "(nobody)", found === expected ? "right" : "WRONG"]);
+    rows.push([
+      photo,
+      nearest?.subjectId ?? "",
+      plain.toFixed(7),
+      nearest?.distance.toFixed(7) ?? "",
+      difference.toExponential(1),
+      found ?? "(nobody)",
+      found === expected ? "right" : "WRONG",
+    ]);
   }
   printTable(["photo", "nearest", "plain", "encrypted", "difference", "found", "which is"], rows);
 }

@@ -29,9 +29,9 @@ export function invertTransform({ a, b, c, d, e, f }: Transform): Transform {
 }
 
 /**
- * The rotation, uniform scale and shift that take `from` closest to `to` (least squares; no reflection). For points in the plane
- * this is Umeyama, "Least-squares estimation of transformation parameters between two point patterns" (1991), in closed form:
- * with both sets centred, scale * (cos, sin) = (sum x u + y v, sum x v - y u) / sum (x^2 + y^2).
+ * The rotation, uniform scale and shift that take `from` closest to `to` (least squares; no reflection). For points in
+ * the plane this is Umeyama, "Least-squares estimation of transformation parameters between two point patterns" (1991),
+ * in closed form: with both sets centred, scale * (cos, sin) = (sum x u + y v, sum x v - y u) / sum (x^2 + y^2).
  * @param from - at least two points that are not all the same
  * @param to - as many points
  */
@@ -75,7 +75,10 @@ export function toAnchors(landmarks: readonly Point[], anchors: readonly Anchor[
   return similarityTransform(from, anchors);
 }
 
-/** Below this scale a warp by four neighbours skips source pixels and aliases; above it the extra blur costs more than it saves. */
+/**
+ * Below this scale a warp by four neighbours skips source pixels and aliases; above it the extra blur costs more than
+ * it saves.
+ */
 const SMALLEST_DIRECT_SCALE = 0.6;
 
 /** Cuts out what the warp will read and shrinks it to the size of the result, averaging the pixels between. */
@@ -85,7 +88,10 @@ async function reduceForWarp(image: RgbImage, toAligned: Transform, width: numbe
   if (scale >= SMALLEST_DIRECT_SCALE || box === undefined) return { image, toAligned };
   const { left, top, right, bottom } = box;
   const [cutWidth, cutHeight] = [right - left, bottom - top];
-  const [smallWidth, smallHeight] = [cutWidth, cutHeight].map((side) => Math.max(1, Math.round(side * scale))) as [number, number];
+  const [smallWidth, smallHeight] = [cutWidth, cutHeight].map((side) => Math.max(1, Math.round(side * scale))) as [
+    number,
+    number,
+  ];
   const small = await resizeImage(await cropImage(image, box), smallWidth, smallHeight);
   const [kx, ky] = [cutWidth / smallWidth, cutHeight / smallHeight];
   // A pixel's centre is half a pixel from its corner, so (i + 1/2) k - 1/2 is where small pixel i was.

@@ -9,7 +9,8 @@ export class CardFields {
 
   /** @param path - where the object stands in the card, for messages; "" for the card itself */
   constructor(value: unknown, path: string, known: readonly string[]) {
-    if (typeof value !== "object" || value === null || Array.isArray(value)) throw invalid(path || "the card", "a JSON object");
+    if (typeof value !== "object" || value === null || Array.isArray(value))
+      throw invalid(path || "the card", "a JSON object");
     this.#fields = value as Json;
     this.#path = path;
     const unknown = Object.keys(value).find((name) => !known.includes(name));
@@ -25,7 +26,9 @@ export class CardFields {
   }
 
   objects(name: string, known: readonly string[]): CardFields[] {
-    return this.#list(name, "a list of objects").map((item, i) => new CardFields(item, `${this.#name(name)}[${i}]`, known));
+    return this.#list(name, "a list of objects").map(
+      (item, i) => new CardFields(item, `${this.#name(name)}[${i}]`, known),
+    );
   }
 
   text(name: string, pattern: RegExp, expected: string): string {
@@ -36,7 +39,8 @@ export class CardFields {
 
   oneOf<T extends string>(name: string, choices: readonly T[]): T {
     const choice = choices.find((item) => item === this.#fields[name]);
-    if (choice === undefined) throw invalid(this.#name(name), `one of ${choices.map((item) => `"${item}"`).join(", ")}`);
+    if (choice === undefined)
+      throw invalid(this.#name(name), `one of ${choices.map((item) => `"${item}"`).join(", ")}`);
     return choice;
   }
 

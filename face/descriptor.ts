@@ -4,8 +4,8 @@ import type { DescriptorInput, ModelCard } from "./model-card.ts";
 import type { ModelSession } from "./session.ts";
 
 /**
- * Computes the embedding of one aligned face: the network's output less the card's public mean, brought to unit length where the
- * metric is cosine.
+ * Computes the embedding of one aligned face: the network's output less the card's public mean, brought to unit length
+ * where the metric is cosine.
  * @param chip - the aligned face, of the card's input size
  * @returns `card.dimension` finite numbers
  * @throws FaceError MODEL_PACK_INVALID when the network does not answer with that
@@ -25,21 +25,31 @@ export function toInputTensor(chip: RgbImage, input: DescriptorInput): Float32Ar
   for (let channel = 0; channel < 3; channel++) {
     const source = input.channelOrder === "RGB" ? channel : 2 - channel;
     const [mean, scale] = [input.mean[channel]!, input.scale[channel]!];
-    for (let i = 0; i < pixels; i++) tensor[channel * channelStep + i * pixelStep] = (chip.data[3 * i + source]! - mean) * scale;
+    for (let i = 0; i < pixels; i++)
+      tensor[channel * channelStep + i * pixelStep] = (chip.data[3 * i + source]! - mean) * scale;
   }
   return tensor;
 }
 
-export function toEmbedding(output: Float32Array, card: Pick<ModelCard, "dimension" | "metric" | "embeddingMean">): Float32Array {
+export function toEmbedding(
+  output: Float32Array,
+  card: Pick<ModelCard, "dimension" | "metric" | "embeddingMean">,
+): Float32Array {
   const { dimension, metric, embeddingMean } = card;
   if (output.length !== dimension) {
-    throw new FaceError("MODEL_PACK_INVALID", `the descriptor network gave ${output.length} numbers, its card says ${dimension}`);
+    throw new FaceError(
+      "MODEL_PACK_INVALID",
+      `the descriptor network gave ${output.length} numbers, its card says ${dimension}`,
+    );
   }
   const centred = output.map((value, i) => value - (embeddingMean?.[i] ?? 0));
   const length = metric === "cosine" ? Math.hypot(...centred) : 1;
   const embedding = centred.map((value) => value / length);
   if (!embedding.every(Number.isFinite)) {
-    throw new FaceError("MODEL_PACK_INVALID", "the descriptor network gave numbers that are not finite, or nothing but zeros");
+    throw new FaceError(
+      "MODEL_PACK_INVALID",
+      "the descriptor network gave numbers that are not finite, or nothing but zeros",
+    );
   }
   return embedding;
 }

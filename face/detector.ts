@@ -15,13 +15,16 @@ const MINIMUM_SCORE = 0.65;
 const SAME_FACE_OVERLAP = 0.45;
 /** A box lying this far inside a better one is a part of that face, seen at the other scale. */
 const PART_OF_FACE_OVERLAP = 0.75;
-/** Border of the second look, as a part of the image's longer side: a face that fills the image then fills half of it. */
+/**
+ * Border of the second look, as a part of the image's longer side: a face that fills the image then fills half of it.
+ */
 const BORDER_SHARE = 0.5;
 const BLACK = { r: 0, g: 0, b: 0 };
 
 /**
- * Finds faces with an SSD MobileNet v1, in two looks: at the image as it is, and at the image within a wide border. The detector
- * was trained on faces with surroundings and misses those of tightly cropped portraits, which the border makes up for.
+ * Finds faces with an SSD MobileNet v1, in two looks: at the image as it is, and at the image within a wide border. The
+ * detector was trained on faces with surroundings and misses those of tightly cropped portraits, which the border makes
+ * up for.
  * @returns boxes in pixels of `image`, clipped to it, best score first
  */
 export async function detectFaces(session: ModelSession, image: RgbImage): Promise<ScoredBox[]> {
@@ -48,15 +51,23 @@ async function lookWithBorder(session: ModelSession, image: RgbImage): Promise<S
   const inner = await fitIntoSquare(image, innerSide);
   const before = Math.floor((INPUT_SIDE - innerSide) / 2);
   const after = INPUT_SIDE - innerSide - before;
-  const view = { image: await padImage(inner.image, { left: before, top: before, right: after, bottom: after }, BLACK) };
+  const view = {
+    image: await padImage(inner.image, { left: before, top: before, right: after, bottom: after }, BLACK),
+  };
   const found = await look(session, { ...view, pixelRatio: inner.pixelRatio });
-  return found.map(({ box, score }) => ({ box: shiftBox(box, -before * inner.pixelRatio, -before * inner.pixelRatio), score }));
+  return found.map(({ box, score }) => ({
+    box: shiftBox(box, -before * inner.pixelRatio, -before * inner.pixelRatio),
+    score,
+  }));
 }
 
 /** Scales an image to touch both sides of a square and fills the rest, right or below, with black. */
 async function fitIntoSquare(image: RgbImage, side: number): Promise<SquareView> {
   const pixelRatio = Math.max(image.width, image.height) / side;
-  const [width, height] = [image.width, image.height].map((length) => Math.max(1, Math.round(length / pixelRatio))) as [number, number];
+  const [width, height] = [image.width, image.height].map((length) => Math.max(1, Math.round(length / pixelRatio))) as [
+    number,
+    number,
+  ];
   const scaled = await resizeImage(image, width, height);
   const padded = await padImage(scaled, { left: 0, top: 0, right: side - width, bottom: side - height }, BLACK);
   return { image: padded, pixelRatio };
@@ -64,7 +75,10 @@ async function fitIntoSquare(image: RgbImage, side: number): Promise<SquareView>
 
 async function look(session: ModelSession, view: SquareView): Promise<ScoredBox[]> {
   const shape = [1, INPUT_SIDE, INPUT_SIDE, 3];
-  const [boxes, scores] = (await session.run(Float32Array.from(view.image.data), shape, ["boxes", "scores"])) as [Float32Array, Float32Array];
+  const [boxes, scores] = (await session.run(Float32Array.from(view.image.data), shape, ["boxes", "scores"])) as [
+    Float32Array,
+    Float32Array,
+  ];
   const found: ScoredBox[] = [];
   scores.forEach((score, i) => {
     if (score < MINIMUM_SCORE) return;

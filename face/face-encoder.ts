@@ -29,7 +29,9 @@ export interface DetectedFace {
 export interface EncodedFace extends DetectedFace {
   /** The 68 points of the iBUG 300-W markup. */
   readonly landmarks: readonly Point[];
-  /** `card.dimension` numbers, to be compared under `card.metric`. As personal as the photo: encrypt before it leaves. */
+  /**
+   * `card.dimension` numbers, to be compared under `card.metric`. As personal as the photo: encrypt before it leaves.
+   */
   readonly embedding: Float32Array;
   /**
    * By how many degrees clockwise the image was turned to stand the face upright; `box` and `landmarks` are of the
@@ -68,7 +70,8 @@ export class FaceEncoder implements AsyncDisposable {
   static async open(pack: ModelPack): Promise<FaceEncoder> {
     const opened: ModelSession[] = [];
     try {
-      for (const path of [pack.detectorPath, pack.landmarksPath, pack.descriptorPath]) opened.push(await ModelSession.open(path));
+      for (const path of [pack.detectorPath, pack.landmarksPath, pack.descriptorPath])
+        opened.push(await ModelSession.open(path));
       const encoder = new FaceEncoder(pack.card, opened as [ModelSession, ModelSession, ModelSession]);
       await encoder.#tryNetworks();
       return encoder;
@@ -116,7 +119,9 @@ export class FaceEncoder implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([this.#detector, this.#landmarks, this.#descriptor].map((session) => session[Symbol.asyncDispose]()));
+    await Promise.all(
+      [this.#detector, this.#landmarks, this.#descriptor].map((session) => session[Symbol.asyncDispose]()),
+    );
   }
 
   async #detect(image: RgbImage): Promise<ScoredBox[]> {

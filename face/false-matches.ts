@@ -11,13 +11,21 @@ export interface FalseMatchRate {
 type Rates = readonly FalseMatchRate[];
 
 /**
- * How many templates of other people a search is expected to accept, among so many that are all of other people than the probe: the
- * card's false match rate at that threshold, a distance, times their number. Between and beyond the card's thresholds the rate's
- * logarithm goes along straight lines, which for the tail of a normal distribution is never too low beyond them.
+ * How many templates of other people a search is expected to accept, among so many that are all of other people than
+ * the probe: the card's false match rate at that threshold, a distance, times their number. Between and beyond the
+ * card's thresholds the rate's logarithm goes along straight lines, which for the tail of a normal distribution is
+ * never too low beyond them.
  * @returns undefined where the card states no two rates
  */
-export function expectedFalseMatches({ metric, falseMatchRates = [] }: Pick<ModelCard, "metric" | "falseMatchRates">, threshold: number, templates: number): number | undefined {
-  const known = falseMatchRates.map(({ threshold: value, rate }) => ({ threshold: metric === "cosine" ? 1 - value : value, rate }));
+export function expectedFalseMatches(
+  { metric, falseMatchRates = [] }: Pick<ModelCard, "metric" | "falseMatchRates">,
+  threshold: number,
+  templates: number,
+): number | undefined {
+  const known = falseMatchRates.map(({ threshold: value, rate }) => ({
+    threshold: metric === "cosine" ? 1 - value : value,
+    rate,
+  }));
   const byDistance = known.sort((a, b) => a.threshold - b.threshold);
   return byDistance.length < 2 ? undefined : templates * rateAt(byDistance, threshold);
 }

@@ -11,12 +11,15 @@ export const MAX_IMAGE_BYTES = 64 * 1024 * 1024;
 export const MAX_IMAGE_PIXELS = 120_000_000;
 
 /**
- * Longer sides are reduced while decoding. The detector looks at 512 pixels and finds faces from about 16 of them, so a face it
- * can find in a photo of this size is still 128 pixels wide, close to the 150 a descriptor looks at.
+ * Longer sides are reduced while decoding. The detector looks at 512 pixels and finds faces from about 16 of them, so a
+ * face it can find in a photo of this size is still 128 pixels wide, close to the 150 a descriptor looks at.
  */
 const MAX_DECODED_SIDE = 4096;
 
-/** What cameras, telephones and browsers write. SVG and PDF are programs rather than photos, so they are not on the list. */
+/**
+ * What cameras, telephones and browsers write. SVG and PDF are programs rather than photos, so they are not on the
+ * list.
+ */
 const ACCEPTED_FORMATS: ReadonlySet<string> = new Set(["jpeg", "png", "webp", "gif", "tiff", "heif"]);
 const ACCEPTED_NAMES = "JPEG, PNG, WebP, GIF, TIFF or AVIF";
 
@@ -60,7 +63,10 @@ export async function decodeImage(file: Uint8Array): Promise<DecodedImage> {
 async function readHeader(file: Uint8Array): Promise<{ width: number; height: number }> {
   if (file.length === 0) throw new FaceError("NOT_AN_IMAGE", "the image is empty (0 bytes)");
   if (file.length > MAX_IMAGE_BYTES) {
-    throw new FaceError("IMAGE_TOO_LARGE", `the image file has ${file.length} bytes, expected at most ${MAX_IMAGE_BYTES}`);
+    throw new FaceError(
+      "IMAGE_TOO_LARGE",
+      `the image file has ${file.length} bytes, expected at most ${MAX_IMAGE_BYTES}`,
+    );
   }
   // The limit is checked here rather than by sharp, so that the message can name the size.
   const header = await sharp(file, { limitInputPixels: false }).metadata().catch(refuseAsUnknown);
@@ -68,7 +74,10 @@ async function readHeader(file: Uint8Array): Promise<{ width: number; height: nu
     throw new FaceError("NOT_AN_IMAGE", `${header.format} files are not accepted; use ${ACCEPTED_NAMES}`);
   }
   if (header.compression === "hevc") {
-    throw new FaceError("NOT_AN_IMAGE", "HEIC photos (HEIF with HEVC compression) cannot be read; export the photo as JPEG");
+    throw new FaceError(
+      "NOT_AN_IMAGE",
+      "HEIC photos (HEIF with HEVC compression) cannot be read; export the photo as JPEG",
+    );
   }
   if (header.width * header.height > MAX_IMAGE_PIXELS) {
     throw new FaceError(
@@ -80,7 +89,9 @@ async function readHeader(file: Uint8Array): Promise<{ width: number; height: nu
 }
 
 function refuseAsUnknown(cause: unknown): never {
-  throw new FaceError("NOT_AN_IMAGE", `the bytes are not an image that can be read; expected ${ACCEPTED_NAMES}`, { cause });
+  throw new FaceError("NOT_AN_IMAGE", `the bytes are not an image that can be read; expected ${ACCEPTED_NAMES}`, {
+    cause,
+  });
 }
 
 function refuseAsDamaged(cause: unknown): never {
@@ -90,7 +101,8 @@ function refuseAsDamaged(cause: unknown): never {
 function toThreeChannels(data: Uint8Array, channels: number): Uint8Array {
   if (channels === 3) return data;
   const rgb = new Uint8Array((data.length / channels) * 3);
-  for (let pixel = 0; pixel * channels < data.length; pixel++) rgb.fill(data[pixel * channels]!, pixel * 3, pixel * 3 + 3);
+  for (let pixel = 0; pixel * channels < data.length; pixel++)
+    rgb.fill(data[pixel * channels]!, pixel * 3, pixel * 3 + 3);
   return rgb;
 }
 
@@ -103,7 +115,10 @@ export async function resizeImage(image: RgbImage, width: number, height: number
 
 /** Adds a border of one colour, in whole pixels on each side. */
 export async function padImage(image: RgbImage, border: Box, background: Rgb): Promise<RgbImage> {
-  const data = await open(image).extend({ ...border, background }).raw().toBuffer();
+  const data = await open(image)
+    .extend({ ...border, background })
+    .raw()
+    .toBuffer();
   return { width: image.width + border.left + border.right, height: image.height + border.top + border.bottom, data };
 }
 

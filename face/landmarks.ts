@@ -6,8 +6,10 @@ import type { ModelSession } from "./session.ts";
 const INPUT_SIDE = 112;
 
 /**
- * Locates the 68 points of the iBUG 300-W markup (0-16 jaw, 17-26 brows, 27-35 nose, 36-47 eyes, 48-67 mouth) in one face.
- * @param box - the face, inside the image; it is made square with black on its shorter sides, as the network was trained
+ * Locates the 68 points of the iBUG 300-W markup (0-16 jaw, 17-26 brows, 27-35 nose, 36-47 eyes, 48-67 mouth) in one
+ * face.
+ * @param box - the face, inside the image; it is made square with black on its shorter sides, as the network was
+ *   trained
  * @returns 68 points in pixels of `image`
  */
 export async function locateLandmarks(session: ModelSession, image: RgbImage, box: Box): Promise<Point[]> {
@@ -18,7 +20,11 @@ export async function locateLandmarks(session: ModelSession, image: RgbImage, bo
   const border = { left: before, top: above, right: side - width - before, bottom: side - height - above };
   const square = await padImage(await cropImage(image, whole), border, { r: 0, g: 0, b: 0 });
   const input = await resizeImage(square, INPUT_SIDE, INPUT_SIDE);
-  const [points] = (await session.run(Float32Array.from(input.data), [1, INPUT_SIDE, INPUT_SIDE, 3], ["landmarks"])) as [Float32Array];
+  const [points] = (await session.run(
+    Float32Array.from(input.data),
+    [1, INPUT_SIDE, INPUT_SIDE, 3],
+    ["landmarks"],
+  )) as [Float32Array];
   return Array.from({ length: 68 }, (_, i) => ({
     x: points[2 * i]! * side + whole.left - before,
     y: points[2 * i + 1]! * side + whole.top - above,
@@ -57,5 +63,10 @@ export function mirrorLandmarks(mirrored: readonly Point[], width: number): Poin
 function toWholePixels(box: Box, image: RgbImage): Box {
   const left = Math.min(Math.floor(box.left), image.width - 1);
   const top = Math.min(Math.floor(box.top), image.height - 1);
-  return { left, top, right: Math.max(left + 1, Math.floor(box.right)), bottom: Math.max(top + 1, Math.floor(box.bottom)) };
+  return {
+    left,
+    top,
+    right: Math.max(left + 1, Math.floor(box.right)),
+    bottom: Math.max(top + 1, Math.floor(box.bottom)),
+  };
 }

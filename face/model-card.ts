@@ -28,7 +28,9 @@ export interface ModelCard {
   /** Under what terms the weights may be used. */
   readonly licence: string;
   readonly metric: "euclidean" | "cosine";
-  /** "euclidean": a distance (not squared), accept at or below; "cosine": a similarity in [-1, 1], accept at or above. */
+  /**
+   * "euclidean": a distance (not squared), accept at or below; "cosine": a similarity in [-1, 1], accept at or above.
+   */
   readonly threshold: number;
   /** The threshold of a search among many (1:N), no laxer than `threshold`; that one unless stated. */
   readonly identificationThreshold?: number;
@@ -37,8 +39,8 @@ export interface ModelCard {
   /** Length of an embedding. */
   readonly dimension: number;
   /**
-   * The largest Euclidean norm of an embedding, after `embeddingMean`: encryption scales by it, so a tight one is precise, and longer
-   * embeddings are refused. Euclidean packs only.
+   * The largest Euclidean norm of an embedding, after `embeddingMean`: encryption scales by it, so a tight one is
+   * precise, and longer embeddings are refused. Euclidean packs only.
    */
   readonly normBound?: number;
   /** A public constant, `dimension` long, subtracted from every embedding (before cosine packs are normalised). */
@@ -57,7 +59,21 @@ const MAX_MAGNITUDE = 1e6;
 const LANDMARKS = 68;
 const MAX_RATES = 100;
 
-const CARD_FIELDS = ["id", "version", "licence", "metric", "threshold", "identificationThreshold", "falseMatchRates", "dimension", "normBound", "embeddingMean", "descriptor", "detector", "landmarks"];
+const CARD_FIELDS = [
+  "id",
+  "version",
+  "licence",
+  "metric",
+  "threshold",
+  "identificationThreshold",
+  "falseMatchRates",
+  "dimension",
+  "normBound",
+  "embeddingMean",
+  "descriptor",
+  "detector",
+  "landmarks",
+];
 
 /**
  * Parses and checks the text of a model card.
@@ -75,7 +91,9 @@ export function parseModelCard(json: string): ModelCard {
     ...parseThresholds(card, metric),
     dimension,
     ...(card.has("normBound") && { normBound: parseNormBound(card, metric) }),
-    ...(card.has("embeddingMean") && { embeddingMean: card.numbers("embeddingMean", dimension, -MAX_MAGNITUDE, MAX_MAGNITUDE) }),
+    ...(card.has("embeddingMean") && {
+      embeddingMean: card.numbers("embeddingMean", dimension, -MAX_MAGNITUDE, MAX_MAGNITUDE),
+    }),
     descriptor: parseDescriptor(card.object("descriptor", ["file", "sha256", "input", "alignment"])),
     ...(card.has("detector") && { detector: parseKnownModel(card, "detector", "ssd-mobilenet-v1") }),
     ...(card.has("landmarks") && { landmarks: parseKnownModel(card, "landmarks", "face-api-68") }),
@@ -110,7 +128,8 @@ function parseThreshold(card: CardFields, name: string, metric: ModelCard["metri
 
 function parseStricter(card: CardFields, threshold: number, metric: ModelCard["metric"]): number {
   const stricter = parseThreshold(card, "identificationThreshold", metric);
-  if (isLaxer(metric, stricter, threshold)) throw card.refuse("identificationThreshold", `a threshold no laxer than ${threshold}`);
+  if (isLaxer(metric, stricter, threshold))
+    throw card.refuse("identificationThreshold", `a threshold no laxer than ${threshold}`);
   return stricter;
 }
 
@@ -173,7 +192,8 @@ function parseAlignment(fields: CardFields): Anchor[] {
     y: anchor.number("y", -MAX_INPUT_SIDE, 2 * MAX_INPUT_SIDE),
   }));
   const places = new Set(anchors.map(({ x, y }) => `${x} ${y}`));
-  if (anchors.length > LANDMARKS || places.size < 2) throw fields.refuse("alignment", `2 to ${LANDMARKS} anchors, not all at one place`);
+  if (anchors.length > LANDMARKS || places.size < 2)
+    throw fields.refuse("alignment", `2 to ${LANDMARKS} anchors, not all at one place`);
   return anchors;
 }
 

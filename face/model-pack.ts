@@ -22,8 +22,8 @@ export interface ModelPackOptions {
 }
 
 /**
- * Reads a model pack: a folder with a `model.json` card and the ONNX files it names. A pack that brings no detector or no landmark
- * network borrows the default pack's.
+ * Reads a model pack: a folder with a `model.json` card and the ONNX files it names. A pack that brings no detector or
+ * no landmark network borrows the default pack's.
  * @throws FaceError MODEL_PACK_INVALID when the card or a file is missing, malformed or not the one the card names
  */
 export async function loadModelPack(folder: string, options: ModelPackOptions = {}): Promise<ModelPack> {
@@ -31,7 +31,10 @@ export async function loadModelPack(folder: string, options: ModelPackOptions = 
   const descriptorPath = await checkFile(folder, card.descriptor);
   const own = { detector: card.detector, landmarks: card.landmarks };
   if (own.detector && own.landmarks) {
-    const [detectorPath, landmarksPath] = [await checkFile(folder, own.detector), await checkFile(folder, own.landmarks)];
+    const [detectorPath, landmarksPath] = [
+      await checkFile(folder, own.detector),
+      await checkFile(folder, own.landmarks),
+    ];
     return { card, detectorPath, landmarksPath, descriptorPath };
   }
   const fallback = await loadDefaultModelPack(options);
@@ -44,8 +47,8 @@ export async function loadModelPack(folder: string, options: ModelPackOptions = 
 }
 
 /**
- * The pack that needs no download: dlib's descriptor, with face-api's detector and landmarks. Prepared at first use and kept in the
- * user's cache folder, or in the folder the environment variable VEILFACE_CACHE names.
+ * The pack that needs no download: dlib's descriptor, with face-api's detector and landmarks. Prepared at first use and
+ * kept in the user's cache folder, or in the folder the environment variable VEILFACE_CACHE names.
  * @throws FaceError MODEL_CACHE_UNUSABLE when that folder cannot be written
  */
 export async function loadDefaultModelPack(options: ModelPackOptions = {}): Promise<ModelPack> {
@@ -63,7 +66,9 @@ async function readCard(folder: string): Promise<string> {
     return (await readModelFile(join(folder, "model.json"))).toString();
   } catch (cause) {
     const why = fileErrorText(cause);
-    throw new FaceError("MODEL_PACK_INVALID", `${folder} is not a model pack: its model.json cannot be read (${why})`, { cause });
+    throw new FaceError("MODEL_PACK_INVALID", `${folder} is not a model pack: its model.json cannot be read (${why})`, {
+      cause,
+    });
   }
 }
 
@@ -72,7 +77,10 @@ async function checkFile(folder: string, { file, sha256 }: ModelFile): Promise<s
   const actual = await hashFile(path);
   if (actual === undefined) throw new FaceError("MODEL_PACK_INVALID", `the model pack's file ${path} cannot be read`);
   if (sha256 !== undefined && actual !== sha256) {
-    throw new FaceError("MODEL_PACK_INVALID", `${path} has SHA-256 ${actual}, its card says ${sha256}; copy the pack again`);
+    throw new FaceError(
+      "MODEL_PACK_INVALID",
+      `${path} has SHA-256 ${actual}, its card says ${sha256}; copy the pack again`,
+    );
   }
   return path;
 }

@@ -104,8 +104,18 @@ export async function measureTexture(view: RgbImage): Promise<FaceTexture> {
   const inner = innerPixels(view);
   const contrast = (of: (pixel: number) => number) => standardDeviation(inner.map(of));
   return {
-    detail: contrast((i) => fine![i]! - coarse![i]!) / Math.max(1, contrast((i) => coarse![i]!)),
-    grain: contrast((i) => sharp![i]! - fine![i]!) / Math.max(1, contrast((i) => fine![i]!)),
+    detail:
+      contrast((i) => fine![i]! - coarse![i]!) /
+      Math.max(
+        1,
+        contrast((i) => coarse![i]!),
+      ),
+    grain:
+      contrast((i) => sharp![i]! - fine![i]!) /
+      Math.max(
+        1,
+        contrast((i) => fine![i]!),
+      ),
     flat: inner.filter((i) => isFlat(sharp!, i, view.width)).length / inner.length,
   };
 }

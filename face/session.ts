@@ -28,7 +28,11 @@ export class ModelSession implements AsyncDisposable {
    * @returns its outputs, in the order of `outputs`, or in its own order without
    * @throws FaceError MODEL_PACK_INVALID when the network does not take this input or lacks an output
    */
-  async run(data: Float32Array, shape: readonly number[], outputs: readonly string[] = this.#session.outputNames): Promise<Float32Array[]> {
+  async run(
+    data: Float32Array,
+    shape: readonly number[],
+    outputs: readonly string[] = this.#session.outputNames,
+  ): Promise<Float32Array[]> {
     const [input, ...others] = this.#session.inputNames;
     if (input === undefined || others.length > 0) throw this.#mismatch("expected a network with one input");
     const results = await this.#runSession(input, new Tensor("float32", data, shape));
@@ -52,6 +56,8 @@ export class ModelSession implements AsyncDisposable {
   }
 
   #mismatch(problem: string, cause?: unknown): FaceError {
-    return new FaceError("MODEL_PACK_INVALID", `${this.#path} is not the network its card describes: ${problem}`, { cause });
+    return new FaceError("MODEL_PACK_INVALID", `${this.#path} is not the network its card describes: ${problem}`, {
+      cause,
+    });
   }
 }

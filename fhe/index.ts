@@ -6,11 +6,23 @@ export { pairwiseContextId } from "./pairwise/context-id.ts";
 export { FheError } from "./errors.ts";
 export type { FheErrorReason } from "./errors.ts";
 export {
-  emptyPolynomials, encodeProbe, expectedError, layoutOf, looseLayout, placeTemplate, readScores, scalesOf, scoreIndex,
+  emptyPolynomials,
+  encodeProbe,
+  expectedError,
+  layoutOf,
+  looseLayout,
+  placeTemplate,
+  readScores,
+  scalesOf,
+  scoreIndex,
 } from "./packed/layout.ts";
 export type { Layout, Scales } from "./packed/layout.ts";
 export {
-  distanceFromScore, encodeProbeEmbedding, encodeTemplateEmbedding, encodedDimension, nearestTemplateVector,
+  distanceFromScore,
+  encodeProbeEmbedding,
+  encodeTemplateEmbedding,
+  encodedDimension,
+  nearestTemplateVector,
   plainDistance,
 } from "./packed/metric.ts";
 export type { EmbeddingSpace, EncodedEmbedding, Metric } from "./packed/metric.ts";
@@ -21,12 +33,26 @@ export { checkGaloisKeys, checkPublicKey, checkRelinKeys } from "./pairwise/keys
 export type { CheckedGaloisKeys, CheckedKeys, EvaluationKeys } from "./pairwise/keys.ts";
 export type { PairwiseLevels } from "./pairwise/levels.ts";
 export { USUAL_ACCEPTED_ERROR, expectedPairwiseError } from "./pairwise/expected-error.ts";
-export { MAX_PAIRWISE_CIPHERTEXT_BYTES, distanceScale, loadedKeyBytes, maxDistance, modulusBits, readEncryptionParameters, withScale } from "./pairwise/parameters.ts";
+export {
+  MAX_PAIRWISE_CIPHERTEXT_BYTES,
+  distanceScale,
+  loadedKeyBytes,
+  maxDistance,
+  modulusBits,
+  readEncryptionParameters,
+  withScale,
+} from "./pairwise/parameters.ts";
 export type { PairwiseParameters } from "./pairwise/parameters.ts";
 export { checkRotationSteps, maxDimension } from "./pairwise/rotations.ts";
 export { levelsOf, openPairwiseContext } from "./pairwise/levels.ts";
 export { galoisKeyIndex, rotationSteps } from "./pairwise/rotations.ts";
-export { HEADER_BYTES as SEAL_HEADER_BYTES, PARMS_ID_BYTES, inflateSeal, isSealObject, writeHeader as writeSealHeader } from "./seal/seal-bytes.ts";
+export {
+  HEADER_BYTES as SEAL_HEADER_BYTES,
+  PARMS_ID_BYTES,
+  inflateSeal,
+  isSealObject,
+  writeHeader as writeSealHeader,
+} from "./seal/seal-bytes.ts";
 export type { SealObjectLimits } from "./seal/seal-bytes.ts";
 export { openCkksContext, parmsIdBytes } from "./seal/seal.ts";
 export { hasSecretKeyShape } from "./seal/secret-shape.ts";
@@ -36,7 +62,13 @@ export { RingKernel } from "./ring/ring-kernel.ts";
 export { TILES_PER_PRIME, fromTiles, tileBytes, toTiles } from "./ring/tiles.ts";
 export { scoreRange } from "./packed/score-range.ts";
 export type { ScoreRange } from "./packed/score-range.ts";
-export { CIPHERTEXT_HEADER_BYTES, PLAINTEXT_HEADER_BYTES, sealCiphertext, sealPlaintext, sealWords } from "./seal/seal-bytes.ts";
+export {
+  CIPHERTEXT_HEADER_BYTES,
+  PLAINTEXT_HEADER_BYTES,
+  sealCiphertext,
+  sealPlaintext,
+  sealWords,
+} from "./seal/seal-bytes.ts";
 export { USUAL_COSTS, USUAL_TEMPLATES, chooseStride, searchSeconds } from "./packed/stride-choice.ts";
 export type { SearchCosts } from "./packed/stride-choice.ts";
 export { callSeal, loadPublicSeal, loadSealForKeyHolder } from "./seal/seal.ts";

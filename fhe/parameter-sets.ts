@@ -3,7 +3,10 @@ import { FheError } from "./errors.ts";
 /** Ring degree of every parameter set: polynomials have this many coefficients. */
 export const DEGREE = 4096;
 
-/** Standard deviation of SEAL's error distribution, a centred binomial of 21 + 21 bits (SEAL 4.1 `util/rlwe.cpp`, sample_poly_cbd). */
+/**
+ * Standard deviation of SEAL's error distribution, a centred binomial of 21 + 21 bits (SEAL 4.1 `util/rlwe.cpp`,
+ * sample_poly_cbd).
+ */
 export const NOISE_SIGMA = Math.sqrt(21 / 2);
 
 export type ParameterSetName = "PACKED_N4096_Q60" | "PACKED_N4096_Q30";
@@ -14,15 +17,18 @@ export type ParameterSetName = "PACKED_N4096_Q60" | "PACKED_N4096_Q30";
  */
 export interface ParameterSet {
   readonly name: ParameterSetName;
-  /** The primes a ciphertext lives in, in SEAL's order; each is 1 mod 2N and below 2^30, so residues and their sums fit 32 bits. */
+  /**
+   * The primes a ciphertext lives in, in SEAL's order; each is 1 mod 2N and below 2^30, so residues and their sums fit
+   * 32 bits.
+   */
   readonly dataPrimes: readonly number[];
   /** SEAL reserves the last prime of its chain for key switching, which the packed scheme never does. */
   readonly reservedPrime: number;
 }
 
-// The two largest primes below 2^30 that are 1 mod 8192, and the largest below 2^20. Q30 has them in the other order than
-// CoeffModulus::Create(4096, {30, 30}) would give: its data prime folds faster (2^30 - 49151), and its key level is not the data level
-// of Q60, so that SEAL cannot take a plaintext of one set for a secret key of the other.
+// The two largest primes below 2^30 that are 1 mod 8192, and the largest below 2^20. Q30 has them in the other order
+// than CoeffModulus::Create(4096, {30, 30}) would give: its data prime folds faster (2^30 - 49151), and its key level
+// is not the data level of Q60, so that SEAL cannot take a plaintext of one set for a secret key of the other.
 const SETS: Readonly<Record<ParameterSetName, ParameterSet>> = {
   PACKED_N4096_Q60: { name: "PACKED_N4096_Q60", dataPrimes: [1073668097, 1073692673], reservedPrime: 1032193 },
   PACKED_N4096_Q30: { name: "PACKED_N4096_Q30", dataPrimes: [1073692673], reservedPrime: 1073668097 },
@@ -35,7 +41,10 @@ export const DEFAULT_PARAMETER_SET: ParameterSetName = "PACKED_N4096_Q60";
 export function parameterSet(name: string): ParameterSet {
   const found = PARAMETER_SET_NAMES.find((known) => known === name);
   if (found === undefined) {
-    throw new FheError("PARAMETERS_INVALID", `unknown parameter set "${name}": expected one of ${PARAMETER_SET_NAMES.join(", ")}`);
+    throw new FheError(
+      "PARAMETERS_INVALID",
+      `unknown parameter set "${name}": expected one of ${PARAMETER_SET_NAMES.join(", ")}`,
+    );
   }
   return SETS[found];
 }

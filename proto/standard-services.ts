@@ -2,15 +2,22 @@ import { create, fromJson, toBinary } from "@bufbuild/protobuf";
 import type { JsonObject } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema, FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 
-/** A field: its number, its name, its type (a scalar's, or of the same package "message Name" or "enum Name"), and where it belongs. */
+/**
+ * A field: its number, its name, its type (a scalar's, or of the same package "message Name" or "enum Name"), and where
+ * it belongs.
+ */
 type Field = readonly [number: number, name: string, type: string, where?: "repeated" | "oneof"];
 
-/** The versions of grpc.reflection: the same messages in two packages. Many clients of C++ and Go know the older one only. */
+/**
+ * The versions of grpc.reflection: the same messages in two packages. Many clients of C++ and Go know the older one
+ * only.
+ */
 export const REFLECTION_VERSIONS = ["v1", "v1alpha"] as const;
 
 /**
- * The descriptors of grpc.health.v1 (Check and Watch) and of both versions of grpc.reflection, as https://github.com/grpc/grpc-proto has
- * them: a serialised google.protobuf.FileDescriptorSet. The packages that implement these services come without descriptors.
+ * The descriptors of grpc.health.v1 (Check and Watch) and of both versions of grpc.reflection, as
+ * https://github.com/grpc/grpc-proto has them: a serialised google.protobuf.FileDescriptorSet. The packages that
+ * implement these services come without descriptors.
  */
 export function standardServicesDescriptorSet(): Uint8Array {
   const files = [health(), ...REFLECTION_VERSIONS.map(reflection)];
@@ -24,8 +31,18 @@ function health(): JsonObject {
   const status = message(scope, "HealthCheckResponse", [1, "status", "enum HealthCheckResponse.ServingStatus"]);
   return {
     ...file(scope, "health"),
-    messageType: [message(scope, "HealthCheckRequest", [1, "service", "string"]), { ...status, enumType: [{ name: "ServingStatus", value: values }] }],
-    service: [{ name: "Health", method: ["Check", "Watch"].map((name) => method(scope, name, "HealthCheck", { serverStreaming: name === "Watch" })) }],
+    messageType: [
+      message(scope, "HealthCheckRequest", [1, "service", "string"]),
+      { ...status, enumType: [{ name: "ServingStatus", value: values }] },
+    ],
+    service: [
+      {
+        name: "Health",
+        method: ["Check", "Watch"].map((name) =>
+          method(scope, name, "HealthCheck", { serverStreaming: name === "Watch" }),
+        ),
+      },
+    ],
   };
 }
 
@@ -55,12 +72,19 @@ function reflection(version: string): JsonObject {
       message(scope, "ExtensionRequest", [1, "containing_type", "string"], [2, "extension_number", "int32"]),
       { ...message(scope, "ServerReflectionResponse", ...response), oneofDecl: [{ name: "message_response" }] },
       message(scope, "FileDescriptorResponse", [1, "file_descriptor_proto", "bytes", "repeated"]),
-      message(scope, "ExtensionNumberResponse", [1, "base_type_name", "string"], [2, "extension_number", "int32", "repeated"]),
+      message(
+        scope,
+        "ExtensionNumberResponse",
+        [1, "base_type_name", "string"],
+        [2, "extension_number", "int32", "repeated"],
+      ),
       message(scope, "ListServiceResponse", [1, "service", "message ServiceResponse", "repeated"]),
       message(scope, "ServiceResponse", [1, "name", "string"]),
       message(scope, "ErrorResponse", [1, "error_code", "int32"], [2, "error_message", "string"]),
     ],
-    service: [{ name: "ServerReflection", method: [method(scope, "ServerReflectionInfo", "ServerReflection", streams)] }],
+    service: [
+      { name: "ServerReflection", method: [method(scope, "ServerReflectionInfo", "ServerReflection", streams)] },
+    ],
   };
 }
 
@@ -68,7 +92,12 @@ function file(scope: string, name: string): JsonObject {
   return { name: `${scope.replaceAll(".", "/")}/${name}.proto`, package: scope, syntax: "proto3" };
 }
 
-function method(scope: string, name: string, messages: string, streams: { clientStreaming?: boolean; serverStreaming?: boolean }): JsonObject {
+function method(
+  scope: string,
+  name: string,
+  messages: string,
+  streams: { clientStreaming?: boolean; serverStreaming?: boolean },
+): JsonObject {
   return { name, inputType: `.${scope}.${messages}Request`, outputType: `.${scope}.${messages}Response`, ...streams };
 }
 
@@ -79,7 +108,8 @@ function message(scope: string, name: string, ...fields: readonly Field[]): Json
 function fieldOf(scope: string, [number, name, type, where]: Field): JsonObject {
   const [kind, typeName] = type.split(" ");
   return {
-    number, name,
+    number,
+    name,
     label: where === "repeated" ? "LABEL_REPEATED" : "LABEL_OPTIONAL",
     type: `TYPE_${kind!.toUpperCase()}`,
     ...(typeName === undefined ? {} : { typeName: `.${scope}.${typeName}` }),

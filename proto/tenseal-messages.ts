@@ -18,9 +18,24 @@ interface Field {
 type Shape = ReadonlyMap<number, WireType>;
 
 const { Varint, Bit64, LengthDelimited } = WireType;
-const CONTEXT: Shape = new Map([[1, LengthDelimited], [2, LengthDelimited], [3, LengthDelimited], [4, Varint]]);
-const PUBLIC_CONTEXT: Shape = new Map([[1, LengthDelimited], [2, Varint], [3, Bit64], [4, LengthDelimited], [5, LengthDelimited]]);
-const VECTOR: Shape = new Map([[1, LengthDelimited], [2, LengthDelimited], [3, Bit64]]);
+const CONTEXT: Shape = new Map([
+  [1, LengthDelimited],
+  [2, LengthDelimited],
+  [3, LengthDelimited],
+  [4, Varint],
+]);
+const PUBLIC_CONTEXT: Shape = new Map([
+  [1, LengthDelimited],
+  [2, Varint],
+  [3, Bit64],
+  [4, LengthDelimited],
+  [5, LengthDelimited],
+]);
+const VECTOR: Shape = new Map([
+  [1, LengthDelimited],
+  [2, LengthDelimited],
+  [3, Bit64],
+]);
 // CKKSTensorProto and BFVTensorProto, where they have a batch size: otherwise they look like vectors.
 const TENSORS: readonly Shape[] = [new Map([...VECTOR, [4, Varint]]), new Map([...VECTOR, [3, Varint]])];
 const TENSOR: TensealMessage = { kind: "unknown", seems: "a TenSEAL tensor (ts.ckks_tensor or ts.bfv_tensor)" };
@@ -28,20 +43,25 @@ const PUBLIC_CONTEXT_FIELD = 2;
 const SIZES_FIELD = 1;
 const CIPHERTEXTS_FIELD = 2;
 
-// TenSEAL's messages have five fields at most, and one more for each ciphertext of some 100 KB. Bytes that are something else may
-// seem to have millions.
+// TenSEAL's messages have five fields at most, and one more for each ciphertext of some 100 KB. Bytes that are
+// something else may seem to have millions.
 const MAX_FIELDS = 1000;
 
 /**
- * Recognises what TenSEAL writes by all of its fields: a field that TenSEAL does not have, or has once and is there twice, makes it
- * unknown, so that what is sent on is understood to the last byte. Views of `bytes`, not copies.
+ * Recognises what TenSEAL writes by all of its fields: a field that TenSEAL does not have, or has once and is there
+ * twice, makes it unknown, so that what is sent on is understood to the last byte. Views of `bytes`, not copies.
  */
 export function recognizeTenseal(bytes: Uint8Array): TensealMessage {
   if (bytes.length === 0) return { kind: "unknown", seems: "empty" };
   if (isSealMagic(bytes)) return { kind: "unknown", seems: "a SEAL object by itself, not wrapped as TenSEAL does" };
   const fields = fieldsOf(bytes);
-  if (fields === undefined) return { kind: "unknown", seems: "not a protobuf message: something else, cut short, or damaged" };
-  return asContext(bytes, fields) ?? asVector(bytes, fields) ?? asTensor(fields) ?? { kind: "unknown", seems: "a protobuf message, but none of TenSEAL's that fits here" };
+  if (fields === undefined)
+    return { kind: "unknown", seems: "not a protobuf message: something else, cut short, or damaged" };
+  return (
+    asContext(bytes, fields) ??
+    asVector(bytes, fields) ??
+    asTensor(fields) ?? { kind: "unknown", seems: "a protobuf message, but none of TenSEAL's that fits here" }
+  );
 }
 
 /** What bytes are, in words: "a TenSEAL context". */
@@ -56,7 +76,10 @@ export function isWholeSealObject(bytes: Uint8Array): boolean {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigUint64(8, true) === BigInt(bytes.length);
 }
 
-/** The length-delimited fields of what may be a protobuf message, of which it has at most 1000; none where bytes are not one. */
+/**
+ * The length-delimited fields of what may be a protobuf message, of which it has at most 1000; none where bytes are not
+ * one.
+ */
 export function embeddedFields(bytes: Uint8Array): Uint8Array[] {
   return (fieldsOf(bytes) ?? []).filter(({ type }) => type === LengthDelimited).map((field) => field.bytes);
 }
@@ -67,7 +90,11 @@ function isSealMagic(bytes: Uint8Array): boolean {
 
 function asContext(bytes: Uint8Array, fields: readonly Field[]): TensealMessage | undefined {
   const publicContext = fields.find(({ number }) => number === PUBLIC_CONTEXT_FIELD);
-  if (!fits(fields, CONTEXT) || (publicContext !== undefined && !fits(fieldsOf(publicContext.bytes) ?? [], PUBLIC_CONTEXT))) return undefined;
+  if (
+    !fits(fields, CONTEXT) ||
+    (publicContext !== undefined && !fits(fieldsOf(publicContext.bytes) ?? [], PUBLIC_CONTEXT))
+  )
+    return undefined;
   const message = unlessMalformed(() => TenSEALContextProto.decode(bytes));
   return message !== undefined && hasSealObjects(message) ? { kind: "context", message } : undefined;
 }
@@ -75,7 +102,10 @@ function asContext(bytes: Uint8Array, fields: readonly Field[]): TensealMessage 
 // Few bytes are enough to look like a context without content.
 function hasSealObjects({ encryptionParameters, publicContext }: TenSEALContextProto): boolean {
   if (encryptionParameters.length > 0) return isSealMagic(encryptionParameters);
-  return publicContext !== undefined && [publicContext.publicKey, publicContext.relinKeys, publicContext.galoisKeys].some(isSealMagic);
+  return (
+    publicContext !== undefined &&
+    [publicContext.publicKey, publicContext.relinKeys, publicContext.galoisKeys].some(isSealMagic)
+  );
 }
 
 function asVector(bytes: Uint8Array, fields: readonly Field[]): TensealMessage | undefined {
@@ -88,7 +118,11 @@ function asVector(bytes: Uint8Array, fields: readonly Field[]): TensealMessage |
 
 /** A vector has a size for each of its ciphertexts; a tensor a shape, and a ciphertext for each of its components. */
 function hasTensorShape({ sizes, ciphertexts }: CKKSVectorProto): boolean {
-  return ciphertexts.length > 1 && sizes.length !== ciphertexts.length && sizes.reduce((product, size) => product * size, 1) === ciphertexts.length;
+  return (
+    ciphertexts.length > 1 &&
+    sizes.length !== ciphertexts.length &&
+    sizes.reduce((product, size) => product * size, 1) === ciphertexts.length
+  );
 }
 
 function asTensor(fields: readonly Field[]): TensealMessage | undefined {
@@ -111,7 +145,11 @@ function isNumbers(bytes: Uint8Array): boolean {
 /** Whether there are fields, all of the shape, and none twice but the repeated one. */
 function fits(fields: readonly Field[], shape: Shape, repeated?: number): boolean {
   const once = fields.filter(({ number }) => number !== repeated);
-  return fields.length > 0 && fields.every(({ number, type }) => shape.get(number) === type) && new Set(once.map(({ number }) => number)).size === once.length;
+  return (
+    fields.length > 0 &&
+    fields.every(({ number, type }) => shape.get(number) === type) &&
+    new Set(once.map(({ number }) => number)).size === once.length
+  );
 }
 
 /** The top-level fields of a protobuf message; undefined where bytes are not one. */
@@ -127,7 +165,10 @@ function fieldsOf(bytes: Uint8Array): Field[] | undefined {
   });
 }
 
-/** What `read` gives; undefined where it throws, which the protobuf reader does, with errors of many kinds, for malformed bytes alone. */
+/**
+ * What `read` gives; undefined where it throws, which the protobuf reader does, with errors of many kinds, for
+ * malformed bytes alone.
+ */
 function unlessMalformed<T>(read: () => T): T | undefined {
   try {
     return read();

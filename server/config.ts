@@ -16,13 +16,18 @@ export interface ServerConfig {
   readonly graceSeconds: number;
   /** Largest size of the data file in bytes; undefined for no limit but the disk's. */
   readonly maxDataBytes: number | undefined;
-  /** Address space that the data file is mapped into at first, in bytes; it grows with the file. Undefined for the store's own choice. */
+  /**
+   * Address space that the data file is mapped into at first, in bytes; it grows with the file. Undefined for the
+   * store's own choice.
+   */
   readonly mapBytes: number | undefined;
   /** PEM files; undefined for plain text. */
   readonly tls: { readonly certificateFile: string; readonly keyFile: string } | undefined;
   /** Listen in plain text on an address that is not loopback. */
   readonly insecure: boolean;
-  /** Seconds after which a peer is asked whether it is still there; the connection of one that does not answer is cut. */
+  /**
+   * Seconds after which a peer is asked whether it is still there; the connection of one that does not answer is cut.
+   */
   readonly keepaliveSeconds: number;
   /** Seconds after which a connection without a call is closed. */
   readonly maxIdleSeconds: number;
@@ -58,14 +63,15 @@ interface Flags {
 }
 
 /**
- * Reads flags and environment variables; a flag counts more than its variable, and an empty variable is none. Prints help and ends the
- * process for --help, and with exit code 1 for what cannot be, naming the flag or the variable.
+ * Reads flags and environment variables; a flag counts more than its variable, and an empty variable is none. Prints
+ * help and ends the process for --help, and with exit code 1 for what cannot be, naming the flag or the variable.
  */
 export function readConfig(argv: readonly string[]): ServerConfig {
   const about = "Matching server: stores and compares encrypted face templates; it holds no key and sees no face.";
   const program = new Command("veilface-server").description(about);
   for (const option of serverOptions()) {
-    if (option.envVar !== undefined && process.env[option.envVar]?.trim() === "") Reflect.deleteProperty(process.env, option.envVar);
+    if (option.envVar !== undefined && process.env[option.envVar]?.trim() === "")
+      Reflect.deleteProperty(process.env, option.envVar);
     program.addOption(option);
   }
   const flags = program.parse(argv, { from: "user" }).opts<Flags>();
@@ -76,8 +82,21 @@ export function readConfig(argv: readonly string[]): ServerConfig {
   }
   const { address, workers, reflection, logLevel, insecure, maxDataBytes, mapBytes, maxConnections, maxCalls } = flags;
   return {
-    address, dataFolder: flags.data, workers, reflection, logLevel, graceSeconds: flags.grace, maxDataBytes, mapBytes, tls, insecure,
-    keepaliveSeconds: flags.keepalive, maxIdleSeconds: flags.maxIdle, maxAgeSeconds: flags.maxAge, maxConnections, maxCalls,
+    address,
+    dataFolder: flags.data,
+    workers,
+    reflection,
+    logLevel,
+    graceSeconds: flags.grace,
+    maxDataBytes,
+    mapBytes,
+    tls,
+    insecure,
+    keepaliveSeconds: flags.keepalive,
+    maxIdleSeconds: flags.maxIdle,
+    maxAgeSeconds: flags.maxAge,
+    maxConnections,
+    maxCalls,
   };
 }
 
@@ -86,22 +105,49 @@ export function serverOptions(): Option[] {
   return [
     option("--address <host:port>", "where to listen", "ADDRESS").default("127.0.0.1:50051").argParser(hostAndPort),
     option("--data <folder>", "where to keep the data", "DATA").default("./veilface-data"),
-    option("--workers <n>", "worker threads for compute", "WORKERS").default(availableParallelism(), "one per core").argParser(whole(1, 256)),
-    option("--max-data-bytes <n>", "largest size of the data file", "MAX_DATA_BYTES").argParser(whole(1 << 20, Number.MAX_SAFE_INTEGER)),
-    option("--map-bytes <n>", "address space to map the data file into at first (default: 16 GiB); grows with the file", "MAP_BYTES")
-      .argParser(whole(1 << 20, 2 ** 46)),
-    option("--reflection [yes|no]", "serve the contract by reflection", "REFLECTION").default(true).preset("yes").argParser(yesOrNo),
+    option("--workers <n>", "worker threads for compute", "WORKERS")
+      .default(availableParallelism(), "one per core")
+      .argParser(whole(1, 256)),
+    option("--max-data-bytes <n>", "largest size of the data file", "MAX_DATA_BYTES").argParser(
+      whole(1 << 20, Number.MAX_SAFE_INTEGER),
+    ),
+    option(
+      "--map-bytes <n>",
+      "address space to map the data file into at first (default: 16 GiB); grows with the file",
+      "MAP_BYTES",
+    ).argParser(whole(1 << 20, 2 ** 46)),
+    option("--reflection [yes|no]", "serve the contract by reflection", "REFLECTION")
+      .default(true)
+      .preset("yes")
+      .argParser(yesOrNo),
     new Option("--no-reflection", "do not serve the contract by reflection"),
-    option("--log-level <level>", "log lines go to standard error as JSON", "LOG_LEVEL").choices(LOG_LEVELS).default("info"),
-    option("--grace <seconds>", "how long calls under way may take to end at a stop", "GRACE").default(10).argParser(whole(0, 3600)),
+    option("--log-level <level>", "log lines go to standard error as JSON", "LOG_LEVEL")
+      .choices(LOG_LEVELS)
+      .default("info"),
+    option("--grace <seconds>", "how long calls under way may take to end at a stop", "GRACE")
+      .default(10)
+      .argParser(whole(0, 3600)),
     option("--tls-cert <file>", "certificate chain, PEM", "TLS_CERT"),
     option("--tls-key <file>", "private key of the certificate, PEM", "TLS_KEY"),
-    option("--insecure [yes|no]", "allow plain text on an address that is not loopback", "INSECURE").default(false).preset("yes").argParser(yesOrNo),
-    option("--keepalive <seconds>", "ask a peer so often whether it is there; cut it off if not", "KEEPALIVE").default(30).argParser(whole(1, 3600)),
-    option("--max-idle <seconds>", "close a connection without calls after", "MAX_IDLE").default(300).argParser(whole(1, 1_000_000)),
-    option("--max-age <seconds>", "move a connection's new calls to another one after", "MAX_AGE").default(7200).argParser(whole(1, 1_000_000)),
-    option("--max-connections <n>", "connections that may be open at once", "MAX_CONNECTIONS").default(2000).argParser(whole(1, 1_000_000)),
-    option("--max-calls <n>", "calls that may be under way at once", "MAX_CALLS").default(4000).argParser(whole(1, 1_000_000)),
+    option("--insecure [yes|no]", "allow plain text on an address that is not loopback", "INSECURE")
+      .default(false)
+      .preset("yes")
+      .argParser(yesOrNo),
+    option("--keepalive <seconds>", "ask a peer so often whether it is there; cut it off if not", "KEEPALIVE")
+      .default(30)
+      .argParser(whole(1, 3600)),
+    option("--max-idle <seconds>", "close a connection without calls after", "MAX_IDLE")
+      .default(300)
+      .argParser(whole(1, 1_000_000)),
+    option("--max-age <seconds>", "move a connection's new calls to another one after", "MAX_AGE")
+      .default(7200)
+      .argParser(whole(1, 1_000_000)),
+    option("--max-connections <n>", "connections that may be open at once", "MAX_CONNECTIONS")
+      .default(2000)
+      .argParser(whole(1, 1_000_000)),
+    option("--max-calls <n>", "calls that may be under way at once", "MAX_CALLS")
+      .default(4000)
+      .argParser(whole(1, 1_000_000)),
   ];
 }
 
@@ -110,7 +156,8 @@ function option(flags: string, description: string, variable: string): Option {
 }
 
 function tlsOf(program: Command, { tlsCert, tlsKey }: Flags): ServerConfig["tls"] {
-  if ((tlsCert === undefined) !== (tlsKey === undefined)) program.error("--tls-cert and --tls-key belong together: give both or neither");
+  if ((tlsCert === undefined) !== (tlsKey === undefined))
+    program.error("--tls-cert and --tls-key belong together: give both or neither");
   return tlsCert !== undefined && tlsKey !== undefined ? { certificateFile: tlsCert, keyFile: tlsKey } : undefined;
 }
 

@@ -1,6 +1,9 @@
 import type { FheErrorReason } from "@veilface/fhe";
 
-/** Why the server refused something: of its own accord, or because a ciphertext in a field of the request is not sound. Closed. */
+/**
+ * Why the server refused something: of its own accord, or because a ciphertext in a field of the request is not sound.
+ * Closed.
+ */
 export type ServerErrorReason =
   | FheErrorReason
   | "FIELD_INVALID"
@@ -42,7 +45,9 @@ export class ServerError extends Error {
   override readonly name = "ServerError";
   readonly reason: ServerErrorReason;
   readonly violations: readonly FieldViolation[];
-  /** When to try the same again, in milliseconds, for google.rpc.RetryInfo; undefined where trying again does not help. */
+  /**
+   * When to try the same again, in milliseconds, for google.rpc.RetryInfo; undefined where trying again does not help.
+   */
   readonly retryAfterMs: number | undefined;
 
   constructor(reason: ServerErrorReason, message: string, options?: ServerErrorOptions) {
@@ -64,6 +69,10 @@ export function galleryChanged(): ServerError {
 }
 
 /** A refusal that names one field of the request. */
-export function fieldInvalid(field: string, description: string, reason: ServerErrorReason = "FIELD_INVALID"): ServerError {
+export function fieldInvalid(
+  field: string,
+  description: string,
+  reason: ServerErrorReason = "FIELD_INVALID",
+): ServerError {
   return new ServerError(reason, `${field} ${description}`, { violations: [{ field, description }] });
 }

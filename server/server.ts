@@ -32,8 +32,8 @@ import { tryStore } from "./store/lmdb/disk/store-trial.ts";
 import { wall } from "./rpc/wall.ts";
 import { WorkerPool } from "./compute/worker-pool.ts";
 
-// Messages that a call may have buffered before its handler reads them, or its client: each is up to 4 MiB. Node's default is 16, and
-// grpc-js leaves it at that.
+// Messages that a call may have buffered before its handler reads them, or its client: each is up to 4 MiB. Node's
+// default is 16, and grpc-js leaves it at that.
 setDefaultHighWaterMark(true, 2);
 
 const SERVICES = [ContextServiceDefinition, GalleryServiceDefinition, MatchingServiceDefinition];
@@ -42,7 +42,9 @@ const SERVICES = [ContextServiceDefinition, GalleryServiceDefinition, MatchingSe
 const AGE_GRACE_MS = 3_600_000;
 /** Calls at once over one connection; gRPC clients wait with more. */
 const MAX_STREAMS = 256;
-/** An answer (1 MiB at most) that is not read in two minutes: a client below 9 kB/s, or one that holds on to the server. */
+/**
+ * An answer (1 MiB at most) that is not read in two minutes: a client below 9 kB/s, or one that holds on to the server.
+ */
 const UNREAD_MS = 120_000;
 /** For handlers to notice that their connections are gone. */
 const HANDLERS_MS = 1000;
@@ -56,8 +58,9 @@ export interface RunningServer {
 }
 
 /**
- * Starts a matching server: store, worker threads, services. Resolves once it is ready for calls; what may hold the thread, opening the
- * store, is over when it returns. Throws ServerError with what is to be done about the folder, the address or the certificate.
+ * Starts a matching server: store, worker threads, services. Resolves once it is ready for calls; what may hold the
+ * thread, opening the store, is over when it returns. Throws ServerError with what is to be done about the folder, the
+ * address or the certificate.
  */
 export async function startServer(config: ServerConfig, log: Logger): Promise<RunningServer> {
   // What gRPC would print of itself, in the middle of the log, comes as errors too.
@@ -78,10 +81,16 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
   try {
     const credentials = await credentialsOf(config);
     await pool.ready();
-    const server = createServer(channelOptions(config, [callGuard(log, UNREAD_MS), calls.interceptor])).use(errorDetailsServerMiddleware).use(wall(log));
+    const server = createServer(channelOptions(config, [callGuard(log, UNREAD_MS), calls.interceptor]))
+      .use(errorDetailsServerMiddleware)
+      .use(wall(log));
     addServices(server, { store, pool, stopping: stopping.signal, log });
     server.add(readableRequests(HealthDefinition), HealthServiceImpl(health));
-    if (config.reflection) await addReflection(server, [...SERVICES, HealthDefinition].map((service) => service.fullName));
+    if (config.reflection)
+      await addReflection(
+        server,
+        [...SERVICES, HealthDefinition].map((service) => service.fullName),
+      );
     const port = await listen(server, config, credentials);
     connections.listensOn(port);
     for (const service of SERVICES) health.setStatus("healthy", service.fullName);
@@ -153,18 +162,25 @@ async function withinMs(ended: Promise<void>, milliseconds: number): Promise<voi
 
 function storeOptions({ dataFolder, maxDataBytes, mapBytes }: ServerConfig): LmdbStoreOptions {
   return {
-    path: dataFolder, ...(maxDataBytes !== undefined && { maxBytes: maxDataBytes }), ...(mapBytes !== undefined && { mapSizeBytes: mapBytes }),
+    path: dataFolder,
+    ...(maxDataBytes !== undefined && { maxBytes: maxDataBytes }),
+    ...(mapBytes !== undefined && { mapSizeBytes: mapBytes }),
   };
 }
 
 async function credentialsOf({ tls }: ServerConfig): Promise<ServerCredentials> {
   if (tls === undefined) return ServerCredentials.createInsecure();
-  const [certificate, key] = await Promise.all([readPem("--tls-cert", tls.certificateFile), readPem("--tls-key", tls.keyFile)]);
+  const [certificate, key] = await Promise.all([
+    readPem("--tls-cert", tls.certificateFile),
+    readPem("--tls-key", tls.keyFile),
+  ]);
   try {
     createSecureContext({ cert: certificate, key });
   } catch (error) {
     const what = `${tls.certificateFile} and ${tls.keyFile} are no certificate and its key: ${inWords(error)}`;
-    throw new ServerError("FIELD_INVALID", `${what}; give both in PEM form, the key without a passphrase`, { cause: error });
+    throw new ServerError("FIELD_INVALID", `${what}; give both in PEM form, the key without a passphrase`, {
+      cause: error,
+    });
   }
   return ServerCredentials.createSsl(null, [{ cert_chain: certificate, private_key: key }]);
 }

@@ -18,7 +18,10 @@ const MEANING: Readonly<Record<string, string>> = {
   EAFNOSUPPORT: "this machine has no addresses of that kind",
 };
 
-/** A fault of the operating system in words with its code, such as "permission is denied (EACCES)"; other errors in their own words. */
+/**
+ * A fault of the operating system in words with its code, such as "permission is denied (EACCES)"; other errors in
+ * their own words.
+ */
 export function inWords(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
   const code = codeOf(error) ?? /\b(E[A-Z]{3,})\b/.exec(text)?.[1];

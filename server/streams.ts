@@ -1,11 +1,16 @@
 import type { Pace } from "./limits.ts";
 
 /**
- * Maps a stream with items of up to `limit` in weight under way, in the order of the stream; an item that is heavier goes alone. A
- * result is yielded as soon as it and those before it are there, even while the source is silent. The first failure, of the source or
- * of a result, ends it after what came before.
+ * Maps a stream with items of up to `limit` in weight under way, in the order of the stream; an item that is heavier
+ * goes alone. A result is yielded as soon as it and those before it are there, even while the source is silent. The
+ * first failure, of the source or of a result, ends it after what came before.
  */
-export async function* mapOrdered<T, R>(source: AsyncIterable<T>, limit: number, map: (item: T) => Promise<R>, weigh: (item: T) => number = () => 1): AsyncGenerator<R> {
+export async function* mapOrdered<T, R>(
+  source: AsyncIterable<T>,
+  limit: number,
+  map: (item: T) => Promise<R>,
+  weigh: (item: T) => number = () => 1,
+): AsyncGenerator<R> {
   const items = source[Symbol.asyncIterator]();
   const pending: Promise<R>[] = [];
   const weights: number[] = [];
@@ -36,20 +41,29 @@ export async function* mapOrdered<T, R>(source: AsyncIterable<T>, limit: number,
 
 type Step<T, R> = { result: R } | { item: { value: T } | undefined };
 
-async function firstOf<T, R>(incoming: Promise<IteratorResult<T>> | undefined, oldest: Promise<R> | undefined): Promise<Step<T, R>> {
+async function firstOf<T, R>(
+  incoming: Promise<IteratorResult<T>> | undefined,
+  oldest: Promise<R> | undefined,
+): Promise<Step<T, R>> {
   const steps: Promise<Step<T, R>>[] = [];
   // The result comes first: of two that are ready, an acknowledgement goes out before more work is taken on.
   if (oldest !== undefined) steps.push(oldest.then((result) => ({ result })));
   // A failing source must not overtake results that are still under way.
   if (incoming !== undefined) {
-    const step = incoming.then((item): Step<T, R> => ({ item: item.done === true ? undefined : { value: item.value } }));
+    const step = incoming.then(
+      (item): Step<T, R> => ({ item: item.done === true ? undefined : { value: item.value } }),
+    );
     steps.push(oldest === undefined ? step : step.catch(() => oldest.then((result) => ({ result }))));
   }
   return Promise.race(steps);
 }
 
 /** Maps items with up to `limit` results under way, each yielded as soon as it is there. The first failure ends it. */
-export async function* mapUnordered<T, R>(items: Iterable<T>, limit: number, map: (item: T) => Promise<R>): AsyncGenerator<R> {
+export async function* mapUnordered<T, R>(
+  items: Iterable<T>,
+  limit: number,
+  map: (item: T) => Promise<R>,
+): AsyncGenerator<R> {
   const source = items[Symbol.iterator]();
   const pending = new Map<number, Promise<{ key: number; result: R }>>();
   let started = 0;
@@ -78,8 +92,16 @@ function quiet<T>(promise: Promise<T>): Promise<T> {
 }
 
 /** The same stream until `signal` aborts; then it fails with what `failure` makes, even if the source is silent. */
-export function failingOn<T>(source: AsyncIterable<T>, signal: AbortSignal, failure: () => Error): AsyncIterableIterator<T> {
-  return interruptible(source, (fail) => onAbort(signal, () => { fail(failure()); }));
+export function failingOn<T>(
+  source: AsyncIterable<T>,
+  signal: AbortSignal,
+  failure: () => Error,
+): AsyncIterableIterator<T> {
+  return interruptible(source, (fail) =>
+    onAbort(signal, () => {
+      fail(failure());
+    }),
+  );
 }
 
 /** How long a stream still waits for its source; who consumes it says what came. */
@@ -116,12 +138,22 @@ export class Patience {
 }
 
 /** The same stream; it fails with what `failure` makes where the source takes longer than the patience lasts. */
-export function patiently<T>(source: AsyncIterable<T>, patience: Patience, failure: () => Error): AsyncIterableIterator<T> {
+export function patiently<T>(
+  source: AsyncIterable<T>,
+  patience: Patience,
+  failure: () => Error,
+): AsyncIterableIterator<T> {
   return interruptible(source, (fail) => {
     const since = performance.now();
-    const timer = setTimeout(() => { fail(failure()); }, patience.leftMs);
+    const timer = setTimeout(() => {
+      fail(failure());
+    }, patience.leftMs);
     const { interrupt } = patience;
-    const listening = interrupt && onAbort(interrupt, () => { fail(interrupt.reason as Error); });
+    const listening =
+      interrupt &&
+      onAbort(interrupt, () => {
+        fail(interrupt.reason as Error);
+      });
     return () => {
       clearTimeout(timer);
       patience.spend(performance.now() - since);
@@ -131,10 +163,13 @@ export function patiently<T>(source: AsyncIterable<T>, patience: Patience, failu
 }
 
 /**
- * The same stream, each of whose waits `arm` may fail; what it returns ends the wait. No item is held while the next one is awaited, as
- * a generator would: a message may be large, and the wait long.
+ * The same stream, each of whose waits `arm` may fail; what it returns ends the wait. No item is held while the next
+ * one is awaited, as a generator would: a message may be large, and the wait long.
  */
-function interruptible<T>(source: AsyncIterable<T>, arm: (fail: (error: Error) => void) => () => void): AsyncIterableIterator<T> {
+function interruptible<T>(
+  source: AsyncIterable<T>,
+  arm: (fail: (error: Error) => void) => () => void,
+): AsyncIterableIterator<T> {
   const items = source[Symbol.asyncIterator]();
   const next = async (): Promise<IteratorResult<T>> => {
     const { promise, resolve, reject } = Promise.withResolvers<IteratorResult<T>>();
@@ -155,7 +190,9 @@ function interruptible<T>(source: AsyncIterable<T>, arm: (fail: (error: Error) =
 function onAbort(signal: AbortSignal, call: () => void): () => void {
   if (signal.aborted) call();
   else signal.addEventListener("abort", call);
-  return () => { signal.removeEventListener("abort", call); };
+  return () => {
+    signal.removeEventListener("abort", call);
+  };
 }
 
 /** Hands every item to `use`, in order, and holds on to none while it waits for the next. */

@@ -7,21 +7,33 @@ import type { Source } from "./support/architecture-rules.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 
-/** Every TypeScript and JavaScript source of a package: generated code too, but neither builds nor the kernel's AssemblyScript. */
+/**
+ * Every TypeScript and JavaScript source of a package: generated code too, but neither builds nor the kernel's
+ * AssemblyScript.
+ */
 function sourcesOf(workspace: string): Source[] {
-  const files = globSync(`${workspace}/**/*.{ts,js,mjs}`, { cwd: ROOT, exclude: (path) => /(^|[/\\])(node_modules|dist|assembly)($|[/\\])/.test(path) });
+  const files = globSync(`${workspace}/**/*.{ts,js,mjs}`, {
+    cwd: ROOT,
+    exclude: (path) => /(^|[/\\])(node_modules|dist|assembly)($|[/\\])/.test(path),
+  });
   return files.map((path) => ({ path: path.split(sep).join("/"), text: readFileSync(join(ROOT, path), "utf8") }));
 }
 
 function dependenciesOf(workspace: string): string[] {
-  const { dependencies = {} } = JSON.parse(readFileSync(join(ROOT, workspace, "package.json"), "utf8")) as { dependencies?: Record<string, string> };
+  const { dependencies = {} } = JSON.parse(readFileSync(join(ROOT, workspace, "package.json"), "utf8")) as {
+    dependencies?: Record<string, string>;
+  };
   return Object.keys(dependencies);
 }
 
 const sources = [...WORKSPACES, ...WORKSHOPS].flatMap(sourcesOf);
 
 test("imports go one way, and each package touches only what it may", () => {
-  for (const workspace of WORKSPACES) assert.ok(sources.filter(({ path }) => path.startsWith(`${workspace}/`)).length >= 5, `the sources of ${workspace} were found`);
+  for (const workspace of WORKSPACES)
+    assert.ok(
+      sources.filter(({ path }) => path.startsWith(`${workspace}/`)).length >= 5,
+      `the sources of ${workspace} were found`,
+    );
   assert.deepEqual(architectureBreaches(sources, []), []);
 });
 
@@ -51,7 +63,21 @@ test("every way to import something is seen", () => {
     const text = 'import "nor-this"';
     Promise.resolve("nor-that"); path.resolve("nor-that-one");
   `;
-  assert.deepEqual(importsOf({ path: "server/x.ts", text }).sort(), ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j/package.json", "k", "l", "m"]);
+  assert.deepEqual(importsOf({ path: "server/x.ts", text }).sort(), [
+    "a",
+    "b",
+    "c",
+    "d",
+    "e",
+    "f",
+    "g",
+    "h",
+    "i",
+    "j/package.json",
+    "k",
+    "l",
+    "m",
+  ]);
 });
 
 const BREACHES: readonly (readonly [string, string])[] = [
@@ -113,15 +139,27 @@ for (const [path, text] of BREACHES) {
 const ALLOWED: readonly (readonly [string, string])[] = [
   ["server/rpc/gallery-service.ts", 'import type { CallContext } from "nice-grpc";'],
   ["server/store/lmdb/lmdb-store.ts", 'import { open } from "lmdb";'],
-  ["server/x.ts", 'import { layoutOf } from "@veilface/fhe"; import type { Gallery } from "@veilface/proto"; import "./y.ts";'],
-  ["server/requests/x.ts", 'import { WorkerPool } from "../compute/worker-pool.ts"; import type { GalleryStore } from "../store/gallery-store.ts";'],
+  [
+    "server/x.ts",
+    'import { layoutOf } from "@veilface/fhe"; import type { Gallery } from "@veilface/proto"; import "./y.ts";',
+  ],
+  [
+    "server/requests/x.ts",
+    'import { WorkerPool } from "../compute/worker-pool.ts"; import type { GalleryStore } from "../store/gallery-store.ts";',
+  ],
   ["face/default-pack/x.ts", 'import sharp from "sharp"; import "../errors.ts";'],
-  ["cli/x.ts", 'import "@veilface/client"; import "@veilface/client/advanced"; import "@veilface/face/errors"; import "./y.ts";'],
+  [
+    "cli/x.ts",
+    'import "@veilface/client"; import "@veilface/client/advanced"; import "@veilface/face/errors"; import "./y.ts";',
+  ],
   ["client/keys/key-holder.ts", "new seal.KeyGenerator(context);"],
   ["client/remote/channel.ts", 'import { createChannel } from "nice-grpc";'],
   ["fhe/seal/seal.ts", "const { SecretKey } = seal as Seal;"],
   ["demo/x.ts", 'import { ServerProcess } from "../scripts/dev/server-process.ts"; import "@veilface/server";'],
-  ["bench/x.ts", 'import { TensealMaker } from "../test/support/independent/tenseal-maker.ts"; import "../client/errors.ts";'],
+  [
+    "bench/x.ts",
+    'import { TensealMaker } from "../test/support/independent/tenseal-maker.ts"; import "../client/errors.ts";',
+  ],
 ];
 
 for (const [path, text] of ALLOWED) {
@@ -131,8 +169,16 @@ for (const [path, text] of ALLOWED) {
 }
 
 test("a dependency that is not listed, and one that is not used, are both seen", () => {
-  const own = [{ path: "server/x.ts", text: 'import { pino } from "pino"; import "node:fs"; import "fs/promises"; import "@a/b/c";' }];
+  const own = [
+    {
+      path: "server/x.ts",
+      text: 'import { pino } from "pino"; import "node:fs"; import "fs/promises"; import "@a/b/c";',
+    },
+  ];
   assert.deepEqual(architectureBreaches(own, [{ workspace: "server", dependencies: ["pino", "@a/b"] }]), []);
   assert.equal(architectureBreaches(own, [{ workspace: "server", dependencies: ["pino"] }]).length, 1);
-  assert.equal(architectureBreaches(own, [{ workspace: "server", dependencies: ["pino", "@a/b", "left-pad"] }]).length, 1);
+  assert.equal(
+    architectureBreaches(own, [{ workspace: "server", dependencies: ["pino", "@a/b", "left-pad"] }]).length,
+    1,
+  );
 });

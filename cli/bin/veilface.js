@@ -8,7 +8,9 @@ const [major, minor] = process.versions.node.split(".").map(Number);
 const source = fileURLToPath(new URL("../main.ts", import.meta.url));
 
 if (major < 22 || (major === 22 && minor < 15)) {
-  process.stderr.write(`veilface needs Node 22.15 or newer and this is ${process.versions.node}: install a newer one, or run it as "npx veilface" in a checkout\n`);
+  process.stderr.write(
+    `veilface needs Node 22.15 or newer and this is ${process.versions.node}: install a newer one, or run it as "npx veilface" in a checkout\n`,
+  );
   process.exitCode = 2;
 } else if (existsSync(source)) {
   runSource();

@@ -34,10 +34,23 @@ export function addCompare(tenseal: Command, cli: Cli): void {
     .argument("<context-id>", "all 64 digits that upload printed")
     .argument("<first>", "an encrypted vector: what ts.ckks_vector(...).serialize() gives, raw or base64 text")
     .argument("<others...>", "others of the same context, each of which the first is compared with")
-    .description("Compare an encrypted vector with others and write the encrypted results: base64 text where the first file is, raw otherwise.")
-    .requiredOption("--out <file>", "where to write the result; of several, the folder: they are named as the vectors are")
-    .addOption(new Option("--operation <operation>", "what to compute").choices(["squared-distance", "inner-product"]).default("squared-distance"))
-    .option("--norm-bound <r>", "largest Euclidean norm of any vector: with it the server is about twice as fast", parsePositive)
+    .description(
+      "Compare an encrypted vector with others and write the encrypted results: base64 text where the first file is, raw otherwise.",
+    )
+    .requiredOption(
+      "--out <file>",
+      "where to write the result; of several, the folder: they are named as the vectors are",
+    )
+    .addOption(
+      new Option("--operation <operation>", "what to compute")
+        .choices(["squared-distance", "inner-product"])
+        .default("squared-distance"),
+    )
+    .option(
+      "--norm-bound <r>",
+      "largest Euclidean norm of any vector: with it the server is about twice as fast",
+      parsePositive,
+    )
     .option("--force", "replace files that are there")
     .addHelpText("after", COMPARE_EXAMPLES)
     .action(async (contextId: string, first: string, others: string[], flags: CompareFlags) => {
@@ -52,7 +65,12 @@ interface Comparison {
   readonly out: string;
 }
 
-async function compare(contextId: string, [first, ...others]: readonly [string, ...string[]], flags: CompareFlags, signal: AbortSignal): Promise<Outcome> {
+async function compare(
+  contextId: string,
+  [first, ...others]: readonly [string, ...string[]],
+  flags: CompareFlags,
+  signal: AbortSignal,
+): Promise<Outcome> {
   const { out, operation, normBound, force = false } = flags;
   checkContextId(contextId);
   const single = others.length === 1 && !(await isFolder(out));
@@ -63,7 +81,12 @@ async function compare(contextId: string, [first, ...others]: readonly [string, 
   for await (const vector of vectorsOf(others)) openVector(vector);
   using client = new PairwiseClient(await serverOptions(flags));
   const options = { operation, signal, ...(normBound !== undefined && { normBound }) };
-  const replies = client.compareMany(contextId, { encoding: "tenseal", bytes: x.bytes, name: first }, vectorsOf(others), options);
+  const replies = client.compareMany(
+    contextId,
+    { encoding: "tenseal", bytes: x.bytes, name: first },
+    vectorsOf(others),
+    options,
+  );
   if (!single) await makeFolder(out);
   const written: Written[] = [];
   for await (const reply of replies) {
@@ -84,7 +107,10 @@ async function* vectorsOf(paths: readonly string[]): AsyncGenerator<PairwiseCiph
 }
 
 async function isFolder(path: string): Promise<boolean> {
-  return stat(path).then((found) => found.isDirectory(), () => false);
+  return stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
 }
 
 /** Results named as their vectors are, with a number where several have one name. */
@@ -126,8 +152,16 @@ function outcomeOf(compared: Compared, written: readonly Written[]): Outcome {
   }
   if (only !== undefined && others.length === 0) {
     const text = `the encrypted ${what} is in ${only.out}; only the secret key opens it`;
-    return { json: { ...compared, bytes: only.bytes }, text: [text, ...readingInPython(only.out, compared.base64)], yes: true };
+    return {
+      json: { ...compared, bytes: only.bytes },
+      text: [text, ...readingInPython(only.out, compared.base64)],
+      yes: true,
+    };
   }
   const table = formatTable(["vector", `encrypted ${what}`], written.map(rowOf));
-  return { json: { ...compared, results: written }, text: [...table, ...readingInPython(written[0]!.out, compared.base64)], yes: true };
+  return {
+    json: { ...compared, results: written },
+    text: [...table, ...readingInPython(written[0]!.out, compared.base64)],
+    yes: true,
+  };
 }

@@ -17,7 +17,9 @@ export function addEnroll(tenseal: Command, cli: Cli): void {
     .argument("<gallery>")
     .argument("<subject>", "the person's id: 1 to 64 of a-z, 0-9 and -")
     .argument("<vectors...>", "encrypted vectors: what ts.ckks_vector(...).serialize() gives, raw or base64 text")
-    .description("Enroll encrypted vectors of a person. Enrolling a file again replaces it, so a broken run is simply run again.")
+    .description(
+      "Enroll encrypted vectors of a person. Enrolling a file again replaces it, so a broken run is simply run again.",
+    )
     .addHelpText("after", "\nExample:\n  veilface tenseal enroll staff ada ada-1.bin ada-2.bin")
     .action(async (galleryId: string, subjectId: string, paths: string[], flags: ServerFlags) => {
       cli.finish(await enroll(galleryId, { subjectId, paths }, flags, cli.signal));
@@ -30,11 +32,19 @@ interface Person {
   readonly paths: readonly string[];
 }
 
-async function enroll(galleryId: string, { subjectId, paths }: Person, flags: ServerFlags, signal: AbortSignal): Promise<Outcome> {
+async function enroll(
+  galleryId: string,
+  { subjectId, paths }: Person,
+  flags: ServerFlags,
+  signal: AbortSignal,
+): Promise<Outcome> {
   checkId("subject", subjectId);
   using client = new PairwiseClient(await serverOptions(flags));
   const templates: { templateId: string; subjectId: string }[] = [];
-  const onProgress = (_enrolled: number, { templateId, subjectId }: { templateId: string; subjectId: string }): void => {
+  const onProgress = (
+    _enrolled: number,
+    { templateId, subjectId }: { templateId: string; subjectId: string },
+  ): void => {
     templates.push({ templateId, subjectId });
   };
   try {
@@ -46,15 +56,28 @@ async function enroll(galleryId: string, { subjectId, paths }: Person, flags: Se
   return { json: { galleryId, enrolled: templates.length, templates }, text: [text], yes: true };
 }
 
-/** The same vector of the same person has the same id, so it is replaced rather than doubled. It is a ciphertext: the id tells nothing. */
-async function* vectorsOf(subjectId: string, paths: readonly string[]): AsyncGenerator<PairwiseEnrollment, void, undefined> {
+/**
+ * The same vector of the same person has the same id, so it is replaced rather than doubled. It is a ciphertext: the id
+ * tells nothing.
+ */
+async function* vectorsOf(
+  subjectId: string,
+  paths: readonly string[],
+): AsyncGenerator<PairwiseEnrollment, void, undefined> {
   for (const path of paths) {
     const { bytes } = await readTensealFile(path);
-    const templateId = createHash("sha256").update(`${subjectId}\n`).update(bytes).digest("hex").slice(0, TEMPLATE_ID_DIGITS);
+    const templateId = createHash("sha256")
+      .update(`${subjectId}\n`)
+      .update(bytes)
+      .digest("hex")
+      .slice(0, TEMPLATE_ID_DIGITS);
     yield { templateId, subjectId, vector: { encoding: "tenseal", bytes, name: path } };
   }
 }
 
 function partly(cause: KnownError, enrolled: number, all: number): CliError {
-  return reworded(cause, `${cause.message}; ${enrolled} of ${all} vectors are enrolled: run it again once that is mended`);
+  return reworded(
+    cause,
+    `${cause.message}; ${enrolled} of ${all} vectors are enrolled: run it again once that is mended`,
+  );
 }

@@ -48,8 +48,14 @@ function addCreate(gallery: Command, cli: Cli): void {
     .argument("<context-id>", "all 64 digits that upload printed")
     .description("Create an empty gallery under a context.")
     .requiredOption("--dimension <n>", "components of its vectors", parseCount)
-    .addOption(new Option("--metric <metric>", "how vectors are compared").choices(["euclidean", "cosine"]).default("euclidean"))
-    .option("--norm-bound <r>", "largest Euclidean norm of its vectors (metric euclidean): with it the server is about twice as fast", parsePositive)
+    .addOption(
+      new Option("--metric <metric>", "how vectors are compared").choices(["euclidean", "cosine"]).default("euclidean"),
+    )
+    .option(
+      "--norm-bound <r>",
+      "largest Euclidean norm of its vectors (metric euclidean): with it the server is about twice as fast",
+      parsePositive,
+    )
     .option("--model-id <id>", "what made the vectors (default: tenseal)")
     .addHelpText("after", CREATE_EXAMPLES)
     .action(async (galleryId: string, contextId: string, flags: CreateFlags) => {
@@ -75,9 +81,20 @@ export function addUnenroll(tenseal: Command, cli: Cli): void {
 async function create(galleryId: string, contextId: string, flags: CreateFlags, signal: AbortSignal): Promise<Outcome> {
   const { dimension, metric, normBound, modelId } = flags;
   using client = new PairwiseClient(await serverOptions(flags));
-  const wished = { galleryId, contextId, dimension, metric, ...(normBound !== undefined && { normBound }), ...(modelId !== undefined && { modelId }) };
+  const wished = {
+    galleryId,
+    contextId,
+    dimension,
+    metric,
+    ...(normBound !== undefined && { normBound }),
+    ...(modelId !== undefined && { modelId }),
+  };
   const gallery = await client.createGallery(wished, { signal });
-  return { json: { gallery: describe(gallery) }, text: [`gallery ${galleryId} created: ${dimension} components, ${metric}`], yes: true };
+  return {
+    json: { gallery: describe(gallery) },
+    text: [`gallery ${galleryId} created: ${dimension} components, ${metric}`],
+    yes: true,
+  };
 }
 
 async function remove(galleryId: string, flags: ServerFlags, signal: AbortSignal): Promise<Outcome> {
@@ -86,12 +103,22 @@ async function remove(galleryId: string, flags: ServerFlags, signal: AbortSignal
   return { json: { galleryId, deleted: true }, text: [`gallery ${galleryId} deleted`], yes: true };
 }
 
-async function unenroll(galleryId: string, { subject = [], template = [], ...flags }: UnenrollFlags, signal: AbortSignal): Promise<Outcome> {
+async function unenroll(
+  galleryId: string,
+  { subject = [], template = [], ...flags }: UnenrollFlags,
+  signal: AbortSignal,
+): Promise<Outcome> {
   if (subject.length + template.length === 0) {
-    throw new CliError("USAGE", "nothing named to delete: give --subject or --template (tenseal gallery delete deletes a whole gallery)");
+    throw new CliError(
+      "USAGE",
+      "nothing named to delete: give --subject or --template (tenseal gallery delete deletes a whole gallery)",
+    );
   }
   using client = new PairwiseClient(await serverOptions(flags));
   const deleted = await client.deleteTemplates(galleryId, { subjectIds: subject, templateIds: template }, { signal });
-  const text = deleted.length === 0 ? "nothing to delete: no such subject or template" : `${deleted.length} template${deleted.length === 1 ? "" : "s"} deleted`;
+  const text =
+    deleted.length === 0
+      ? "nothing to delete: no such subject or template"
+      : `${deleted.length} template${deleted.length === 1 ? "" : "s"} deleted`;
   return { json: { galleryId, deleted }, text: [text], yes: deleted.length > 0 };
 }

@@ -31,8 +31,13 @@ export function addList(tenseal: Command, cli: Cli): void {
   addJson(addServer(command));
 }
 
-async function list(contextId: string | undefined, { gallery, ...flags }: ListFlags, signal: AbortSignal): Promise<Outcome> {
-  if (gallery !== undefined && contextId !== undefined) throw new CliError("USAGE", "give either a context's id or --gallery");
+async function list(
+  contextId: string | undefined,
+  { gallery, ...flags }: ListFlags,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  if (gallery !== undefined && contextId !== undefined)
+    throw new CliError("USAGE", "give either a context's id or --gallery");
   using client = new PairwiseClient(await serverOptions(flags));
   // Awaited here: the client is closed on the way out.
   if (gallery !== undefined) return await listTemplates(client, gallery);
@@ -41,7 +46,13 @@ async function list(contextId: string | undefined, { gallery, ...flags }: ListFl
 
 async function listContexts(client: PairwiseClient, signal: AbortSignal): Promise<Outcome> {
   const contexts = (await client.listContexts({ signal })).map(describeContext);
-  const rows = contexts.map(({ contextId, degree, modulusBits, maxDimension, createTime }) => [contextId, String(degree), modulusBits.join(" "), String(maxDimension), createTime]);
+  const rows = contexts.map(({ contextId, degree, modulusBits, maxDimension, createTime }) => [
+    contextId,
+    String(degree),
+    modulusBits.join(" "),
+    String(maxDimension),
+    createTime,
+  ]);
   const table = formatTable(["context", "ring degree", "primes", "max dimension", "created"], rows);
   return { json: { contexts }, text: rows.length === 0 ? ["no pairwise contexts"] : table, yes: true };
 }
@@ -50,13 +61,30 @@ async function listGalleries(client: PairwiseClient, contextId: string, signal: 
   // The server knows no galleries of a context that it does not have either, and would say so without a word.
   await client.getContext(contextId, { signal });
   const galleries = await client.listGalleries(contextId, { signal });
-  const rows = galleries.map(({ galleryId, templateCount, space }) => [galleryId, String(templateCount), space.modelId, String(space.dimension), space.metric, String(space.normBound)]);
+  const rows = galleries.map(({ galleryId, templateCount, space }) => [
+    galleryId,
+    String(templateCount),
+    space.modelId,
+    String(space.dimension),
+    space.metric,
+    String(space.normBound),
+  ]);
   const table = formatTable(["gallery", "templates", "model", "dimension", "metric", "norm bound"], rows);
-  return { json: { contextId, galleries: galleries.map(describe) }, text: rows.length === 0 ? ["no galleries under this context"] : table, yes: true };
+  return {
+    json: { contextId, galleries: galleries.map(describe) },
+    text: rows.length === 0 ? ["no galleries under this context"] : table,
+    yes: true,
+  };
 }
 
 async function listTemplates(client: PairwiseClient, galleryId: string): Promise<Outcome> {
-  const templates = (await client.listTemplates(galleryId)).map(({ subjectId, templateId }) => ({ subjectId, templateId }));
-  const table = formatTable(["subject", "template"], templates.map(({ subjectId, templateId }) => [subjectId, templateId]));
+  const templates = (await client.listTemplates(galleryId)).map(({ subjectId, templateId }) => ({
+    subjectId,
+    templateId,
+  }));
+  const table = formatTable(
+    ["subject", "template"],
+    templates.map(({ subjectId, templateId }) => [subjectId, templateId]),
+  );
   return { json: { galleryId, templates }, text: templates.length === 0 ? ["nobody is enrolled"] : table, yes: true };
 }

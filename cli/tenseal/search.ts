@@ -43,7 +43,9 @@ export function addSearch(tenseal: Command, cli: Cli): void {
     .command("search")
     .argument("<gallery>")
     .argument("<probe>", "an encrypted vector: what ts.ckks_vector(...).serialize() gives, raw or base64 text")
-    .description("Compare an encrypted vector with the templates of a gallery, and write an encrypted result for each: TEMPLATE.bin.")
+    .description(
+      "Compare an encrypted vector with the templates of a gallery, and write an encrypted result for each: TEMPLATE.bin.",
+    )
     .requiredOption("--out <folder>", "where to write the results; made if it is not there")
     .option("--subject <id>", "compare with this person's templates alone")
     .option("--force", "replace files that are there")
@@ -59,7 +61,10 @@ async function search(galleryId: string, path: string, flags: SearchFlags, signa
   const { bytes } = await readTensealFile(path);
   using client = new PairwiseClient(await serverOptions(flags));
   const probe = { encoding: "tenseal", bytes, name: path } as const;
-  const found = subject === undefined ? client.search(galleryId, probe, { signal }) : client.compareTemplates(galleryId, subject, probe, { signal });
+  const found =
+    subject === undefined
+      ? client.search(galleryId, probe, { signal })
+      : client.compareTemplates(galleryId, subject, probe, { signal });
   const matches: Match[] = [];
   for await (const { subjectId, templateId, distance, why } of found) {
     if (distance === undefined) {
@@ -76,12 +81,21 @@ async function search(galleryId: string, path: string, flags: SearchFlags, signa
 }
 
 function inWords(why: string): string {
-  return why === "IDENTICAL" ? "none: the server says that it is the probe itself, at distance 0 (not checked)" : `none: ${why}`;
+  return why === "IDENTICAL"
+    ? "none: the server says that it is the probe itself, at distance 0 (not checked)"
+    : `none: ${why}`;
 }
 
 function textOf(matches: readonly Match[]): string[] {
   if (matches.length === 0) return ["nobody is enrolled"];
-  const table = formatTable(["subject", "template", "encrypted result"], matches.map(({ subjectId, templateId, out, why }) => [subjectId, templateId, why === undefined ? out : inWords(why)]));
+  const table = formatTable(
+    ["subject", "template", "encrypted result"],
+    matches.map(({ subjectId, templateId, out, why }) => [
+      subjectId,
+      templateId,
+      why === undefined ? out : inWords(why),
+    ]),
+  );
   const [written] = matches.filter(({ why }) => why === undefined);
   return written === undefined ? table : [...table, ...readingInPython(written.out, false)];
 }

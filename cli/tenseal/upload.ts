@@ -25,8 +25,14 @@ export function addUpload(tenseal: Command, cli: Cli): void {
   const command = tenseal
     .command("upload")
     .argument("<public-file>", "what context.serialize() gives, raw or base64 text")
-    .description("Upload a public TenSEAL context and print its id. A context with its secret key is refused before anything is sent.")
-    .option("--dimension <n>", "components of the vectors: of the Galois keys send only those that these need", parseCount)
+    .description(
+      "Upload a public TenSEAL context and print its id. A context with its secret key is refused before anything is sent.",
+    )
+    .option(
+      "--dimension <n>",
+      "components of the vectors: of the Galois keys send only those that these need",
+      parseCount,
+    )
     .option("--accept-error <e>", "largest expected error of squared distances to accept (usually 0.01)", parsePositive)
     .addHelpText("after", UPLOAD_EXAMPLES)
     .action(async (path: string, flags: UploadFlags) => {
@@ -44,12 +50,21 @@ async function upload(path: string, flags: UploadFlags, signal: AbortSignal): Pr
   const onProgress = (sent: number, total: number): void => {
     progress.advance(Math.round(sent / BYTES_PER_MB), Math.ceil(total / BYTES_PER_MB));
   };
-  const options = { signal, name: path, onProgress, ...(dimension !== undefined && { dimension }), ...(acceptedError !== undefined && { acceptedError }) };
+  const options = {
+    signal,
+    name: path,
+    onProgress,
+    ...(dimension !== undefined && { dimension }),
+    ...(acceptedError !== undefined && { acceptedError }),
+  };
   return report(await client.uploadTensealContext(data, options));
 }
 
 /** A context as JSON. */
-export function describeContext({ createTime, ...context }: PairwiseContext): Omit<PairwiseContext, "createTime"> & { slots: number; createTime: string } {
+export function describeContext({
+  createTime,
+  ...context
+}: PairwiseContext): Omit<PairwiseContext, "createTime"> & { slots: number; createTime: string } {
   return { ...context, slots: context.degree / 2, createTime: createTime.toISOString() };
 }
 

@@ -15,10 +15,15 @@ const NEWLINE = 10;
 const BYTE_ORDER_MARK = "\ufeff";
 
 /**
- * The lines of a text file, ended by \n or \r\n; blank ones are passed over but counted. Memory is one line's and a chunk's. Calls
- * `onRead` with the bytes read so far. Throws ClientError EMBEDDINGS_FILE_INVALID, naming the line, for one of more than 256 KiB.
+ * The lines of a text file, ended by \n or \r\n; blank ones are passed over but counted. Memory is one line's and a
+ * chunk's. Calls `onRead` with the bytes read so far. Throws ClientError EMBEDDINGS_FILE_INVALID, naming the line, for
+ * one of more than 256 KiB.
  */
-export async function* readLines(file: FileHandle, path: string, onRead: (bytes: number) => void = () => undefined): AsyncGenerator<Line, void, undefined> {
+export async function* readLines(
+  file: FileHandle,
+  path: string,
+  onRead: (bytes: number) => void = () => undefined,
+): AsyncGenerator<Line, void, undefined> {
   let rest = Buffer.alloc(0);
   let number = 0;
   const buffer = Buffer.alloc(CHUNK_BYTES);
@@ -26,7 +31,10 @@ export async function* readLines(file: FileHandle, path: string, onRead: (bytes:
     const { bytesRead } = await file.read(buffer, 0, CHUNK_BYTES, null);
     read += bytesRead;
     onRead(read);
-    const bytes = bytesRead === 0 && rest.length > 0 ? Buffer.concat([rest, Buffer.from("\n")]) : Buffer.concat([rest, buffer.subarray(0, bytesRead)]);
+    const bytes =
+      bytesRead === 0 && rest.length > 0
+        ? Buffer.concat([rest, Buffer.from("\n")])
+        : Buffer.concat([rest, buffer.subarray(0, bytesRead)]);
     let start = 0;
     for (let end = bytes.indexOf(NEWLINE); end >= 0; end = bytes.indexOf(NEWLINE, start)) {
       number++;

@@ -25,22 +25,31 @@ export function bytesPerNumber({ type }: NpyHeader): number {
 }
 
 /**
- * Reads the header of a .npy file (NumPy's NEP 1, versions 1 to 3) from its first bytes. Takes what NumPy writes for a plain array
- * and nothing else: two dimensions, C order, little-endian floats. Throws ClientError EMBEDDINGS_FILE_INVALID.
+ * Reads the header of a .npy file (NumPy's NEP 1, versions 1 to 3) from its first bytes. Takes what NumPy writes for a
+ * plain array and nothing else: two dimensions, C order, little-endian floats. Throws ClientError
+ * EMBEDDINGS_FILE_INVALID.
  */
 export function parseNpyHeader(path: string, head: Buffer): NpyHeader {
-  if (!head.subarray(0, 6).equals(MAGIC)) throw fileError(path, "it does not start as a .npy file does: save it with numpy.save");
+  if (!head.subarray(0, 6).equals(MAGIC))
+    throw fileError(path, "it does not start as a .npy file does: save it with numpy.save");
   const version = head[6];
-  if (head.length < 12 || version === undefined || version < 1 || version > 3) throw fileError(path, "its .npy version is not 1, 2 or 3, or it is cut short");
+  if (head.length < 12 || version === undefined || version < 1 || version > 3)
+    throw fileError(path, "its .npy version is not 1, 2 or 3, or it is cut short");
   const [start, length] = version === 1 ? [10, head.readUInt16LE(8)] : [12, head.readUInt32LE(8)];
-  if (length > MAX_HEADER_BYTES) throw fileError(path, `its header has ${length} bytes: expected at most ${MAX_HEADER_BYTES}`);
+  if (length > MAX_HEADER_BYTES)
+    throw fileError(path, `its header has ${length} bytes: expected at most ${MAX_HEADER_BYTES}`);
   if (head.length < start + length) throw fileError(path, "it ends within its header");
-  const { descr, fortran, shape } = parseDictionary(path, head.toString(version === 3 ? "utf8" : "latin1", start, start + length));
+  const { descr, fortran, shape } = parseDictionary(
+    path,
+    head.toString(version === 3 ? "utf8" : "latin1", start, start + length),
+  );
   const type = TYPES[descr] ?? refuseType(path, descr);
   if (fortran === "True") throw fileError(path, "its numbers are in Fortran order: save numpy.ascontiguousarray(x)");
   const [rows, dimension, ...more] = shape;
-  if (rows === undefined || dimension === undefined || more.length > 0) throw fileError(path, `its shape has ${shape.length} dimensions: expected two, (templates, components)`);
-  if (dimension < 1 || dimension > MAX_DIMENSION || !Number.isSafeInteger(rows)) throw fileError(path, `its shape is (${rows}, ${dimension}): expected 1 to ${MAX_DIMENSION} components a row`);
+  if (rows === undefined || dimension === undefined || more.length > 0)
+    throw fileError(path, `its shape has ${shape.length} dimensions: expected two, (templates, components)`);
+  if (dimension < 1 || dimension > MAX_DIMENSION || !Number.isSafeInteger(rows))
+    throw fileError(path, `its shape is (${rows}, ${dimension}): expected 1 to ${MAX_DIMENSION} components a row`);
   return { type, rows, dimension, offset: start + length };
 }
 
@@ -49,11 +58,19 @@ function parseDictionary(path: string, text: string): { descr: string; fortran: 
   const body = /^\{(.*)\}[ ]*\n$/s.exec(text)?.[1];
   const field = String.raw`'(descr|fortran_order|shape)': ?('[^']*'|True|False|\(\)|\(\d+(?:, ?\d+)*,?\))`;
   if (body === undefined || !new RegExp(`^${field}, ${field}, ${field},? ?$`).test(body)) {
-    throw fileError(path, "its header is not that of a plain array of numbers: expected descr, fortran_order and shape");
+    throw fileError(
+      path,
+      "its header is not that of a plain array of numbers: expected descr, fortran_order and shape",
+    );
   }
   const fields = new Map([...body.matchAll(new RegExp(field, "g"))].map((match) => [match[1]!, match[2]!]));
   const [descr, fortran, shape] = [fields.get("descr"), fields.get("fortran_order"), fields.get("shape")];
-  if (descr?.startsWith("'") !== true || fortran === undefined || !/^(True|False)$/.test(fortran) || shape?.startsWith("(") !== true) {
+  if (
+    descr?.startsWith("'") !== true ||
+    fortran === undefined ||
+    !/^(True|False)$/.test(fortran) ||
+    shape?.startsWith("(") !== true
+  ) {
     throw fileError(path, "its header has a field of another kind than descr, fortran_order and shape are");
   }
   return { descr: descr.slice(1, -1), fortran, shape: [...shape.matchAll(/\d+/g)].map(([digits]) => Number(digits)) };
@@ -61,5 +78,8 @@ function parseDictionary(path: string, text: string): { descr: string; fortran: 
 
 function refuseType(path: string, descr: string): never {
   const printable = /^[\x20-\x7e]{0,16}$/.test(descr) ? `"${descr}"` : "something else";
-  throw fileError(path, `its numbers are of type ${printable}: expected little-endian floats, "<f2", "<f4" or "<f8" (x.astype("<f4"))`);
+  throw fileError(
+    path,
+    `its numbers are of type ${printable}: expected little-endian floats, "<f2", "<f4" or "<f8" (x.astype("<f4"))`,
+  );
 }

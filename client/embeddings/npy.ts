@@ -5,27 +5,41 @@ import type { NpyHeader } from "./npy-header.ts";
 
 const CHUNK_BYTES = 2 ** 20;
 
-/** Reads and checks the header, and that the file has exactly the bytes that it promises. Throws ClientError EMBEDDINGS_FILE_INVALID. */
+/**
+ * Reads and checks the header, and that the file has exactly the bytes that it promises. Throws ClientError
+ * EMBEDDINGS_FILE_INVALID.
+ */
 export async function openNpy(file: FileHandle, path: string): Promise<NpyHeader> {
   const { size } = await file.stat();
   const { buffer, bytesRead } = await file.read(Buffer.alloc(NPY_HEAD_BYTES), 0, NPY_HEAD_BYTES, 0);
   const header = parseNpyHeader(path, buffer.subarray(0, bytesRead));
   const expected = header.offset + header.rows * header.dimension * bytesPerNumber(header);
   if (size !== expected) {
-    const where = size < expected ? `it ends in row ${Math.floor((size - header.offset) / (header.dimension * bytesPerNumber(header))) + 1} of ${header.rows}` : "something follows its last row";
+    const where =
+      size < expected
+        ? `it ends in row ${Math.floor((size - header.offset) / (header.dimension * bytesPerNumber(header))) + 1} of ${header.rows}`
+        : "something follows its last row";
     throw fileError(path, `it has ${size} bytes, but its header promises ${expected}: ${where}`);
   }
   return header;
 }
 
-/** The rows of a .npy file, as fresh arrays. Memory is 1 MiB, whatever the file. Throws ClientError EMBEDDINGS_FILE_INVALID, naming the row, for one with NaN or infinity. */
-export async function* readNpyRows(file: FileHandle, path: string, header: NpyHeader): AsyncGenerator<Float32Array | Float64Array, void, undefined> {
+/**
+ * The rows of a .npy file, as fresh arrays. Memory is 1 MiB, whatever the file. Throws ClientError
+ * EMBEDDINGS_FILE_INVALID, naming the row, for one with NaN or infinity.
+ */
+export async function* readNpyRows(
+  file: FileHandle,
+  path: string,
+  header: NpyHeader,
+): AsyncGenerator<Float32Array | Float64Array, void, undefined> {
   const rowBytes = header.dimension * bytesPerNumber(header);
   const rowsAtOnce = Math.max(1, Math.floor(CHUNK_BYTES / rowBytes));
   for (let first = 0; first < header.rows; first += rowsAtOnce) {
     const rows = Math.min(rowsAtOnce, header.rows - first);
     const bytes = await readExactly(file, path, header.offset + first * rowBytes, rows * rowBytes);
-    for (let row = 0; row < rows; row++) yield readRow(path, header, bytes.subarray(row * rowBytes, (row + 1) * rowBytes), first + row + 1);
+    for (let row = 0; row < rows; row++)
+      yield readRow(path, header, bytes.subarray(row * rowBytes, (row + 1) * rowBytes), first + row + 1);
   }
 }
 
@@ -39,7 +53,12 @@ async function readExactly(file: FileHandle, path: string, position: number, len
   return bytes;
 }
 
-function readRow(path: string, { type, dimension }: NpyHeader, bytes: Buffer, number: number): Float32Array | Float64Array {
+function readRow(
+  path: string,
+  { type, dimension }: NpyHeader,
+  bytes: Buffer,
+  number: number,
+): Float32Array | Float64Array {
   const row = type === "float64" ? new Float64Array(dimension) : new Float32Array(dimension);
   if (type === "float16") row.forEach((_, k) => (row[k] = halfToNumber(bytes.readUInt16LE(2 * k))));
   // Rows may lie at any offset, where typed arrays need an aligned one; a little-endian host is assumed, as everywhere.

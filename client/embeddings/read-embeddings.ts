@@ -13,31 +13,39 @@ import { openNpy, readNpyRows } from "./npy.ts";
 export interface ReadEmbeddingsOptions {
   /** Components that every embedding must have; those of the first one unless given. */
   readonly dimension?: number;
-  /** For .npy: a file with a line "subjectId" or "templateId,subjectId" for every row. Rows are numbered unless given. */
+  /**
+   * For .npy: a file with a line "subjectId" or "templateId,subjectId" for every row. Rows are numbered unless given.
+   */
   readonly ids?: string;
   /** Called now and then with the fraction that was read, in [0, 1]. */
   readonly onRead?: (fraction: number) => void;
 }
 
 /**
- * Reads embeddings that were made elsewhere, ready to enroll, from a file of any size in little memory; the format goes by its ending:
+ * Reads embeddings that were made elsewhere, ready to enroll, from a file of any size in little memory; the format goes
+ * by its ending:
  *
- *   .npy    an array of two dimensions, float16, float32 or float64 (NumPy's format, versions 1 to 3). Rows are named "row-0000001"
+ * .npy an array of two dimensions, float16, float32 or float64 (NumPy's format, versions 1 to 3). Rows are named
+ * "row-0000001"
  *           and so on, as templates and as subjects, unless `ids` names them
  *   .csv    id[,subject],component,… with or without a header (CsvReader says what it understands)
  *   .jsonl  {"templateId"?, "subjectId"?, "embedding": […]} a line
  *
- * Throws ClientError EMBEDDINGS_FILE_INVALID, naming the line or row, for a file that is not so: a wrong or changing number of
- * components, a number that is not finite, a malformed id, a file that is cut short, one without embeddings. USAGE for
- * one that cannot be read.
+ * Throws ClientError EMBEDDINGS_FILE_INVALID, naming the line or row, for a file that is not so: a wrong or changing
+ * number of components, a number that is not finite, a malformed id, a file that is cut short, one without embeddings.
+ * USAGE for one that cannot be read.
  */
-export async function* readEmbeddings(path: string, options: ReadEmbeddingsOptions = {}): AsyncGenerator<Enrollment, void, undefined> {
+export async function* readEmbeddings(
+  path: string,
+  options: ReadEmbeddingsOptions = {},
+): AsyncGenerator<Enrollment, void, undefined> {
   const ending = extname(path).toLowerCase();
   if (![".npy", ".csv", ".jsonl"].includes(ending)) {
     const message = `${path} does not end in .npy, .csv or .jsonl: name it so if it is such a file, or save it as one`;
     throw new ClientError("USAGE", message);
   }
-  if (options.ids !== undefined && ending !== ".npy") throw new ClientError("USAGE", `${path} names its templates itself: a file of ids goes with .npy only`);
+  if (options.ids !== undefined && ending !== ".npy")
+    throw new ClientError("USAGE", `${path} names its templates itself: a file of ids goes with .npy only`);
   await using file = await openToRead(path);
   let rows = 0;
   for await (const row of ending === ".npy" ? readNpy(file, path, options) : readText(file, path, ending, options)) {
@@ -47,20 +55,33 @@ export async function* readEmbeddings(path: string, options: ReadEmbeddingsOptio
   if (rows === 0) throw fileError(path, "it has no embeddings");
 }
 
-async function* readNpy(file: FileHandle, path: string, { ids, dimension, onRead }: ReadEmbeddingsOptions): AsyncGenerator<Enrollment, void, undefined> {
+async function* readNpy(
+  file: FileHandle,
+  path: string,
+  { ids, dimension, onRead }: ReadEmbeddingsOptions,
+): AsyncGenerator<Enrollment, void, undefined> {
   const header = await openNpy(file, path);
-  if (dimension !== undefined && header.dimension !== dimension) throw fileError(path, `its rows have ${header.dimension} components: expected ${dimension}`);
+  if (dimension !== undefined && header.dimension !== dimension)
+    throw fileError(path, `its rows have ${header.dimension} components: expected ${dimension}`);
   await using names = ids === undefined ? undefined : await RowNames.open(ids);
   let row = 0;
   for await (const embedding of readNpyRows(file, path, header)) {
     row++;
-    yield { ...((await names?.next(row, header.rows)) ?? { templateId: rowId(row), subjectId: rowId(row) }), embedding };
+    yield {
+      ...((await names?.next(row, header.rows)) ?? { templateId: rowId(row), subjectId: rowId(row) }),
+      embedding,
+    };
     onRead?.(row / header.rows);
   }
   await names?.end(header.rows);
 }
 
-async function* readText(file: FileHandle, path: string, ending: string, { dimension, onRead }: ReadEmbeddingsOptions): AsyncGenerator<Enrollment, void, undefined> {
+async function* readText(
+  file: FileHandle,
+  path: string,
+  ending: string,
+  { dimension, onRead }: ReadEmbeddingsOptions,
+): AsyncGenerator<Enrollment, void, undefined> {
   const { size } = await file.stat();
   const csv = new CsvReader(path, dimension);
   let expected = dimension;
@@ -90,16 +111,26 @@ class RowNames implements AsyncDisposable {
 
   async next(row: number, rows: number): Promise<{ templateId: string; subjectId: string }> {
     const { value: line } = await this.#lines.next();
-    if (line === undefined) throw fileError(this.#path, `it has ${row - 1} lines: expected one for each of ${rows} rows`);
+    if (line === undefined)
+      throw fileError(this.#path, `it has ${row - 1} lines: expected one for each of ${rows} rows`);
     const fields = line.text.split(",").map((field) => field.trim());
-    if (fields.length > 2) throw fileError(this.#path, `line ${line.number} has ${fields.length} fields: expected subjectId, or templateId,subjectId`);
+    if (fields.length > 2)
+      throw fileError(
+        this.#path,
+        `line ${line.number} has ${fields.length} fields: expected subjectId, or templateId,subjectId`,
+      );
     const subjectId = checkFileId(this.#path, `line ${line.number}`, "subject", fields.at(-1)!);
-    return { templateId: fields.length === 1 ? rowId(row) : checkFileId(this.#path, `line ${line.number}`, "template", fields[0]!), subjectId };
+    return {
+      templateId:
+        fields.length === 1 ? rowId(row) : checkFileId(this.#path, `line ${line.number}`, "template", fields[0]!),
+      subjectId,
+    };
   }
 
   async end(rows: number): Promise<void> {
     const { value: line } = await this.#lines.next();
-    if (line !== undefined) throw fileError(this.#path, `line ${line.number} is one too many: expected one for each of ${rows} rows`);
+    if (line !== undefined)
+      throw fileError(this.#path, `line ${line.number} is one too many: expected one for each of ${rows} rows`);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

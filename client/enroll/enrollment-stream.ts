@@ -13,11 +13,14 @@ export interface EnrollOptions extends CallOptions {
   /** Called for each template once it is durable, with how many are so far. */
   readonly onProgress?: (enrolled: number, entry: RosterEntry) => void;
   /**
-   * Called with ids of templates that were replaced and whose bits stay in a packed block, until that block goes with its last template or
-   * the gallery is packed anew.
+   * Called with ids of templates that were replaced and whose bits stay in a packed block, until that block goes with
+   * its last template or the gallery is packed anew.
    */
   readonly onStruck?: (templateIds: readonly string[]) => void;
-  /** How many templates enrolled alone may be sent and not yet acknowledged, >= 1; 64 by default, about 4 MB. Of packed blocks at most three are. */
+  /**
+   * How many templates enrolled alone may be sent and not yet acknowledged, >= 1; 64 by default, about 4 MB. Of packed
+   * blocks at most three are.
+   */
   readonly maxInFlight?: number;
   /**
    * "auto" (the default) packs templates into blocks of the gallery's packed stride, which are enrolled and searched
@@ -33,8 +36,9 @@ const MOST_IN_FLIGHT = 1_000_000;
 const BLOCKS_IN_FLIGHT = 3;
 
 /**
- * One enrollment: encrypts and sends as its source yields, bounded by what the server has acknowledged. Where the stream breaks
- * because the server went away, a new one sends what was not acknowledged again: enrolling is idempotent, so nothing is lost or doubled.
+ * One enrollment: encrypts and sends as its source yields, bounded by what the server has acknowledged. Where the
+ * stream breaks because the server went away, a new one sends what was not acknowledged again: enrolling is idempotent,
+ * so nothing is lost or doubled.
  */
 export class EnrollmentStream {
   readonly #services: Services;
@@ -50,13 +54,17 @@ export class EnrollmentStream {
     this.#gallery = gallery;
     const { maxInFlight = DEFAULT_MAX_IN_FLIGHT } = options;
     checkWhole("maxInFlight", maxInFlight, { least: 1, most: MOST_IN_FLIGHT });
-    this.#options = { ...options, onProgress: callersCallback(options.onProgress), onStruck: callersCallback(options.onStruck) };
+    this.#options = {
+      ...options,
+      onProgress: callersCallback(options.onProgress),
+      onStruck: callersCallback(options.onStruck),
+    };
     this.#outbox = new Outbox(1 + 1e-9, ({ kind }) => 1 / (kind === "block" ? BLOCKS_IN_FLIGHT : maxInFlight));
   }
 
   /**
-   * Runs it to the end; once. Returns how many templates were enrolled. Where the source throws, what it yielded before is enrolled
-   * first, so that exactly the templates reported by onProgress are.
+   * Runs it to the end; once. Returns how many templates were enrolled. Where the source throws, what it yielded before
+   * is enrolled first, so that exactly the templates reported by onProgress are.
    */
   async run(units: AsyncIterable<EnrollmentUnit>): Promise<number> {
     void this.#fill(units);
@@ -98,7 +106,9 @@ export class EnrollmentStream {
     using watch = new Watchdog(this.#options);
     const attempt = { over: false, sent: this.#outbox.acknowledged };
     try {
-      const replies = this.#services.galleries.enrollTemplates(this.#requests(attempt, watch), { signal: watch.signal });
+      const replies = this.#services.galleries.enrollTemplates(this.#requests(attempt, watch), {
+        signal: watch.signal,
+      });
       for await (const reply of replies) {
         this.#acknowledge(reply);
         // With nothing in flight the silence is the source's, which may take its time.
@@ -114,7 +124,10 @@ export class EnrollmentStream {
     if (!this.#outbox.done) throw invalidReply("an end of the enrollment before every template was acknowledged");
   }
 
-  async *#requests(attempt: { over: boolean; sent: number }, watch: Watchdog): AsyncGenerator<EnrollTemplatesRequest, void, undefined> {
+  async *#requests(
+    attempt: { over: boolean; sent: number },
+    watch: Watchdog,
+  ): AsyncGenerator<EnrollTemplatesRequest, void, undefined> {
     const { galleryId, space } = this.#gallery;
     yield { message: { $case: "target", value: { galleryId, space: toWireSpace(space) } } };
     if (attempt.sent === this.#outbox.acknowledged) watch.pause();
@@ -152,5 +165,9 @@ function entriesOfBlock({ stride, templates }: EnrollmentUnit, wire: EnrollTempl
     throw invalidReply("an acknowledgement of another block than the next one sent");
   }
   const { block, firstRevision } = wire;
-  return templates.map((template, slot) => ({ ...template, placement: { block, slot, stride }, revision: firstRevision + slot }));
+  return templates.map((template, slot) => ({
+    ...template,
+    placement: { block, slot, stride },
+    revision: firstRevision + slot,
+  }));
 }

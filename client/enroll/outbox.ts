@@ -1,6 +1,7 @@
 /**
- * A bounded queue of what is to be sent: filled by one producer, read by one sender at a time, which may start over with what was
- * not acknowledged. Its memory is what it holds: at most `limit` by `weigh`, or a single item of any weight.
+ * A bounded queue of what is to be sent: filled by one producer, read by one sender at a time, which may start over
+ * with what was not acknowledged. Its memory is what it holds: at most `limit` by `weigh`, or a single item of any
+ * weight.
  */
 export class Outbox<T> {
   readonly #limit: number;
@@ -50,7 +51,9 @@ export class Outbox<T> {
     this.wake();
   }
 
-  /** Item number `index`, once it is there; undefined after the last one, or as soon as `stopped` says so when woken. */
+  /**
+   * Item number `index`, once it is there; undefined after the last one, or as soon as `stopped` says so when woken.
+   */
   async at(index: number, stopped: () => boolean): Promise<T | undefined> {
     for (;;) {
       if (this.#closed || stopped()) return undefined;

@@ -25,8 +25,8 @@ export function isStrideWished({ space, packedStride, expectedTemplates }: Galle
 
 /**
  * How templates are packed into a gallery; undefined where its server packs none. In one whose size and stride nobody
- * told and that has no packed block yet, few templates are enrolled alone as long as searches among all are quicker so: each
- * would send a probe's many pieces for a single block, and every verification too. `set`: of the gallery's key.
+ * told and that has no packed block yet, few templates are enrolled alone as long as searches among all are quicker so:
+ * each would send a probe's many pieces for a single block, and every verification too. `set`: of the gallery's key.
  */
 export function packingOf(gallery: GalleryInfo, set: ParameterSet): Packing | undefined {
   const { strides, packedStride: stride, expectedTemplates, templateCount } = gallery;

@@ -33,7 +33,10 @@ export interface EnrollmentUnit {
 }
 
 /** Encodes what a source yields. Throws ClientError USAGE for a malformed id, EMBEDDING_INVALID naming the template. */
-export async function* encodeEnrollments(source: AsyncIterable<Enrollment> | Iterable<Enrollment>, crypto: PackedCrypto): AsyncGenerator<EncodedTemplate, void, undefined> {
+export async function* encodeEnrollments(
+  source: AsyncIterable<Enrollment> | Iterable<Enrollment>,
+  crypto: PackedCrypto,
+): AsyncGenerator<EncodedTemplate, void, undefined> {
   for await (const { templateId, subjectId, embedding } of callersSource(source)) {
     checkId("template", templateId);
     checkId("subject", subjectId);
@@ -45,7 +48,9 @@ function encode(crypto: PackedCrypto, templateId: string, embedding: ArrayLike<n
   try {
     return crypto.encode(embedding);
   } catch (cause) {
-    throw cause instanceof ClientError ? new ClientError(cause.reason, `template "${templateId}": ${cause.message}`, { cause }) : cause;
+    throw cause instanceof ClientError
+      ? new ClientError(cause.reason, `template "${templateId}": ${cause.message}`, { cause })
+      : cause;
   }
 }
 
@@ -99,14 +104,22 @@ export class UnitMaker {
     const stride = this.#crypto.looseStride;
     const [data] = this.#crypto.encryptEncoded(stride, [vector]);
     const value = { templateId, subjectId, ciphertext: toWireCiphertext(this.#contextId, data!) };
-    return { kind: "template", stride, templates: [{ templateId, subjectId }], messages: [{ message: { $case: "template", value } }] };
+    return {
+      kind: "template",
+      stride,
+      templates: [{ templateId, subjectId }],
+      messages: [{ message: { $case: "template", value } }],
+    };
   }
 
   async #block(stride: number, encoded: readonly EncodedTemplate[]): Promise<EnrollmentUnit> {
     const templates = encoded.map(({ templateId, subjectId }) => ({ templateId, subjectId }));
     const messages: EnrollTemplatesRequest[] = [{ message: { $case: "block", value: { stride, slots: templates } } }];
     let pieces: Ciphertext[] = [];
-    for (const data of this.#crypto.encryptEncoded(stride, encoded.map(({ vector }) => vector))) {
+    for (const data of this.#crypto.encryptEncoded(
+      stride,
+      encoded.map(({ vector }) => vector),
+    )) {
       pieces.push(toWireCiphertext(this.#contextId, data));
       if (pieces.length < PIECES_PER_MESSAGE) continue;
       messages.push({ message: { $case: "pieces", value: { pieces } } });

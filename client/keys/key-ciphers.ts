@@ -7,7 +7,9 @@ import { LocalKeys } from "./local-keys.ts";
 /** Makes or loads a secret key in a codec's context. */
 export type MakeKey = (codec: CiphertextCodec) => SecretKey;
 
-/** A secret key at work, and the SEAL objects around it. Every method throws ClientError USAGE once it is disposed of. */
+/**
+ * A secret key at work, and the SEAL objects around it. Every method throws ClientError USAGE once it is disposed of.
+ */
 export class KeyCiphers implements Disposable {
   readonly parameterSet: ParameterSet;
   readonly #seal: Seal;
@@ -46,21 +48,27 @@ export class KeyCiphers implements Disposable {
     return this.#localKeys.pseudonym(parts);
   }
 
-  /** Encrypts bytes for a file that only this key reads: nonce (12 bytes), AES-256-GCM, tag (16 bytes). `about` must be given again to decrypt it. */
+  /**
+   * Encrypts bytes for a file that only this key reads: nonce (12 bytes), AES-256-GCM, tag (16 bytes). `about` must be
+   * given again to decrypt it.
+   */
   encryptLocally(about: string, bytes: Uint8Array): Buffer {
     this.#checkOpen();
     return this.#localKeys.encrypt(about, bytes);
   }
 
-  /** Decrypts what {@link encryptLocally} gave; undefined for bytes of another key, about something else, or damaged. */
+  /**
+   * Decrypts what {@link encryptLocally} gave; undefined for bytes of another key, about something else, or damaged.
+   */
   decryptLocally(about: string, encrypted: Uint8Array): Buffer | undefined {
     this.#checkOpen();
     return this.#localKeys.decrypt(about, encrypted);
   }
 
   /**
-   * Encrypts 4096 whole coefficients, symmetrically: the public-key noise of the scheme is 74 times larger. Returns the packed
-   * residues of a fresh ciphertext. Throws FheError SCALE_OVERFLOW or EMBEDDING_INVALID as RingKernel.encode does.
+   * Encrypts 4096 whole coefficients, symmetrically: the public-key noise of the scheme is 74 times larger. Returns the
+   * packed residues of a fresh ciphertext. Throws FheError SCALE_OVERFLOW or EMBEDDING_INVALID as RingKernel.encode
+   * does.
    */
   encryptPolynomial(coefficients: Float64Array): Uint8Array {
     this.#checkOpen();
@@ -84,7 +92,10 @@ export class KeyCiphers implements Disposable {
     return this.#decrypt(this.#codec.parseProduct(encoding, data));
   }
 
-  /** Decrypts a two-component ciphertext, as encryptPolynomial makes it, to its 4096 centred coefficients. Throws as {@link decryptProduct}. */
+  /**
+   * Decrypts a two-component ciphertext, as encryptPolynomial makes it, to its 4096 centred coefficients. Throws as
+   * {@link decryptProduct}.
+   */
   decryptPolynomial(encoding: CiphertextEncoding, data: Uint8Array): Float64Array {
     this.#checkOpen();
     return this.#decrypt(this.#codec.parseFresh(encoding, data));

@@ -43,15 +43,27 @@ const scryptAsync = promisify<string, Buffer, number, ScryptOptions, Buffer>(scr
 /**
  * The bytes of a key file, version 1:
  *
- *   header      one line of JSON, at most 1024 bytes with its "\n": {"format":"veilface-key","version":1,"parameterSet","keyId",
- *               "kdf":{"name":"scrypt","N","r","p","salt"},"cipher":"AES-256-GCM","nonce"}; bytes as lowercase hexadecimal
- *   ciphertext  the secret key as SEAL serialises it, uncompressed, under AES-256-GCM with the whole header as additional data; the
+ * header one line of JSON, at most 1024 bytes with its "\n":
+ * {"format":"veilface-key","version":1,"parameterSet","keyId",
+ * "kdf":{"name":"scrypt","N","r","p","salt"},"cipher":"AES-256-GCM","nonce"}; bytes as lowercase hexadecimal
+ * ciphertext the secret key as SEAL serialises it, uncompressed, under AES-256-GCM with the whole header as additional
+ * data; the
  *               key is scrypt(passphrase in UTF-8 and normal form C, salt), 32 bytes
  *   tag         16 bytes
  *   checksum    SHA-256 of everything before it: tells a damaged file from a wrong passphrase
  */
-export async function encryptKeyFile(material: SecretKeyMaterial, passphrase: string, cost: ScryptCost = DEFAULT_SCRYPT_COST): Promise<Buffer> {
-  const header: Header = { parameterSet: material.parameterSet, keyId: Buffer.from(material.keyId), cost, salt: randomBytes(SALT_BYTES), nonce: randomBytes(NONCE_BYTES) };
+export async function encryptKeyFile(
+  material: SecretKeyMaterial,
+  passphrase: string,
+  cost: ScryptCost = DEFAULT_SCRYPT_COST,
+): Promise<Buffer> {
+  const header: Header = {
+    parameterSet: material.parameterSet,
+    keyId: Buffer.from(material.keyId),
+    cost,
+    salt: randomBytes(SALT_BYTES),
+    nonce: randomBytes(NONCE_BYTES),
+  };
   const line = formatHeader(header);
   const key = await deriveKey(passphrase, header);
   const cipher = createCipheriv("aes-256-gcm", key, header.nonce).setAAD(line);
@@ -62,8 +74,8 @@ export async function encryptKeyFile(material: SecretKeyMaterial, passphrase: st
 
 /**
  * Opens what encryptKeyFile made. The secret key is the caller's to zero.
- * Throws ClientError KEY_FILE_INVALID for a file that is damaged or no key file; WRONG_PASSPHRASE for a whole one that does not open
- * (or whose checksum was recomputed after tampering: AES-GCM refuses both alike).
+ * Throws ClientError KEY_FILE_INVALID for a file that is damaged or no key file; WRONG_PASSPHRASE for a whole one that
+ * does not open (or whose checksum was recomputed after tampering: AES-GCM refuses both alike).
  */
 export async function decryptKeyFile(file: Buffer, passphrase: string): Promise<SecretKeyMaterial> {
   const line = headerLine(file);
@@ -73,21 +85,35 @@ export async function decryptKeyFile(file: Buffer, passphrase: string): Promise<
     throw invalid("it is damaged or cut short (its checksum differs): restore it from a copy");
   }
   const key = await deriveKey(passphrase, header);
-  const decipher = createDecipheriv("aes-256-gcm", key, header.nonce, { authTagLength: TAG_BYTES }).setAAD(line).setAuthTag(file.subarray(end - TAG_BYTES, end));
+  const decipher = createDecipheriv("aes-256-gcm", key, header.nonce, { authTagLength: TAG_BYTES })
+    .setAAD(line)
+    .setAuthTag(file.subarray(end - TAG_BYTES, end));
   key.fill(0);
   const secretKey = decipher.update(file.subarray(line.length, end - TAG_BYTES));
   try {
     decipher.final();
   } catch (cause) {
     secretKey.fill(0);
-    throw new ClientError("WRONG_PASSPHRASE", "the passphrase does not open the key file: check it, or restore the file if it was edited", { cause });
+    throw new ClientError(
+      "WRONG_PASSPHRASE",
+      "the passphrase does not open the key file: check it, or restore the file if it was edited",
+      { cause },
+    );
   }
   return { parameterSet: header.parameterSet, keyId: header.keyId, secretKey };
 }
 
 function formatHeader({ parameterSet, keyId, cost, salt, nonce }: Header): Buffer {
   const kdf = { name: "scrypt", N: cost.N, r: cost.r, p: cost.p, salt: salt.toString("hex") };
-  const fields = { format: FORMAT, version: VERSION, parameterSet, keyId: keyId.toString("hex"), kdf, cipher: "AES-256-GCM", nonce: nonce.toString("hex") };
+  const fields = {
+    format: FORMAT,
+    version: VERSION,
+    parameterSet,
+    keyId: keyId.toString("hex"),
+    kdf,
+    cipher: "AES-256-GCM",
+    nonce: nonce.toString("hex"),
+  };
   return Buffer.from(`${JSON.stringify(fields)}\n`);
 }
 
@@ -103,7 +129,8 @@ function headerLine(file: Buffer): Buffer {
 function parseHeader(line: Buffer): Header {
   const fields = parseJson(line);
   const kdf = asRecord(fields["kdf"]);
-  if (fields["format"] !== FORMAT || fields["version"] !== VERSION) throw invalid(`it is not of format ${FORMAT} version ${VERSION}: use the veilface that wrote it`);
+  if (fields["format"] !== FORMAT || fields["version"] !== VERSION)
+    throw invalid(`it is not of format ${FORMAT} version ${VERSION}: use the veilface that wrote it`);
   const header: Header = {
     parameterSet: PARAMETER_SET_NAMES.find((name) => name === fields["parameterSet"]) ?? refuse("parameterSet"),
     keyId: hexBytes(fields, "keyId", KEY_ID_BYTES),
@@ -136,10 +163,13 @@ function hexBytes(fields: Record<string, unknown>, name: string, length: number)
 }
 
 function checkCost({ N, r, p }: Record<string, unknown>): ScryptCost {
-  const [n, blocks, lanes] = [N, r, p].map((value) => (Number.isInteger(value) && (value as number) > 0 ? (value as number) : refuse("scrypt cost")));
+  const [n, blocks, lanes] = [N, r, p].map((value) =>
+    Number.isInteger(value) && (value as number) > 0 ? (value as number) : refuse("scrypt cost"),
+  );
   const cost = { N: n!, r: blocks!, p: lanes! };
   const powerOfTwo = Number.isInteger(Math.log2(cost.N)) && cost.N > 1;
-  if (!powerOfTwo || memoryBytes(cost) > MAX_SCRYPT_MEMORY_BYTES || cost.N * cost.r * cost.p > MAX_SCRYPT_WORK) refuse("scrypt cost");
+  if (!powerOfTwo || memoryBytes(cost) > MAX_SCRYPT_MEMORY_BYTES || cost.N * cost.r * cost.p > MAX_SCRYPT_WORK)
+    refuse("scrypt cost");
   return cost;
 }
 

@@ -14,15 +14,21 @@ export interface SaveKeyFileOptions {
 }
 
 const OWNER_ONLY = 0o600;
-// Whoever can write it can swap the key; the world has no business reading it. A group may read: mounted secrets are often 0440.
+// Whoever can write it can swap the key; the world has no business reading it. A group may read: mounted secrets are
+// often 0440.
 const REFUSED_MODE_BITS = 0o027;
 
 /**
- * Saves a key under a passphrase (format: key-file-format.ts), readable by its owner only. The file appears whole or not at all;
- * missing folders are made. Throws ClientError PASSPHRASE_MISSING for an empty passphrase, KEY_FILE_EXISTS unless forced,
- * KEY_FILE_INVALID where the folder cannot be written, or something else than a file is there.
+ * Saves a key under a passphrase (format: key-file-format.ts), readable by its owner only. The file appears whole or
+ * not at all; missing folders are made. Throws ClientError PASSPHRASE_MISSING for an empty passphrase, KEY_FILE_EXISTS
+ * unless forced, KEY_FILE_INVALID where the folder cannot be written, or something else than a file is there.
  */
-export async function saveKeyFile(path: string, holder: KeyHolder, passphrase: string, options: SaveKeyFileOptions = {}): Promise<void> {
+export async function saveKeyFile(
+  path: string,
+  holder: KeyHolder,
+  passphrase: string,
+  options: SaveKeyFileOptions = {},
+): Promise<void> {
   requirePassphrase(passphrase);
   const material = holder.exportSecretKeyUnprotected();
   try {
@@ -37,8 +43,9 @@ export async function saveKeyFile(path: string, holder: KeyHolder, passphrase: s
 }
 
 /**
- * Loads a key. Throws ClientError KEY_FILE_MISSING, KEY_FILE_EXPOSED where others than the owner can write it or the world can read
- * it (not checked on Windows), KEY_FILE_INVALID for a damaged file, WRONG_PASSPHRASE, PASSPHRASE_MISSING.
+ * Loads a key. Throws ClientError KEY_FILE_MISSING, KEY_FILE_EXPOSED where others than the owner can write it or the
+ * world can read it (not checked on Windows), KEY_FILE_INVALID for a damaged file, WRONG_PASSPHRASE,
+ * PASSPHRASE_MISSING.
  */
 export async function loadKeyFile(path: string, passphrase: string): Promise<KeyHolder> {
   requirePassphrase(passphrase);
@@ -58,7 +65,11 @@ async function readKeyFile(path: string): Promise<Buffer> {
     const what = `the key file ${path} is open to others (mode ${(mode & 0o777).toString(8)})`;
     throw new ClientError("KEY_FILE_EXPOSED", `${what}: ${await advice(path, found)}`);
   }
-  if (size > MAX_KEY_FILE_BYTES) throw new ClientError("KEY_FILE_INVALID", `${path} has ${size} bytes: expected a key file of at most ${MAX_KEY_FILE_BYTES}`);
+  if (size > MAX_KEY_FILE_BYTES)
+    throw new ClientError(
+      "KEY_FILE_INVALID",
+      `${path} has ${size} bytes: expected a key file of at most ${MAX_KEY_FILE_BYTES}`,
+    );
   return await file.readFile().catch((cause: unknown) => {
     throw unusable(path, "read", systemErrorText(cause), cause);
   });
@@ -69,15 +80,20 @@ async function advice(path: string, { uid }: Stats): Promise<string> {
   const user = process.geteuid?.();
   const denied = await access(path, constants.W_OK).then(() => "", errorCode);
   if (denied !== "EROFS" && (user === 0 || user === uid)) return "run chmod 600 on it";
-  return "it cannot be changed from here, so have it mounted with mode 0400 or 0440 (Kubernetes: defaultMode: 0400, "
-    + `with fsGroup unless run as root), or copy it with install -m 600 ${path} a.key and name the copy with --key`;
+  return (
+    "it cannot be changed from here, so have it mounted with mode 0400 or 0440 (Kubernetes: defaultMode: 0400, " +
+    `with fsGroup unless run as root), or copy it with install -m 600 ${path} a.key and name the copy with --key`
+  );
 }
 
 async function openToRead(path: string): Promise<FileHandle> {
   try {
     return await openInput(path);
   } catch (cause) {
-    if (errorCode(cause) === "ENOENT") throw new ClientError("KEY_FILE_MISSING", `there is no key file ${path}: make one with keygen, or name another`, { cause });
+    if (errorCode(cause) === "ENOENT")
+      throw new ClientError("KEY_FILE_MISSING", `there is no key file ${path}: make one with keygen, or name another`, {
+        cause,
+      });
     throw unusable(path, "read", systemErrorText(cause), cause);
   }
 }
@@ -92,7 +108,10 @@ async function refuseNoFile(path: string): Promise<void> {
   if (what !== undefined) throw unusable(path, "written", `${what} is there`);
 }
 
-/** Written and synced beside its place, then renamed onto it. Unless forced, the place is first taken with an exclusive open. */
+/**
+ * Written and synced beside its place, then renamed onto it. Unless forced, the place is first taken with an exclusive
+ * open.
+ */
 async function writeWhole(path: string, make: () => Promise<Buffer>, force: boolean): Promise<void> {
   if (!force) await reserve(path);
   const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}.part`);
@@ -112,7 +131,11 @@ async function reserve(path: string): Promise<void> {
     await (await open(path, "wx", OWNER_ONLY)).close();
   } catch (cause) {
     if (errorCode(cause) !== "EEXIST") throw cause;
-    throw new ClientError("KEY_FILE_EXISTS", `there is a key file ${path} already: without it its templates are lost, so it is kept; force to replace it`, { cause });
+    throw new ClientError(
+      "KEY_FILE_EXISTS",
+      `there is a key file ${path} already: without it its templates are lost, so it is kept; force to replace it`,
+      { cause },
+    );
   }
 }
 
@@ -130,5 +153,9 @@ async function syncFolder(path: string): Promise<void> {
 }
 
 function requirePassphrase(passphrase: string): void {
-  if (passphrase === "") throw new ClientError("PASSPHRASE_MISSING", "the passphrase is empty: a key file is only as safe as its passphrase");
+  if (passphrase === "")
+    throw new ClientError(
+      "PASSPHRASE_MISSING",
+      "the passphrase is empty: a key file is only as safe as its passphrase",
+    );
 }

@@ -1,6 +1,12 @@
 import { randomBytes } from "node:crypto";
 import {
-  DEFAULT_PARAMETER_SET, FheError, KEY_ID_BYTES, callSeal, loadSealForKeyHolder, packedContextId, parameterSet,
+  DEFAULT_PARAMETER_SET,
+  FheError,
+  KEY_ID_BYTES,
+  callSeal,
+  loadSealForKeyHolder,
+  packedContextId,
+  parameterSet,
 } from "@veilface/fhe";
 import type { CiphertextCodec, ParameterSetName, Seal } from "@veilface/fhe";
 import type { SecretKey } from "node-seal";
@@ -25,8 +31,8 @@ export function ciphersOf(holder: KeyHolder): KeyCiphers {
 }
 
 /**
- * The one party that can encrypt and decrypt. Belongs to one thread; free it with `using`, which also clears the key from SEAL's
- * memory. Every method then throws ClientError USAGE.
+ * The one party that can encrypt and decrypt. Belongs to one thread; free it with `using`, which also clears the key
+ * from SEAL's memory. Every method then throws ClientError USAGE.
  */
 export class KeyHolder implements Disposable {
   /** 32 random bytes that name the key and reveal nothing of it. */
@@ -63,7 +69,8 @@ export class KeyHolder implements Disposable {
   }
 
   /**
-   * The secret key in the clear. Whoever has it reads every template under this key: prefer saveKeyFile. Zero the bytes after use.
+   * The secret key in the clear. Whoever has it reads every template under this key: prefer saveKeyFile. Zero the bytes
+   * after use.
    */
   exportSecretKeyUnprotected(): SecretKeyMaterial {
     const secretKey = ciphersOf(this).exportSecretKey();
@@ -71,8 +78,8 @@ export class KeyHolder implements Disposable {
   }
 
   /**
-   * A keyed fingerprint, for ids that tell nobody without the key what they are of. `parts` are hashed with their lengths, so that
-   * ("ab", "c") and ("a", "bc") differ. 64 lowercase hexadecimal digits.
+   * A keyed fingerprint, for ids that tell nobody without the key what they are of. `parts` are hashed with their
+   * lengths, so that ("ab", "c") and ("a", "bc") differ. 64 lowercase hexadecimal digits.
    */
   pseudonym(...parts: readonly (string | Uint8Array)[]): string {
     return ciphersOf(this).pseudonym(...parts);
@@ -96,6 +103,10 @@ function loadSecretKey(seal: Seal, context: CiphertextCodec["context"], material
   } catch (cause) {
     secretKey.delete();
     if (!(cause instanceof FheError)) throw cause;
-    throw new ClientError("KEY_FILE_INVALID", `the bytes are not a secret key of ${material.parameterSet}: expected one that veilface wrote`, { cause });
+    throw new ClientError(
+      "KEY_FILE_INVALID",
+      `the bytes are not a secret key of ${material.parameterSet}: expected one that veilface wrote`,
+      { cause },
+    );
   }
 }

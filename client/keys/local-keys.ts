@@ -4,7 +4,10 @@ const KEY_BYTES = 32;
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 
-/** Keys for the key holder's own use, derived from a secret key by HKDF (RFC 5869) with SHA-256: one for ids, one for files. */
+/**
+ * Keys for the key holder's own use, derived from a secret key by HKDF (RFC 5869) with SHA-256: one for ids, one for
+ * files.
+ */
 export class LocalKeys implements Disposable {
   readonly #idKey: Buffer;
   readonly #fileKey: Buffer;
@@ -36,7 +39,9 @@ export class LocalKeys implements Disposable {
   decrypt(about: string, encrypted: Uint8Array): Buffer | undefined {
     const end = encrypted.length - TAG_BYTES;
     if (end < NONCE_BYTES) return undefined;
-    const decipher = createDecipheriv("aes-256-gcm", this.#fileKey, encrypted.subarray(0, NONCE_BYTES), { authTagLength: TAG_BYTES });
+    const decipher = createDecipheriv("aes-256-gcm", this.#fileKey, encrypted.subarray(0, NONCE_BYTES), {
+      authTagLength: TAG_BYTES,
+    });
     decipher.setAAD(Buffer.from(about)).setAuthTag(encrypted.subarray(end));
     const bytes = decipher.update(encrypted.subarray(NONCE_BYTES, end));
     try {

@@ -1,6 +1,18 @@
 import {
-  FheError, distanceFromScore, emptyPolynomials, encodeProbe, encodeProbeEmbedding, encodeTemplateEmbedding, encodedDimension,
-  layoutOf, looseLayout, nearestTemplateVector, placeTemplate, readScores, scalesOf, scoreRange,
+  FheError,
+  distanceFromScore,
+  emptyPolynomials,
+  encodeProbe,
+  encodeProbeEmbedding,
+  encodeTemplateEmbedding,
+  encodedDimension,
+  layoutOf,
+  looseLayout,
+  nearestTemplateVector,
+  placeTemplate,
+  readScores,
+  scalesOf,
+  scoreRange,
 } from "@veilface/fhe";
 import type { CiphertextEncoding, EmbeddingSpace, Layout, Scales } from "@veilface/fhe";
 import { ClientError } from "../errors.ts";
@@ -54,20 +66,30 @@ export class PackedCrypto {
     this.looseStride = looseLayout(encodedDimension(space)).stride;
   }
 
-  /** A template enrolled alone: one ciphertext, at slot 0. Throws ClientError EMBEDDING_INVALID for an embedding not of this space. */
+  /**
+   * A template enrolled alone: one ciphertext, at slot 0. Throws ClientError EMBEDDING_INVALID for an embedding not of
+   * this space.
+   */
   encryptTemplate(embedding: ArrayLike<number>): Uint8Array {
     return this.encryptBlock(this.looseStride, [embedding])[0]!;
   }
 
   /**
-   * A block of templates in slots 0, 1, …: ceil(encoded dimension / stride) ciphertexts. Throws ClientError EMBEDDING_INVALID, and
-   * FheError LAYOUT_INVALID for more templates than the stride has slots.
+   * A block of templates in slots 0, 1, …: ceil(encoded dimension / stride) ciphertexts. Throws ClientError
+   * EMBEDDING_INVALID, and FheError LAYOUT_INVALID for more templates than the stride has slots.
    */
   encryptBlock(stride: number, embeddings: readonly ArrayLike<number>[]): Uint8Array[] {
-    return [...this.encryptEncoded(stride, embeddings.map((embedding) => this.encode(embedding)))];
+    return [
+      ...this.encryptEncoded(
+        stride,
+        embeddings.map((embedding) => this.encode(embedding)),
+      ),
+    ];
   }
 
-  /** A template's embedding in encoded form. Throws ClientError EMBEDDING_INVALID for an embedding not of this space. */
+  /**
+   * A template's embedding in encoded form. Throws ClientError EMBEDDING_INVALID for an embedding not of this space.
+   */
   encode(embedding: ArrayLike<number>): Float64Array {
     checkShape(embedding);
     return translated("EMBEDDING_INVALID", () => encodeTemplateEmbedding(this.space, embedding).vector);
@@ -92,13 +114,22 @@ export class PackedCrypto {
   decryptTemplates(stride: number, pieces: readonly EncodedBytes[], slots: readonly number[]): Float64Array[] {
     return translated("REPLY_INVALID", () => {
       const { layout, scales } = this.#packing(stride);
-      if (pieces.length !== layout.pieces) throw new ClientError("REPLY_INVALID", `a block of ${pieces.length} ciphertexts: expected ${layout.pieces} at stride ${stride}`);
-      const polynomials = pieces.map(({ encoding, data }) => ciphersOf(this.#keyHolder).decryptPolynomial(encoding, data));
+      if (pieces.length !== layout.pieces)
+        throw new ClientError(
+          "REPLY_INVALID",
+          `a block of ${pieces.length} ciphertexts: expected ${layout.pieces} at stride ${stride}`,
+        );
+      const polynomials = pieces.map(({ encoding, data }) =>
+        ciphersOf(this.#keyHolder).decryptPolynomial(encoding, data),
+      );
       return slots.map((slot) => nearestTemplateVector(this.space, readTemplate(layout, scales, slot, polynomials)));
     });
   }
 
-  /** Templates in a block and ciphertexts that it takes. Throws FheError LAYOUT_INVALID for a stride that this space cannot have. */
+  /**
+   * Templates in a block and ciphertexts that it takes. Throws FheError LAYOUT_INVALID for a stride that this space
+   * cannot have.
+   */
   layout(stride: number): Layout {
     return this.#packing(stride).layout;
   }
@@ -134,10 +165,20 @@ export class PackedCrypto {
    * what embeddings can have. Throws ClientError REPLY_INVALID for a stride that this space cannot have, or bytes that
    * are no product of this parameter set.
    */
-  decryptDistances(stride: number, encoding: CiphertextEncoding, data: Uint8Array, probeSquaredNorm: number): Float64Array {
+  decryptDistances(
+    stride: number,
+    encoding: CiphertextEncoding,
+    data: Uint8Array,
+    probeSquaredNorm: number,
+  ): Float64Array {
     const values = this.decryptScores(stride, encoding, data);
     const { layout } = this.#packing(stride);
-    const { least, largest } = scoreRange(this.space, ciphersOf(this.#keyHolder).parameterSet, layout, probeSquaredNorm);
+    const { least, largest } = scoreRange(
+      this.space,
+      ciphersOf(this.#keyHolder).parameterSet,
+      layout,
+      probeSquaredNorm,
+    );
     // A plain loop: a million of these are part of every large search.
     for (let slot = 0; slot < values.length; slot++) {
       const score = values[slot]!;
@@ -170,18 +211,30 @@ function checkShape(embedding: unknown): void {
 }
 
 /** The inverse of placeTemplate: component g*s + l from coefficient slot*s + l of polynomial g. */
-function readTemplate({ dimension, stride, slots }: Layout, { template }: Scales, slot: number, polynomials: readonly Float64Array[]): Float64Array {
-  if (slot < 0 || slot >= slots) throw new ClientError("REPLY_INVALID", `a template in slot ${slot}: expected one in [0, ${slots})`);
+function readTemplate(
+  { dimension, stride, slots }: Layout,
+  { template }: Scales,
+  slot: number,
+  polynomials: readonly Float64Array[],
+): Float64Array {
+  if (slot < 0 || slot >= slots)
+    throw new ClientError("REPLY_INVALID", `a template in slot ${slot}: expected one in [0, ${slots})`);
   const vector = new Float64Array(dimension);
-  for (let k = 0; k < dimension; k++) vector[k] = polynomials[Math.floor(k / stride)]![slot * stride + (k % stride)]! / template;
+  for (let k = 0; k < dimension; k++)
+    vector[k] = polynomials[Math.floor(k / stride)]![slot * stride + (k % stride)]! / template;
   return vector;
 }
 
-/** What the caller or the server got wrong, as a ClientError; a failure of SEAL itself is neither's fault and passes as it is. */
+/**
+ * What the caller or the server got wrong, as a ClientError; a failure of SEAL itself is neither's fault and passes as
+ * it is.
+ */
 function translated<T>(reason: ClientErrorReason, run: () => T): T {
   try {
     return run();
   } catch (cause) {
-    throw cause instanceof FheError && cause.reason !== "SEAL_FAILED" ? new ClientError(reason, cause.message, { cause }) : cause;
+    throw cause instanceof FheError && cause.reason !== "SEAL_FAILED"
+      ? new ClientError(reason, cause.message, { cause })
+      : cause;
   }
 }

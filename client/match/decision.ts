@@ -8,8 +8,9 @@ export interface Decision {
 }
 
 /**
- * Accepts at or below the threshold. Both in the metric's unit: Euclidean distance, or cosine distance 1 - similarity in [0, 2].
- * Throws ClientError USAGE for a threshold that is not a finite number >= 0, or a distance that is not a number.
+ * Accepts at or below the threshold. Both in the metric's unit: Euclidean distance, or cosine distance 1 - similarity
+ * in [0, 2]. Throws ClientError USAGE for a threshold that is not a finite number >= 0, or a distance that is not a
+ * number.
  */
 export function decide(distance: number, threshold: number): Decision {
   checkThreshold(threshold);
@@ -20,6 +21,9 @@ export function decide(distance: number, threshold: number): Decision {
 /** Throws ClientError USAGE unless the threshold is a finite number >= 0. */
 export function checkThreshold(threshold: number): void {
   if (!Number.isFinite(threshold) || threshold < 0) {
-    throw new ClientError("USAGE", `threshold ${threshold} is out of range: expected a finite distance >= 0; a similarity s is the cosine distance 1 - s`);
+    throw new ClientError(
+      "USAGE",
+      `threshold ${threshold} is out of range: expected a finite distance >= 0; a similarity s is the cosine distance 1 - s`,
+    );
   }
 }

@@ -202,8 +202,8 @@ function messagesOf<T>(
   );
 }
 
-// A search must have a probe, and an empty gallery may have templates by now. Where another stride came into use since the gallery was
-// read, the server refuses with PROBE_INCOMPLETE and it is read anew.
+// A search must have a probe, and an empty gallery may have templates by now. Where another stride came into use since
+// the gallery was read, the server refuses with PROBE_INCOMPLETE and it is read anew.
 function stridesOf({ info, crypto }: OpenGallery): readonly number[] {
   return info.strides.length === 0 ? [crypto.looseStride] : info.strides;
 }

@@ -53,15 +53,24 @@ export function isRefused({ refusal }: BlockDistances, slot: number): boolean {
 
 /** The templates that the roster has at the search's revision and that the server could not compare. */
 export function refusedTemplates(table: RosterTable, { revision, blocks }: SearchAnswer): RefusedTemplate[] {
-  return blocks.filter(({ refusal }) => refusal !== undefined).flatMap((answer) => {
-    const rows = table.places.get(answer.block) ?? [];
-    return [...rows.entries()]
-      .filter(([slot, row]) => row >= 0 && table.revision(row) <= revision && isRefused(answer, slot))
-      .map(([, row]) => ({ templateId: table.templateId(row), subjectId: table.subjectId(row), reason: answer.refusal!.reason }));
-  });
+  return blocks
+    .filter(({ refusal }) => refusal !== undefined)
+    .flatMap((answer) => {
+      const rows = table.places.get(answer.block) ?? [];
+      return [...rows.entries()]
+        .filter(([slot, row]) => row >= 0 && table.revision(row) <= revision && isRefused(answer, slot))
+        .map(([, row]) => ({
+          templateId: table.templateId(row),
+          subjectId: table.subjectId(row),
+          reason: answer.refusal!.reason,
+        }));
+    });
 }
 
-/** Whether a block that the roster has at the search's revision was not answered: one that vanished meanwhile, or was left out. */
+/**
+ * Whether a block that the roster has at the search's revision was not answered: one that vanished meanwhile, or was
+ * left out.
+ */
 export function lacksBlock(table: RosterTable, { revision, blocks }: SearchAnswer): boolean {
   const answered = new Set(blocks.map(({ block }) => block));
   for (const [block, rows] of table.places) {
@@ -93,7 +102,10 @@ interface NearestRows {
   readonly all: boolean;
 }
 
-/** The rows at most as far as the count-th nearest: at least `count` of them, where there are so many; more where distances are equal. */
+/**
+ * The rows at most as far as the count-th nearest: at least `count` of them, where there are so many; more where
+ * distances are equal.
+ */
 function nearestRows(table: RosterTable, { revision, blocks }: SearchAnswer, count: number): NearestRows {
   let kept = { rows: [] as number[], distances: [] as number[] };
   let limit = Infinity;
@@ -105,7 +117,8 @@ function nearestRows(table: RosterTable, { revision, blocks }: SearchAnswer, cou
     for (let slot = 0; slot < rows.length; slot++) {
       const row = rows[slot]!;
       if (row < 0 || table.revision(row) > revision || isRefused(answered, slot)) continue;
-      if (table.stride(row) !== stride || slot >= distances.length) throw invalidReply("a block at another stride than its templates have");
+      if (table.stride(row) !== stride || slot >= distances.length)
+        throw invalidReply("a block at another stride than its templates have");
       const distance = checkDistance(distances[slot]!);
       if (distance > limit) all = false;
       else {
@@ -122,7 +135,10 @@ function nearestRows(table: RosterTable, { revision, blocks }: SearchAnswer, cou
   return { ...kept, all };
 }
 
-function upTo({ rows, distances }: { rows: readonly number[]; distances: readonly number[] }, limit: number): { rows: number[]; distances: number[] } {
+function upTo(
+  { rows, distances }: { rows: readonly number[]; distances: readonly number[] },
+  limit: number,
+): { rows: number[]; distances: number[] } {
   const kept = { rows: [] as number[], distances: [] as number[] };
   distances.forEach((distance, i) => {
     if (distance > limit) return;
@@ -133,7 +149,9 @@ function upTo({ rows, distances }: { rows: readonly number[]; distances: readonl
 }
 
 function bestOfSubjects(table: RosterTable, { rows, distances }: NearestRows): Candidate[] {
-  const candidates = rows.map((row, i) => ({ subjectId: table.subjectId(row), templateId: table.templateId(row), distance: distances[i]! })).sort(compareCandidates);
+  const candidates = rows
+    .map((row, i) => ({ subjectId: table.subjectId(row), templateId: table.templateId(row), distance: distances[i]! }))
+    .sort(compareCandidates);
   const best = new Map<string, Candidate>();
   for (const candidate of candidates) if (!best.has(candidate.subjectId)) best.set(candidate.subjectId, candidate);
   return best.values().toArray();

@@ -2,10 +2,14 @@ import { fromBase64Text } from "@veilface/fhe";
 import type { ByteSource } from "./byte-stream.ts";
 import { tensealDamaged } from "./tenseal-refusal.ts";
 
-// A public context has a SEAL object in its first bytes, whose magic number 5E is in no base64 text: this many tell the two apart.
+// A public context has a SEAL object in its first bytes, whose magic number 5E is in no base64 text: this many tell the
+// two apart.
 const TELLING_BYTES = 64;
 
-/** The bytes that a file stands for, whether it has them raw or as base64 text. Throws ClientError TENSEAL_INVALID for text that breaks off or turns into something else. */
+/**
+ * The bytes that a file stands for, whether it has them raw or as base64 text. Throws ClientError TENSEAL_INVALID for
+ * text that breaks off or turns into something else.
+ */
 export async function* decodedStream(source: ByteSource, name: string): AsyncGenerator<Uint8Array, void, undefined> {
   let text: Base64Text | undefined;
   let head = Buffer.alloc(0);
@@ -40,7 +44,9 @@ class Base64Text {
   }
 
   add(chunk: Uint8Array): Uint8Array {
-    this.#rest += Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength).toString("latin1").replaceAll(/[\t\n\r ]+/g, "");
+    this.#rest += Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength)
+      .toString("latin1")
+      .replaceAll(/[\t\n\r ]+/g, "");
     // The last group stays: it alone may be padded.
     const whole = Math.max(0, Math.floor((this.#rest.length - 1) / 4) * 4);
     const bytes = this.#decode(this.#rest.slice(0, whole));
@@ -55,7 +61,8 @@ class Base64Text {
   #decode(text: string): Uint8Array {
     if (text === "") return new Uint8Array();
     const bytes = fromBase64Text(Buffer.from(text, "latin1"));
-    if (bytes === undefined || (text.length > 4 && text.includes("="))) throw tensealDamaged(this.#name, "it begins as base64 text, and goes on as something else");
+    if (bytes === undefined || (text.length > 4 && text.includes("=")))
+      throw tensealDamaged(this.#name, "it begins as base64 text, and goes on as something else");
     return bytes;
   }
 }

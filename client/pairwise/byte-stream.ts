@@ -3,7 +3,10 @@ import { tensealDamaged } from "./tenseal-refusal.ts";
 /** Chunks of any length, as a file or a network gives them. */
 export type ByteSource = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 
-/** Reads bytes in order and keeps one chunk of them at a time. Its methods throw ClientError TENSEAL_INVALID where they end too early. */
+/**
+ * Reads bytes in order and keeps one chunk of them at a time. Its methods throw ClientError TENSEAL_INVALID where they
+ * end too early.
+ */
 export class ByteStream {
   readonly #chunks: AsyncIterator<Uint8Array> | Iterator<Uint8Array>;
   readonly #name: string;

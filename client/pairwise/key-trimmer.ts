@@ -1,4 +1,10 @@
-import { CIPHERTEXT_HEADER_BYTES, PARMS_ID_BYTES, SEAL_HEADER_BYTES, isSealObject, writeSealHeader } from "@veilface/fhe";
+import {
+  CIPHERTEXT_HEADER_BYTES,
+  PARMS_ID_BYTES,
+  SEAL_HEADER_BYTES,
+  isSealObject,
+  writeSealHeader,
+} from "@veilface/fhe";
 import type { ByteStream } from "./byte-stream.ts";
 import { keyBytes } from "./seal-parameters.ts";
 import { tensealDamaged, tensealInvalid } from "./tenseal-refusal.ts";
@@ -22,11 +28,16 @@ const NESTED_AT = CIPHERTEXT_HEADER_BYTES - SEAL_HEADER_BYTES - 8;
 const WORDS_AT = CIPHERTEXT_HEADER_BYTES - 8;
 
 /**
- * Reads the body of SEAL's KSwitchKeys and gives the whole object again with the keys at `indices` alone, and of these what belongs to
- * the primes that stay. A key has a ciphertext for each data prime, which encrypts what it is a key for modulo that prime, and zero
- * modulo the others: so what is left is a key of the shorter chain of primes. Throws ClientError TENSEAL_INVALID, also for a missing key.
+ * Reads the body of SEAL's KSwitchKeys and gives the whole object again with the keys at `indices` alone, and of these
+ * what belongs to the primes that stay. A key has a ciphertext for each data prime, which encrypts what it is a key for
+ * modulo that prime, and zero modulo the others: so what is left is a key of the shorter chain of primes. Throws
+ * ClientError TENSEAL_INVALID, also for a missing key.
  */
-export async function trimKeys(body: ByteStream, indices: ReadonlySet<number>, trimming: Trimming): Promise<Uint8Array> {
+export async function trimKeys(
+  body: ByteStream,
+  indices: ReadonlySet<number>,
+  trimming: Trimming,
+): Promise<Uint8Array> {
   return new KeyTrimmer(body, trimming).run(indices);
 }
 
@@ -46,7 +57,9 @@ class KeyTrimmer {
     const parmsId = await this.#body.take(PARMS_ID_BYTES);
     const count = await this.#body.u64();
     if (count > degree) throw this.#damaged();
-    this.#out = new Uint8Array(SEAL_HEADER_BYTES + PARMS_ID_BYTES + 8 + 8 * count + keyBytes(degree, keptPrimes, indices.size));
+    this.#out = new Uint8Array(
+      SEAL_HEADER_BYTES + PARMS_ID_BYTES + 8 + 8 * count + keyBytes(degree, keptPrimes, indices.size),
+    );
     this.#at = SEAL_HEADER_BYTES;
     this.#write(keyParmsId ?? parmsId);
     this.#writeU64(count);
@@ -80,7 +93,10 @@ class KeyTrimmer {
   async #shorterPart(header: Uint8Array, rest: number): Promise<void> {
     const { degree, dataPrimes, keptPrimes, keyParmsId, name } = this.#trimming;
     if (rest !== 16 * (dataPrimes + 1) * degree) {
-      throw tensealInvalid(name, "has keys with seeds in place of their second half, of which no primes can be dropped: write them without, as TenSEAL does");
+      throw tensealInvalid(
+        name,
+        "has keys with seeds in place of their second half, of which no primes can be dropped: write them without, as TenSEAL does",
+      );
     }
     this.#write(shortenedHeader(header, { degree, primes: keptPrimes + 1, parmsId: keyParmsId! }));
     for (let component = 0; component < 2; component++) {
@@ -96,7 +112,12 @@ class KeyTrimmer {
     const u64 = (at: number): number => Number(view.getBigUint64(at, true));
     const size = u64(8);
     const full = CIPHERTEXT_HEADER_BYTES + 16 * (dataPrimes + 1) * degree;
-    const fits = u64(COMPONENTS_AT) === 2 && u64(DEGREE_AT) === degree && u64(PRIMES_AT) === dataPrimes + 1 && size <= full && size >= full / 2;
+    const fits =
+      u64(COMPONENTS_AT) === 2 &&
+      u64(DEGREE_AT) === degree &&
+      u64(PRIMES_AT) === dataPrimes + 1 &&
+      size <= full &&
+      size >= full / 2;
     if (!isSealObject(header) || header[5] !== 0 || !fits) throw this.#damaged();
     return size;
   }
@@ -127,7 +148,10 @@ export class MissingKeys extends Error {
 }
 
 /** The header of a ciphertext of two components over so many primes, like another one's. */
-export function shortenedHeader(header: Uint8Array, { degree, primes, parmsId }: { degree: number; primes: number; parmsId: Uint8Array }): Uint8Array {
+export function shortenedHeader(
+  header: Uint8Array,
+  { degree, primes, parmsId }: { degree: number; primes: number; parmsId: Uint8Array },
+): Uint8Array {
   const shorter = Uint8Array.from(header.subarray(0, CIPHERTEXT_HEADER_BYTES));
   const view = new DataView(shorter.buffer);
   const words = 2 * primes * degree;

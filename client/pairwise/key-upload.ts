@@ -6,11 +6,16 @@ import type { Services } from "../remote/channel.ts";
 import { sha256 } from "../remote/wire.ts";
 
 export interface UploadOptions extends CallOptions {
-  /** Called with how many of how many bytes of key material are on their way; goes back to the start where the server went away meanwhile. */
+  /**
+   * Called with how many of how many bytes of key material are on their way; goes back to the start where the server
+   * went away meanwhile.
+   */
   readonly onProgress?: (sentBytes: number, totalBytes: number) => void;
   /** What messages call the key material, such as the name of its file. */
   readonly name?: string;
-  /** The largest expected error of a squared distance of unit vectors that is accepted, in (0, 1e6]; 0.01 unless set. */
+  /**
+   * The largest expected error of a squared distance of unit vectors that is accepted, in (0, 1e6]; 0.01 unless set.
+   */
   readonly acceptedError?: number;
 }
 
@@ -27,15 +32,19 @@ export interface ContextUpload {
   readonly keys: readonly KeyObject[];
 }
 
-// 16 messages are under way before gRPC says wait. Of the 1 MiB that the contract allows, that would be 16 MiB: a line of 1 Mbit/s
-// takes two minutes for them, while the deadline runs and the progress stands still. Of 64 KiB it is 1 MiB.
+// 16 messages are under way before gRPC says wait. Of the 1 MiB that the contract allows, that would be 16 MiB: a line
+// of 1 Mbit/s takes two minutes for them, while the deadline runs and the progress stands still. Of 64 KiB it is 1 MiB.
 const CHUNK_BYTES = 65_536;
 
 /**
  * Creates a context with its keys. Uploading is idempotent: where the server goes away on the way, all is sent again.
  * Throws ClientError as PairwiseClient.uploadContext.
  */
-export async function uploadKeys(services: Services, upload: ContextUpload, options: UploadOptions): Promise<Context | undefined> {
+export async function uploadKeys(
+  services: Services,
+  upload: ContextUpload,
+  options: UploadOptions,
+): Promise<Context | undefined> {
   const announced = upload.keys.map(announce);
   for (let failures = 0; ; ) {
     try {
@@ -51,7 +60,12 @@ function announce({ material, bytes }: KeyObject): KeyUpload {
   return { material, totalBytes: bytes.length, sha256: sha256(bytes) };
 }
 
-async function attempt(services: Services, upload: ContextUpload, announced: KeyUpload[], options: UploadOptions): Promise<Context | undefined> {
+async function attempt(
+  services: Services,
+  upload: ContextUpload,
+  announced: KeyUpload[],
+  options: UploadOptions,
+): Promise<Context | undefined> {
   using watch = new Watchdog(options);
   try {
     const requests = ReadableStream.from(messages(upload, announced, watch, options));
@@ -62,8 +76,16 @@ async function attempt(services: Services, upload: ContextUpload, announced: Key
   }
 }
 
-function* messages({ encryptionParameters, scale, keys }: ContextUpload, keyUploads: KeyUpload[], watch: Watchdog, { onProgress, acceptedError = 0 }: UploadOptions): Generator<CreateContextRequest, void, undefined> {
-  yield CreateContextRequest.create({ context: { scheme: { $case: "pairwise", value: { encryptionParameters, scale, acceptedError } } }, keyUploads });
+function* messages(
+  { encryptionParameters, scale, keys }: ContextUpload,
+  keyUploads: KeyUpload[],
+  watch: Watchdog,
+  { onProgress, acceptedError = 0 }: UploadOptions,
+): Generator<CreateContextRequest, void, undefined> {
+  yield CreateContextRequest.create({
+    context: { scheme: { $case: "pairwise", value: { encryptionParameters, scale, acceptedError } } },
+    keyUploads,
+  });
   const total = keys.reduce((sum, { bytes }) => sum + bytes.length, 0);
   let sent = 0;
   for (const { material, bytes } of keys) {

@@ -1,5 +1,12 @@
-/** What `run` makes of each item, in their order; at most `width` are under way at a time. Throws what `run` throws, once all before it were yielded. */
-export async function* mapInOrder<T, U>(items: Iterable<T> | AsyncIterable<T>, width: number, run: (item: T) => Promise<U>): AsyncGenerator<U, void, undefined> {
+/**
+ * What `run` makes of each item, in their order; at most `width` are under way at a time. Throws what `run` throws,
+ * once all before it were yielded.
+ */
+export async function* mapInOrder<T, U>(
+  items: Iterable<T> | AsyncIterable<T>,
+  width: number,
+  run: (item: T) => Promise<U>,
+): AsyncGenerator<U, void, undefined> {
   const running: Promise<U>[] = [];
   for await (const item of items) {
     const result = run(item);

@@ -15,7 +15,10 @@ export interface OutgoingVector {
   readonly dimension: number | undefined;
 }
 
-/** What all calls of the pairwise scheme share: a connection, a deadline, and what vectors have to become before they are sent. */
+/**
+ * What all calls of the pairwise scheme share: a connection, a deadline, and what vectors have to become before they
+ * are sent.
+ */
 export class PairwiseCalls {
   readonly services: Services;
   readonly #deadlineMs: number;
@@ -26,7 +29,10 @@ export class PairwiseCalls {
     this.#deadlineMs = deadlineMs;
   }
 
-  /** Runs a call that changes nothing within its deadline, or the client's; again where the server is away. Throws ClientError. */
+  /**
+   * Runs a call that changes nothing within its deadline, or the client's; again where the server is away. Throws
+   * ClientError.
+   */
   read<T>(options: CallOptions, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
     return call(this.services.address, this.deadline(options), run, isUnavailable);
   }
@@ -36,13 +42,23 @@ export class PairwiseCalls {
     return call(this.services.address, this.deadline(options), run);
   }
 
-  /** The messages of a stream that changes nothing; begun again where the server is away before it says anything. Throws ClientError. */
-  async *readStream<T>(options: CallOptions, run: (signal: AbortSignal) => AsyncIterable<T>): AsyncGenerator<T, void, undefined> {
+  /**
+   * The messages of a stream that changes nothing; begun again where the server is away before it says anything. Throws
+   * ClientError.
+   */
+  async *readStream<T>(
+    options: CallOptions,
+    run: (signal: AbortSignal) => AsyncIterable<T>,
+  ): AsyncGenerator<T, void, undefined> {
     const bounded = this.deadline(options);
-    const { messages, first } = await retrying(bounded, async () => {
-      const begun = callStream(this.services.address, bounded, run);
-      return { messages: begun, first: await begun.next() };
-    }, isUnavailable);
+    const { messages, first } = await retrying(
+      bounded,
+      async () => {
+        const begun = callStream(this.services.address, bounded, run);
+        return { messages: begun, first: await begun.next() };
+      },
+      isUnavailable,
+    );
     if (first.done === true) return;
     yield first.value;
     yield* messages;
@@ -54,8 +70,8 @@ export class PairwiseCalls {
   }
 
   /**
-   * A vector as it is sent to a context: without the primes that the context was uploaded without. Throws ClientError as
-   * PairwiseClient.compare.
+   * A vector as it is sent to a context: without the primes that the context was uploaded without. Throws ClientError
+   * as PairwiseClient.compare.
    */
   async outgoing(contextId: string, vector: PairwiseCiphertext, options: CallOptions): Promise<OutgoingVector> {
     const { name = "a vector" } = vector;
@@ -76,7 +92,9 @@ export class PairwiseCalls {
 
   async #askDropper(contextId: string, options: CallOptions): Promise<PrimeDropper> {
     checkContextId(contextId);
-    const { context } = await this.read(options, (signal) => this.services.contexts.getContext({ contextId }, { signal }));
+    const { context } = await this.read(options, (signal) =>
+      this.services.contexts.getContext({ contextId }, { signal }),
+    );
     const served = toServedContext(context);
     if (served.contextId !== contextId) throw invalidReply("another context than was asked for");
     return new PrimeDropper(served);

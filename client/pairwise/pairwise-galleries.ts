@@ -28,13 +28,13 @@ export interface PairwiseMatch {
   readonly templateId: string;
   readonly subjectId: string;
   /**
-   * The squared distance (Euclidean galleries) or inner product (cosine), encrypted, in slot 0; undefined where the template could not
-   * be compared: `why` says it.
+   * The squared distance (Euclidean galleries) or inner product (cosine), encrypted, in slot 0; undefined where the
+   * template could not be compared: `why` says it.
    */
   readonly distance: PairwiseCiphertext | undefined;
   /**
-   * Why there is no distance: "IDENTICAL" where the server says that the probe is this very ciphertext, whose distance is 0; else a
-   * reason of the contract, such as STORED_CORRUPT.
+   * Why there is no distance: "IDENTICAL" where the server says that the probe is this very ciphertext, whose distance
+   * is 0; else a reason of the contract, such as STORED_CORRUPT.
    */
   readonly why?: string;
 }
@@ -59,7 +59,9 @@ interface Probe {
 // Of at most 1.9 MB each.
 const IN_FLIGHT = 8;
 
-/** Enrolls into galleries of the pairwise scheme, and compares probes with them. Every template is a block of its own. */
+/**
+ * Enrolls into galleries of the pairwise scheme, and compares probes with them. Every template is a block of its own.
+ */
 export class PairwiseGalleries {
   readonly #calls: PairwiseCalls;
   readonly #galleries: GalleryCalls;
@@ -77,11 +79,21 @@ export class PairwiseGalleries {
   }
 
   /** As PairwiseClient.search. */
-  async *search(galleryId: string, vector: PairwiseCiphertext, options: PairwiseSearchOptions): AsyncGenerator<PairwiseMatch, void, undefined> {
+  async *search(
+    galleryId: string,
+    vector: PairwiseCiphertext,
+    options: PairwiseSearchOptions,
+  ): AsyncGenerator<PairwiseMatch, void, undefined> {
     const probe = await this.#probe(galleryId, vector, options);
-    const target = { galleryId, space: toWireSpace(probe.gallery.space), replyEncoding: toWireEncoding(probe.encoding) };
+    const target = {
+      galleryId,
+      space: toWireSpace(probe.gallery.space),
+      replyEncoding: toWireEncoding(probe.encoding),
+    };
     const { matching } = this.#calls.services;
-    const answers = this.#calls.readStream(options, (signal) => matching.searchGallery(messages(target, probe), { signal }));
+    const answers = this.#calls.readStream(options, (signal) =>
+      matching.searchGallery(messages(target, probe), { signal }),
+    );
     let open: OpenSearch | undefined;
     for await (const { revision, distances } of answers) {
       if (open === undefined) open = await this.#openSearch(galleryId, revision, options);
@@ -95,12 +107,24 @@ export class PairwiseGalleries {
   }
 
   /** As PairwiseClient.compareTemplates. */
-  async *compareTemplates(galleryId: string, subjectId: string, vector: PairwiseCiphertext, options: PairwiseSearchOptions): AsyncGenerator<PairwiseMatch, void, undefined> {
+  async *compareTemplates(
+    galleryId: string,
+    subjectId: string,
+    vector: PairwiseCiphertext,
+    options: PairwiseSearchOptions,
+  ): AsyncGenerator<PairwiseMatch, void, undefined> {
     checkId("subject", subjectId);
     const probe = await this.#probe(galleryId, vector, options);
-    const target = { galleryId, subjectId, space: toWireSpace(probe.gallery.space), replyEncoding: toWireEncoding(probe.encoding) };
+    const target = {
+      galleryId,
+      subjectId,
+      space: toWireSpace(probe.gallery.space),
+      replyEncoding: toWireEncoding(probe.encoding),
+    };
     const { matching } = this.#calls.services;
-    const answers = this.#calls.readStream(options, (signal) => matching.compareTemplates(messages(target, probe), { signal }));
+    const answers = this.#calls.readStream(options, (signal) =>
+      matching.compareTemplates(messages(target, probe), { signal }),
+    );
     for await (const answer of answers) {
       yield matchOf(probe, entryOf(answer, subjectId), answer.distances);
     }
@@ -113,13 +137,20 @@ export class PairwiseGalleries {
     return roster.entries();
   }
 
-  async *#units(gallery: GalleryInfo, source: EnrollmentSource, options: CallOptions): AsyncGenerator<EnrollmentUnit, void, undefined> {
+  async *#units(
+    gallery: GalleryInfo,
+    source: EnrollmentSource,
+    options: CallOptions,
+  ): AsyncGenerator<EnrollmentUnit, void, undefined> {
     const { dimension: stride } = gallery.space;
     for await (const { templateId, subjectId, vector } of callersSource(source)) {
       checkId("template", templateId);
       checkId("subject", subjectId);
       const ciphertext = await this.#vectorOf(gallery, vector, options);
-      const message: EnrollTemplatesRequest["message"] = { $case: "template", value: { templateId, subjectId, ciphertext } };
+      const message: EnrollTemplatesRequest["message"] = {
+        $case: "template",
+        value: { templateId, subjectId, ciphertext },
+      };
       yield { kind: "template", stride, templates: [{ templateId, subjectId }], messages: [{ message }] };
     }
   }
@@ -131,10 +162,17 @@ export class PairwiseGalleries {
     return { gallery, encoding: options.replyEncoding ?? vector.encoding, piece };
   }
 
-  async #vectorOf({ contextId, space }: GalleryInfo, vector: PairwiseCiphertext, options: CallOptions): Promise<NonNullable<ProbePiece["ciphertext"]>> {
+  async #vectorOf(
+    { contextId, space }: GalleryInfo,
+    vector: PairwiseCiphertext,
+    options: CallOptions,
+  ): Promise<NonNullable<ProbePiece["ciphertext"]>> {
     const { wire, dimension = space.dimension } = await this.#calls.outgoing(contextId, vector, options);
     if (dimension === space.dimension) return wire;
-    throw new ClientError("USAGE", `${vector.name ?? "a vector"} has ${dimension} components: expected ${space.dimension}, the gallery's dimension`);
+    throw new ClientError(
+      "USAGE",
+      `${vector.name ?? "a vector"} has ${dimension} components: expected ${space.dimension}, the gallery's dimension`,
+    );
   }
 
   async #openSearch(galleryId: string, revision: number, options: CallOptions): Promise<OpenSearch> {
@@ -144,7 +182,9 @@ export class PairwiseGalleries {
   }
 
   #roster(galleryId: string): Roster {
-    return new Roster((sinceRevision, pageToken, options = {}) => this.#galleries.readRosterPage(galleryId, { sinceRevision, pageToken }, options));
+    return new Roster((sinceRevision, pageToken, options = {}) =>
+      this.#galleries.readRosterPage(galleryId, { sinceRevision, pageToken }, options),
+    );
   }
 }
 
@@ -174,27 +214,45 @@ class OpenSearch {
     if (this.#awaited.size === 0) return;
     await this.#roster.refresh(options);
     const now = this.#asOfRevision();
-    if (this.#awaited.keys().some((block) => now.has(block))) throw invalidReply("a search that leaves out a template of the gallery");
+    if (this.#awaited.keys().some((block) => now.has(block)))
+      throw invalidReply("a search that leaves out a template of the gallery");
   }
 
   #asOfRevision(): Map<number, RosterEntry> {
-    return new Map(this.#roster.entries().filter(({ revision }) => revision <= this.#revision).map((entry) => [entry.placement.block, entry]));
+    return new Map(
+      this.#roster
+        .entries()
+        .filter(({ revision }) => revision <= this.#revision)
+        .map((entry) => [entry.placement.block, entry]),
+    );
   }
 }
 
 function messages<T>(target: T, { piece }: Probe): AsyncIterable<{ target: T | undefined; pieces: ProbePiece[] }> {
-  return ReadableStream.from([{ target, pieces: [] }, { target: undefined, pieces: [piece] }]);
+  return ReadableStream.from([
+    { target, pieces: [] },
+    { target: undefined, pieces: [piece] },
+  ]);
 }
 
 function entryOf({ entries, distances }: CompareTemplatesResponse, subjectId: string): RosterEntry {
   const [entry, ...others] = entries.map(fromLiveWireEntry);
-  if (entry === undefined || others.length > 0 || entry.subjectId !== subjectId || entry.placement.block !== distances?.block) {
+  if (
+    entry === undefined ||
+    others.length > 0 ||
+    entry.subjectId !== subjectId ||
+    entry.placement.block !== distances?.block
+  ) {
     throw invalidReply("a comparison with a template that was not asked for or is not in its block");
   }
   return entry;
 }
 
-function matchOf({ gallery, encoding }: Probe, { templateId, subjectId }: RosterEntry, distances: EncryptedDistances | undefined): PairwiseMatch {
+function matchOf(
+  { gallery, encoding }: Probe,
+  { templateId, subjectId }: RosterEntry,
+  distances: EncryptedDistances | undefined,
+): PairwiseMatch {
   if (distances?.identical === true) return { templateId, subjectId, distance: undefined, why: "IDENTICAL" };
   if (distances !== undefined && distances.refused !== ErrorReason.ERROR_REASON_UNSPECIFIED) {
     return { templateId, subjectId, distance: undefined, why: reasonName(distances.refused) };

@@ -21,7 +21,10 @@ export interface PairwiseKeys {
 }
 
 export interface TensealUploadOptions extends UploadOptions {
-  /** Components of the vectors that will be compared, in [1, N/2]: of the Galois keys those that they need are sent. All of them unless given. */
+  /**
+   * Components of the vectors that will be compared, in [1, N/2]: of the Galois keys those that they need are sent. All
+   * of them unless given.
+   */
   readonly dimension?: number;
 }
 
@@ -29,7 +32,10 @@ export interface PairwiseCompareOptions extends CallOptions {
   readonly operation: PairwiseOperation;
   /** Components of either vector, in [1, maxDimension]. Required unless a TenSEAL vector says it. */
   readonly dimension?: number;
-  /** R, the largest Euclidean norm of either vector, in [1e-6, 1e6]. The server computes in the smallest modulus that holds 4 R^2 or R^2: faster. */
+  /**
+   * R, the largest Euclidean norm of either vector, in [1e-6, 1e6]. The server computes in the smallest modulus that
+   * holds 4 R^2 or R^2: faster.
+   */
   readonly normBound?: number;
   /** The encoding of the reply; that of the first vector unless given. */
   readonly replyEncoding?: PairwiseEncoding;
@@ -47,10 +53,16 @@ export interface NewPairwiseGallery {
   readonly contextId: string;
   /** Components of its vectors, in [1, the context's maxDimension]. */
   readonly dimension: number;
-  /** "euclidean": answers are squared distances. "cosine": inner products, of vectors that are unit vectors before they are encrypted. */
+  /**
+   * "euclidean": answers are squared distances. "cosine": inner products, of vectors that are unit vectors before they
+   * are encrypted.
+   */
   readonly metric: Metric;
   /** What made the vectors, 1 to 64 of a-z, 0-9 and "-"; "tenseal" unless given. */
   readonly modelId?: string;
-  /** R, the largest Euclidean norm of its vectors, in [1e-6, 1e6]; faster where it is small. Unless given, 1 for cosine, else the largest that the context has room for. */
+  /**
+   * R, the largest Euclidean norm of its vectors, in [1e-6, 1e6]; faster where it is small. Unless given, 1 for cosine,
+   * else the largest that the context has room for.
+   */
   readonly normBound?: number;
 }

@@ -39,8 +39,8 @@ export interface PairwiseContext {
   /** The largest absolute value of a distance; a larger one decrypts to something else. */
   readonly maxDistance: number;
   /**
-   * About 19 of 20 squared distances of unit vectors with `maxDimension` components are off by less; fewer components, and inner products,
-   * by less. 0 where the server does not say it.
+   * About 19 of 20 squared distances of unit vectors with `maxDimension` components are off by less; fewer components,
+   * and inner products, by less. 0 where the server does not say it.
    */
   readonly expectedError: number;
   /** When it was first created on this server. */
@@ -90,20 +90,37 @@ export function openVector({ encoding, bytes, name = VECTOR_NAME }: PairwiseCiph
     return { encoding, bytes, ciphertext: bytes, tenseal: undefined };
   }
   const vector = tensealVector(bytes, name);
-  return { encoding, bytes: vector.bytes, ciphertext: vector.ciphertext, tenseal: { sizes: [vector.dimension], scale: vector.scale } };
+  return {
+    encoding,
+    bytes: vector.bytes,
+    ciphertext: vector.ciphertext,
+    tenseal: { sizes: [vector.dimension], scale: vector.scale },
+  };
 }
 
 /** A vector as a message. Throws ClientError USAGE for more bytes than a ciphertext may have. `name`: of its file. */
 export function toWireVector(contextId: string, { encoding, bytes }: OpenVector, name = VECTOR_NAME): Ciphertext {
-  if (bytes.length <= MAX_PAIRWISE_CIPHERTEXT_BYTES) return toWireCiphertext(contextId, bytes, toWireEncoding(encoding));
-  throw new ClientError("USAGE", `${name} has ${bytes.length} bytes: expected at most ${MAX_PAIRWISE_CIPHERTEXT_BYTES}; a fresh ciphertext of a usable context has fewer`);
+  if (bytes.length <= MAX_PAIRWISE_CIPHERTEXT_BYTES)
+    return toWireCiphertext(contextId, bytes, toWireEncoding(encoding));
+  throw new ClientError(
+    "USAGE",
+    `${name} has ${bytes.length} bytes: expected at most ${MAX_PAIRWISE_CIPHERTEXT_BYTES}; a fresh ciphertext of a usable context has fewer`,
+  );
 }
 
-/** A reply's ciphertext. Throws ClientError REPLY_INVALID unless it is of our context, whole and in the encoding asked for. */
-export function fromWireDistance(contextId: string, encoding: PairwiseEncoding, wire: Ciphertext | undefined): PairwiseCiphertext {
+/**
+ * A reply's ciphertext. Throws ClientError REPLY_INVALID unless it is of our context, whole and in the encoding asked
+ * for.
+ */
+export function fromWireDistance(
+  contextId: string,
+  encoding: PairwiseEncoding,
+  wire: Ciphertext | undefined,
+): PairwiseCiphertext {
   const { encoding: found, data } = checkWireCiphertext(contextId, wire);
   if (found !== toWireEncoding(encoding)) throw invalidReply("a ciphertext in another encoding than was asked for");
-  if (encoding === "tenseal" && recognizeTenseal(data).kind !== "vector") throw invalidReply("a TenSEAL vector that is none");
+  if (encoding === "tenseal" && recognizeTenseal(data).kind !== "vector")
+    throw invalidReply("a TenSEAL vector that is none");
   return { encoding, bytes: data };
 }
 
@@ -116,24 +133,52 @@ export function areSameVectors(first: Ciphertext, second: Ciphertext): boolean {
   return x !== undefined && y !== undefined && areSameCiphertext(x, y);
 }
 
-/** What vectors have to know of their context. Throws ClientError USAGE for one of the packed scheme, REPLY_INVALID for an incomplete one. */
+/**
+ * What vectors have to know of their context. Throws ClientError USAGE for one of the packed scheme, REPLY_INVALID for
+ * an incomplete one.
+ */
 export function toServedContext(wire: Context | undefined): ServedContext {
   const context = fromWireContext(wire);
   if (context === undefined || wire?.scheme?.$case !== "pairwise") {
-    throw new ClientError("USAGE", `context ${wire?.contextId ?? ""} is of the packed scheme: expected one of the pairwise scheme`);
+    throw new ClientError(
+      "USAGE",
+      `context ${wire?.contextId ?? ""} is of the packed scheme: expected one of the pairwise scheme`,
+    );
   }
   const { contextId, degree, modulusBits } = context;
-  return { contextId, degree, dataPrimes: modulusBits.length - 1, encryptionParameters: wire.scheme.value.encryptionParameters };
+  return {
+    contextId,
+    degree,
+    dataPrimes: modulusBits.length - 1,
+    encryptionParameters: wire.scheme.value.encryptionParameters,
+  };
 }
 
-/** A context of the pairwise scheme; undefined for one of the packed scheme. Throws ClientError REPLY_INVALID for one that lacks a field or has one out of range. */
+/**
+ * A context of the pairwise scheme; undefined for one of the packed scheme. Throws ClientError REPLY_INVALID for one
+ * that lacks a field or has one out of range.
+ */
 export function fromWireContext(wire: Context | undefined): PairwiseContext | undefined {
   if (wire?.scheme === undefined || wire.createTime === undefined) throw invalidReply("an incomplete context");
   if (wire.scheme.$case !== "pairwise") return undefined;
   const { contextId, createTime } = wire;
-  const { polyModulusDegree: degree, coeffModulusBits: modulusBits, scale, rotationSteps, maxDimension, maxDistance, expectedError } = wire.scheme.value;
-  const inRange = /^[0-9a-f]{64}$/.test(contextId) && degree >= 1 && scale > 0 && maxDimension >= 1 && maxDimension <= degree / 2
-    && maxDistance > 0 && expectedError >= 0;
+  const {
+    polyModulusDegree: degree,
+    coeffModulusBits: modulusBits,
+    scale,
+    rotationSteps,
+    maxDimension,
+    maxDistance,
+    expectedError,
+  } = wire.scheme.value;
+  const inRange =
+    /^[0-9a-f]{64}$/.test(contextId) &&
+    degree >= 1 &&
+    scale > 0 &&
+    maxDimension >= 1 &&
+    maxDimension <= degree / 2 &&
+    maxDistance > 0 &&
+    expectedError >= 0;
   if (!inRange) throw invalidReply("a context with a field out of range");
   return { contextId, degree, modulusBits, scale, rotationSteps, maxDimension, maxDistance, expectedError, createTime };
 }

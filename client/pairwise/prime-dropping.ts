@@ -26,12 +26,17 @@ interface Fresh {
 }
 
 // Two components of 64 primes at ring degree 32768, the most that SEAL takes.
-const CIPHERTEXT: SealObjectLimits = { what: "ciphertext", maxBytes: 2 ** 25 + 1024, malformed: "CIPHERTEXT_MALFORMED", tooLarge: "CIPHERTEXT_TOO_LARGE" };
+const CIPHERTEXT: SealObjectLimits = {
+  what: "ciphertext",
+  maxBytes: 2 ** 25 + 1024,
+  malformed: "CIPHERTEXT_MALFORMED",
+  tooLarge: "CIPHERTEXT_TOO_LARGE",
+};
 const [DEGREE_AT, PRIMES_AT] = [57, 65];
 
 /**
- * Drops the last primes of fresh vectors where their context was uploaded without these. In CKKS that is leaving out the residues
- * modulo them, which takes no key: the vector, its scale and its noise stay what they are.
+ * Drops the last primes of fresh vectors where their context was uploaded without these. In CKKS that is leaving out
+ * the residues modulo them, which takes no key: the vector, its scale and its noise stay what they are.
  */
 export class PrimeDropper {
   readonly #context: ServedContext;
@@ -43,18 +48,28 @@ export class PrimeDropper {
   }
 
   /**
-   * The vector at the context's level; as it is where it has no more primes. Throws ClientError TENSEAL_INVALID where it is of other
-   * parameters than the context's were before its upload. `name`: of its file.
+   * The vector at the context's level; as it is where it has no more primes. Throws ClientError TENSEAL_INVALID where
+   * it is of other parameters than the context's were before its upload. `name`: of its file.
    */
   async fit(vector: OpenVector, name: string): Promise<OpenVector> {
     const fresh = freshOf(vector.ciphertext);
     if (fresh?.degree !== this.#context.degree || fresh.dataPrimes <= this.#context.dataPrimes) return vector;
     const { dataPrimes: kept, degree } = this.#context;
     if (fresh.bytes.length !== CIPHERTEXT_HEADER_BYTES + 16 * fresh.dataPrimes * degree) {
-      throw tensealInvalid(name, "has a seed in place of its second half, of which no primes can be dropped: write it without, as TenSEAL does");
+      throw tensealInvalid(
+        name,
+        "has a seed in place of its second half, of which no primes can be dropped: write it without, as TenSEAL does",
+      );
     }
     const ciphertext = withoutPrimes(fresh, kept, await this.#levelOf(fresh, name));
-    return { ...vector, ciphertext, bytes: vector.tenseal === undefined ? ciphertext : CKKSVectorProto.encode({ ...vector.tenseal, ciphertexts: [ciphertext] }).finish() };
+    return {
+      ...vector,
+      ciphertext,
+      bytes:
+        vector.tenseal === undefined
+          ? ciphertext
+          : CKKSVectorProto.encode({ ...vector.tenseal, ciphertexts: [ciphertext] }).finish(),
+    };
   }
 
   #levelOf(fresh: Fresh, name: string): Promise<Uint8Array> {
@@ -67,7 +82,8 @@ export class PrimeDropper {
     return level;
   }
 
-  // The residues do not show whether they are those of our primes, so that it is held to SEAL's hash of the whole chain.
+  // The residues do not show whether they are those of our primes, so that it is held to SEAL's hash of the whole
+  // chain.
   async #findLevel({ parmsId, dataPrimes }: Fresh, name: string): Promise<Uint8Array> {
     const { contextId, degree, encryptionParameters } = this.#context;
     const parameters = readSealParameters(encryptionParameters, `context ${contextId}`);
@@ -75,13 +91,16 @@ export class PrimeDropper {
       const { data } = await parmsIdsOf(degree, chain, name);
       if (Buffer.from(data).equals(parmsId)) return (await parmsIdsOf(degree, parameters.primes, name)).data;
     }
-    throw tensealInvalid(name, `has ${dataPrimes} primes, which are not those of the context with some more at the end: expected a fresh vector of the context's own parameters`);
+    throw tensealInvalid(
+      name,
+      `has ${dataPrimes} primes, which are not those of the context with some more at the end: expected a fresh vector of the context's own parameters`,
+    );
   }
 }
 
 /**
- * Whether primes that are dropped from the end of a context's can be found again from those that stay, as fitting its vectors needs:
- * where they were chosen by their sizes, as TenSEAL does, and those dropped are of one size.
+ * Whether primes that are dropped from the end of a context's can be found again from those that stay, as fitting its
+ * vectors needs: where they were chosen by their sizes, as TenSEAL does, and those dropped are of one size.
  */
 export async function canFindAgain(whole: SealParameters, kept: SealParameters): Promise<boolean> {
   const chains = await wholeChains(whole.degree, kept.primes, whole.primes.length - 1);
@@ -93,7 +112,10 @@ function freshOf(data: Uint8Array): Fresh | undefined {
   const bytes = inflatedCiphertext(data);
   if (bytes === undefined || bytes.length < CIPHERTEXT_HEADER_BYTES) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const [degree, dataPrimes] = [DEGREE_AT, PRIMES_AT].map((at) => Number(view.getBigUint64(at, true))) as [number, number];
+  const [degree, dataPrimes] = [DEGREE_AT, PRIMES_AT].map((at) => Number(view.getBigUint64(at, true))) as [
+    number,
+    number,
+  ];
   return { bytes, parmsId: bytes.slice(SEAL_HEADER_BYTES, SEAL_HEADER_BYTES + PARMS_ID_BYTES), degree, dataPrimes };
 }
 

@@ -1,12 +1,24 @@
 import {
-  CIPHERTEXT_HEADER_BYTES, FheError, MAX_PAIRWISE_CIPHERTEXT_BYTES, SEAL_HEADER_BYTES, callSeal, inflateSeal, loadPublicSeal, openCkksContext, parmsIdBytes, writeSealHeader,
+  CIPHERTEXT_HEADER_BYTES,
+  FheError,
+  MAX_PAIRWISE_CIPHERTEXT_BYTES,
+  SEAL_HEADER_BYTES,
+  callSeal,
+  inflateSeal,
+  loadPublicSeal,
+  openCkksContext,
+  parmsIdBytes,
+  writeSealHeader,
 } from "@veilface/fhe";
 import type { PublicSeal } from "@veilface/fhe";
 import { MAX_KEY_BYTES } from "./limits.ts";
 import { CKKS_ADVICE } from "./tenseal-advice.ts";
 import { tensealDamaged, tensealInvalid } from "./tenseal-refusal.ts";
 
-/** SEAL's EncryptionParameters of a key holder's own, as far as they matter here; whether they are any good is for the server to say. */
+/**
+ * SEAL's EncryptionParameters of a key holder's own, as far as they matter here; whether they are any good is for the
+ * server to say.
+ */
 export interface SealParameters {
   /** N. */
   readonly degree: number;
@@ -32,8 +44,8 @@ const MOST_PRIMES = 64;
 const MOST_BYTES = PRIMES_AT + (MOST_PRIMES + 1) * PRIME_BYTES;
 
 /**
- * Reads SEAL's EncryptionParameters: header, scheme u8, N u64, count u64, so many Modulus objects, the plain modulus. Throws ClientError
- * TENSEAL_INVALID for what is none, or of another scheme than CKKS. `name`: of the file.
+ * Reads SEAL's EncryptionParameters: header, scheme u8, N u64, count u64, so many Modulus objects, the plain modulus.
+ * Throws ClientError TENSEAL_INVALID for what is none, or of another scheme than CKKS. `name`: of the file.
  */
 export function readSealParameters(data: Uint8Array, name: string): SealParameters {
   const damaged = (): Error => tensealDamaged(name, "there is no whole SEAL object for its encryption parameters");
@@ -41,23 +53,37 @@ export function readSealParameters(data: Uint8Array, name: string): SealParamete
   const view = new DataView(encoded.buffer, encoded.byteOffset, encoded.byteLength);
   if (encoded.length < PRIMES_AT) throw damaged();
   const scheme = SCHEMES[encoded[SEAL_HEADER_BYTES]!];
-  const [degree, count] = [Number(view.getBigUint64(SEAL_HEADER_BYTES + 1, true)), Number(view.getBigUint64(COUNT_AT, true))];
+  const [degree, count] = [
+    Number(view.getBigUint64(SEAL_HEADER_BYTES + 1, true)),
+    Number(view.getBigUint64(COUNT_AT, true)),
+  ];
   if (scheme === undefined || encoded.length !== PRIMES_AT + (count + 1) * PRIME_BYTES) throw damaged();
-  if (scheme !== "CKKS") throw tensealInvalid(name, `is a ${scheme} context, and veilface compares CKKS vectors: ${CKKS_ADVICE}`);
-  const primes = Array.from({ length: count }, (_, k) => view.getBigUint64(PRIMES_AT + k * PRIME_BYTES + SEAL_HEADER_BYTES, true));
+  if (scheme !== "CKKS")
+    throw tensealInvalid(name, `is a ${scheme} context, and veilface compares CKKS vectors: ${CKKS_ADVICE}`);
+  const primes = Array.from({ length: count }, (_, k) =>
+    view.getBigUint64(PRIMES_AT + k * PRIME_BYTES + SEAL_HEADER_BYTES, true),
+  );
   return { degree, primes, encoded };
 }
 
 function inflatedParameters(data: Uint8Array): Uint8Array | undefined {
   try {
-    return inflateSeal(data, { what: "EncryptionParameters object", maxBytes: MOST_BYTES, malformed: "PARAMETERS_INVALID", tooLarge: "PARAMETERS_INVALID" });
+    return inflateSeal(data, {
+      what: "EncryptionParameters object",
+      maxBytes: MOST_BYTES,
+      malformed: "PARAMETERS_INVALID",
+      tooLarge: "PARAMETERS_INVALID",
+    });
   } catch (error) {
     if (error instanceof FheError) return undefined;
     throw error;
   }
 }
 
-/** The same with the first `count` data primes and the reserved one. Their levels are levels of the whole chain too, with the same hashes. */
+/**
+ * The same with the first `count` data primes and the reserved one. Their levels are levels of the whole chain too,
+ * with the same hashes.
+ */
 export function withDataPrimes({ degree, primes, encoded }: SealParameters, count: number): SealParameters {
   const kept = [...primes.slice(0, count), primes.at(-1)!];
   const shorter = new Uint8Array(PRIMES_AT + (kept.length + 1) * PRIME_BYTES);
@@ -75,13 +101,16 @@ export function keyBytes(degree: number, dataPrimes: number, keys: number): numb
 }
 
 /**
- * How many data primes a context may keep at most so that a server takes its fresh ciphertexts, and so many keys. A comparison needs two.
+ * How many data primes a context may keep at most so that a server takes its fresh ciphertexts, and so many keys. A
+ * comparison needs two.
  */
 export function dataPrimesThatFit({ degree, primes }: SealParameters, keys: number): number {
   // Two SEAL headers, and a count for each of N possible keys.
   const room = MAX_KEY_BYTES - 8 * degree - 256;
   let count = primes.length - 1;
-  const fits = (): boolean => keyBytes(degree, count, keys) <= room && CIPHERTEXT_HEADER_BYTES + 16 * count * degree <= MAX_PAIRWISE_CIPHERTEXT_BYTES;
+  const fits = (): boolean =>
+    keyBytes(degree, count, keys) <= room &&
+    CIPHERTEXT_HEADER_BYTES + 16 * count * degree <= MAX_PAIRWISE_CIPHERTEXT_BYTES;
   while (count > 0 && !fits()) count--;
   return count;
 }
@@ -98,18 +127,26 @@ export async function parmsIdsOf(degree: number, primes: readonly bigint[], name
 }
 
 /**
- * The primes that TenSEAL's context had before its last data primes were dropped, so that it has `dataPrimes` of them: TenSEAL chooses
- * primes by N and their sizes alone. The dropped ones are taken to be of one size. Undefined where there are no such.
+ * The primes that TenSEAL's context had before its last data primes were dropped, so that it has `dataPrimes` of them:
+ * TenSEAL chooses primes by N and their sizes alone. The dropped ones are taken to be of one size. Undefined where
+ * there are no such.
  */
 export async function wholeChains(degree: number, primes: readonly bigint[], dataPrimes: number): Promise<bigint[][]> {
   const seal = await loadPublicSeal();
   const kept = primes.slice(0, -1);
   const sizes = primes.map((prime) => prime.toString(2).length);
   const [MIN, MAX] = [20, 60];
-  const chains = Array.from({ length: MAX - MIN + 1 }, (_, i) => chainOf(seal, degree, [
-    ...sizes.slice(0, -1), ...new Array<number>(dataPrimes - kept.length).fill(MIN + i), sizes.at(-1)!,
-  ]));
-  return chains.filter((chain): chain is bigint[] => chain !== undefined && chain.at(-1) === primes.at(-1) && kept.every((prime, k) => chain[k] === prime));
+  const chains = Array.from({ length: MAX - MIN + 1 }, (_, i) =>
+    chainOf(seal, degree, [
+      ...sizes.slice(0, -1),
+      ...new Array<number>(dataPrimes - kept.length).fill(MIN + i),
+      sizes.at(-1)!,
+    ]),
+  );
+  return chains.filter(
+    (chain): chain is bigint[] =>
+      chain !== undefined && chain.at(-1) === primes.at(-1) && kept.every((prime, k) => chain[k] === prime),
+  );
 }
 
 function chainOf(seal: PublicSeal, degree: number, sizes: readonly number[]): bigint[] | undefined {

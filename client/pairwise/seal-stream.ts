@@ -17,14 +17,15 @@ export interface StreamedObject {
 
 const [NONE, ZLIB, ZSTD] = [0, 1, 2];
 const SIZE_AT = 8;
-// The residues of a key are random: those of 20-bit primes, the smallest in use, shrink to a third. More is no key, but a bomb.
+// The residues of a key are random: those of 20-bit primes, the smallest in use, shrink to a third. More is no key, but
+// a bomb.
 const MOST_EXPANSION = 32;
 // Of a window that a zstd frame asks for: the most that SEAL's writer does, at its compression level, is 2 MB.
 const WINDOW_LOG_MAX = 27;
 
 /**
- * Reads a SEAL object from the stream: `read` gets what follows its header, inflated, and must read all of it. Never holds the object
- * whole. Throws ClientError TENSEAL_INVALID for an object that is not whole, and what `read` throws.
+ * Reads a SEAL object from the stream: `read` gets what follows its header, inflated, and must read all of it. Never
+ * holds the object whole. Throws ClientError TENSEAL_INVALID for an object that is not whole, and what `read` throws.
  */
 export async function readSealStream<T>(
   stream: ByteStream,
@@ -37,7 +38,8 @@ export async function readSealStream<T>(
   const size = new DataView(header.buffer).getBigUint64(SIZE_AT, true);
   if (!isSealObject(header) || size !== BigInt(length)) throw damaged();
   const bytes = length - SEAL_HEADER_BYTES;
-  const inflating = header[5] === NONE ? undefined : { inflater: inflater(header[5]) ?? raise(damaged()), bytes, damaged };
+  const inflating =
+    header[5] === NONE ? undefined : { inflater: inflater(header[5]) ?? raise(damaged()), bytes, damaged };
   const parts = stream.parts(bytes);
   const body = new ByteStream(inflating === undefined ? parts : inflated(parts, inflating), name);
   const result = await read(body);
@@ -54,10 +56,15 @@ interface Inflating {
 
 function inflater(compression: number | undefined): Transform | undefined {
   if (compression === ZLIB) return createInflate();
-  return compression === ZSTD ? createZstdDecompress({ params: { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG_MAX } }) : undefined;
+  return compression === ZSTD
+    ? createZstdDecompress({ params: { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG_MAX } })
+    : undefined;
 }
 
-async function* inflated(body: AsyncIterable<Uint8Array>, { inflater, bytes, damaged }: Inflating): AsyncGenerator<Uint8Array, void, undefined> {
+async function* inflated(
+  body: AsyncIterable<Uint8Array>,
+  { inflater, bytes, damaged }: Inflating,
+): AsyncGenerator<Uint8Array, void, undefined> {
   const source: { error?: Error } = {};
   const piped = pipeline(remembering(body, source), inflater);
   // Awaited below; a consumer that stops before must not leave it unheard.
@@ -78,7 +85,10 @@ async function* inflated(body: AsyncIterable<Uint8Array>, { inflater, bytes, dam
 }
 
 /** What ended the source, rather than what the inflater makes of it. */
-async function* remembering(source: AsyncIterable<Uint8Array>, failed: { error?: Error }): AsyncGenerator<Uint8Array, void, undefined> {
+async function* remembering(
+  source: AsyncIterable<Uint8Array>,
+  failed: { error?: Error },
+): AsyncGenerator<Uint8Array, void, undefined> {
   try {
     yield* source;
   } catch (error) {

@@ -1,8 +1,10 @@
 /** What a file should have been, and how TenSEAL writes it. */
-export const CONTEXT_EXPECTED = "expected a public context: what context.serialize() gives, without save_secret_key=True";
+export const CONTEXT_EXPECTED =
+  "expected a public context: what context.serialize() gives, without save_secret_key=True";
 
 /** What a file should have been, and how TenSEAL writes it. */
-export const VECTOR_EXPECTED = "expected an encrypted CKKS vector: what ts.ckks_vector(context, values).serialize() gives";
+export const VECTOR_EXPECTED =
+  "expected an encrypted CKKS vector: what ts.ckks_vector(context, values).serialize() gives";
 
 /** How to make a context that is taken. */
 export const CKKS_ADVICE =
@@ -13,10 +15,12 @@ export const KEYS_ADVICE =
   "where the secret key is, call context.generate_galois_keys() and context.generate_relin_keys(), and write it again with context.serialize()";
 
 /** How to leave out the secret key, which works for contexts of both encryption types. */
-export const SECRET_ADVICE = "write it again with context.serialize(), without save_secret_key=True, and keep this file to yourself";
+export const SECRET_ADVICE =
+  "write it again with context.serialize(), without save_secret_key=True, and keep this file to yourself";
 
 /** How to encrypt vectors that are taken. */
-export const CKKS_VECTOR_ADVICE = "make a CKKS context (ts.SCHEME_TYPE.CKKS) and encrypt with ts.ckks_vector(context, values)";
+export const CKKS_VECTOR_ADVICE =
+  "make a CKKS context (ts.SCHEME_TYPE.CKKS) and encrypt with ts.ckks_vector(context, values)";
 
 /** How to upload a context that is above the limit. */
 export const TRIM_ADVICE =

@@ -20,7 +20,9 @@ export interface ServerOptions {
   readonly address: string;
   /** TLS. Needed for every server but one on this machine, unless `insecure` is set. */
   readonly tls?: true | TlsOptions;
-  /** Speak plain text to a server on another machine: the network then sees ids and ciphertexts, and may change them. */
+  /**
+   * Speak plain text to a server on another machine: the network then sees ids and ciphertexts, and may change them.
+   */
   readonly insecure?: boolean;
 }
 
@@ -108,7 +110,10 @@ function openChannel({ address, tls, insecure }: ServerOptions, host: string, pr
   const options = { ...CHANNEL_OPTIONS, "grpc.enable_http_proxy": proxy === undefined ? 0 : 1 };
   if (tls !== undefined) return createChannel(address, tlsCredentials(tls === true ? {} : tls), options);
   if (insecure !== true && !isLoopback(host)) {
-    throw new ClientError("USAGE", `${address} is on another machine: use TLS, or spell out insecure to send ids and ciphertexts in plain text`);
+    throw new ClientError(
+      "USAGE",
+      `${address} is on another machine: use TLS, or spell out insecure to send ids and ciphertexts in plain text`,
+    );
   }
   if (proxy !== undefined) throw plainTextThroughProxy(address, host, proxy);
   return createChannel(address, ChannelCredentials.createInsecure(), options);
@@ -124,7 +129,8 @@ function tlsCredentials({ rootCertificates, privateKey, certificateChain }: TlsO
 }
 
 function hostOf(address: string): string {
-  const { bracketed, name, port } = /^(?:\[(?<bracketed>[0-9a-fA-F:.]+)\]|(?<name>[A-Za-z0-9.-]+)):(?<port>\d{1,5})$/.exec(address)?.groups ?? {};
+  const { bracketed, name, port } =
+    /^(?:\[(?<bracketed>[0-9a-fA-F:.]+)\]|(?<name>[A-Za-z0-9.-]+)):(?<port>\d{1,5})$/.exec(address)?.groups ?? {};
   const host = bracketed ?? name;
   if (host === undefined || !(Number(port) >= 1 && Number(port) <= 65_535)) {
     throw new ClientError("USAGE", `"${address}" is not a server address: expected host:port, such as 127.0.0.1:50051`);

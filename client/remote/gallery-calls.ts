@@ -59,7 +59,8 @@ export class GalleryCalls {
     const { contexts } = this.services;
     const create = (signal: AbortSignal) => contexts.createContext(ReadableStream.from([request]), { signal });
     const { context } = await this.#repeatable(options, create);
-    if (context?.contextId !== contextId || contextId !== packedContextId(parameterSet.name, keyId)) throw invalidReply("another context id than the context's content gives");
+    if (context?.contextId !== contextId || contextId !== packedContextId(parameterSet.name, keyId))
+      throw invalidReply("another context id than the context's content gives");
   }
 
   async create({ galleryId, space, ...gallery }: NewGallery, options: CallOptions): Promise<GalleryInfo> {
@@ -94,9 +95,16 @@ export class GalleryCalls {
     await this.#call(options, (signal) => this.services.galleries.deleteGallery({ galleryId }, { signal }));
   }
 
-  async replace(galleryId: string, draftId: string, expectedRevision: number, options: CallOptions): Promise<GalleryInfo> {
+  async replace(
+    galleryId: string,
+    draftId: string,
+    expectedRevision: number,
+    options: CallOptions,
+  ): Promise<GalleryInfo> {
     const request = { galleryId, draftId, expectedRevision };
-    const { gallery } = await this.#call(options, (signal) => this.services.galleries.replaceGallery(request, { signal }));
+    const { gallery } = await this.#call(options, (signal) =>
+      this.services.galleries.replaceGallery(request, { signal }),
+    );
     return fromWireGallery(gallery);
   }
 
@@ -105,7 +113,15 @@ export class GalleryCalls {
     const request = { galleryId, pageSize: MAX_ENTRIES_PER_PAGE, ...page };
     const list = (signal: AbortSignal) => this.services.galleries.listTemplates(request, { signal });
     const { entries, revision, nextPageToken } = await this.#repeatable(options, list);
-    return { changes: entries.map((entry) => ({ templateId: entry.templateId, live: fromWireEntry(entry), revision: entry.revision })), revision, nextPageToken };
+    return {
+      changes: entries.map((entry) => ({
+        templateId: entry.templateId,
+        live: fromWireEntry(entry),
+        revision: entry.revision,
+      })),
+      revision,
+      nextPageToken,
+    };
   }
 
   /** As VeilfaceClient.deleteTemplates: as many calls as it takes. */
@@ -116,9 +132,16 @@ export class GalleryCalls {
     const deletion = new Deletion();
     for (let at = 0; at < Math.max(templateIds.length, subjectIds.length); at += MAX_IDS_PER_DELETE) {
       const page = (all: string[]): string[] => all.slice(at, at + MAX_IDS_PER_DELETE);
-      const request = { galleryId, templateIds: page(templateIds), subjectIds: page(subjectIds), maxTemplates: MAX_DELETED_PER_CALL };
+      const request = {
+        galleryId,
+        templateIds: page(templateIds),
+        subjectIds: page(subjectIds),
+        maxTemplates: MAX_DELETED_PER_CALL,
+      };
       for (let first = true, more = true; more; first = false) {
-        const reply = await this.#call(options, (signal) => this.services.galleries.deleteTemplates(request, { signal }));
+        const reply = await this.#call(options, (signal) =>
+          this.services.galleries.deleteTemplates(request, { signal }),
+        );
         if (reply.more && reply.entries.length === 0) throw invalidReply("no deletion, but that there are more");
         deletion.add(reply, first);
         ({ more } = reply);

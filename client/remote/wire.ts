@@ -2,7 +2,14 @@ import { createHash } from "node:crypto";
 import { encodedDimension } from "@veilface/fhe";
 import type { CiphertextEncoding, ParameterSetName } from "@veilface/fhe";
 import { CiphertextEncoding as WireEncoding, ErrorReason, Metric, ParameterSet } from "@veilface/proto";
-import type { Ciphertext, EmbeddingSpace as WireSpace, EncryptedDistances, Gallery, Placement as WirePlacement, TemplateEntry } from "@veilface/proto";
+import type {
+  Ciphertext,
+  EmbeddingSpace as WireSpace,
+  EncryptedDistances,
+  Gallery,
+  Placement as WirePlacement,
+  TemplateEntry,
+} from "@veilface/proto";
 import { ClientError } from "../errors.ts";
 import type { Refusal } from "../match/rank-candidates.ts";
 import { MAX_DIMENSION } from "../model-space.ts";
@@ -35,7 +42,10 @@ export interface GalleryInfo {
   readonly templateCount: number;
   readonly revision: number;
   readonly createTime: Date;
-  /** The stride of the blocks that templates are packed into, in [1, encoded dimension]; 0 from a server that packs none. */
+  /**
+   * The stride of the blocks that templates are packed into, in [1, encoded dimension]; 0 from a server that packs
+   * none.
+   */
   readonly packedStride: number;
   /** How many templates it was made for; 0 where nobody said. */
   readonly expectedTemplates: number;
@@ -63,12 +73,18 @@ export function toWireSpace({ metric, modelVersion = "", ...space }: ModelSpace)
 }
 
 /** A ciphertext as a message, by default of packed residues, bound to its context and with its SHA-256. */
-export function toWireCiphertext(contextId: string, data: Uint8Array, encoding: WireEncoding = WireEncoding.CIPHERTEXT_ENCODING_PACKED_RESIDUES): Ciphertext {
+export function toWireCiphertext(
+  contextId: string,
+  data: Uint8Array,
+  encoding: WireEncoding = WireEncoding.CIPHERTEXT_ENCODING_PACKED_RESIDUES,
+): Ciphertext {
   const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
   return { contextId, encoding, data: bytes, sha256: sha256(bytes) };
 }
 
-/** A reply's ciphertext of packed residues, checked as by {@link checkWireCiphertext}. Throws ClientError REPLY_INVALID. */
+/**
+ * A reply's ciphertext of packed residues, checked as by {@link checkWireCiphertext}. Throws ClientError REPLY_INVALID.
+ */
 export function fromWireCiphertext(contextId: string, wire: Ciphertext | undefined): EncodedBytes {
   const { encoding, data } = checkWireCiphertext(contextId, wire);
   return { encoding: fromWireEncoding(encoding), data };
@@ -90,20 +106,33 @@ export function reasonName(reason: ErrorReason): string {
 export function checkWireCiphertext(contextId: string, wire: Ciphertext | undefined): Ciphertext {
   if (wire === undefined) throw invalidReply("an answer without its ciphertext");
   if (wire.contextId !== contextId) throw invalidReply("a ciphertext of another context");
-  if (!sha256(wire.data).equals(wire.sha256)) throw invalidReply("a ciphertext that does not have its SHA-256: it was damaged on the way");
+  if (!sha256(wire.data).equals(wire.sha256))
+    throw invalidReply("a ciphertext that does not have its SHA-256: it was damaged on the way");
   return wire;
 }
 
 /** Throws ClientError REPLY_INVALID for a gallery that lacks a field or has one out of its range. */
 export function fromWireGallery(wire: Gallery | undefined): GalleryInfo {
   const { space, createTime } = wire ?? {};
-  if (wire === undefined || space === undefined || createTime === undefined) throw invalidReply("an incomplete gallery");
+  if (wire === undefined || space === undefined || createTime === undefined)
+    throw invalidReply("an incomplete gallery");
   const { galleryId, contextId, strides, templateCount, revision, packedStride, expectedTemplates } = wire;
   checkStrides(wire, space.dimension);
   const isDated = !Number.isNaN(createTime.getTime());
   if (templateCount < 0 || revision < 0 || !isDated) throw invalidReply("a gallery with a count or time out of range");
   const draftOf = wire.draftOf === "" ? undefined : wire.draftOf;
-  return { galleryId, contextId, space: fromWireSpace(space), strides, templateCount, revision, createTime, packedStride, expectedTemplates, draftOf };
+  return {
+    galleryId,
+    contextId,
+    space: fromWireSpace(space),
+    strides,
+    templateCount,
+    revision,
+    createTime,
+    packedStride,
+    expectedTemplates,
+    draftOf,
+  };
 }
 
 /** Throws ClientError REPLY_INVALID for a gallery with a dimension or stride that the packed scheme does not have. */
@@ -123,7 +152,8 @@ function checkStrides({ packedStride, strides }: Gallery, dimension: number): vo
 
 /** A live line of the roster; undefined for a deleted template. Throws ClientError REPLY_INVALID. */
 export function fromWireEntry(wire: TemplateEntry | undefined): RosterEntry | undefined {
-  if (wire?.templateId === undefined || wire.templateId === "") throw invalidReply("a roster entry without a template id");
+  if (wire?.templateId === undefined || wire.templateId === "")
+    throw invalidReply("a roster entry without a template id");
   if (wire.deleted) return undefined;
   const { templateId, subjectId, placement, revision } = wire;
   if (subjectId === "" || placement === undefined) throw invalidReply("a roster entry without its subject or place");
@@ -138,7 +168,10 @@ export function fromLiveWireEntry(wire: TemplateEntry | undefined): RosterEntry 
 }
 
 export function invalidReply(what: string): ClientError {
-  return new ClientError("REPLY_INVALID", `the server replied with ${what}: check that it is a veilface server of this version`);
+  return new ClientError(
+    "REPLY_INVALID",
+    `the server replied with ${what}: check that it is a veilface server of this version`,
+  );
 }
 
 function fromWireEncoding(encoding: WireEncoding): CiphertextEncoding {
@@ -147,10 +180,16 @@ function fromWireEncoding(encoding: WireEncoding): CiphertextEncoding {
 }
 
 function fromWireSpace({ dimension, metric, modelId, modelVersion, normBound }: WireSpace): ModelSpace {
-  if (metric !== Metric.METRIC_COSINE && metric !== Metric.METRIC_EUCLIDEAN) throw invalidReply("a gallery of an unknown metric");
+  if (metric !== Metric.METRIC_COSINE && metric !== Metric.METRIC_EUCLIDEAN)
+    throw invalidReply("a gallery of an unknown metric");
   const inRange = dimension >= 1 && dimension <= MAX_WIRE_DIMENSION && normBound > 0 && normBound < Infinity;
   if (!inRange) throw invalidReply("a gallery with a dimension or norm bound out of range");
-  const space = { dimension, metric: metric === Metric.METRIC_COSINE ? "cosine" : "euclidean", modelId, normBound } as const;
+  const space = {
+    dimension,
+    metric: metric === Metric.METRIC_COSINE ? "cosine" : "euclidean",
+    modelId,
+    normBound,
+  } as const;
   return modelVersion === "" ? space : { ...space, modelVersion };
 }
 

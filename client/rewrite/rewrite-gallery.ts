@@ -37,9 +37,10 @@ export interface RewrittenGallery {
 const STALE_DRAFT_MS = 24 * 60 * 60 * 1000;
 
 /**
- * Reads a gallery, decrypts, packs and encrypts its templates into a draft, and puts the draft in its place in one step. Until then
- * the gallery is as it was, whatever fails; memory is a few blocks'. Every rewriting adds the encryption noise of one template.
- * Throws ClientError SERVER_REFUSED with GALLERY_CHANGED where somebody else changed or rewrote the gallery meanwhile.
+ * Reads a gallery, decrypts, packs and encrypts its templates into a draft, and puts the draft in its place in one
+ * step. Until then the gallery is as it was, whatever fails; memory is a few blocks'. Every rewriting adds the
+ * encryption noise of one template. Throws ClientError SERVER_REFUSED with GALLERY_CHANGED where somebody else changed
+ * or rewrote the gallery meanwhile.
  */
 export async function rewriteGallery(calls: GalleryCalls, rewriting: Rewriting): Promise<RewrittenGallery> {
   const { galleryId, from, to, packedStride } = rewriting;
@@ -50,11 +51,22 @@ export async function rewriteGallery(calls: GalleryCalls, rewriting: Rewriting):
   try {
     const reading = await readStored(calls.services, from, galleryId, { ...options, signal });
     const { info } = reading;
-    if (info.draftOf !== undefined) throw new ClientError("USAGE", `gallery "${galleryId}" is a draft for "${info.draftOf}": name that one`);
+    if (info.draftOf !== undefined)
+      throw new ClientError("USAGE", `gallery "${galleryId}" is a draft for "${info.draftOf}": name that one`);
     if (to !== from) await calls.ensureContext(to, options);
     // Not for as many as were expected: where few came, each search and verification would pay for many.
     const expectedTemplates = info.templateCount || info.expectedTemplates;
-    const draft = await calls.create({ galleryId: draftId(), contextId: to.contextId, space: info.space, packedStride: packedStride(info), expectedTemplates, draftOf: galleryId }, options);
+    const draft = await calls.create(
+      {
+        galleryId: draftId(),
+        contextId: to.contextId,
+        space: info.space,
+        packedStride: packedStride(info),
+        expectedTemplates,
+        draftOf: galleryId,
+      },
+      options,
+    );
     try {
       await fillDraft(calls, rewriting, reading, draft, options);
       const gallery = await replace(calls, info, draft, options);
@@ -72,9 +84,17 @@ export async function rewriteGallery(calls: GalleryCalls, rewriting: Rewriting):
 }
 
 /** Deletes drafts for a gallery that are at least so old, in these contexts. Returns how many. */
-export async function discardDrafts(calls: GalleryCalls, galleryId: string, contextIds: readonly string[], olderThanMs: number, options: CallOptions): Promise<number> {
+export async function discardDrafts(
+  calls: GalleryCalls,
+  galleryId: string,
+  contextIds: readonly string[],
+  olderThanMs: number,
+  options: CallOptions,
+): Promise<number> {
   const galleries = (await Promise.all(contextIds.map((contextId) => calls.list(contextId, options)))).flat();
-  const stale = galleries.filter(({ draftOf, createTime }) => draftOf === galleryId && Date.now() - createTime.getTime() >= olderThanMs);
+  const stale = galleries.filter(
+    ({ draftOf, createTime }) => draftOf === galleryId && Date.now() - createTime.getTime() >= olderThanMs,
+  );
   for (const draft of stale) await calls.delete(draft.galleryId, options);
   return stale.length;
 }
@@ -83,19 +103,36 @@ function draftId(): string {
   return `draft-${randomBytes(12).toString("hex")}`;
 }
 
-async function fillDraft(calls: GalleryCalls, rewriting: Rewriting, reading: StoredReading, draft: GalleryInfo, options: CallOptions): Promise<void> {
+async function fillDraft(
+  calls: GalleryCalls,
+  rewriting: Rewriting,
+  reading: StoredReading,
+  draft: GalleryInfo,
+  options: CallOptions,
+): Promise<void> {
   const { to, onProgress } = rewriting;
   const { templateCount } = reading.info;
   checkPackedGallery(draft);
   const maker = new UnitMaker(new PackedCrypto(to, draft.space), to.contextId, packingAt(draft.packedStride));
-  const stream = new EnrollmentStream(calls.services, draft, { ...options, onProgress: (done) => onProgress?.(done, templateCount) });
+  const stream = new EnrollmentStream(calls.services, draft, {
+    ...options,
+    onProgress: (done) => onProgress?.(done, templateCount),
+  });
   const written = await stream.run(maker.units(reading.templates));
   // The last guard before the old ciphertexts go.
   if (written !== templateCount) throw invalidReply(`${written} templates of a gallery that holds ${templateCount}`);
 }
 
-/** Replacing is tried again while the server is away; a lost answer is recognised by the gallery being the draft already. */
-async function replace(calls: GalleryCalls, { galleryId, revision }: GalleryInfo, draft: GalleryInfo, options: CallOptions): Promise<GalleryInfo> {
+/**
+ * Replacing is tried again while the server is away; a lost answer is recognised by the gallery being the draft
+ * already.
+ */
+async function replace(
+  calls: GalleryCalls,
+  { galleryId, revision }: GalleryInfo,
+  draft: GalleryInfo,
+  options: CallOptions,
+): Promise<GalleryInfo> {
   for (let failures = 0; ; ) {
     try {
       if (failures > 0) {

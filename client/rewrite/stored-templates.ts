@@ -9,13 +9,22 @@ import type { KeyHolder } from "../keys/key-holder.ts";
 import { PackedCrypto } from "../keys/packed-crypto.ts";
 import type { EncodedBytes } from "../keys/packed-crypto.ts";
 import { retrying } from "../remote/retrying.ts";
-import { checkPackedGallery, fromLiveWireEntry, fromWireCiphertext, fromWireGallery, invalidReply } from "../remote/wire.ts";
+import {
+  checkPackedGallery,
+  fromLiveWireEntry,
+  fromWireCiphertext,
+  fromWireGallery,
+  invalidReply,
+} from "../remote/wire.ts";
 import type { GalleryInfo } from "../remote/wire.ts";
 
 /** A gallery that is being read: what it was when the reading began, and its templates as they come. */
 export interface StoredReading {
   readonly info: GalleryInfo;
-  /** Decrypted, in encoded form. Memory is one block's. Throws ClientError REPLY_INVALID for blocks that cannot be right. */
+  /**
+   * Decrypted, in encoded form. Memory is one block's. Throws ClientError REPLY_INVALID for blocks that cannot be
+   * right.
+   */
   readonly templates: AsyncGenerator<EncodedTemplate, void, undefined>;
 }
 
@@ -85,7 +94,7 @@ async function* allBlocks(
 ): AsyncGenerator<StoredPart, void, undefined> {
   const done = new Set<number>();
   let reading = first;
-  for (let failures = 0; ;) {
+  for (let failures = 0; ; ) {
     try {
       for await (const part of blocksOf(contextId, reading.replies)) {
         if (done.has(placeOf(part))) continue;

@@ -11,9 +11,10 @@ const OWNER_ONLY = 0o600;
 const MAX_FILE_BYTES = 2 ** 29;
 
 /**
- * Stored copies of rosters, a file per gallery. Who is enrolled is the key holder's own affair: a file's name is pseudonymous and its content encrypted
- * under the key, with the gallery's id and creation as what it is about, so that one of another key, of a gallery that was made anew,
- * or a damaged one does not open and is not used. Trouble with the disk costs time, never a search.
+ * Stored copies of rosters, a file per gallery. Who is enrolled is the key holder's own affair: a file's name is
+ * pseudonymous and its content encrypted under the key, with the gallery's id and creation as what it is about, so that
+ * one of another key, of a gallery that was made anew, or a damaged one does not open and is not used. Trouble with the
+ * disk costs time, never a search.
  */
 export class RosterCache {
   readonly #folder: string;

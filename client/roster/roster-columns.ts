@@ -6,8 +6,9 @@ const STORED_ROW_BYTES = 8 + 4 + 2 + 2 + 1 + 1;
 const HEADER_BYTES = 24;
 
 /**
- * A roster's rows by column, in typed arrays: a million people take 40 MB and load in milliseconds, where a million objects take ten
- * times both. Ids are ASCII, one after the other in `ids`: row i's template id, then its subject id, from `starts[i]` on.
+ * A roster's rows by column, in typed arrays: a million people take 40 MB and load in milliseconds, where a million
+ * objects take ten times both. Ids are ASCII, one after the other in `ids`: row i's template id, then its subject id,
+ * from `starts[i]` on.
  */
 export class RosterColumns {
   revisions: Float64Array;
@@ -35,7 +36,8 @@ export class RosterColumns {
   /** Makes room for one more row with ids of any length. */
   reserve(): void {
     if (this.rows === this.revisions.length) this.#growRows(Math.max(64, 2 * this.rows));
-    if (this.idBytes + 2 * MAX_ID_BYTES > this.ids.length) this.ids = longer(new Uint8Array(2 * this.ids.length + 2 * MAX_ID_BYTES), this.ids);
+    if (this.idBytes + 2 * MAX_ID_BYTES > this.ids.length)
+      this.ids = longer(new Uint8Array(2 * this.ids.length + 2 * MAX_ID_BYTES), this.ids);
   }
 
   /** The rows that `keep` keeps, in their order. */
@@ -45,13 +47,23 @@ export class RosterColumns {
     return kept;
   }
 
-  /** All rows as bytes: f64 rows, idBytes, revision; then each column; then the ids. Little-endian, as every host that Node runs on. */
+  /**
+   * All rows as bytes: f64 rows, idBytes, revision; then each column; then the ids. Little-endian, as every host that
+   * Node runs on.
+   */
   toBytes(revision: number): Uint8Array {
     const { rows, idBytes } = this;
     const bytes = new Uint8Array(storedBytes(rows, idBytes));
     new Float64Array(bytes.buffer, 0, 3).set([rows, idBytes, revision]);
     let at = HEADER_BYTES;
-    for (const column of [this.revisions, this.blocks, this.slots, this.strides, this.templateBytes, this.subjectBytes]) {
+    for (const column of [
+      this.revisions,
+      this.blocks,
+      this.slots,
+      this.strides,
+      this.templateBytes,
+      this.subjectBytes,
+    ]) {
       const used = column.subarray(0, rows);
       bytes.set(new Uint8Array(used.buffer, used.byteOffset, used.byteLength), at);
       at += used.byteLength;
@@ -65,7 +77,13 @@ export class RosterColumns {
     const bytes = stored.byteOffset % 8 === 0 ? stored : Uint8Array.from(stored);
     if (bytes.length < HEADER_BYTES) return undefined;
     const [rows, idBytes, revision] = new Float64Array(bytes.buffer, bytes.byteOffset, 3);
-    if (rows === undefined || idBytes === undefined || revision === undefined || bytes.length !== storedBytes(rows, idBytes)) return undefined;
+    if (
+      rows === undefined ||
+      idBytes === undefined ||
+      revision === undefined ||
+      bytes.length !== storedBytes(rows, idBytes)
+    )
+      return undefined;
     const columns = new RosterColumns(0);
     columns.#view(bytes, rows, idBytes);
     return columns.#placeIds() === idBytes ? { columns, revision } : undefined;
@@ -101,7 +119,8 @@ export class RosterColumns {
   #copyRow(from: RosterColumns, row: number): void {
     this.reserve();
     const to = this.rows++;
-    for (const name of ["revisions", "blocks", "slots", "strides", "templateBytes", "subjectBytes"] as const) this[name][to] = from[name][row]!;
+    for (const name of ["revisions", "blocks", "slots", "strides", "templateBytes", "subjectBytes"] as const)
+      this[name][to] = from[name][row]!;
     const start = from.starts[row]!;
     const length = from.templateBytes[row]! + from.subjectBytes[row]!;
     this.starts[to] = this.idBytes;

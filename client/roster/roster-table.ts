@@ -6,12 +6,17 @@ const DEGREE = 4096;
 const NOBODY = -1;
 const FEW_ROWS = 1024;
 
-/** The live templates of a gallery, by place and by template id. Rows are numbered in the order of their last change. */
+/**
+ * The live templates of a gallery, by place and by template id. Rows are numbered in the order of their last change.
+ */
 export class RosterTable {
   #columns: RosterColumns;
   /** By block and slot, the row that lies there. */
   readonly #places = new Map<number, Int32Array>();
-  /** Open addressing by a hash of the template id; built when first needed. Rows that are dead stay in it until it is built anew. */
+  /**
+   * Open addressing by a hash of the template id; built when first needed. Rows that are dead stay in it until it is
+   * built anew.
+   */
   #index: Int32Array | undefined;
   #live = 0;
 
@@ -53,7 +58,12 @@ export class RosterTable {
   entry(row: number): RosterEntry {
     const { blocks, slots } = this.#columns;
     const placement = { block: blocks[row]!, slot: slots[row]!, stride: this.stride(row) };
-    return { templateId: this.templateId(row), subjectId: this.subjectId(row), placement, revision: this.revision(row) };
+    return {
+      templateId: this.templateId(row),
+      subjectId: this.subjectId(row),
+      placement,
+      revision: this.revision(row),
+    };
   }
 
   /** Live templates, in the order they last changed. */
@@ -67,12 +77,16 @@ export class RosterTable {
     return row >= 0 && this.#isLive(row) ? this.entry(row) : undefined;
   }
 
-  /** Sets a template's line in place of its earlier one. Throws ClientError REPLY_INVALID for ids or a place that cannot be. */
+  /**
+   * Sets a template's line in place of its earlier one. Throws ClientError REPLY_INVALID for ids or a place that cannot
+   * be.
+   */
   set(entry: RosterEntry): void {
     this.delete(entry.templateId);
     if (this.#columns.rows > 2 * this.#live + FEW_ROWS) this.#dropDeadRows();
     const { block, slot, stride } = entry.placement;
-    if (!(block < 2 ** 32) || slot >= Math.floor(DEGREE / stride)) throw invalidReply("a template's place out of range");
+    if (!(block < 2 ** 32) || slot >= Math.floor(DEGREE / stride))
+      throw invalidReply("a template's place out of range");
     const row = this.#append(entry);
     this.#place(row);
     this.#indexRow(row);

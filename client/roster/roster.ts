@@ -16,12 +16,13 @@ export interface RosterStore {
   readonly save: (bytes: Uint8Array) => Promise<void>;
 }
 
-// A copy that lacks few changes is nearly as good: they are read again the next time. So a large one is not written for every change.
+// A copy that lacks few changes is nearly as good: they are read again the next time. So a large one is not written for
+// every change.
 const UNSAVED_FRACTION = 0.01;
 
 /**
- * Who lies where in one gallery, kept current by asking for changes only. A place is never given to another template, so a roster
- * that is behind can miss entries but never name the wrong person.
+ * Who lies where in one gallery, kept current by asking for changes only. A place is never given to another template,
+ * so a roster that is behind can miss entries but never name the wrong person.
  */
 export class Roster {
   readonly #readPage: ReadRosterPage;
@@ -60,20 +61,31 @@ export class Roster {
    * CANCELLED, and what the page reader throws.
    */
   async update(revision: number, options: CallOptions = {}): Promise<void> {
-    while (this.#updating !== undefined) await unlessAborted(this.#updating.catch(() => undefined), options);
+    while (this.#updating !== undefined)
+      await unlessAborted(
+        this.#updating.catch(() => undefined),
+        options,
+      );
     if (this.#isCurrent(revision)) return;
     await this.#run(async () => {
       await this.#restore();
       if (!this.#isCurrent(revision)) await this.#readChanges(options);
     });
     if (this.#revision < revision) {
-      throw new ClientError("ROSTER_STALE", `the server lists changes up to revision ${this.#revision}, but has answered at revision ${revision}: try again`);
+      throw new ClientError(
+        "ROSTER_STALE",
+        `the server lists changes up to revision ${this.#revision}, but has answered at revision ${revision}: try again`,
+      );
     }
   }
 
   /** Reads what changed since, whether or not it seems current. Throws CANCELLED and what the page reader throws. */
   async refresh(options: CallOptions = {}): Promise<void> {
-    while (this.#updating !== undefined) await unlessAborted(this.#updating.catch(() => undefined), options);
+    while (this.#updating !== undefined)
+      await unlessAborted(
+        this.#updating.catch(() => undefined),
+        options,
+      );
     await this.#run(() => this.#readChanges(options));
   }
 

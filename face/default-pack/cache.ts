@@ -36,12 +36,16 @@ const TEMPORARY_SUFFIX = ".part";
 /**
  * Makes sure that the default pack stands in the cache folder, whole and undamaged.
  *
- * The SHA-256 of every file is known beforehand, so a file is either exactly right or made again. Each is written beside its place
- * and renamed onto it: processes that do so at once write the same bytes, and one that is interrupted leaves nothing that is used.
+ * The SHA-256 of every file is known beforehand, so a file is either exactly right or made again. Each is written
+ * beside its place and renamed onto it: processes that do so at once write the same bytes, and one that is interrupted
+ * leaves nothing that is used.
  * @returns the pack's folder and its card
- * @throws FaceError MODEL_CACHE_UNUSABLE when the folder cannot be written, MODEL_PACK_INVALID when the weights are damaged
+ * @throws FaceError MODEL_CACHE_UNUSABLE when the folder cannot be written, MODEL_PACK_INVALID when the weights are
+ *   damaged
  */
-export async function ensureDefaultPack(onProgress?: (progress: BuildProgress) => void): Promise<{ folder: string; card: ModelCard }> {
+export async function ensureDefaultPack(
+  onProgress?: (progress: BuildProgress) => void,
+): Promise<{ folder: string; card: ModelCard }> {
   const folder = join(await cacheRoot(), "models", `${DEFAULT_CARD.id}-${DEFAULT_CARD.version}`);
   const missing: Recipe[] = [];
   for (const recipe of RECIPES) {
@@ -58,7 +62,11 @@ async function cacheRoot(): Promise<string> {
   throw new FaceError("MODEL_CACHE_UNUSABLE", message);
 }
 
-async function buildMissing(folder: string, missing: readonly Recipe[], onProgress?: (progress: BuildProgress) => void): Promise<void> {
+async function buildMissing(
+  folder: string,
+  missing: readonly Recipe[],
+  onProgress?: (progress: BuildProgress) => void,
+): Promise<void> {
   await inCache(folder, () => mkdir(folder, { recursive: true }));
   await inCache(folder, () => removeAbandoned(folder));
   const total = missing.length;
@@ -96,7 +104,12 @@ async function replaceFile(folder: string, { file, sha256 }: Required<ModelFile>
 async function removeAbandoned(folder: string): Promise<void> {
   for (const name of (await readdir(folder)).filter((entry) => entry.endsWith(TEMPORARY_SUFFIX))) {
     const path = join(folder, name);
-    const age = Date.now() - (await stat(path).then((file) => file.mtimeMs, () => Date.now()));
+    const age =
+      Date.now() -
+      (await stat(path).then(
+        (file) => file.mtimeMs,
+        () => Date.now(),
+      ));
     if (age > ABANDONED_AFTER_MS) await rm(path, { force: true });
   }
 }

@@ -6,7 +6,10 @@ const CHIP_SIDE = 150;
 /** dlib's margin around the box its alignment points were measured in, as a part of that box's side, on each side. */
 const PADDING = 0.25;
 
-/** dlib's mean face (get_face_chip_details, 5 points): outer and inner corner of both eyes and the base of the nose, in [0, 1]. */
+/**
+ * dlib's mean face (get_face_chip_details, 5 points): outer and inner corner of both eyes and the base of the nose, in
+ * [0, 1].
+ */
 const MEAN_FACE = [
   { landmark: 45, x: 0.8595674595992, y: 0.2134981538014 },
   { landmark: 42, x: 0.6460604764104, y: 0.2289674387677 },
@@ -22,8 +25,8 @@ const LICENCE =
 
 /**
  * The tail of a normal distribution of mean 0.828 and deviation 0.082: the distances between 10 people in 24 photos
- * (`node --conditions=source --test test/accuracy/face-people.test.ts` measures them), every pair of people with the same weight. Rough:
- * children and relatives are more alike, and rates below 1 % are extrapolated.
+ * (`node --conditions=source --test test/accuracy/face-people.test.ts` measures them), every pair of people with the
+ * same weight. Rough: children and relatives are more alike, and rates below 1 % are extrapolated.
  */
 const FALSE_MATCH_RATES = [
   { threshold: 0.4, rate: 1e-7 },
@@ -37,8 +40,8 @@ const FALSE_MATCH_RATES = [
 
 /**
  * The default pack: published accuracy of the descriptor 99.38 % on LFW at Euclidean distance 0.6.
- * The SHA-256 values pin the exact networks, so that everyone's embeddings under this id and version can be compared. The version
- * is that of the package the weights come from, then that of the conversion.
+ * The SHA-256 values pin the exact networks, so that everyone's embeddings under this id and version can be compared.
+ * The version is that of the package the weights come from, then that of the conversion.
  */
 export const DEFAULT_CARD = {
   id: "dlib-resnet-128",
@@ -46,12 +49,13 @@ export const DEFAULT_CARD = {
   licence: LICENCE,
   metric: "euclidean",
   threshold: 0.6,
-  // At 0.6 one search in six among 121 templates names a stranger, at 0.5 none of 118 did, and one of 118 probes was missed.
+  // At 0.6 one search in six among 121 templates names a stranger, at 0.5 none of 118 did, and one of 118 probes was
+  // missed.
   identificationThreshold: 0.5,
   falseMatchRates: FALSE_MATCH_RATES,
   dimension: 128,
-  // Once the mean is off, norms are 0.73 on average and up to 0.94 have been seen: a longer one is refused, so there is room above. A
-  // larger bound would cost precision: the error of a squared distance grows with its square.
+  // Once the mean is off, norms are 0.73 on average and up to 0.94 have been seen: a longer one is refused, so there is
+  // room above. A larger bound would cost precision: the error of a squared distance grows with its square.
   normBound: 1.1,
   embeddingMean: EMBEDDING_MEAN,
   descriptor: {

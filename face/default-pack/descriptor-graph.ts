@@ -55,7 +55,10 @@ class ResidualNetwork {
     return relu(this.#graph, add(this.#graph, this.scaledConvolution(first, `${name}/conv2`, 1, BORDER_OF_ONE), input));
   }
 
-  /** Halves the side: the shortcut is an average pool, its missing channels zeros; the convolved half may be one pixel short. */
+  /**
+   * Halves the side: the shortcut is an average pool, its missing channels zeros; the convolved half may be one pixel
+   * short.
+   */
   reduce(input: Value, name: string, { size, channels, newChannels }: Reduction): Value {
     const graph = this.#graph;
     const first = relu(graph, this.scaledConvolution(input, `${name}/conv1`, 2, VALID));
@@ -63,7 +66,8 @@ class ResidualNetwork {
     let shortcut = graph.node("AveragePool", [input], { kernel_shape: [2, 2], strides: [2, 2] });
     const [mainSize, shortcutSize] = [Math.floor((size - 3) / 2) + 1, Math.floor(size / 2)];
     if (mainSize !== shortcutSize) main = this.#padWithZeros(main, [0, 0, 0, 0, 0, 0, 1, 1]);
-    if (channels !== newChannels) shortcut = this.#padWithZeros(shortcut, [0, 0, 0, 0, 0, newChannels - channels, 0, 0]);
+    if (channels !== newChannels)
+      shortcut = this.#padWithZeros(shortcut, [0, 0, 0, 0, 0, newChannels - channels, 0, 0]);
     return relu(graph, add(graph, shortcut, main));
   }
 
@@ -78,8 +82,14 @@ class ResidualNetwork {
     const scale = this.#weights.get(`${name}/scale/weights`).data;
     const shift = this.#weights.get(`${name}/scale/biases`).data;
     const bias = this.#weights.get(`${name}/conv/bias`);
-    const foldedBias = { shape: bias.shape, data: bias.data.map((value, channel) => value * scale[channel]! + shift[channel]!) };
-    return convolve(this.#graph, input, scaleChannels(filters, scale), foldedBias, { ...padding, strides: [stride, stride] });
+    const foldedBias = {
+      shape: bias.shape,
+      data: bias.data.map((value, channel) => value * scale[channel]! + shift[channel]!),
+    };
+    return convolve(this.#graph, input, scaleChannels(filters, scale), foldedBias, {
+      ...padding,
+      strides: [stride, stride],
+    });
   }
 }
 

@@ -1,4 +1,12 @@
-import { SAME_PADDING, add, convolve, convolveDepthwise, toChannelsFirst, toChannelsLast, toOnnxFilters } from "./layers.ts";
+import {
+  SAME_PADDING,
+  add,
+  convolve,
+  convolveDepthwise,
+  toChannelsFirst,
+  toChannelsLast,
+  toOnnxFilters,
+} from "./layers.ts";
 import { OnnxGraph } from "./onnx-graph.ts";
 import type { Value } from "./onnx-graph.ts";
 import type { Tensor, Weights } from "./weights.ts";
@@ -8,8 +16,8 @@ const STRIDE_TWO_LAYERS: ReadonlySet<number> = new Set([2, 4, 6, 12]);
 
 /**
  * face-api's SSD MobileNet v1 face detector.
- * Input "image": [1, 512, 512, 3], RGB 0..255. Outputs "boxes": [1, A, 4], top, left, bottom, right as fractions of the square,
- * and "scores": [1, A, 1], [0, 1], for A = 5118 anchors.
+ * Input "image": [1, 512, 512, 3], RGB 0..255. Outputs "boxes": [1, A, 4], top, left, bottom, right as fractions of the
+ * square, and "scores": [1, A, 1], [0, 1], for A = 5118 anchors.
  */
 export function buildDetectorGraph(weights: Weights): Uint8Array {
   const graph = new OnnxGraph("face_detector");
@@ -46,7 +54,10 @@ class MobileNet {
     this.#six = graph.scalar(6);
   }
 
-  /** The six maps that predictions are made from, finest first: layers 11 and 13 of MobileNet, then every second extra layer. */
+  /**
+   * The six maps that predictions are made from, finest first: layers 11 and 13 of MobileNet, then every second extra
+   * layer.
+   */
   featureMaps(image: Value): Value[] {
     const maps: Value[] = [];
     let x = this.#pointwise(image, "MobilenetV1/Conv2d_0_pointwise", 2);
@@ -91,7 +102,10 @@ class MobileNet {
   }
 }
 
-/** Boxes are predicted as shifts of their anchor's centre in tenths of its size, and as logarithms of its size in fifths. */
+/**
+ * Boxes are predicted as shifts of their anchor's centre in tenths of its size, and as logarithms of its size in
+ * fifths.
+ */
 function decodeBoxes(graph: OnnxGraph, encodings: Value, anchors: Tensor): void {
   const { centres, sizes } = splitAnchors(anchors);
   const [centre, size] = [graph.constant(centres), graph.constant(sizes)];

@@ -1,12 +1,22 @@
-import { MEAN_RGB, SAME_PADDING, add, convolve, convolveDepthwise, relu, toChannelsFirst, toChannelsLast, toOnnxFilters } from "./layers.ts";
+import {
+  MEAN_RGB,
+  SAME_PADDING,
+  add,
+  convolve,
+  convolveDepthwise,
+  relu,
+  toChannelsFirst,
+  toChannelsLast,
+  toOnnxFilters,
+} from "./layers.ts";
 import { OnnxGraph } from "./onnx-graph.ts";
 import type { Value } from "./onnx-graph.ts";
 import type { Weights } from "./weights.ts";
 
 /**
  * face-api's 68-point landmark network: four densely connected blocks of depthwise separable convolutions.
- * Input "image": [1, 112, 112, 3], RGB 0..255, the face's box made square. Output "landmarks": [1, 136], x and y of each point
- * as fractions of the square.
+ * Input "image": [1, 112, 112, 3], RGB 0..255, the face's box made square. Output "landmarks": [1, 136], x and y of
+ * each point as fractions of the square.
  */
 export function buildLandmarkGraph(weights: Weights): Uint8Array {
   const graph = new OnnxGraph("face_landmarks_68");
@@ -26,8 +36,10 @@ function normalize(graph: OnnxGraph, image: Value): Value {
 }
 
 function denseBlock(graph: OnnxGraph, weights: Weights, input: Value, block: string): Value {
-  const separable = (x: Value, name: string, stride: number) => separableConvolution(graph, weights, x, `${block}/${name}`, stride);
-  const first = block === "dense0" ? fullConvolution(graph, weights, input, "dense0/conv0") : separable(input, "conv0", 2);
+  const separable = (x: Value, name: string, stride: number) =>
+    separableConvolution(graph, weights, x, `${block}/${name}`, stride);
+  const first =
+    block === "dense0" ? fullConvolution(graph, weights, input, "dense0/conv0") : separable(input, "conv0", 2);
   const out1 = relu(graph, first);
   const out2 = separable(out1, "conv1", 1);
   const out3 = separable(relu(graph, add(graph, out1, out2)), "conv2", 1);

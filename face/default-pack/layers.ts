@@ -14,13 +14,16 @@ export function toOnnxFilters({ shape, data }: Tensor): Tensor {
   const area = height * width;
   for (let at = 0; at < area; at++) {
     for (let i = 0; i < inputs; i++) {
-      for (let o = 0; o < outputs; o++) reordered[(o * inputs + i) * area + at] = data[(at * inputs + i) * outputs + o]!;
+      for (let o = 0; o < outputs; o++)
+        reordered[(o * inputs + i) * area + at] = data[(at * inputs + i) * outputs + o]!;
     }
   }
   return { shape: [outputs, inputs, height, width], data: reordered };
 }
 
-/** Depthwise filters: TensorFlow height, width, channel, 1; ONNX channel, 1, height, width, with one group per channel. */
+/**
+ * Depthwise filters: TensorFlow height, width, channel, 1; ONNX channel, 1, height, width, with one group per channel.
+ */
 function toOnnxDepthwiseFilters({ shape, data }: Tensor): Tensor {
   const [height, width, channels, multiplier] = shape as [number, number, number, number];
   return toOnnxFilters({ shape: [height, width, 1, channels * multiplier], data });

@@ -48,7 +48,12 @@ export class OnnxGraph {
   }
 
   /** Adds a node with one output, named `output` where the name matters. */
-  node(operator: string, inputs: readonly Value[], attributes: Record<string, Attribute> = {}, output = this.#freshName()): Value {
+  node(
+    operator: string,
+    inputs: readonly Value[],
+    attributes: Record<string, Attribute> = {},
+    output = this.#freshName(),
+  ): Value {
     this.#nodes.push(encodeNode(operator, inputs, output, attributes));
     return output;
   }
@@ -64,7 +69,9 @@ export class OnnxGraph {
     const model = new BinaryWriter().tag(1, WireType.Varint).int64(IR_VERSION);
     field(model, 2).string("veilface");
     field(model, 7).bytes(graph.finish());
-    field(model, 8).bytes(field(new BinaryWriter(), 1).string("").tag(2, WireType.Varint).int64(OPSET_VERSION).finish());
+    field(model, 8).bytes(
+      field(new BinaryWriter(), 1).string("").tag(2, WireType.Varint).int64(OPSET_VERSION).finish(),
+    );
     return model.finish();
   }
 
@@ -88,7 +95,12 @@ function field(writer: BinaryWriter, number: number): BinaryWriter {
   return writer.tag(number, WireType.LengthDelimited);
 }
 
-function encodeNode(operator: string, inputs: readonly Value[], output: Value, attributes: Record<string, Attribute>): Uint8Array {
+function encodeNode(
+  operator: string,
+  inputs: readonly Value[],
+  output: Value,
+  attributes: Record<string, Attribute>,
+): Uint8Array {
   const node = new BinaryWriter();
   for (const input of inputs) field(node, 1).string(input);
   field(node, 2).string(output);

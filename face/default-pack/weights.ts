@@ -34,12 +34,20 @@ export class Weights {
     if (offset !== bytes.length) throw damaged(base, `${bytes.length} bytes of weights, expected ${offset}`);
   }
 
-  /** @throws FaceError MODEL_PACK_INVALID when the package is missing or is not the one this conversion was written for. */
+  /**
+   * @throws FaceError MODEL_PACK_INVALID when the package is missing or is not the one this conversion was written for.
+   */
   static async read(base: string): Promise<Weights> {
     const folder = modelFolder();
     try {
-      const manifest = JSON.parse(await readFile(join(folder, `${base}-weights_manifest.json`), "utf8")) as { weights: ManifestEntry[] }[];
-      return new Weights(base, await readFile(join(folder, `${base}.bin`)), manifest.flatMap((group) => group.weights));
+      const manifest = JSON.parse(await readFile(join(folder, `${base}-weights_manifest.json`), "utf8")) as {
+        weights: ManifestEntry[];
+      }[];
+      return new Weights(
+        base,
+        await readFile(join(folder, `${base}.bin`)),
+        manifest.flatMap((group) => group.weights),
+      );
     } catch (cause) {
       throw cause instanceof FaceError ? cause : damaged(base, "its files cannot be read", cause);
     }
@@ -68,7 +76,9 @@ function modelFolder(): string {
   try {
     return join(dirname(createRequire(import.meta.url).resolve("@vladmandic/face-api/package.json")), "model");
   } catch (cause) {
-    throw new FaceError("MODEL_PACK_INVALID", "the package @vladmandic/face-api is not installed; install it again", { cause });
+    throw new FaceError("MODEL_PACK_INVALID", "the package @vladmandic/face-api is not installed; install it again", {
+      cause,
+    });
   }
 }
 

@@ -56,7 +56,10 @@ export class CiphertextCodec implements Disposable {
     this.#checkLayout();
   }
 
-  /** A fresh ciphertext: two components, not transparent. Throws FheError with the CIPHERTEXT_*, PARAMETER_SET_MISMATCH or SECRET_KEY_REFUSED reasons. */
+  /**
+   * A fresh ciphertext: two components, not transparent. Throws FheError with the CIPHERTEXT_*, PARAMETER_SET_MISMATCH
+   * or SECRET_KEY_REFUSED reasons.
+   */
   parseFresh(encoding: CiphertextEncoding, data: Uint8Array): Uint32Array {
     const residues = this.#parse(encoding, data, 2);
     this.#refuseTransparent(residues);
@@ -75,7 +78,9 @@ export class CiphertextCodec implements Disposable {
 
   /** The bytes of a ciphertext in either encoding. */
   serialize(encoding: CiphertextEncoding, residues: Uint32Array): Uint8Array {
-    return encoding === "SEAL" ? sealCiphertext(this.parmsId, this.set.dataPrimes.length, residues) : this.#kernel.pack(residues);
+    return encoding === "SEAL"
+      ? sealCiphertext(this.parmsId, this.set.dataPrimes.length, residues)
+      : this.#kernel.pack(residues);
   }
 
   [Symbol.dispose](): void {
@@ -89,17 +94,26 @@ export class CiphertextCodec implements Disposable {
   #parsePacked(data: Uint8Array, components: Components): Uint32Array {
     const expected = components * this.set.dataPrimes.length * PACKED_POLYNOMIAL_BYTES;
     if (data.length === expected) return this.#kernel.unpack(data);
-    const other = PARAMETER_SET_NAMES.find((name) => data.length === components * parameterSet(name).dataPrimes.length * PACKED_POLYNOMIAL_BYTES);
+    const other = PARAMETER_SET_NAMES.find(
+      (name) => data.length === components * parameterSet(name).dataPrimes.length * PACKED_POLYNOMIAL_BYTES,
+    );
     if (other !== undefined) throw this.#otherParameters(other);
     if (isSealObject(data)) this.#refuseSecretKey(inflateSeal(data));
-    throw new FheError("CIPHERTEXT_MALFORMED", `packed residues have ${data.length} bytes: expected ${expected} for ${components} components of ${this.set.name}`);
+    throw new FheError(
+      "CIPHERTEXT_MALFORMED",
+      `packed residues have ${data.length} bytes: expected ${expected} for ${components} components of ${this.set.name}`,
+    );
   }
 
   #parseSeal(data: Uint8Array, components: Components): Uint32Array {
     const bytes = inflateSeal(data);
     const words = components * this.set.dataPrimes.length * DEGREE;
-    const expected = sealCiphertext(this.parmsId, this.set.dataPrimes.length, new Uint32Array(words)).subarray(0, CIPHERTEXT_HEADER_BYTES);
-    if (bytes.length !== CIPHERTEXT_HEADER_BYTES + 8 * words || !sameHeader(bytes, expected)) throw this.#explainHeader(bytes, components);
+    const expected = sealCiphertext(this.parmsId, this.set.dataPrimes.length, new Uint32Array(words)).subarray(
+      0,
+      CIPHERTEXT_HEADER_BYTES,
+    );
+    if (bytes.length !== CIPHERTEXT_HEADER_BYTES + 8 * words || !sameHeader(bytes, expected))
+      throw this.#explainHeader(bytes, components);
     const residues = sealWords(bytes, CIPHERTEXT_HEADER_BYTES);
     this.#kernel.checkRange(residues);
     return residues;
@@ -107,7 +121,8 @@ export class CiphertextCodec implements Disposable {
 
   #explainHeader(bytes: Uint8Array, components: Components): FheError {
     this.#refuseSecretKey(bytes);
-    if (bytes.length > 48 && !Buffer.from(bytes.subarray(16, 48)).equals(this.parmsId)) return this.#otherParameters("other parameters");
+    if (bytes.length > 48 && !Buffer.from(bytes.subarray(16, 48)).equals(this.parmsId))
+      return this.#otherParameters("other parameters");
     return new FheError(
       "CIPHERTEXT_MALFORMED",
       `not a SEAL ciphertext of ${this.set.name} with ${components} components, in NTT form at the data level, with scale 1.0 and no seed in place of a component`,
@@ -115,12 +130,18 @@ export class CiphertextCodec implements Disposable {
   }
 
   #otherParameters(found: string): FheError {
-    return new FheError("PARAMETER_SET_MISMATCH", `the ciphertext was made with ${found}: expected ${this.set.name}, the parameter set of its context`);
+    return new FheError(
+      "PARAMETER_SET_MISMATCH",
+      `the ciphertext was made with ${found}: expected ${this.set.name}, the parameter set of its context`,
+    );
   }
 
   #refuseSecretKey(bytes: Uint8Array): void {
     if (isSecretKey(this.#seal, Uint8Array.from(bytes))) {
-      throw new FheError("SECRET_KEY_REFUSED", "the bytes are a secret key, which must never leave the key holder: nothing of it was kept; renew the key");
+      throw new FheError(
+        "SECRET_KEY_REFUSED",
+        "the bytes are a secret key, which must never leave the key holder: nothing of it was kept; renew the key",
+      );
     }
   }
 
@@ -148,14 +169,21 @@ export class CiphertextCodec implements Disposable {
   // Holds the layout written by seal-bytes.ts to a real object of the SEAL that is loaded.
   #checkLayout(): void {
     const primes = this.set.dataPrimes.length;
-    const bytes = sealCiphertext(this.parmsId, primes, Uint32Array.from({ length: 2 * primes * DEGREE }, (_, i) => i));
+    const bytes = sealCiphertext(
+      this.parmsId,
+      primes,
+      Uint32Array.from({ length: 2 * primes * DEGREE }, (_, i) => i),
+    );
     using ciphertext = new this.#seal.Ciphertext();
     const saved = callSeal("read a ciphertext laid out by veilface", () => {
       ciphertext.loadFromArray(this.context, bytes);
       return ciphertext.saveToArray(this.#seal.ComprModeType.none) as Uint8Array;
     });
     if (!Buffer.from(saved).equals(bytes)) {
-      throw new FheError("SEAL_FAILED", "this SEAL lays out ciphertexts otherwise than veilface writes them: use node-seal 7.0.0");
+      throw new FheError(
+        "SEAL_FAILED",
+        "this SEAL lays out ciphertexts otherwise than veilface writes them: use node-seal 7.0.0",
+      );
     }
   }
 }

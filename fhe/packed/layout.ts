@@ -5,8 +5,8 @@ import type { ParameterSet } from "../parameter-sets.ts";
 declare const checked: unique symbol;
 
 /**
- * How vectors of `dimension` components lie in polynomials of 4096 coefficients. A vector is cut into `pieces` of `stride`
- * components; a block is `pieces` polynomials that hold `slots` vectors side by side.
+ * How vectors of `dimension` components lie in polynomials of 4096 coefficients. A vector is cut into `pieces` of
+ * `stride` components; a block is `pieces` polynomials that hold `slots` vectors side by side.
  */
 export interface Layout {
   /** Components of an encoded vector, in [1, 4096]. */
@@ -23,10 +23,16 @@ export interface Layout {
 /** Throws FheError LAYOUT_INVALID unless 1 <= stride <= dimension <= 4096, all whole numbers. */
 export function layoutOf(dimension: number, stride: number): Layout {
   if (!Number.isInteger(dimension) || dimension < 1 || dimension > DEGREE) {
-    throw new FheError("LAYOUT_INVALID", `encoded dimension ${dimension} is out of range: expected a whole number in [1, ${DEGREE}]`);
+    throw new FheError(
+      "LAYOUT_INVALID",
+      `encoded dimension ${dimension} is out of range: expected a whole number in [1, ${DEGREE}]`,
+    );
   }
   if (!Number.isInteger(stride) || stride < 1 || stride > dimension) {
-    throw new FheError("LAYOUT_INVALID", `stride ${stride} is out of range: expected a whole number in [1, ${dimension}], the encoded dimension`);
+    throw new FheError(
+      "LAYOUT_INVALID",
+      `stride ${stride} is out of range: expected a whole number in [1, ${dimension}], the encoded dimension`,
+    );
   }
   return { dimension, stride, pieces: Math.ceil(dimension / stride), slots: Math.floor(DEGREE / stride) } as Layout;
 }
@@ -42,8 +48,8 @@ export interface Scales {
   readonly probe: number;
 }
 
-// |score| <= 1 is scaled to at most q/2 / SCORE_MARGIN: room for the noise, whose sixfold standard deviation is below 1.2 % of the
-// score's range in the worst set and layout (Q30, stride 1).
+// |score| <= 1 is scaled to at most q/2 / SCORE_MARGIN: room for the noise, whose sixfold standard deviation is below
+// 1.2 % of the score's range in the worst set and layout (Q30, stride 1).
 const SCORE_MARGIN = 1.02;
 
 /** How many fresh ciphertexts may be summed into one block: loose templates are, packed ones are not. */
@@ -55,8 +61,8 @@ function summedCiphertexts(layout: Layout): number {
  * The scales with the least error for vectors of norm at most 1.
  *
  * The product of a block T (C vectors) and a probe P carries T * e_p + P * e_t. Relative to both scales its variance is
- * sigma^2 (C |x|^2 / Dp^2 + L |p|^2 / Dt^2), L being the number of ciphertexts summed into the block. Under Dp * Dt = M, where
- * M = q / 2 / margin keeps the score below q / 2, it is least for Dp = sqrt(M sqrt(C / L)) and Dt = M / Dp.
+ * sigma^2 (C |x|^2 / Dp^2 + L |p|^2 / Dt^2), L being the number of ciphertexts summed into the block. Under Dp * Dt =
+ * M, where M = q / 2 / margin keeps the score below q / 2, it is least for Dp = sqrt(M sqrt(C / L)) and Dt = M / Dp.
  */
 export function scalesOf(set: ParameterSet, layout: Layout): Scales {
   const product = 2 ** (log2DataModulus(set) - 1) / SCORE_MARGIN;
@@ -76,12 +82,22 @@ export function expectedError(set: ParameterSet, layout: Layout, probeNorm = 1):
 
 /**
  * Adds one vector to a block's polynomials: component g*s + l goes to coefficient slot*s + l of polynomial g.
- * `polynomials`: `pieces` arrays of 4096 whole-valued doubles. Throws FheError LAYOUT_INVALID for a slot outside [0, slots).
+ * `polynomials`: `pieces` arrays of 4096 whole-valued doubles. Throws FheError LAYOUT_INVALID for a slot outside [0,
+ * slots).
  */
-export function placeTemplate(layout: Layout, scales: Scales, vector: Float64Array, slot: number, polynomials: readonly Float64Array[]): void {
+export function placeTemplate(
+  layout: Layout,
+  scales: Scales,
+  vector: Float64Array,
+  slot: number,
+  polynomials: readonly Float64Array[],
+): void {
   checkVector(layout, vector);
   if (!Number.isInteger(slot) || slot < 0 || slot >= layout.slots) {
-    throw new FheError("LAYOUT_INVALID", `slot ${slot} is out of range: expected a whole number in [0, ${layout.slots})`);
+    throw new FheError(
+      "LAYOUT_INVALID",
+      `slot ${slot} is out of range: expected a whole number in [0, ${layout.slots})`,
+    );
   }
   // Plain loops here and below: bulk enrollment spends a tenth of its time in them.
   for (let piece = 0, k = 0; k < layout.dimension; piece++) {
@@ -97,14 +113,16 @@ export function emptyPolynomials(layout: Layout): Float64Array[] {
 }
 
 /**
- * The probe's polynomials: component g*s + l at coefficient s - 1 - l of polynomial g, so that in the sum of the products with a
- * block coefficient slot*s + s - 1 is the inner product.
+ * The probe's polynomials: component g*s + l at coefficient s - 1 - l of polynomial g, so that in the sum of the
+ * products with a block coefficient slot*s + s - 1 is the inner product.
  */
 export function encodeProbe(layout: Layout, scales: Scales, vector: Float64Array): Float64Array[] {
   checkVector(layout, vector);
   const polynomials = emptyPolynomials(layout);
   vector.forEach((component, k) => {
-    polynomials[Math.floor(k / layout.stride)]![layout.stride - 1 - (k % layout.stride)] = Math.round(scales.probe * component);
+    polynomials[Math.floor(k / layout.stride)]![layout.stride - 1 - (k % layout.stride)] = Math.round(
+      scales.probe * component,
+    );
   });
   return polynomials;
 }
@@ -128,6 +146,9 @@ function checkVector(layout: Layout, vector: Float64Array): void {
   for (let k = 0; k < vector.length; k++) squaredNorm += vector[k]! ** 2;
   // 1.25 is the largest squared norm that a probe of the Euclidean metric has; NaN fails the comparison too.
   if (!(squaredNorm <= 1.25 + 1e-6)) {
-    throw new FheError("EMBEDDING_INVALID", "vector is not finite or longer than the scheme's bound: scale embeddings by their norm bound first");
+    throw new FheError(
+      "EMBEDDING_INVALID",
+      "vector is not finite or longer than the scheme's bound: scale embeddings by their norm bound first",
+    );
   }
 }

@@ -26,7 +26,8 @@ export function encodedDimension(space: EmbeddingSpace): number {
 
 /**
  * Encodes a template's embedding x: cosine x / |x|; Euclidean (u, 1 - |u|^2) with u = x / R, whose norm is at most 1.
- * Throws FheError EMBEDDING_INVALID for a wrong dimension, a component that is not finite, a zero vector (cosine) or a norm over R.
+ * Throws FheError EMBEDDING_INVALID for a wrong dimension, a component that is not finite, a zero vector (cosine) or a
+ * norm over R.
  */
 export function encodeTemplateEmbedding(space: EmbeddingSpace, embedding: ArrayLike<number>): EncodedEmbedding {
   const { unit, squaredNorm } = normalize(space, embedding);
@@ -53,7 +54,10 @@ export function nearestTemplateVector(space: EmbeddingSpace, vector: Float64Arra
   return space.metric === "euclidean" ? append(unit, 1 - (norm / scale) ** 2) : unit;
 }
 
-/** Encodes a probe's embedding p: cosine p / |p|; Euclidean (v, 1/2) with v = p / R. Throws as {@link encodeTemplateEmbedding}. */
+/**
+ * Encodes a probe's embedding p: cosine p / |p|; Euclidean (v, 1/2) with v = p / R. Throws as
+ * {@link encodeTemplateEmbedding}.
+ */
 export function encodeProbeEmbedding(space: EmbeddingSpace, embedding: ArrayLike<number>): EncodedEmbedding {
   const { unit, squaredNorm } = normalize(space, embedding);
   return { vector: space.metric === "euclidean" ? append(unit, 0.5) : unit, squaredNorm };
@@ -68,7 +72,10 @@ export function distanceFromScore(space: EmbeddingSpace, score: number, probeSqu
   return space.normBound * Math.sqrt(Math.max(0, 1 + probeSquaredNorm - 2 * score));
 }
 
-/** The same distance from plain embeddings: the oracle, and what `compare` prints. Throws as {@link encodeTemplateEmbedding}. */
+/**
+ * The same distance from plain embeddings: the oracle, and what `compare` prints. Throws as
+ * {@link encodeTemplateEmbedding}.
+ */
 export function plainDistance(space: EmbeddingSpace, a: ArrayLike<number>, b: ArrayLike<number>): number {
   const x = normalize(space, a).unit;
   const y = normalize(space, b).unit;
@@ -81,16 +88,24 @@ const NORM_TOLERANCE = 1 + 1e-6;
 
 function normalize(space: EmbeddingSpace, embedding: ArrayLike<number>): { unit: Float64Array; squaredNorm: number } {
   if (embedding.length !== space.dimension) {
-    throw new FheError("EMBEDDING_INVALID", `embedding has ${embedding.length} components: expected ${space.dimension}`);
+    throw new FheError(
+      "EMBEDDING_INVALID",
+      `embedding has ${embedding.length} components: expected ${space.dimension}`,
+    );
   }
   const unit = new Float64Array(embedding.length);
   let sum = 0;
   for (let k = 0; k < unit.length; k++) sum += (unit[k] = embedding[k]!) ** 2;
   const norm = Math.sqrt(sum);
-  if (!Number.isFinite(norm)) throw new FheError("EMBEDDING_INVALID", "embedding has a component that is not a finite number");
-  if (space.metric === "cosine" && norm === 0) throw new FheError("EMBEDDING_INVALID", "embedding is the zero vector: it has no direction to compare");
+  if (!Number.isFinite(norm))
+    throw new FheError("EMBEDDING_INVALID", "embedding has a component that is not a finite number");
+  if (space.metric === "cosine" && norm === 0)
+    throw new FheError("EMBEDDING_INVALID", "embedding is the zero vector: it has no direction to compare");
   if (space.metric === "euclidean" && norm > space.normBound * NORM_TOLERANCE) {
-    throw new FheError("EMBEDDING_INVALID", `embedding is longer than the norm bound ${space.normBound} of its embedding space: use a larger bound for this model`);
+    throw new FheError(
+      "EMBEDDING_INVALID",
+      `embedding is longer than the norm bound ${space.normBound} of its embedding space: use a larger bound for this model`,
+    );
   }
   const scale = space.metric === "cosine" ? norm : space.normBound;
   for (let k = 0; k < unit.length; k++) unit[k]! /= scale;

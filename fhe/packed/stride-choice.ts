@@ -6,9 +6,9 @@ import { PACKED_POLYNOMIAL_BYTES } from "../ring/ring-kernel.ts";
 export const USUAL_TEMPLATES = 10_000;
 
 /**
- * What a search costs besides the scan, by stride. The scan itself takes the same products whatever the stride (templates * dimension
- * / 4096 of them), so it does not count. A probe has G pieces that are encrypted and sent; a gallery of n templates answers with
- * n / C products that are received and decrypted.
+ * What a search costs besides the scan, by stride. The scan itself takes the same products whatever the stride
+ * (templates * dimension / 4096 of them), so it does not count. A probe has G pieces that are encrypted and sent; a
+ * gallery of n templates answers with n / C products that are received and decrypted.
  */
 export interface SearchCosts {
   /** Seconds to encrypt one polynomial per data prime. */
@@ -22,8 +22,17 @@ export interface SearchCosts {
 /** One core of a 2-core x86-64 machine (npm run bench: encrypt, decrypt) and a network of 1 Gbit/s. */
 export const USUAL_COSTS: SearchCosts = { encryptSeconds: 0.0004, decryptSeconds: 0.0003, bytesPerSecond: 125e6 };
 
-/** Seconds that a search among `templates` packed at `stride` takes besides the scan, by the model of {@link SearchCosts}. */
-export function searchSeconds(set: ParameterSet, dimension: number, stride: number, templates: number, costs: SearchCosts = USUAL_COSTS): number {
+/**
+ * Seconds that a search among `templates` packed at `stride` takes besides the scan, by the model of
+ * {@link SearchCosts}.
+ */
+export function searchSeconds(
+  set: ParameterSet,
+  dimension: number,
+  stride: number,
+  templates: number,
+  costs: SearchCosts = USUAL_COSTS,
+): number {
   const { pieces, slots } = layoutOf(dimension, stride);
   const primes = set.dataPrimes.length;
   const perPiece = primes * (costs.encryptSeconds + (2 * PACKED_POLYNOMIAL_BYTES) / costs.bytesPerSecond);
@@ -32,11 +41,16 @@ export function searchSeconds(set: ParameterSet, dimension: number, stride: numb
 }
 
 /**
- * The stride at which a search among that many templates is quickest; the smallest of equals, as it packs the most into a block.
- * `dimension`: the encoded dimension. About sqrt(4096 * dimension / templates), as pieces and products cost about the same.
- * Throws FheError LAYOUT_INVALID for a dimension outside [1, 4096].
+ * The stride at which a search among that many templates is quickest; the smallest of equals, as it packs the most into
+ * a block. `dimension`: the encoded dimension. About sqrt(4096 * dimension / templates), as pieces and products cost
+ * about the same. Throws FheError LAYOUT_INVALID for a dimension outside [1, 4096].
  */
-export function chooseStride(set: ParameterSet, dimension: number, templates: number, costs: SearchCosts = USUAL_COSTS): number {
+export function chooseStride(
+  set: ParameterSet,
+  dimension: number,
+  templates: number,
+  costs: SearchCosts = USUAL_COSTS,
+): number {
   let best = layoutOf(dimension, 1).stride;
   let least = searchSeconds(set, dimension, best, templates, costs);
   for (let stride = 2; stride <= dimension; stride++) {

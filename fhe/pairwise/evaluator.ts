@@ -46,7 +46,10 @@ export class PairwiseEvaluator implements Disposable {
     this.#owned = owned.move();
   }
 
-  /** Needed before {@link compare}. `keys`: as `checkRelinKeys` and `checkGaloisKeys` give them. Throws FheError KEYS_MALFORMED if SEAL finds a residue out of range. */
+  /**
+   * Needed before {@link compare}. `keys`: as `checkRelinKeys` and `checkGaloisKeys` give them. Throws FheError
+   * KEYS_MALFORMED if SEAL finds a residue out of range.
+   */
   loadKeys({ relinKeys, galoisKeys }: EvaluationKeys): void {
     this.#load(this.#relinKeys, relinKeys);
     this.#load(this.#galoisKeys, galoisKeys);
@@ -62,7 +65,9 @@ export class PairwiseEvaluator implements Disposable {
     return distanceScale(this.levels.parameters, this.#rescaled);
   }
 
-  /** A fresh ciphertext from outside, for comparisons; the caller frees it. Throws FheError as `checkFreshCiphertext`. */
+  /**
+   * A fresh ciphertext from outside, for comparisons; the caller frees it. Throws FheError as `checkFreshCiphertext`.
+   */
   open(data: Uint8Array): Ciphertext {
     return this.#openChecked(checkFreshCiphertext(this.levels, data));
   }
@@ -78,12 +83,11 @@ export class PairwiseEvaluator implements Disposable {
   }
 
   /**
-   * Subtract and square, or multiply; relinearize; rescale; drop the primes that `bound` lets go; sum the slots into slot 0 by rotations.
-   * Relinearizing after rescaling would be a seventh quicker, but its noise would not be rescaled. Where rotations would
-   * be too noisy then (see `rescalesFirst`), nothing is rescaled: drop primes, relinearize, rotate. Returns uncompressed
-   * SEAL bytes.
-   * The context must have the rotation keys of the dimension. Throws FheError CIPHERTEXT_TRANSPARENT if both are one ciphertext and the
-   * operation is squared_distance.
+   * Subtract and square, or multiply; relinearize; rescale; drop the primes that `bound` lets go; sum the slots into
+   * slot 0 by rotations. Relinearizing after rescaling would be a seventh quicker, but its noise would not be rescaled.
+   * Where rotations would be too noisy then (see `rescalesFirst`), nothing is rescaled: drop primes, relinearize,
+   * rotate. Returns uncompressed SEAL bytes. The context must have the rotation keys of the dimension. Throws FheError
+   * CIPHERTEXT_TRANSPARENT if both are one ciphertext and the operation is squared_distance.
    */
   compare({ operation, dimension, bound }: PairwiseTask, first: Ciphertext, second: Ciphertext): Uint8Array {
     return callSeal("compare two ciphertexts", () => {
@@ -119,7 +123,9 @@ export class PairwiseEvaluator implements Disposable {
     } catch (error) {
       // What SEAL throws where the difference is transparent has no type of its own (std::logic_error).
       if (!String((error as { message?: unknown }).message).includes("transparent")) throw error;
-      throw transparent("both are the same ciphertext, so their difference hides nothing: the distance is 0; encrypt one of them again to compare them");
+      throw transparent(
+        "both are the same ciphertext, so their difference hides nothing: the distance is 0; encrypt one of them again to compare them",
+      );
     }
     this.#evaluator.squareInplace(result);
   }
@@ -149,7 +155,11 @@ export class PairwiseEvaluator implements Disposable {
       // SEAL wants an array of its own, not a Buffer.
       ciphertext.loadFromArray(this.#context, Uint8Array.from(bytes));
     } catch (cause) {
-      throw new FheError("CIPHERTEXT_MALFORMED", "SEAL does not take the ciphertext: a residue is not below its prime, or its seed is of an unknown kind", { cause });
+      throw new FheError(
+        "CIPHERTEXT_MALFORMED",
+        "SEAL does not take the ciphertext: a residue is not below its prime, or its seed is of an unknown kind",
+        { cause },
+      );
     }
     owned.move();
     return ciphertext;
@@ -159,7 +169,11 @@ export class PairwiseEvaluator implements Disposable {
     try {
       keys.loadFromArray(this.#context, bytes);
     } catch (cause) {
-      throw new FheError("KEYS_MALFORMED", "SEAL does not take the keys: a residue is not below its prime, or a seed is of an unknown kind", { cause });
+      throw new FheError(
+        "KEYS_MALFORMED",
+        "SEAL does not take the keys: a residue is not below its prime, or a seed is of an unknown kind",
+        { cause },
+      );
     }
   }
 }

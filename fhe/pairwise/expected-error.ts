@@ -36,7 +36,8 @@ export function expectedPairwiseError(parameters: PairwiseParameters, dimension:
 function errorOf(parameters: PairwiseParameters, dimension: number, rescaled: boolean): number {
   const { degree, scale } = parameters;
   const round = rounding(degree) / scale ** 2;
-  // Of x - y, in each slot: twice the rounding that ends an encryption with a public key. Its square is summed with the distance.
+  // Of x - y, in each slot: twice the rounding that ends an encryption with a public key. Its square is summed with the
+  // distance.
   const fresh = 4 * USUAL_SQUARED_DISTANCE * (2 * round);
   const mean = dimension * 2 * round;
   return mean + 2 * Math.sqrt(fresh + (rescaled ? quick(parameters, dimension) : precise(parameters, dimension)));
@@ -71,14 +72,21 @@ interface Switched {
  * is q / (1 - z) at a root z, so that |d|^2 has the mean q^2 / (4 sin^2(pi k / 2N)) at the k-th root. 1 / sin^2
  * summed over all N/2 slots is N^2 / 2, 81 % of it in slot 0: N^2 / 8 a key for any sum of slots with slot 0.
  */
-function switching({ degree, primes }: PairwiseParameters, digits: readonly bigint[], { slots, keys }: Switched): number {
+function switching(
+  { degree, primes }: PairwiseParameters,
+  digits: readonly bigint[],
+  { slots, keys }: Switched,
+): number {
   const reserved = Number(primes.at(-1)!);
   const ratios = digits.reduce((sum, prime) => sum + (Number(prime) / reserved) ** 2, 0);
   const product = ratios * NOISE_SIGMA ** 2 * (degree / 2) * (slots * (degree / 12) + keys * (degree ** 2 / 8));
   return product + slots * rounding(degree);
 }
 
-/** Variance that rounding both components of a ciphertext leaves in a slot: 1/12 a coefficient, the second times the secret. */
+/**
+ * Variance that rounding both components of a ciphertext leaves in a slot: 1/12 a coefficient, the second times the
+ * secret.
+ */
 function rounding(degree: number): number {
   return (degree / 2) * ((1 + (2 / 3) * degree) / 12);
 }

@@ -7,13 +7,16 @@ import { SealCursor } from "../seal/seal-cursor.ts";
 import type { CiphertextSpan } from "../seal/seal-cursor.ts";
 
 const PAIRWISE_CIPHERTEXT: SealObjectLimits = {
-  what: "ciphertext", maxBytes: MAX_PAIRWISE_CIPHERTEXT_BYTES, malformed: "CIPHERTEXT_MALFORMED", tooLarge: "CIPHERTEXT_TOO_LARGE",
+  what: "ciphertext",
+  maxBytes: MAX_PAIRWISE_CIPHERTEXT_BYTES,
+  malformed: "CIPHERTEXT_MALFORMED",
+  tooLarge: "CIPHERTEXT_TOO_LARGE",
 };
 
 /**
- * A fresh ciphertext from outside as bytes that may be shown to SEAL: uncompressed, two components (the second may be a seed), in NTT
- * form, at the data level, with the context's scale. Whether each residue is below its prime is for SEAL to say. Throws FheError with the
- * CIPHERTEXT_* or PARAMETER_SET_MISMATCH reasons.
+ * A fresh ciphertext from outside as bytes that may be shown to SEAL: uncompressed, two components (the second may be a
+ * seed), in NTT form, at the data level, with the context's scale. Whether each residue is below its prime is for SEAL
+ * to say. Throws FheError with the CIPHERTEXT_* or PARAMETER_SET_MISMATCH reasons.
  */
 export function checkFreshCiphertext(levels: PairwiseLevels, data: Uint8Array): Uint8Array {
   const bytes = inflateSeal(data, PAIRWISE_CIPHERTEXT);
@@ -24,11 +27,16 @@ export function checkFreshCiphertext(levels: PairwiseLevels, data: Uint8Array): 
     throw cursor.malformed("expected a fresh ciphertext of two components in NTT form at the data level");
   }
   checkScale(levels, span);
-  if (hidesNothing(bytes, span)) throw transparent("the ciphertext is transparent: its second component is zero, so it hides nothing; encrypt it again");
+  if (hidesNothing(bytes, span))
+    throw transparent(
+      "the ciphertext is transparent: its second component is zero, so it hides nothing; encrypt it again",
+    );
   return bytes;
 }
 
-/** Whether two ciphertexts from outside are one and the same, however compressed. Throws FheError CIPHERTEXT_MALFORMED. */
+/**
+ * Whether two ciphertexts from outside are one and the same, however compressed. Throws FheError CIPHERTEXT_MALFORMED.
+ */
 export function areSameCiphertext(first: Uint8Array, second: Uint8Array): boolean {
   const [a, b] = [first, second].map((data) => Buffer.from(inflateSeal(data, PAIRWISE_CIPHERTEXT)));
   return a!.equals(b!);
@@ -38,25 +46,40 @@ function checkLevel({ parameters, dataParmsId }: PairwiseLevels, { parmsId, degr
   if (Buffer.from(dataParmsId).equals(parmsId)) return;
   const { degree: expectedDegree, primes: expectedPrimes } = parameters;
   const expected = `expected a fresh one of the context, with ring degree ${expectedDegree} and ${expectedPrimes.length - 1} primes`;
-  throw new FheError("PARAMETER_SET_MISMATCH", `the ciphertext has ring degree ${degree} and ${primes} primes of other parameters, or was computed with: ${expected}`);
+  throw new FheError(
+    "PARAMETER_SET_MISMATCH",
+    `the ciphertext has ring degree ${degree} and ${primes} primes of other parameters, or was computed with: ${expected}`,
+  );
 }
 
 function checkScale({ parameters }: PairwiseLevels, { scale }: CiphertextSpan): void {
   if (scale === parameters.scale) return;
-  throw new FheError("CIPHERTEXT_MALFORMED", `the ciphertext's scale is ${scale}: expected ${parameters.scale}, the context's: encrypt with that scale`);
+  throw new FheError(
+    "CIPHERTEXT_MALFORMED",
+    `the ciphertext's scale is ${scale}: expected ${parameters.scale}, the context's: encrypt with that scale`,
+  );
 }
 
 /** Whether a span is a ciphertext of two components over so many primes, or one and a seed. */
 export function isTwoComponents(span: CiphertextSpan, degree: number, primes: number): boolean {
   const { components, words, seeded } = span;
-  return span.inNttForm && components === 2 && span.degree === degree && span.primes === primes && span.correction === 1 && words === (seeded ? 1 : 2) * degree * primes;
+  return (
+    span.inNttForm &&
+    components === 2 &&
+    span.degree === degree &&
+    span.primes === primes &&
+    span.correction === 1 &&
+    words === (seeded ? 1 : 2) * degree * primes
+  );
 }
 
 /** Whether the second component is zero modulo any prime: then it hides nothing modulo that prime. */
 export function hidesNothing(bytes: Uint8Array, { wordsAt, degree, primes, seeded }: CiphertextSpan): boolean {
   if (seeded) return false;
   const zeros = Buffer.alloc(8 * degree);
-  return Array.from({ length: primes }, (_, prime) => wordsAt + 8 * degree * (primes + prime)).some((at) => zeros.equals(bytes.subarray(at, at + zeros.length)));
+  return Array.from({ length: primes }, (_, prime) => wordsAt + 8 * degree * (primes + prime)).some((at) =>
+    zeros.equals(bytes.subarray(at, at + zeros.length)),
+  );
 }
 
 export function transparent(message: string): FheError {

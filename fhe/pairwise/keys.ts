@@ -32,37 +32,68 @@ export interface CheckedGaloisKeys extends CheckedKeys {
 /** Uncompressed keys are at most twice the largest upload. */
 const MAX_KEY_BYTES = 128 * 2 ** 20;
 
-const limitsOf = (what: string): SealObjectLimits => ({ what, maxBytes: MAX_KEY_BYTES, malformed: "KEYS_MALFORMED", tooLarge: "KEYS_MALFORMED" });
+const limitsOf = (what: string): SealObjectLimits => ({
+  what,
+  maxBytes: MAX_KEY_BYTES,
+  malformed: "KEYS_MALFORMED",
+  tooLarge: "KEYS_MALFORMED",
+});
 
 /**
- * Checks SEAL's RelinKeys from outside, seeded or not, compressed or not, and keeps of them the key for the square of the secret. Whether
- * each residue is below its prime is for SEAL to say. Throws FheError KEYS_MALFORMED or KEYS_MISMATCH (made with other parameters).
+ * Checks SEAL's RelinKeys from outside, seeded or not, compressed or not, and keeps of them the key for the square of
+ * the secret. Whether each residue is below its prime is for SEAL to say. Throws FheError KEYS_MALFORMED or
+ * KEYS_MISMATCH (made with other parameters).
  */
 export function checkRelinKeys(levels: PairwiseLevels, data: Uint8Array): CheckedKeys {
   const index = readKeys(levels, "RelinKeys object", data);
-  if (!index.keys.has(0)) throw new FheError("KEYS_MALFORMED", "the relinearization keys are empty: expected those for the square of the secret");
+  if (!index.keys.has(0))
+    throw new FheError(
+      "KEYS_MALFORMED",
+      "the relinearization keys are empty: expected those for the square of the secret",
+    );
   return { bytes: select(levels, index, [0]), sha256: sha256(index.bytes) };
 }
 
-/** As {@link checkRelinKeys} for SEAL's GaloisKeys, of which it keeps the rotations that are used. Throws ROTATION_KEYS_MISSING if not even step 1 is there. */
+/**
+ * As {@link checkRelinKeys} for SEAL's GaloisKeys, of which it keeps the rotations that are used. Throws
+ * ROTATION_KEYS_MISSING if not even step 1 is there.
+ */
 export function checkGaloisKeys(levels: PairwiseLevels, data: Uint8Array): CheckedGaloisKeys {
   const { degree } = levels.parameters;
   const steps = allRotationSteps(degree);
   // What TenSEAL writes of a context without them.
   const index = data.length === 0 ? { bytes: data, keys: NO_KEYS } : readKeys(levels, "GaloisKeys object", data);
   const rotationSteps = steps.filter((step) => index.keys.has(galoisKeyIndex(step, degree)));
-  if (!rotationSteps.includes(1)) throw rotationKeysMissing(steps.filter((step) => !rotationSteps.includes(step)), `vectors of up to ${degree / 2} components need`);
-  return { bytes: select(levels, index, rotationSteps.map((step) => galoisKeyIndex(step, degree))), sha256: sha256(index.bytes), rotationSteps };
+  if (!rotationSteps.includes(1))
+    throw rotationKeysMissing(
+      steps.filter((step) => !rotationSteps.includes(step)),
+      `vectors of up to ${degree / 2} components need`,
+    );
+  return {
+    bytes: select(
+      levels,
+      index,
+      rotationSteps.map((step) => galoisKeyIndex(step, degree)),
+    ),
+    sha256: sha256(index.bytes),
+    rotationSteps,
+  };
 }
 
-/** Checks that bytes are a SEAL PublicKey of the context, which the server has no use for. Throws FheError as {@link checkRelinKeys}. */
+/**
+ * Checks that bytes are a SEAL PublicKey of the context, which the server has no use for. Throws FheError as
+ * {@link checkRelinKeys}.
+ */
 export function checkPublicKey(levels: PairwiseLevels, data: Uint8Array): void {
   const limits = limitsOf("PublicKey object");
   const cursor = new SealCursor(inflateSeal(data, limits), limits);
   checkPart(levels, cursor, "PublicKey object");
 }
 
-/** An uncompressed SEAL KSwitchKeys object and where its keys lie, by index: from the first ciphertext of a key to the end of its last. */
+/**
+ * An uncompressed SEAL KSwitchKeys object and where its keys lie, by index: from the first ciphertext of a key to the
+ * end of its last.
+ */
 interface KeyIndex {
   readonly bytes: Uint8Array;
   readonly keys: ReadonlyMap<number, KeySpan>;
@@ -83,14 +114,16 @@ function readKeys(levels: PairwiseLevels, what: string, data: Uint8Array): KeyIn
   const end = cursor.begin();
   const parmsId = cursor.parmsId();
   const count = cursor.u64();
-  if (count > levels.parameters.degree) throw cursor.malformed(`it has ${count} entries: expected at most ${levels.parameters.degree}`);
+  if (count > levels.parameters.degree)
+    throw cursor.malformed(`it has ${count} entries: expected at most ${levels.parameters.degree}`);
   if (!Buffer.from(levels.keyParmsId).equals(parmsId)) throw mismatch(what);
   const keys = new Map<number, KeySpan>();
   for (let index = 0; index < count; index++) {
     const parts = cursor.u64();
     const start = cursor.at;
     if (parts === 0) continue;
-    if (parts !== partsOf(levels)) throw cursor.malformed(`a key has ${parts} parts: expected one for each of the ${partsOf(levels)} data primes`);
+    if (parts !== partsOf(levels))
+      throw cursor.malformed(`a key has ${parts} parts: expected one for each of the ${partsOf(levels)} data primes`);
     for (let part = 0; part < parts; part++) checkPart(levels, cursor, what);
     keys.set(index, { start, end: cursor.at });
   }
@@ -101,8 +134,10 @@ function readKeys(levels: PairwiseLevels, what: string, data: Uint8Array): KeyIn
 function checkPart(levels: PairwiseLevels, cursor: SealCursor, what: string): void {
   const span: CiphertextSpan = cursor.ciphertext();
   if (!Buffer.from(levels.keyParmsId).equals(span.parmsId)) throw mismatch(what);
-  if (!isTwoComponents(span, levels.parameters.degree, levels.parameters.primes.length) || span.scale !== 1) throw cursor.malformed("a part of a key is not a ciphertext of two components in NTT form over all primes");
-  if (hidesNothing(cursor.bytes, span)) throw cursor.malformed("a part of a key hides nothing: whoever reads it reads the secret key; renew the key");
+  if (!isTwoComponents(span, levels.parameters.degree, levels.parameters.primes.length) || span.scale !== 1)
+    throw cursor.malformed("a part of a key is not a ciphertext of two components in NTT form over all primes");
+  if (hidesNothing(cursor.bytes, span))
+    throw cursor.malformed("a part of a key hides nothing: whoever reads it reads the secret key; renew the key");
 }
 
 /** Ciphertexts of a key: one for each data prime. */
@@ -111,14 +146,22 @@ function partsOf({ parameters }: PairwiseLevels): number {
 }
 
 function mismatch(what: string): FheError {
-  return new FheError("KEYS_MISMATCH", `the ${what} was made with other encryption parameters than the context's: upload the keys that belong to them`);
+  return new FheError(
+    "KEYS_MISMATCH",
+    `the ${what} was made with other encryption parameters than the context's: upload the keys that belong to them`,
+  );
 }
 
 /** The same object with those keys only. */
 function select(levels: PairwiseLevels, { bytes, keys }: KeyIndex, indices: readonly number[]): Uint8Array {
   const wanted = new Set(indices);
   const counts = Math.max(...indices) + 1;
-  const size = HEADER_BYTES + PARMS_ID_BYTES + 8 + 8 * counts + indices.reduce((sum, index) => sum + keys.get(index)!.end - keys.get(index)!.start, 0);
+  const size =
+    HEADER_BYTES +
+    PARMS_ID_BYTES +
+    8 +
+    8 * counts +
+    indices.reduce((sum, index) => sum + keys.get(index)!.end - keys.get(index)!.start, 0);
   const selected = new Uint8Array(size);
   const view = new DataView(selected.buffer);
   writeHeader(selected, 0, size);

@@ -12,11 +12,18 @@ export interface PairwiseLevels {
   readonly dataParmsId: Uint8Array;
 }
 
-/** SEAL's context of checked parameters, which the caller frees. Throws FheError PARAMETERS_INVALID if SEAL refuses them. */
+/**
+ * SEAL's context of checked parameters, which the caller frees. Throws FheError PARAMETERS_INVALID if SEAL refuses
+ * them.
+ */
 export function openPairwiseContext(seal: PublicSeal, { degree, primes }: EncryptionParameters): SEALContext {
   return openCkksContext(seal, "the encryption parameters", degree, primes);
 }
 
 export function levelsOf(parameters: PairwiseParameters, context: SEALContext): PairwiseLevels {
-  return { parameters, keyParmsId: parmsIdBytes(context.keyParmsId()), dataParmsId: parmsIdBytes(context.firstParmsId()) };
+  return {
+    parameters,
+    keyParmsId: parmsIdBytes(context.keyParmsId()),
+    dataParmsId: parmsIdBytes(context.firstParmsId()),
+  };
 }

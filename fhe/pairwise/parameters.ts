@@ -24,7 +24,12 @@ export interface PairwiseParameters extends EncryptionParameters {
 export const MAX_PAIRWISE_CIPHERTEXT_BYTES = 1_900_000;
 
 // 64 primes, the most that SEAL takes, are 1.6 KB.
-const ENCRYPTION_PARAMETERS: SealObjectLimits = { what: "EncryptionParameters object", maxBytes: 4096, malformed: "PARAMETERS_INVALID", tooLarge: "PARAMETERS_INVALID" };
+const ENCRYPTION_PARAMETERS: SealObjectLimits = {
+  what: "EncryptionParameters object",
+  maxBytes: 4096,
+  malformed: "PARAMETERS_INVALID",
+  tooLarge: "PARAMETERS_INVALID",
+};
 const CKKS = 2;
 const MIN_DEGREE = 1024;
 const MAX_DEGREE = 32768;
@@ -32,14 +37,14 @@ const MIN_PRIMES = 3;
 // SEAL_USER_MOD_BIT_COUNT_MAX.
 const MAX_PRIME_BITS = 60n;
 
-// The scale of a distance: at least 2^10, or noise drowns it (rescaling alone rounds by up to some hundreds); and room for a largest
-// distance of 8, twice the largest squared distance of unit vectors.
+// The scale of a distance: at least 2^10, or noise drowns it (rescaling alone rounds by up to some hundreds); and room
+// for a largest distance of 8, twice the largest squared distance of unit vectors.
 const MIN_DISTANCE_SCALE = 2 ** 10;
 const MIN_DISTANCE_ROOM = 32;
 
 /**
- * Reads and checks SEAL's EncryptionParameters, which SEAL itself is never shown. Throws FheError PARAMETERS_INVALID: malformed, not
- * CKKS, above SEAL's table for 128 bits of security, without a level for a product, or too large.
+ * Reads and checks SEAL's EncryptionParameters, which SEAL itself is never shown. Throws FheError PARAMETERS_INVALID:
+ * malformed, not CKKS, above SEAL's table for 128 bits of security, without a level for a product, or too large.
  */
 export function readEncryptionParameters(seal: PublicSeal, data: Uint8Array): EncryptionParameters {
   // A copy, or it would keep the whole upload that it is a part of.
@@ -58,27 +63,36 @@ export function withScale(parameters: EncryptionParameters, scale: number): Pair
   const most = Math.sqrt((2 ** log2Of(resultPrimes(parameters)) / MIN_DISTANCE_ROOM) * prime);
   if (scale >= least && scale <= most) return { ...parameters, scale };
   const range = `expected 2^${Math.log2(least).toFixed(1)} to 2^${Math.log2(most).toFixed(1)} with these primes`;
-  throw invalidScale(`the scale is 2^${Math.log2(scale).toFixed(1)}, so a distance would ${scale > most ? "overflow" : "drown in noise"}: ${range}`);
+  throw invalidScale(
+    `the scale is 2^${Math.log2(scale).toFixed(1)}, so a distance would ${scale > most ? "overflow" : "drown in noise"}: ${range}`,
+  );
 }
 
-// EncryptionParameters: header, scheme u8, N u64, count u64, so many Modulus objects, and the plain modulus, which CKKS has not.
+// EncryptionParameters: header, scheme u8, N u64, count u64, so many Modulus objects, and the plain modulus, which CKKS
+// has not.
 function readLayout(encoded: Uint8Array): Pick<EncryptionParameters, "degree" | "primes"> {
   const cursor = new SealCursor(encoded, ENCRYPTION_PARAMETERS);
   const end = cursor.begin();
   const scheme = cursor.u8();
   const degree = cursor.u64();
   const count = cursor.u64();
-  if (scheme !== CKKS) throw invalid("the encryption parameters are not of the scheme CKKS: make them with SEAL's scheme_type::ckks, or TenSEAL's ts.SCHEME_TYPE.CKKS");
+  if (scheme !== CKKS)
+    throw invalid(
+      "the encryption parameters are not of the scheme CKKS: make them with SEAL's scheme_type::ckks, or TenSEAL's ts.SCHEME_TYPE.CKKS",
+    );
   if (!(degree >= MIN_DEGREE && degree <= MAX_DEGREE) || !Number.isInteger(Math.log2(degree))) {
     throw invalid(`the ring degree is ${degree}: expected a power of two in [${MIN_DEGREE}, ${MAX_DEGREE}]`);
   }
   if (count < MIN_PRIMES) {
-    throw invalid(`there are ${count} primes: expected at least ${MIN_PRIMES}, two that ciphertexts live in, so that one product can be rescaled, and one for key switching`);
+    throw invalid(
+      `there are ${count} primes: expected at least ${MIN_PRIMES}, two that ciphertexts live in, so that one product can be rescaled, and one for key switching`,
+    );
   }
   if (8 * count > encoded.length) throw cursor.malformed("it ends too early");
   const primes = Array.from({ length: count }, () => readModulus(cursor));
   const tooLarge = primes.findIndex((prime) => prime < 2n || prime >= 1n << MAX_PRIME_BITS);
-  if (tooLarge >= 0) throw invalid(`prime number ${tooLarge + 1} is out of range: expected primes of 2 to ${MAX_PRIME_BITS} bits`);
+  if (tooLarge >= 0)
+    throw invalid(`prime number ${tooLarge + 1} is out of range: expected primes of 2 to ${MAX_PRIME_BITS} bits`);
   if (readModulus(cursor) !== 0n) throw invalid("the encryption parameters have a plain modulus, which CKKS has not");
   cursor.finish(end);
   return { degree, primes };
@@ -94,13 +108,18 @@ function readModulus(cursor: SealCursor): bigint {
 function checkSecurity(seal: PublicSeal, { degree, primes }: EncryptionParameters): void {
   const most = seal.CoeffModulus.MaxBitCount(degree, seal.SecLevelType.tc128);
   const bits = Math.ceil(log2Of(primes));
-  if (bits > most) throw invalid(`the primes have ${bits} bits in sum: for 128 bits of security expected at most ${most} at ring degree ${degree}`);
+  if (bits > most)
+    throw invalid(
+      `the primes have ${bits} bits in sum: for 128 bits of security expected at most ${most} at ring degree ${degree}`,
+    );
 }
 
 function checkSize(parameters: EncryptionParameters): void {
   const bytes = freshCiphertextBytes(parameters);
   if (bytes > MAX_PAIRWISE_CIPHERTEXT_BYTES) {
-    throw invalid(`a fresh ciphertext has ${bytes} bytes: expected at most ${MAX_PAIRWISE_CIPHERTEXT_BYTES}; one product needs no more than two primes besides the one for key switching`);
+    throw invalid(
+      `a fresh ciphertext has ${bytes} bytes: expected at most ${MAX_PAIRWISE_CIPHERTEXT_BYTES}; one product needs no more than two primes besides the one for key switching`,
+    );
   }
 }
 
@@ -109,7 +128,10 @@ export function freshCiphertextBytes({ degree, primes }: EncryptionParameters): 
   return CIPHERTEXT_HEADER_BYTES + 8 * 2 * (primes.length - 1) * degree;
 }
 
-/** Bytes that so many keys take in SEAL's memory: for each data prime a ciphertext of two components over all primes, without seeds. */
+/**
+ * Bytes that so many keys take in SEAL's memory: for each data prime a ciphertext of two components over all primes,
+ * without seeds.
+ */
 export function loadedKeyBytes({ degree, primes }: EncryptionParameters, keys: number): number {
   return keys * (primes.length - 1) * 2 * primes.length * degree * 8;
 }
@@ -130,9 +152,10 @@ export function distanceScale(parameters: PairwiseParameters, rescaled = true): 
 }
 
 /**
- * The largest absolute value that a distance may have: a quarter of the modulus that is left after `dropped` more primes, over its scale.
- * One bit is the sign. The other is for vectors that are repeated in slots whose number their length does not divide: where the
- * last repetition is cut off, components meet themselves, and slots there hold up to twice the distance.
+ * The largest absolute value that a distance may have: a quarter of the modulus that is left after `dropped` more
+ * primes, over its scale. One bit is the sign. The other is for vectors that are repeated in slots whose number their
+ * length does not divide: where the last repetition is cut off, components meet themselves, and slots there hold up to
+ * twice the distance.
  */
 export function maxDistance(parameters: PairwiseParameters, dropped = 0, rescaled = true): number {
   const primes = resultPrimes(parameters, rescaled);

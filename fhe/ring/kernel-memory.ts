@@ -8,12 +8,16 @@ import { BumpAllocator, instantiateKernel } from "./wasm.ts";
 /** Bytes of one polynomial's residues. */
 export const POLYNOMIAL_BYTES = 4 * N;
 
-// Tiles are copied in runs of about this size, which stay in the second-level cache while every probe meets them (4 to 8 % faster than 64 KiB).
+// Tiles are copied in runs of about this size, which stay in the second-level cache while every probe meets them (4 to
+// 8 % faster than 64 KiB).
 const TILE_BUFFER_BYTES = 262_144;
 // 16,384 pieces of two primes are 1 GiB of probes.
 const MAX_PIECES = 16_384;
 
-/** Residues as they are stored: u32 as words or as little-endian bytes at any alignment. A little-endian host is assumed, as WebAssembly's memory is. */
+/**
+ * Residues as they are stored: u32 as words or as little-endian bytes at any alignment. A little-endian host is
+ * assumed, as WebAssembly's memory is.
+ */
 export type StoredResidues = Uint32Array | Uint8Array;
 
 /** Room reserved for matching: how many probes at once, and how many pieces they have in all. */
@@ -59,7 +63,11 @@ export function createKernelMemory(primes: readonly number[], room: MatchingRoom
   assertPrimes(primes);
   if (room) assertRoom(room);
   const exports = instantiateKernel();
-  if (exports.N.value !== N || exports.TILE.value !== TILE_COEFFICIENTS) throw new FheError("PARAMETERS_INVALID", "the compiled ring kernel is of another version; run scripts/build-kernel.ts");
+  if (exports.N.value !== N || exports.TILE.value !== TILE_COEFFICIENTS)
+    throw new FheError(
+      "PARAMETERS_INVALID",
+      "the compiled ring kernel is of another version; run scripts/build-kernel.ts",
+    );
   const allocator = new BumpAllocator();
   const moduli = primes.map(() => allocator.allocate(MODULUS_BLOCK_BYTES));
   const regions = allocateRegions(allocator, primes.length, room ?? { probes: 0, pieces: 0 });
@@ -68,7 +76,14 @@ export function createKernelMemory(primes: readonly number[], room: MatchingRoom
   primes.forEach((prime, i) => {
     writeModulusBlock(words, moduli[i]!, modulusTables(prime));
   });
-  return { exports, bytes: new Uint8Array(exports.memory.buffer), words, moduli, garnerInverse: garnerInverse(primes), regions };
+  return {
+    exports,
+    bytes: new Uint8Array(exports.memory.buffer),
+    words,
+    moduli,
+    garnerInverse: garnerInverse(primes),
+    regions,
+  };
 }
 
 function allocateRegions(allocator: BumpAllocator, primes: number, room: MatchingRoom): Regions {
@@ -95,13 +110,19 @@ function garnerInverse(primes: readonly number[]): number {
 
 function assertPrimes(primes: readonly number[]): void {
   if (primes.length < 1 || primes.length > 2 || new Set(primes).size !== primes.length) {
-    throw new FheError("PARAMETERS_INVALID", `data primes: got ${primes.join(", ")}, expected one or two different ones; use one of the named parameter sets`);
+    throw new FheError(
+      "PARAMETERS_INVALID",
+      `data primes: got ${primes.join(", ")}, expected one or two different ones; use one of the named parameter sets`,
+    );
   }
 }
 
 function assertRoom(room: MatchingRoom): void {
   const { probes, pieces } = room;
   if (!Number.isInteger(probes) || !Number.isInteger(pieces) || probes < 1 || pieces < probes || pieces > MAX_PIECES) {
-    throw new FheError("PARAMETERS_INVALID", `room for ${probes} probes of ${pieces} pieces in all: expected 1 <= probes <= pieces <= ${MAX_PIECES}`);
+    throw new FheError(
+      "PARAMETERS_INVALID",
+      `room for ${probes} probes of ${pieces} pieces in all: expected 1 <= probes <= pieces <= ${MAX_PIECES}`,
+    );
   }
 }

@@ -10,7 +10,10 @@ export const MODULUS_BLOCK_BYTES = CONSTANTS_BYTES + 4 * 4 * N;
 
 /** Writes them at an address of the memory. */
 export function writeModulusBlock(memory: Uint32Array, address: number, tables: ModulusTables): void {
-  memory.set([tables.prime, tables.montgomery, tables.fold, tables.foldShoup, tables.nInverse, tables.nInverseShoup], address / 4);
+  memory.set(
+    [tables.prime, tables.montgomery, tables.fold, tables.foldShoup, tables.nInverse, tables.nInverseShoup],
+    address / 4,
+  );
   memory.set([0xffff_ffff, 0, 0xffff_ffff, 0], (address + MASK_BYTES) / 4);
   const parts = [tables.roots, tables.rootsShoup, tables.inverseRoots, tables.inverseRootsShoup];
   parts.forEach((table, i) => {

@@ -57,13 +57,18 @@ export function inverse(value: bigint, prime: bigint): bigint {
 }
 
 function assertNttPrime(prime: number): void {
-  if (!Number.isInteger(prime) || prime <= 2 ** 29 || prime >= 2 ** 30) throw invalidPrime(prime, "an integer between 2^29 and 2^30");
+  if (!Number.isInteger(prime) || prime <= 2 ** 29 || prime >= 2 ** 30)
+    throw invalidPrime(prime, "an integer between 2^29 and 2^30");
   if (prime % (2 * N) !== 1) throw invalidPrime(prime, `1 modulo ${2 * N}`);
-  for (let divisor = 3; divisor * divisor <= prime; divisor += 2) if (prime % divisor === 0) throw invalidPrime(prime, "prime");
+  for (let divisor = 3; divisor * divisor <= prime; divisor += 2)
+    if (prime % divisor === 0) throw invalidPrime(prime, "prime");
 }
 
 function invalidPrime(prime: number, expected: string): FheError {
-  return new FheError("PARAMETERS_INVALID", `coefficient modulus ${prime}: expected it to be ${expected}; use one of the named parameter sets`);
+  return new FheError(
+    "PARAMETERS_INVALID",
+    `coefficient modulus ${prime}: expected it to be ${expected}; use one of the named parameter sets`,
+  );
 }
 
 function power(base: bigint, exponent: bigint, prime: bigint): bigint {

@@ -31,10 +31,17 @@ export class ProbeMatcher {
     this.#pieces = pieces;
   }
 
-  /** Blocks advance chunk by chunk side by side, so that a part of the probe is multiplied with all of them while it is in cache. */
+  /**
+   * Blocks advance chunk by chunk side by side, so that a part of the probe is multiplied with all of them while it is
+   * in cache.
+   */
   matchBlocks(blocks: readonly Iterable<StoredResidues>[]): Uint32Array<ArrayBuffer>[][] {
     if (this.#probes === 0) throw new FheError("LAYOUT_INVALID", "no probes are loaded: call loadProbes first");
-    if (blocks.length > (this.#room.blocks ?? 1)) throw new FheError("LAYOUT_INVALID", `${blocks.length} blocks: this kernel has room for ${this.#room.blocks ?? 1} side by side`);
+    if (blocks.length > (this.#room.blocks ?? 1))
+      throw new FheError(
+        "LAYOUT_INVALID",
+        `${blocks.length} blocks: this kernel has room for ${this.#room.blocks ?? 1} side by side`,
+      );
     const cursors = blocks.map((chunks) => ({ chunks: chunks[Symbol.iterator](), tile: 0, over: false }));
     while (cursors.some(({ over }) => !over)) {
       cursors.forEach((cursor, block) => {
@@ -57,9 +64,11 @@ export class ProbeMatcher {
   #multiplyChunk(chunk: StoredResidues, firstTile: number, block: number): number {
     const bytes = tileBytes(this.#pieces);
     const count = chunk.byteLength / bytes;
-    if (!Number.isInteger(count) || firstTile + count > this.#tiles) throw invalidBlock(chunk.byteLength, bytes, this.#tiles - firstTile);
+    if (!Number.isInteger(count) || firstTile + count > this.#tiles)
+      throw invalidBlock(chunk.byteLength, bytes, this.#tiles - firstTile);
     // What lies in the kernel's own memory is not copied.
-    if (chunk.buffer === this.#memory.bytes.buffer && chunk.byteOffset % 16 === 0) this.#multiplyInPlace(chunk.byteOffset, firstTile, count, block);
+    if (chunk.buffer === this.#memory.bytes.buffer && chunk.byteOffset % 16 === 0)
+      this.#multiplyInPlace(chunk.byteOffset, firstTile, count, block);
     else this.#multiplyCopies(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength), firstTile, block);
     return count;
   }
@@ -95,7 +104,15 @@ export class ProbeMatcher {
     const modulus = moduli[Math.floor(tile / TILES_PER_PRIME)]!;
     for (let i = 0; i < this.#probes; i++) {
       const out = regions.products + (block * this.#probes + i) * 3 * componentBytes + tile * TILE_COEFFICIENTS * 4;
-      exports.multiplyTiles(tiles, regions.probes + i * probeBytes + tile * size, count, this.#pieces, out, componentBytes, modulus);
+      exports.multiplyTiles(
+        tiles,
+        regions.probes + i * probeBytes + tile * size,
+        count,
+        this.#pieces,
+        out,
+        componentBytes,
+        modulus,
+      );
     }
   }
 
@@ -111,15 +128,24 @@ export class ProbeMatcher {
     const length = probes[0]?.length ?? 0;
     const pieces = length / (2 * this.#memory.moduli.length * N);
     if (!Number.isInteger(pieces) || pieces < 1 || probes.some((probe) => probe.length !== length)) {
-      throw new FheError("LAYOUT_INVALID", `probes of ${length} residues: expected one or more, of the same whole number of two-component pieces`);
+      throw new FheError(
+        "LAYOUT_INVALID",
+        `probes of ${length} residues: expected one or more, of the same whole number of two-component pieces`,
+      );
     }
     if (probes.length > this.#room.probes || probes.length * pieces > this.#room.pieces) {
-      throw new FheError("LAYOUT_INVALID", `${probes.length} probes of ${pieces} pieces: this kernel has room for ${this.#room.probes} probes and ${this.#room.pieces} pieces in all`);
+      throw new FheError(
+        "LAYOUT_INVALID",
+        `${probes.length} probes of ${pieces} pieces: this kernel has room for ${this.#room.probes} probes and ${this.#room.pieces} pieces in all`,
+      );
     }
     return pieces;
   }
 }
 
 function invalidBlock(got: number, bytes: number, tiles: number): FheError {
-  return new FheError("LAYOUT_INVALID", `tiles of a block: got ${got} bytes, expected ${tiles} tiles of ${bytes} bytes`);
+  return new FheError(
+    "LAYOUT_INVALID",
+    `tiles of a block: got ${got} bytes, expected ${tiles} tiles of ${bytes} bytes`,
+  );
 }

@@ -11,10 +11,12 @@ export const PACKED_POLYNOMIAL_BYTES = (N * 30) / 8;
 const MAX_COEFFICIENT = 2 ** 51;
 
 /**
- * Arithmetic in Z[X]/(X^4096 + 1) modulo one or two primes below 2^30, in WebAssembly SIMD. One instance has one fixed memory and belongs to one thread.
+ * Arithmetic in Z[X]/(X^4096 + 1) modulo one or two primes below 2^30, in WebAssembly SIMD. One instance has one fixed
+ * memory and belongs to one thread.
  *
- * "Residues" are u32 below their prime, ordered [component][prime][coefficient] as SEAL orders them, in SEAL's NTT form: negacyclic, psi the smallest
- * primitive 8192-th root of unity, powers and output bit-reversed. L is the number of primes. Results are fresh arrays that the caller owns.
+ * "Residues" are u32 below their prime, ordered [component][prime][coefficient] as SEAL orders them, in SEAL's NTT
+ * form: negacyclic, psi the smallest primitive 8192-th root of unity, powers and output bit-reversed. L is the number
+ * of primes. Results are fresh arrays that the caller owns.
  */
 export class RingKernel {
   readonly primes: readonly number[];
@@ -28,7 +30,8 @@ export class RingKernel {
   }
 
   /**
-   * Takes a few milliseconds a prime (tables) and about (2 pieces + 3 probes + 10) * L * 16 KiB + 0.3 MiB of memory, pieces and probes as in room.
+   * Takes a few milliseconds a prime (tables) and about (2 pieces + 3 probes + 10) * L * 16 KiB + 0.3 MiB of memory,
+   * pieces and probes as in room.
    * @param primes one or two NTT primes between 2^29 and 2^30, in the order of the parameter set.
    * @param room what to reserve for loadProbes; without it the kernel cannot match.
    * @throws FheError PARAMETERS_INVALID
@@ -62,7 +65,8 @@ export class RingKernel {
    */
   decode(residues: Uint32Array): Float64Array<ArrayBuffer> {
     const { exports, bytes, moduli, regions, garnerInverse } = this.#memory;
-    if (residues.length !== this.primes.length * N) throw malformed(`${residues.length} residues`, `${this.primes.length * N}, one plaintext`);
+    if (residues.length !== this.primes.length * N)
+      throw malformed(`${residues.length} residues`, `${this.primes.length * N}, one plaintext`);
     this.checkRange(residues);
     this.#write(regions.residues, residues);
     moduli.forEach((modulus, i) => {
@@ -70,7 +74,15 @@ export class RingKernel {
     });
     const [first, second] = moduli;
     if (second === undefined) exports.centre(regions.residues, regions.coefficients, first!);
-    else exports.centreTwo(regions.residues, regions.residues + POLYNOMIAL_BYTES, regions.coefficients, first!, second, garnerInverse);
+    else
+      exports.centreTwo(
+        regions.residues,
+        regions.residues + POLYNOMIAL_BYTES,
+        regions.coefficients,
+        first!,
+        second,
+        garnerInverse,
+      );
     return new Float64Array(bytes.buffer, regions.coefficients, N).slice();
   }
 
@@ -87,18 +99,22 @@ export class RingKernel {
   }
 
   /**
-   * Bit-packs polynomials: residue i of a polynomial takes bits 30i to 30i+29 of its 15,360 bytes, where bit b is bit b mod 8 (least significant first) of
-   * byte floor(b / 8). Polynomials follow each other in the order of the residues; the p-th is modulo prime p mod L.
+   * Bit-packs polynomials: residue i of a polynomial takes bits 30i to 30i+29 of its 15,360 bytes, where bit b is bit b
+   * mod 8 (least significant first) of byte floor(b / 8). Polynomials follow each other in the order of the residues;
+   * the p-th is modulo prime p mod L.
    * @throws FheError CIPHERTEXT_MALFORMED (not whole polynomials, or a residue not below its prime)
    */
   pack(residues: StoredResidues): Uint8Array<ArrayBuffer> {
     const { exports, bytes, regions } = this.#memory;
-    const packed = new Uint8Array((residues.byteLength / POLYNOMIAL_BYTES) * PACKED_POLYNOMIAL_BYTES | 0);
+    const packed = new Uint8Array(((residues.byteLength / POLYNOMIAL_BYTES) * PACKED_POLYNOMIAL_BYTES) | 0);
     this.#eachPolynomial(residues, POLYNOMIAL_BYTES, (source, modulus, index) => {
       this.#write(regions.residues, source);
       this.#assertInRange(exports.countInRange(regions.residues, POLYNOMIAL_BYTES, modulus));
       exports.packPolynomial(regions.residues, regions.coefficients);
-      packed.set(bytes.subarray(regions.coefficients, regions.coefficients + PACKED_POLYNOMIAL_BYTES), index * PACKED_POLYNOMIAL_BYTES);
+      packed.set(
+        bytes.subarray(regions.coefficients, regions.coefficients + PACKED_POLYNOMIAL_BYTES),
+        index * PACKED_POLYNOMIAL_BYTES,
+      );
     });
     return packed;
   }
@@ -110,7 +126,7 @@ export class RingKernel {
    */
   unpack(packed: Uint8Array): Uint32Array<ArrayBuffer> {
     const { exports, words, regions } = this.#memory;
-    const residues = new Uint32Array((packed.byteLength / PACKED_POLYNOMIAL_BYTES) * N | 0);
+    const residues = new Uint32Array(((packed.byteLength / PACKED_POLYNOMIAL_BYTES) * N) | 0);
     this.#eachPolynomial(packed, PACKED_POLYNOMIAL_BYTES, (source, modulus, index) => {
       this.#write(regions.coefficients, source);
       exports.unpackPolynomial(regions.coefficients, regions.residues);
@@ -121,13 +137,15 @@ export class RingKernel {
   }
 
   /**
-   * Polynomials in NTT form, or a ciphertext of any number of components, times X^exponent: moves slot 0 to slot i with exponent i * stride.
+   * Polynomials in NTT form, or a ciphertext of any number of components, times X^exponent: moves slot 0 to slot i with
+   * exponent i * stride.
    * @param residues whole components, each [prime][coefficient], below their primes (not checked).
    * @param exponent 0 <= exponent < 2N; from N on it is -X^(exponent - N).
    * @throws FheError CIPHERTEXT_MALFORMED (not whole components), LAYOUT_INVALID (exponent)
    */
   multiplyByMonomial(residues: StoredResidues, exponent: number): Uint32Array<ArrayBuffer> {
-    if (!Number.isInteger(exponent) || exponent < 0 || exponent >= 2 * N) throw new FheError("LAYOUT_INVALID", `exponent ${exponent}: expected an integer in [0, ${2 * N})`);
+    if (!Number.isInteger(exponent) || exponent < 0 || exponent >= 2 * N)
+      throw new FheError("LAYOUT_INVALID", `exponent ${exponent}: expected an integer in [0, ${2 * N})`);
     const { exports, words, moduli, regions } = this.#memory;
     this.#assertComponents(residues);
     const product = new Uint32Array(residues.byteLength / 4);
@@ -136,7 +154,11 @@ export class RingKernel {
     });
     this.#eachPolynomial(residues, POLYNOMIAL_BYTES, (source, modulus, index) => {
       this.#write(regions.residues, source);
-      exports.multiplyPolynomial(regions.residues, regions.accumulator + (index % moduli.length) * POLYNOMIAL_BYTES, modulus);
+      exports.multiplyPolynomial(
+        regions.residues,
+        regions.accumulator + (index % moduli.length) * POLYNOMIAL_BYTES,
+        modulus,
+      );
       product.set(words.subarray(regions.residues / 4, regions.residues / 4 + N), index * N);
     });
     return product;
@@ -144,7 +166,8 @@ export class RingKernel {
 
   /**
    * Sum of ciphertexts (or plaintexts) of one to three components each, all of the same number.
-   * @param parts at least one, residues below their primes (not checked); an iterator may read them from a store one at a time.
+   * @param parts at least one, residues below their primes (not checked); an iterator may read them from a store one at
+   *   a time.
    * @throws FheError LAYOUT_INVALID (nothing to add), CIPHERTEXT_MALFORMED (length)
    */
   sum(parts: Iterable<StoredResidues>): Uint32Array<ArrayBuffer> {
@@ -176,8 +199,10 @@ export class RingKernel {
 
   /**
    * Products of one block with every loaded probe, summed over the pieces.
-   * @param chunks the block's tiles (toTiles), in order, in chunks of whole tiles; residues below their primes (not checked: others give a wrong
-   *   product, nothing worse). They are copied one chunk at a time, so an iterator may read them from a store and reuse its buffer.
+   * @param chunks the block's tiles (toTiles), in order, in chunks of whole tiles; residues below their primes (not
+   *   checked: others give a wrong
+   * product, nothing worse). They are copied one chunk at a time, so an iterator may read them from a store and reuse
+   * its buffer.
    * @returns one three-component ciphertext a probe, [component][prime][coefficient]:
    *   (sum t0 p0, sum t0 p1 + t1 p0, sum t1 p1).
    * @throws FheError LAYOUT_INVALID (no probes loaded, or not the tiles of one block)
@@ -187,8 +212,8 @@ export class RingKernel {
   }
 
   /**
-   * Products of several blocks, as {@link matchBlock} of each, side by side: the probe is read from memory once for all of them.
-   * Iterators are stepped in turn, one chunk each; a chunk need not outlive the step.
+   * Products of several blocks, as {@link matchBlock} of each, side by side: the probe is read from memory once for all
+   * of them. Iterators are stepped in turn, one chunk each; a chunk need not outlive the step.
    * @param blocks at most as many as the room given to create.
    * @throws FheError LAYOUT_INVALID
    */
@@ -196,14 +221,21 @@ export class RingKernel {
     return this.#requireMatcher().matchBlocks(blocks);
   }
 
-  /** Memory of the kernel that chunks may be read into, to be matched without a copy. Empty unless room was given to create. */
+  /**
+   * Memory of the kernel that chunks may be read into, to be matched without a copy. Empty unless room was given to
+   * create.
+   */
   get chunkBuffer(): Uint8Array<ArrayBuffer> {
     const { bytes, regions } = this.#memory;
     return bytes.subarray(regions.chunk, regions.chunk + regions.chunkBytes);
   }
 
   #requireMatcher(): ProbeMatcher {
-    if (!this.#matcher) throw new FheError("LAYOUT_INVALID", "this kernel was created without room for probes: pass it to RingKernel.create");
+    if (!this.#matcher)
+      throw new FheError(
+        "LAYOUT_INVALID",
+        "this kernel was created without room for probes: pass it to RingKernel.create",
+      );
     return this.#matcher;
   }
 
@@ -232,12 +264,21 @@ export class RingKernel {
     return this.#memory.words.slice(address / 4, address / 4 + length);
   }
 
-  #eachPolynomial(source: StoredResidues, polynomialBytes: number, visit: (polynomial: Uint8Array, modulus: number, index: number) => void): void {
+  #eachPolynomial(
+    source: StoredResidues,
+    polynomialBytes: number,
+    visit: (polynomial: Uint8Array, modulus: number, index: number) => void,
+  ): void {
     const { byteLength } = source;
-    if (byteLength === 0 || byteLength % polynomialBytes !== 0) throw malformed(`${byteLength} bytes`, `a positive multiple of ${polynomialBytes}, whole polynomials`);
+    if (byteLength === 0 || byteLength % polynomialBytes !== 0)
+      throw malformed(`${byteLength} bytes`, `a positive multiple of ${polynomialBytes}, whole polynomials`);
     const bytes = new Uint8Array(source.buffer, source.byteOffset, byteLength);
     for (let index = 0; index * polynomialBytes < byteLength; index++) {
-      visit(bytes.subarray(index * polynomialBytes, (index + 1) * polynomialBytes), this.#memory.moduli[index % this.primes.length]!, index);
+      visit(
+        bytes.subarray(index * polynomialBytes, (index + 1) * polynomialBytes),
+        this.#memory.moduli[index % this.primes.length]!,
+        index,
+      );
     }
   }
 
@@ -247,15 +288,22 @@ export class RingKernel {
 
   #assertComponents(residues: StoredResidues, most = Infinity): void {
     const components = residues.byteLength / (this.primes.length * POLYNOMIAL_BYTES);
-    if (!Number.isInteger(components) || components < 1 || components > most) throw malformed(`${residues.byteLength} bytes`, `whole components of ${this.primes.length * POLYNOMIAL_BYTES}`);
+    if (!Number.isInteger(components) || components < 1 || components > most)
+      throw malformed(`${residues.byteLength} bytes`, `whole components of ${this.primes.length * POLYNOMIAL_BYTES}`);
   }
 
   #assertCoefficients(coefficients: Float64Array): void {
-    if (coefficients.length !== N) throw new FheError("LAYOUT_INVALID", `${coefficients.length} coefficients: expected ${N}`);
+    if (coefficients.length !== N)
+      throw new FheError("LAYOUT_INVALID", `${coefficients.length} coefficients: expected ${N}`);
     const limit = Math.min(MAX_COEFFICIENT, this.primes.reduce((product, prime) => product * prime, 1) / 2);
     for (const coefficient of coefficients) {
-      if (!Number.isInteger(coefficient)) throw new FheError("EMBEDDING_INVALID", "a coefficient is not an integer: scale and round before encoding");
-      if (Math.abs(coefficient) >= limit) throw new FheError("SCALE_OVERFLOW", `a coefficient is not below 2^${Math.log2(limit).toFixed(1)}: lower the scale`);
+      if (!Number.isInteger(coefficient))
+        throw new FheError("EMBEDDING_INVALID", "a coefficient is not an integer: scale and round before encoding");
+      if (Math.abs(coefficient) >= limit)
+        throw new FheError(
+          "SCALE_OVERFLOW",
+          `a coefficient is not below 2^${Math.log2(limit).toFixed(1)}: lower the scale`,
+        );
     }
   }
 }

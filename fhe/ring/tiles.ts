@@ -2,8 +2,8 @@ import { FheError } from "../errors.ts";
 import { N } from "./modulus.ts";
 
 /**
- * Coefficients of one tile, T: one SIMD vector, so that a scan reads memory strictly in order. Part of the stored layout: changing it means rewriting
- * every stored block.
+ * Coefficients of one tile, T: one SIMD vector, so that a scan reads memory strictly in order. Part of the stored
+ * layout: changing it means rewriting every stored block.
  */
 export const TILE_COEFFICIENTS = 4;
 
@@ -23,7 +23,8 @@ export function tileBytes(pieces: number): number {
  */
 export function toTiles(ciphertexts: readonly Uint32Array[]): Uint32Array<ArrayBuffer> {
   const length = ciphertexts[0]?.length ?? 0;
-  for (const ciphertext of ciphertexts) if (ciphertext.length !== length) throw invalidPieces(ciphertext.length, `${length} residues, as piece 0 has`);
+  for (const ciphertext of ciphertexts)
+    if (ciphertext.length !== length) throw invalidPieces(ciphertext.length, `${length} residues, as piece 0 has`);
   assertTwoComponents(length);
   const tiles = new Uint32Array(ciphertexts.length * length);
   eachRun(ciphertexts.length, length, (piece, from, to) => {
@@ -50,8 +51,15 @@ export function fromTiles(tiles: Uint32Array, pieces: number): Uint32Array<Array
   return ciphertexts;
 }
 
-/** Visits every run of T residues: its piece, its place in that ciphertext, its place among the tiles (which it visits in order). */
-function eachRun(pieces: number, length: number, visit: (piece: number, inCiphertext: number, inTiles: number) => void): void {
+/**
+ * Visits every run of T residues: its piece, its place in that ciphertext, its place among the tiles (which it visits
+ * in order).
+ */
+function eachRun(
+  pieces: number,
+  length: number,
+  visit: (piece: number, inCiphertext: number, inTiles: number) => void,
+): void {
   const component = length / 2;
   let inTiles = 0;
   for (let start = 0; start < component; start += TILE_COEFFICIENTS) {
@@ -69,7 +77,8 @@ function copyRun(source: Uint32Array, from: number, target: Uint32Array, to: num
 }
 
 function assertTwoComponents(length: number): void {
-  if (length === 0 || length % (2 * N) !== 0) throw invalidPieces(length, `a positive multiple of ${2 * N} residues (two components)`);
+  if (length === 0 || length % (2 * N) !== 0)
+    throw invalidPieces(length, `a positive multiple of ${2 * N} residues (two components)`);
 }
 
 function invalidPieces(got: number, expected: string): FheError {

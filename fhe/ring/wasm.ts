@@ -22,24 +22,44 @@ export interface KernelExports {
   countInRange(residues: number, bytes: number, modulus: number): number;
   reduceCoefficients(coefficients: number, residues: number, modulus: number): void;
   centre(residues: number, coefficients: number, modulus: number): void;
-  centreTwo(first: number, second: number, coefficients: number, firstModulus: number, secondModulus: number, inverse: number): void;
+  centreTwo(
+    first: number,
+    second: number,
+    coefficients: number,
+    firstModulus: number,
+    secondModulus: number,
+    inverse: number,
+  ): void;
   addPolynomial(accumulator: number, residues: number, modulus: number): void;
   multiplyPolynomial(residues: number, factor: number, modulus: number): void;
   packPolynomial(residues: number, bytes: number): void;
   unpackPolynomial(bytes: number, residues: number): void;
   toMontgomery(residues: number, bytes: number, modulus: number): void;
-  multiplyTiles(tiles: number, probe: number, count: number, pieces: number, out: number, componentBytes: number, modulus: number): void;
+  multiplyTiles(
+    tiles: number,
+    probe: number,
+    count: number,
+    pieces: number,
+    out: number,
+    componentBytes: number,
+    modulus: number,
+  ): void;
 }
 
 let compiled: object | undefined;
 
-/** A fresh instance with an empty memory. The module is compiled once per thread, synchronously: it is a few kilobytes. */
+/**
+ * A fresh instance with an empty memory. The module is compiled once per thread, synchronously: it is a few kilobytes.
+ */
 export function instantiateKernel(): KernelExports {
   compiled ??= new WebAssembly.Module(Uint8Array.from(atob(kernelWasmBase64), (character) => character.charCodeAt(0)));
   return new WebAssembly.Instance(compiled).exports as KernelExports;
 }
 
-/** Hands out addresses; the memory is sized once, when everything has been handed out, since growing later would detach views. */
+/**
+ * Hands out addresses; the memory is sized once, when everything has been handed out, since growing later would detach
+ * views.
+ */
 export class BumpAllocator {
   #end = ALIGNMENT;
 

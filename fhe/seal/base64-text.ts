@@ -2,8 +2,8 @@ const [SYMBOL, PADDING, BLANK] = [1, 2, 3];
 const CHARACTERS = charactersTable();
 
 /**
- * What base64 text stands for; undefined for bytes that are no such text. Both alphabets of RFC 4648, padded or not, with blanks and
- * line breaks anywhere.
+ * What base64 text stands for; undefined for bytes that are no such text. Both alphabets of RFC 4648, padded or not,
+ * with blanks and line breaks anywhere.
  */
 export function fromBase64Text(bytes: Uint8Array): Buffer | undefined {
   if (!isBase64Text(bytes)) return undefined;
@@ -26,7 +26,8 @@ function isBase64Text(bytes: Uint8Array): boolean {
 
 function charactersTable(): Uint8Array {
   const table = new Uint8Array(256);
-  for (const byte of Buffer.from("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_")) table[byte] = SYMBOL;
+  for (const byte of Buffer.from("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"))
+    table[byte] = SYMBOL;
   for (const byte of Buffer.from(" \t\r\n")) table[byte] = BLANK;
   table["=".charCodeAt(0)] = PADDING;
   return table;

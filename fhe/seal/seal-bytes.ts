@@ -6,9 +6,9 @@ import { DEGREE } from "../parameter-sets.ts";
 /**
  * The byte layout of Microsoft SEAL 4.1 objects. Everything is little-endian.
  *
- * Header, 16 bytes: 5E A1, header size 10, major 04, minor 01, compression, 00 00, total size u64. Then for a Ciphertext parms_id
- * (32 bytes), is_ntt u8, components u64, N u64, primes u64, scale f64, correction factor u64; for a Plaintext parms_id, N * primes
- * u64, scale f64. Then a nested header, a u64 count of words, and the words.
+ * Header, 16 bytes: 5E A1, header size 10, major 04, minor 01, compression, 00 00, total size u64. Then for a
+ * Ciphertext parms_id (32 bytes), is_ntt u8, components u64, N u64, primes u64, scale f64, correction factor u64; for a
+ * Plaintext parms_id, N * primes u64, scale f64. Then a nested header, a u64 count of words, and the words.
  */
 export const HEADER_BYTES = 16;
 export const PARMS_ID_BYTES = 32;
@@ -20,7 +20,10 @@ const COMPRESSION_AT = 5;
 const SIZE_AT = 8;
 const COMPRESSION = { none: 0, zlib: 1, zstd: 2 };
 
-/** What an object from outside is taken for, how long it may be, compressed or not, and why it is refused if it is something else. */
+/**
+ * What an object from outside is taken for, how long it may be, compressed or not, and why it is refused if it is
+ * something else.
+ */
 export interface SealObjectLimits {
   readonly what: string;
   readonly maxBytes: number;
@@ -29,7 +32,12 @@ export interface SealObjectLimits {
 }
 
 /** A ciphertext of the packed scheme: four times the largest of any parameter set. */
-const PACKED_CIPHERTEXT: SealObjectLimits = { what: "ciphertext", maxBytes: 1 << 20, malformed: "CIPHERTEXT_MALFORMED", tooLarge: "CIPHERTEXT_TOO_LARGE" };
+const PACKED_CIPHERTEXT: SealObjectLimits = {
+  what: "ciphertext",
+  maxBytes: 1 << 20,
+  malformed: "CIPHERTEXT_MALFORMED",
+  tooLarge: "CIPHERTEXT_TOO_LARGE",
+};
 
 /** An uncompressed SEAL Ciphertext in NTT form with scale 1.0. `residues`: [component][prime][coefficient]. */
 export function sealCiphertext(parmsId: Uint8Array, primes: number, residues: Uint32Array): Uint8Array {
@@ -70,13 +78,14 @@ export function sealWords(bytes: Uint8Array, headerBytes: number): Uint32Array {
     words[i] = halves[2 * i]!;
     overflow |= halves[2 * i + 1]!;
   }
-  if (overflow !== 0) throw new FheError("CIPHERTEXT_MALFORMED", "a residue is larger than its prime: expected residues below 2^30");
+  if (overflow !== 0)
+    throw new FheError("CIPHERTEXT_MALFORMED", "a residue is larger than its prime: expected residues below 2^30");
   return words;
 }
 
 /**
- * Whether bytes have the one exact layout of an uncompressed secret key of so many words. The words of a key are an object inside
- * it, whose own header may ask SEAL to decompress: only bytes without such a wish may be shown to SEAL.
+ * Whether bytes have the one exact layout of an uncompressed secret key of so many words. The words of a key are an
+ * object inside it, whose own header may ask SEAL to decompress: only bytes without such a wish may be shown to SEAL.
  */
 export function hasSecretKeyLayout(bytes: Uint8Array, words: number): boolean {
   const nested = PLAINTEXT_HEADER_BYTES - NESTED_BYTES;
@@ -93,13 +102,16 @@ export function isSealObject(bytes: Uint8Array): boolean {
 }
 
 /**
- * An object that came from outside, uncompressed, header included. SEAL 4.1 allocates whatever a compressed stream unpacks to, so it
- * is inflated here, within bounds. Throws FheError with the limits' reasons.
+ * An object that came from outside, uncompressed, header included. SEAL 4.1 allocates whatever a compressed stream
+ * unpacks to, so it is inflated here, within bounds. Throws FheError with the limits' reasons.
  */
 export function inflateSeal(data: Uint8Array, limits: SealObjectLimits = PACKED_CIPHERTEXT): Uint8Array {
   if (data.length > limits.maxBytes) throw tooLarge(limits);
   if (!hasSealHeader(data)) {
-    throw new FheError(limits.malformed, `bytes do not start with a SEAL 4.x header that gives their length: expected a whole SEAL ${limits.what}`);
+    throw new FheError(
+      limits.malformed,
+      `bytes do not start with a SEAL 4.x header that gives their length: expected a whole SEAL ${limits.what}`,
+    );
   }
   if (data[COMPRESSION_AT] === COMPRESSION.none) return data;
   const body = inflate(data[COMPRESSION_AT]!, data.subarray(HEADER_BYTES), limits);
@@ -117,30 +129,54 @@ function inflate(compression: number, body: Uint8Array, limits: SealObjectLimits
     if (compression === COMPRESSION.zlib) return wholly(body, inflateSync(body, bound));
     if (compression === COMPRESSION.zstd) {
       // A zstd frame may ask for a window of gigabytes before it yields a byte. None needs more than twice the object.
-      return wholly(body, zstdDecompressSync(body, { ...bound, params: { [constants.ZSTD_d_windowLogMax]: 1 + Math.ceil(Math.log2(limits.maxBytes)) } }));
+      return wholly(
+        body,
+        zstdDecompressSync(body, {
+          ...bound,
+          params: { [constants.ZSTD_d_windowLogMax]: 1 + Math.ceil(Math.log2(limits.maxBytes)) },
+        }),
+      );
     }
   } catch (error) {
     if (error instanceof RangeError) throw tooLarge(limits);
-    throw new FheError(limits.malformed, `the compressed SEAL ${limits.what} cannot be decompressed: it is damaged, cut short, or something follows it`, { cause: error });
+    throw new FheError(
+      limits.malformed,
+      `the compressed SEAL ${limits.what} cannot be decompressed: it is damaged, cut short, or something follows it`,
+      { cause: error },
+    );
   }
-  throw new FheError(limits.malformed, `unknown SEAL compression mode ${compression}: expected 0 (none), 1 (zlib) or 2 (zstd)`);
+  throw new FheError(
+    limits.malformed,
+    `unknown SEAL compression mode ${compression}: expected 0 (none), 1 (zlib) or 2 (zstd)`,
+  );
 }
 
-/** What was inflated, if it was all of the body: node:zlib passes over what follows the stream, and a secret key could ride there. */
+/**
+ * What was inflated, if it was all of the body: node:zlib passes over what follows the stream, and a secret key could
+ * ride there.
+ */
 function wholly(body: Uint8Array, inflated: unknown): Uint8Array {
   // With the option `info`, which the declarations of node:zlib do not know the effect of.
-  const { buffer, engine } = inflated as { readonly buffer: Uint8Array; readonly engine: { readonly bytesWritten: number } };
+  const { buffer, engine } = inflated as {
+    readonly buffer: Uint8Array;
+    readonly engine: { readonly bytesWritten: number };
+  };
   if (engine.bytesWritten !== body.length) throw new Error("bytes follow the compressed stream");
   return buffer;
 }
 
 function tooLarge({ what, maxBytes, tooLarge: reason }: SealObjectLimits): FheError {
-  return new FheError(reason, `the SEAL object is or decompresses to more than ${maxBytes} bytes, more than any ${what} of these parameters`);
+  return new FheError(
+    reason,
+    `the SEAL object is or decompresses to more than ${maxBytes} bytes, more than any ${what} of these parameters`,
+  );
 }
 
 function hasSealHeader(data: Uint8Array): boolean {
   if (data.length < HEADER_BYTES || !isSealObject(data) || data[2] !== HEADER_BYTES || data[3] !== 4) return false;
-  return new DataView(data.buffer, data.byteOffset, data.byteLength).getBigUint64(SIZE_AT, true) === BigInt(data.length);
+  return (
+    new DataView(data.buffer, data.byteOffset, data.byteLength).getBigUint64(SIZE_AT, true) === BigInt(data.length)
+  );
 }
 
 /** Writes the header of an uncompressed object of `size` bytes, header included. */

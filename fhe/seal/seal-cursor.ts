@@ -21,9 +21,9 @@ export interface CiphertextSpan {
 }
 
 /**
- * Walks the bytes of an uncompressed SEAL 4.1 object (layouts: seal-bytes.ts). Objects inside it have headers of their own, which may
- * ask SEAL to decompress whatever follows: here each must be uncompressed and end where it says, so that no byte is unaccounted for.
- * Throws FheError with the limits' `malformed` reason.
+ * Walks the bytes of an uncompressed SEAL 4.1 object (layouts: seal-bytes.ts). Objects inside it have headers of their
+ * own, which may ask SEAL to decompress whatever follows: here each must be uncompressed and end where it says, so that
+ * no byte is unaccounted for. Throws FheError with the limits' `malformed` reason.
  */
 export class SealCursor {
   readonly bytes: Uint8Array;
@@ -46,8 +46,10 @@ export class SealCursor {
     const start = this.#at;
     const [magic0, magic1, headerBytes, major, minor, compression] = this.take(8);
     const size = this.u64();
-    if (magic0 !== 0x5e || magic1 !== 0xa1 || headerBytes !== HEADER_BYTES) throw this.malformed("it, or an object inside it, has no SEAL header");
-    if (major !== 4 || minor !== 1) throw this.malformed(`it, or an object inside it, was written by SEAL ${major}.${minor}: expected SEAL 4.1`);
+    if (magic0 !== 0x5e || magic1 !== 0xa1 || headerBytes !== HEADER_BYTES)
+      throw this.malformed("it, or an object inside it, has no SEAL header");
+    if (major !== 4 || minor !== 1)
+      throw this.malformed(`it, or an object inside it, was written by SEAL ${major}.${minor}: expected SEAL 4.1`);
     if (compression !== 0) throw this.malformed("an object inside it is compressed on its own");
     return start + size;
   }
@@ -91,7 +93,13 @@ export class SealCursor {
   ciphertext(): CiphertextSpan {
     const end = this.begin();
     const head = {
-      parmsId: this.parmsId(), inNttForm: this.u8() === 1, components: this.u64(), degree: this.u64(), primes: this.u64(), scale: this.f64(), correction: this.u64(),
+      parmsId: this.parmsId(),
+      inNttForm: this.u8() === 1,
+      components: this.u64(),
+      degree: this.u64(),
+      primes: this.u64(),
+      scale: this.f64(),
+      correction: this.u64(),
     };
     const wordsEnd = this.begin();
     const words = this.u64();

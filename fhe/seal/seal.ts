@@ -42,13 +42,24 @@ function sealMessage(error: unknown): string {
   return Array.isArray(message) ? message.map(String).join(": ") : String(message);
 }
 
-/** A SEAL context of a parameter set. The caller owns it and frees it. Throws FheError PARAMETERS_INVALID if SEAL finds it below 128 bits. */
+/**
+ * A SEAL context of a parameter set. The caller owns it and frees it. Throws FheError PARAMETERS_INVALID if SEAL finds
+ * it below 128 bits.
+ */
 export function openSealContext(seal: PublicSeal, set: ParameterSet): SEALContext {
   return openCkksContext(seal, `parameter set ${set.name}`, DEGREE, [...set.dataPrimes, set.reservedPrime].map(BigInt));
 }
 
-/** A SEAL context of CKKS parameters, the reserved prime last. Owned and refused as that of {@link openSealContext}; `what`: for the refusal. */
-export function openCkksContext(seal: PublicSeal, what: string, degree: number, moduli: readonly bigint[]): SEALContext {
+/**
+ * A SEAL context of CKKS parameters, the reserved prime last. Owned and refused as that of {@link openSealContext};
+ * `what`: for the refusal.
+ */
+export function openCkksContext(
+  seal: PublicSeal,
+  what: string,
+  degree: number,
+  moduli: readonly bigint[],
+): SEALContext {
   using parameters = new seal.EncryptionParameters(seal.SchemeType.ckks);
   using primes = new seal.VectorModulus();
   for (const prime of moduli) {
@@ -60,7 +71,10 @@ export function openCkksContext(seal: PublicSeal, what: string, degree: number, 
   const context = new seal.SEALContext(parameters, true, seal.SecLevelType.tc128);
   if (context.parametersSet()) return context;
   context.delete();
-  throw new FheError("PARAMETERS_INVALID", `SEAL refuses ${what}: expected distinct primes that are 1 modulo 2N and 128 bits of security`);
+  throw new FheError(
+    "PARAMETERS_INVALID",
+    `SEAL refuses ${what}: expected distinct primes that are 1 modulo 2N and 128 bits of security`,
+  );
 }
 
 /** SEAL's hash of a level's parameters, 32 bytes, as it stands in every object of that level. Frees the handle. */
@@ -73,8 +87,8 @@ export function parmsIdBytes(handle: ParmsIdType): Uint8Array {
 const recognizers = new Map<ParameterSetName, SEALContext>();
 
 /**
- * Whether bytes are a SEAL secret key of one of our parameter sets, uncompressed, in order to refuse them. SEAL itself never
- * decompresses what came from outside: it sees only bytes of the exact bare layout.
+ * Whether bytes are a SEAL secret key of one of our parameter sets, uncompressed, in order to refuse them. SEAL itself
+ * never decompresses what came from outside: it sees only bytes of the exact bare layout.
  */
 export function isSecretKey(seal: PublicSeal, bytes: Uint8Array): boolean {
   const { SecretKey } = seal as Seal;

@@ -6,8 +6,8 @@ const PLAINTEXT_WORDS_AT = 48;
 const MAX_SECRET_BYTES = 17 * 2 ** 20;
 
 /**
- * Whether bytes are a SEAL object laid out as a secret key of any parameters, compressed or not. A plaintext in NTT form has the same
- * layout; nobody has a reason to upload one.
+ * Whether bytes are a SEAL object laid out as a secret key of any parameters, compressed or not. A plaintext in NTT
+ * form has the same layout; nobody has a reason to upload one.
  */
 export function hasSecretKeyShape(data: Uint8Array): boolean {
   if (!isSealObject(data)) return false;
@@ -19,7 +19,12 @@ export function hasSecretKeyShape(data: Uint8Array): boolean {
 
 function tryInflate(data: Uint8Array): Uint8Array {
   try {
-    return inflateSeal(data, { what: "object", maxBytes: MAX_SECRET_BYTES, malformed: "KEYS_MALFORMED", tooLarge: "KEYS_MALFORMED" });
+    return inflateSeal(data, {
+      what: "object",
+      maxBytes: MAX_SECRET_BYTES,
+      malformed: "KEYS_MALFORMED",
+      tooLarge: "KEYS_MALFORMED",
+    });
   } catch {
     return data;
   }

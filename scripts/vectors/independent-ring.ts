@@ -1,4 +1,5 @@
-// A negacyclic number theoretic transform in plain BigInt arithmetic, in the order SEAL uses, written from the contract alone.
+// A negacyclic number theoretic transform in plain BigInt arithmetic, in the order SEAL uses, written from the contract
+// alone.
 
 /** Ring degree of every parameter set. */
 export const DEGREE = 4096;

@@ -20,7 +20,12 @@ const MULTIPLIER = 2654435761;
 
 /** Fresh ciphertexts and products of both parameter sets, by their sizes. */
 export function packedResiduesVectors(): PackedResiduesVector[] {
-  return [vector("PACKED_N4096_Q60", 4), vector("PACKED_N4096_Q60", 6), vector("PACKED_N4096_Q30", 2), vector("PACKED_N4096_Q30", 3)];
+  return [
+    vector("PACKED_N4096_Q60", 4),
+    vector("PACKED_N4096_Q60", 6),
+    vector("PACKED_N4096_Q30", 2),
+    vector("PACKED_N4096_Q30", 3),
+  ];
 }
 
 function vector(name: ParameterSetName, polynomials: number): PackedResiduesVector {
@@ -31,8 +36,12 @@ function vector(name: ParameterSetName, polynomials: number): PackedResiduesVect
   });
   const bytes = RingKernel.create(primes).pack(residues);
   return {
-    parameterSet: name, multiplier: MULTIPLIER, polynomials,
-    firstResidues: [...residues.subarray(0, 4)], firstBytes: Buffer.from(bytes.subarray(0, 15)).toString("hex"),
-    byteLength: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex"),
+    parameterSet: name,
+    multiplier: MULTIPLIER,
+    polynomials,
+    firstResidues: [...residues.subarray(0, 4)],
+    firstBytes: Buffer.from(bytes.subarray(0, 15)).toString("hex"),
+    byteLength: bytes.length,
+    sha256: createHash("sha256").update(bytes).digest("hex"),
   };
 }

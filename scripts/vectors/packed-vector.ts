@@ -1,7 +1,19 @@
 import { createHash } from "node:crypto";
 import {
-  DEGREE, distanceFromScore, emptyPolynomials, encodeProbe, encodeProbeEmbedding, encodeTemplateEmbedding, encodedDimension, looseLayout,
-  placeTemplate, plainDistance, scalesOf, scoreIndex, sealCiphertext, toTiles,
+  DEGREE,
+  distanceFromScore,
+  emptyPolynomials,
+  encodeProbe,
+  encodeProbeEmbedding,
+  encodeTemplateEmbedding,
+  encodedDimension,
+  looseLayout,
+  placeTemplate,
+  plainDistance,
+  scalesOf,
+  scoreIndex,
+  sealCiphertext,
+  toTiles,
 } from "@veilface/fhe";
 import type { EmbeddingSpace, ParameterSetName, Scales } from "@veilface/fhe";
 import { Drawing } from "./drawing.ts";
@@ -53,7 +65,10 @@ export interface PackedVector {
 const ABOUT =
   "Made by npm run vectors. The key was drawn for this file from the SHAKE256 stream of a published label: it protects nothing. Explained in docs/wire-format.md.";
 
-/** A vector of one template and one probe at the stride of templates enrolled alone. `parmsId`: SEAL's, of the data level. */
+/**
+ * A vector of one template and one probe at the stride of templates enrolled alone. `parmsId`: SEAL's, of the data
+ * level.
+ */
 export function packedVector(parameterSet: ParameterSetName, space: EmbeddingSpace, parmsId: Uint8Array): PackedVector {
   const drawing = new Drawing(`${parameterSet} ${space.metric}`);
   const key = new DrawnKey(parameterSet, drawing);
@@ -70,14 +85,28 @@ export function packedVector(parameterSet: ParameterSetName, space: EmbeddingSpa
   const at = scoreIndex(layout, 0);
   const score = Number(coefficients[at]) / (scales.template * scales.probe);
   return {
-    about: ABOUT, parameterSet, keyId: key.keyId.toString("hex"), contextId: key.contextId, secretKey: ternaryText(key.secret),
-    space, stride: layout.stride, scales,
+    about: ABOUT,
+    parameterSet,
+    keyId: key.keyId.toString("hex"),
+    contextId: key.contextId,
+    secretKey: ternaryText(key.secret),
+    space,
+    stride: layout.stride,
+    scales,
     template: {
-      embedding: template, coefficients: [...templatePolynomial.subarray(0, layout.stride)], ...packedBytes(key, t),
+      embedding: template,
+      coefficients: [...templatePolynomial.subarray(0, layout.stride)],
+      ...packedBytes(key, t),
       seal: Buffer.from(sealCiphertext(parmsId, key.set.dataPrimes.length, t)).toString("base64"),
     },
     probe: { embedding: probe, coefficients: [...probePolynomial.subarray(0, layout.stride)], ...packedBytes(key, p) },
-    product: { scoreIndex: at, score, distance: distanceFromScore(space, score, squaredNorm), ...packedBytes(key, product), coefficients: coefficients.map(String) },
+    product: {
+      scoreIndex: at,
+      score,
+      distance: distanceFromScore(space, score, squaredNorm),
+      ...packedBytes(key, product),
+      coefficients: coefficients.map(String),
+    },
     plainDistance: plainDistance(space, template, probe),
   };
 }
@@ -97,7 +126,11 @@ function productOf({ kernel }: DrawnKey, template: Uint32Array, probe: Uint32Arr
 
 function packedBytes({ kernel }: DrawnKey, residues: Uint32Array): PackedBytes {
   const bytes = kernel.pack(residues);
-  return { byteLength: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex"), packedResidues: Buffer.from(bytes).toString("base64") };
+  return {
+    byteLength: bytes.length,
+    sha256: createHash("sha256").update(bytes).digest("hex"),
+    packedResidues: Buffer.from(bytes).toString("base64"),
+  };
 }
 
 function ternaryText(secret: Float64Array): string {

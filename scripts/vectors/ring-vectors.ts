@@ -15,7 +15,10 @@ interface Transform {
   readonly sha256: string;
 }
 
-/** The transform modulo one prime: a data prime, or the reserved prime of the default parameter set, which only SEAL's keys have. */
+/**
+ * The transform modulo one prime: a data prime, or the reserved prime of the default parameter set, which only SEAL's
+ * keys have.
+ */
 export interface NttVector {
   readonly prime: number;
   readonly psi: number;
@@ -52,22 +55,43 @@ export function nttVectors(): NttVector[] {
     const transforms = POLYNOMIALS.map(([polynomial, coefficients]) => transform(ring, polynomial, coefficients));
     // The first value of the transform of X is psi itself.
     const psi = transforms[0]!.first[0]!;
-    return { prime: Number(prime), psi, inversePsi: Number(invert(BigInt(psi), prime)), inverseDegree: Number(invert(BigInt(DEGREE), prime)), transforms };
+    return {
+      prime: Number(prime),
+      psi,
+      inversePsi: Number(invert(BigInt(psi), prime)),
+      inverseDegree: Number(invert(BigInt(DEGREE), prime)),
+      transforms,
+    };
   });
 }
 
-function transform(ring: IndependentRing, polynomial: string, coefficients: Readonly<Record<string, number>>): Transform {
+function transform(
+  ring: IndependentRing,
+  polynomial: string,
+  coefficients: Readonly<Record<string, number>>,
+): Transform {
   const dense = Array.from({ length: DEGREE }, (_, power) => BigInt(coefficients[power] ?? 0));
   const values = ring.forward(dense).map(Number);
   const bytes = Buffer.alloc(4 * DEGREE);
   values.forEach((value, i) => bytes.writeUInt32LE(value, 4 * i));
-  return { polynomial, coefficients, first: values.slice(0, 8), last: values.at(-1)!, sha256: createHash("sha256").update(bytes).digest("hex") };
+  return {
+    polynomial,
+    coefficients,
+    first: values.slice(0, 8),
+    last: values.at(-1)!,
+    sha256: createHash("sha256").update(bytes).digest("hex"),
+  };
 }
 
-const TEMPLATES = [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]];
+const TEMPLATES = [
+  [1, 2, 3, 4],
+  [5, 6, 7, 8],
+  [9, 10, 11, 12],
+];
 const PROBE = [2, -1, 3, 1];
 const SHOWN = 7;
-// The layout takes vectors of norm 1, so whole components enter as fractions of this power of two and leave multiplied by it.
+// The layout takes vectors of norm 1, so whole components enter as fractions of this power of two and leave multiplied
+// by it.
 const UNIT = 64;
 
 export function smallBlock(): SmallBlock {
@@ -75,16 +99,35 @@ export function smallBlock(): SmallBlock {
   const scales = { template: UNIT, probe: UNIT };
   const blocks = emptyPolynomials(layout);
   TEMPLATES.forEach((template, slot) => {
-    placeTemplate(layout, scales, Float64Array.from(template, (x) => x / UNIT), slot, blocks);
+    placeTemplate(
+      layout,
+      scales,
+      Float64Array.from(template, (x) => x / UNIT),
+      slot,
+      blocks,
+    );
   });
-  const probes = encodeProbe(layout, scales, Float64Array.from(PROBE, (x) => x / UNIT));
-  const product = Array.from({ length: SHOWN }, (_, k) => blocks.reduce((sum, block, g) => sum + coefficientOf(block, probes[g]!, k), 0));
+  const probes = encodeProbe(
+    layout,
+    scales,
+    Float64Array.from(PROBE, (x) => x / UNIT),
+  );
+  const product = Array.from({ length: SHOWN }, (_, k) =>
+    blocks.reduce((sum, block, g) => sum + coefficientOf(block, probes[g]!, k), 0),
+  );
   const scoreIndices = TEMPLATES.map((_, slot) => scoreIndex(layout, slot));
   const shown = (polynomial: Float64Array): number[] => [...polynomial.subarray(0, SHOWN)];
   return {
-    dimension: layout.dimension, stride: layout.stride, slots: layout.slots, templates: TEMPLATES, probe: PROBE,
-    templatePolynomials: blocks.map(shown), probePolynomials: probes.map(shown),
-    product, scoreIndices, scores: scoreIndices.map((at) => product[at]!),
+    dimension: layout.dimension,
+    stride: layout.stride,
+    slots: layout.slots,
+    templates: TEMPLATES,
+    probe: PROBE,
+    templatePolynomials: blocks.map(shown),
+    probePolynomials: probes.map(shown),
+    product,
+    scoreIndices,
+    scores: scoreIndices.map((at) => product[at]!),
   };
 }
 

@@ -1,5 +1,5 @@
-// One filled example, or one for each case, of every message that an rpc takes or gives, and of TenSEAL's: in protobuf's JSON mapping.
-// No field is left at its default, which would not show on the wire.
+// One filled example, or one for each case, of every message that an rpc takes or gives, and of TenSEAL's: in
+// protobuf's JSON mapping. No field is left at its default, which would not show on the wire.
 
 const CONTEXT_ID = "96bfae12529f10fd1279920bf0b1af400df8ac557db72c1da4409e16fdf2a689";
 const TIME = "2026-01-02T03:04:05.678Z";
@@ -11,23 +11,43 @@ function bytes(count: number, first: number): string {
   return Buffer.from(Array.from({ length: count }, (_, i) => (first + i) % 256)).toString("base64");
 }
 
-const ciphertext = (encoding: string, first: number): object => ({ contextId: CONTEXT_ID, encoding: `CIPHERTEXT_ENCODING_${encoding}`, data: bytes(15, first), sha256: SHA256 });
+const ciphertext = (encoding: string, first: number): object => ({
+  contextId: CONTEXT_ID,
+  encoding: `CIPHERTEXT_ENCODING_${encoding}`,
+  data: bytes(15, first),
+  sha256: SHA256,
+});
 const packedCiphertext = ciphertext("PACKED_RESIDUES", 1);
 const packed = { parameterSet: "PARAMETER_SET_PACKED_N4096_Q60", keyId: KEY_ID };
 const packedContext = { contextId: CONTEXT_ID, packed, createTime: TIME };
-// Without create_time: codecs differ in whether they write the cases of a oneof by their own numbers or by that of the first case.
+// Without create_time: codecs differ in whether they write the cases of a oneof by their own numbers or by that of the
+// first case.
 const pairwiseContext = {
   contextId: CONTEXT_ID,
   pairwise: {
-    encryptionParameters: bytes(20, 7), scale: 2 ** 40, polyModulusDegree: 8192, coeffModulusBits: [60, 40, 40, 60],
-    rotationSteps: [1, 2, 4, 64], maxDimension: 128, maxDistance: 5.5e17, expectedError: 2.9e-6,
+    encryptionParameters: bytes(20, 7),
+    scale: 2 ** 40,
+    polyModulusDegree: 8192,
+    coeffModulusBits: [60, 40, 40, 60],
+    rotationSteps: [1, 2, 4, 64],
+    maxDimension: 128,
+    maxDistance: 5.5e17,
+    expectedError: 2.9e-6,
   },
 };
 const cosine = { dimension: 128, metric: "METRIC_COSINE", modelId: "model-a", normBound: 1, modelVersion: "1.0" };
 const euclidean = { dimension: 512, metric: "METRIC_EUCLIDEAN", modelId: "model-b", normBound: 1.5 };
 const gallery = {
-  galleryId: "staff-2", contextId: CONTEXT_ID, space: cosine, strides: [16, 128], templateCount: "5000000000", revision: "6000000000", createTime: TIME,
-  packedStride: 16, expectedTemplates: "1000", draftOf: "staff",
+  galleryId: "staff-2",
+  contextId: CONTEXT_ID,
+  space: cosine,
+  strides: [16, 128],
+  templateCount: "5000000000",
+  revision: "6000000000",
+  createTime: TIME,
+  packedStride: 16,
+  expectedTemplates: "1000",
+  draftOf: "staff",
 };
 const placement = { block: "4294967296", slot: 7, stride: 16 };
 const entry = { templateId: "ada-1", subjectId: "ada", placement, revision: "41" };
@@ -35,7 +55,13 @@ const deletedEntry = { templateId: "ada-2", revision: "42", deleted: true };
 const piece = { stride: 16, piece: 3, ciphertext: packedCiphertext };
 const distances = { block: "3", stride: 16, ciphertext: packedCiphertext };
 
-const publicContext = { publicKey: bytes(3, 10), autoFlags: 7, scale: 2 ** 40, relinKeys: bytes(4, 20), galoisKeys: bytes(5, 30) };
+const publicContext = {
+  publicKey: bytes(3, 10),
+  autoFlags: 7,
+  scale: 2 ** 40,
+  relinKeys: bytes(4, 20),
+  galoisKeys: bytes(5, 30),
+};
 
 /** By the message's full name. */
 export const WIRE_EXAMPLES: Readonly<Record<string, readonly object[]>> = {
@@ -63,21 +89,48 @@ export const WIRE_EXAMPLES: Readonly<Record<string, readonly object[]>> = {
   "veilface.v1.GetGalleryRequest": [{ galleryId: "staff" }],
   "veilface.v1.GetGalleryResponse": [{ gallery }],
   "veilface.v1.ListGalleriesRequest": [{ contextId: CONTEXT_ID, pageSize: 10, pageToken: "staff" }],
-  "veilface.v1.ListGalleriesResponse": [{ galleries: [gallery, { ...gallery, space: euclidean }], nextPageToken: "staff-2" }],
+  "veilface.v1.ListGalleriesResponse": [
+    { galleries: [gallery, { ...gallery, space: euclidean }], nextPageToken: "staff-2" },
+  ],
   "veilface.v1.DeleteGalleryRequest": [{ galleryId: "staff" }],
   "veilface.v1.DeleteGalleryResponse": [{}],
   "veilface.v1.EnrollTemplatesRequest": [
     { target: { galleryId: "staff", space: cosine } },
     { template: { templateId: "ada-1", subjectId: "ada", ciphertext: ciphertext("SEAL", 9) } },
-    { block: { stride: 16, slots: [{ templateId: "ada-1", subjectId: "ada" }, { templateId: "bob-1", subjectId: "bob" }] } },
+    {
+      block: {
+        stride: 16,
+        slots: [
+          { templateId: "ada-1", subjectId: "ada" },
+          { templateId: "bob-1", subjectId: "bob" },
+        ],
+      },
+    },
     { pieces: { pieces: [packedCiphertext, ciphertext("PACKED_RESIDUES", 60)] } },
   ],
-  "veilface.v1.EnrollTemplatesResponse": [{ entry, struckTemplateIds: ["ada-2"] }, { block: { block: "8", stride: 16, count: 256, firstRevision: "100" } }],
+  "veilface.v1.EnrollTemplatesResponse": [
+    { entry, struckTemplateIds: ["ada-2"] },
+    { block: { block: "8", stride: 16, count: 256, firstRevision: "100" } },
+  ],
   "veilface.v1.ListTemplatesRequest": [{ galleryId: "staff", sinceRevision: "40", pageSize: 10000, pageToken: "41" }],
-  "veilface.v1.ListTemplatesResponse": [{ entries: [entry, deletedEntry], nextPageToken: "42", revision: "5000000000" }],
-  "veilface.v1.DeleteTemplatesRequest": [{ galleryId: "staff", templateIds: ["ada-1", "ada-2"], subjectIds: ["bob"], maxTemplates: 2500 }],
-  "veilface.v1.DeleteTemplatesResponse": [{ entries: [deletedEntry], revision: "42", struckTemplateIds: ["ada-2"],
-    more: true, struckBlocks: ["8"], erasedBlocks: ["9"], unknownSubjectIds: ["bob"], deletedCount: "1" }],
+  "veilface.v1.ListTemplatesResponse": [
+    { entries: [entry, deletedEntry], nextPageToken: "42", revision: "5000000000" },
+  ],
+  "veilface.v1.DeleteTemplatesRequest": [
+    { galleryId: "staff", templateIds: ["ada-1", "ada-2"], subjectIds: ["bob"], maxTemplates: 2500 },
+  ],
+  "veilface.v1.DeleteTemplatesResponse": [
+    {
+      entries: [deletedEntry],
+      revision: "42",
+      struckTemplateIds: ["ada-2"],
+      more: true,
+      struckBlocks: ["8"],
+      erasedBlocks: ["9"],
+      unknownSubjectIds: ["bob"],
+      deletedCount: "1",
+    },
+  ],
   "veilface.v1.ReadTemplatesRequest": [{ galleryId: "staff" }],
   "veilface.v1.ReadTemplatesResponse": [
     { gallery },
@@ -88,18 +141,32 @@ export const WIRE_EXAMPLES: Readonly<Record<string, readonly object[]>> = {
   "veilface.v1.ReplaceGalleryResponse": [{ gallery }],
 
   "veilface.v1.CompareTemplatesRequest": [
-    { target: { galleryId: "staff", subjectId: "ada", space: cosine, replyEncoding: "CIPHERTEXT_ENCODING_SEAL" }, pieces: [piece] },
+    {
+      target: { galleryId: "staff", subjectId: "ada", space: cosine, replyEncoding: "CIPHERTEXT_ENCODING_SEAL" },
+      pieces: [piece],
+    },
   ],
   "veilface.v1.CompareTemplatesResponse": [{ distances, entries: [entry] }],
-  "veilface.v1.SearchGalleryRequest": [{ target: { galleryId: "staff", space: cosine, replyEncoding: "CIPHERTEXT_ENCODING_PACKED_RESIDUES" }, pieces: [piece] }],
+  "veilface.v1.SearchGalleryRequest": [
+    {
+      target: { galleryId: "staff", space: cosine, replyEncoding: "CIPHERTEXT_ENCODING_PACKED_RESIDUES" },
+      pieces: [piece],
+    },
+  ],
   "veilface.v1.SearchGalleryResponse": [
-    { revision: "42" }, { revision: "42", distances }, { revision: "42", distances: { block: "4", stride: 128, identical: true } },
+    { revision: "42" },
+    { revision: "42", distances },
+    { revision: "42", distances: { block: "4", stride: 128, identical: true } },
     { revision: "42", distances: { ...distances, damagedSlots: [0, 3] } },
     { revision: "42", distances: { block: "5", stride: 128, refused: "ERROR_REASON_STORED_CORRUPT" } },
   ],
   "veilface.v1.CompareCiphertextsRequest": [
     {
-      first: ciphertext("TENSEAL_CKKS_VECTOR", 5), second: ciphertext("SEAL", 6), operation: "PAIRWISE_OPERATION_SQUARED_DISTANCE", dimension: 128, normBound: 1.5,
+      first: ciphertext("TENSEAL_CKKS_VECTOR", 5),
+      second: ciphertext("SEAL", 6),
+      operation: "PAIRWISE_OPERATION_SQUARED_DISTANCE",
+      dimension: 128,
+      normBound: 1.5,
       replyEncoding: "CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR",
     },
   ],

@@ -14,7 +14,9 @@ export interface GeneratedCodec {
   decode(bytes: Uint8Array): object;
 }
 
-/** The generated codec of a message by its full name. Throws Error for a message that @veilface/proto does not export. */
+/**
+ * The generated codec of a message by its full name. Throws Error for a message that @veilface/proto does not export.
+ */
 export function generatedCodec(fullName: string): GeneratedCodec {
   const codec = (proto as unknown as Record<string, GeneratedCodec | undefined>)[fullName.split(".").at(-1)!];
   if (codec === undefined) throw new Error(`@veilface/proto exports no ${fullName}`);
@@ -23,8 +25,16 @@ export function generatedCodec(fullName: string): GeneratedCodec {
 
 /** The examples of every message with their serialisations, by the message's full name. */
 export function wireVectors(): Record<string, WireVector[]> {
-  return Object.fromEntries(Object.entries(WIRE_EXAMPLES).map(([name, examples]) => {
-    const codec = generatedCodec(name);
-    return [name, examples.map((json) => ({ json, hex: Buffer.from(codec.encode(codec.fromJSON(json)).finish()).toString("hex") }))];
-  }));
+  return Object.fromEntries(
+    Object.entries(WIRE_EXAMPLES).map(([name, examples]) => {
+      const codec = generatedCodec(name);
+      return [
+        name,
+        examples.map((json) => ({
+          json,
+          hex: Buffer.from(codec.encode(codec.fromJSON(json)).finish()).toString("hex"),
+        })),
+      ];
+    }),
+  );
 }

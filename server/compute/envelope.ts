@@ -26,7 +26,10 @@ export interface Envelope {
 
 type Received = Pick<CiphertextEnvelope, "field" | "data" | "sha256">;
 
-/** What `open` makes of the bytes. Throws ServerError CIPHERTEXT_CORRUPT, and what `open` throws with the field at fault. */
+/**
+ * What `open` makes of the bytes. Throws ServerError CIPHERTEXT_CORRUPT, and what `open` throws with the field at
+ * fault.
+ */
 export function openEnvelope<T>(envelope: Received, open: (data: Uint8Array) => T): T {
   // The digest is compared first: it tells damage in transit from bytes that never were a ciphertext.
   checkDigest(envelope);
@@ -36,7 +39,11 @@ export function openEnvelope<T>(envelope: Received, open: (data: Uint8Array) => 
 /** Throws ServerError CIPHERTEXT_CORRUPT unless the bytes have the SHA-256 that came with them. */
 export function checkDigest({ field, data, sha256 }: Received): void {
   if (sha256 === undefined || timingSafeEqual(hash("sha256", data, "buffer"), sha256)) return;
-  throw fieldAtFault(`${field}.data`, "CIPHERTEXT_CORRUPT", "the ciphertext's bytes do not have the SHA-256 that came with them: send it again");
+  throw fieldAtFault(
+    `${field}.data`,
+    "CIPHERTEXT_CORRUPT",
+    "the ciphertext's bytes do not have the SHA-256 that came with them: send it again",
+  );
 }
 
 /** Runs what reads a field of the request; what it refuses names the field. */

@@ -5,8 +5,9 @@ import { embeddedFields, recognizeTenseal } from "@veilface/proto";
 const MAX_PARTS = 64;
 
 /**
- * Runs what reads bytes from outside. Where it refuses them and they hold a secret key, as they are, within protobuf messages or as
- * base64 text, that is the reason given. What it accepts needs no such look: it knows what every byte of it is.
+ * Runs what reads bytes from outside. Where it refuses them and they hold a secret key, as they are, within protobuf
+ * messages or as base64 text, that is the reason given. What it accepts needs no such look: it knows what every byte of
+ * it is.
  */
 export function readOutside<T>(data: Uint8Array, read: (data: Uint8Array) => T): T {
   try {
@@ -20,7 +21,11 @@ export function readOutside<T>(data: Uint8Array, read: (data: Uint8Array) => T):
 }
 
 export function secretKeyRefused(cause?: unknown): FheError {
-  return new FheError("SECRET_KEY_REFUSED", "the bytes hold a secret key, which must never leave the key holder: nothing of it was kept; renew the key", { cause });
+  return new FheError(
+    "SECRET_KEY_REFUSED",
+    "the bytes hold a secret key, which must never leave the key holder: nothing of it was kept; renew the key",
+    { cause },
+  );
 }
 
 function holdsSecretKey(data: Uint8Array): boolean {

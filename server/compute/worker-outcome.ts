@@ -8,7 +8,13 @@ import type { FieldViolation, ServerErrorReason } from "../errors.ts";
 export type Outcome<T> =
   | { readonly value: T }
   | { readonly fheError: { readonly reason: FheErrorReason; readonly message: string } }
-  | { readonly serverError: { readonly reason: ServerErrorReason; readonly message: string; readonly violations: readonly FieldViolation[] } };
+  | {
+      readonly serverError: {
+        readonly reason: ServerErrorReason;
+        readonly message: string;
+        readonly violations: readonly FieldViolation[];
+      };
+    };
 
 /** Runs a worker task. `transfer`: buffers of its value to be handed over instead of copied. */
 export function outcome<T>(run: () => T, transfer: (value: T) => ArrayBufferLike[] = () => []): Outcome<T> {
@@ -18,7 +24,8 @@ export function outcome<T>(run: () => T, transfer: (value: T) => ArrayBufferLike
     return move({ [transferableSymbol]: transfer(value), [valueSymbol]: { value } }) as never;
   } catch (error) {
     if (error instanceof FheError) return { fheError: { reason: error.reason, message: error.message } };
-    if (error instanceof ServerError) return { serverError: { reason: error.reason, message: error.message, violations: error.violations } };
+    if (error instanceof ServerError)
+      return { serverError: { reason: error.reason, message: error.message, violations: error.violations } };
     throw error;
   }
 }

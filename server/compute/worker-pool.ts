@@ -27,7 +27,10 @@ export class WorkerPool {
     await this.#pool.run(undefined, { name: "ready" });
   }
 
-  /** Runs the worker task of that name. `transfer`: buffers of the task to be handed over. Throws ServerError or FheError as the task did. */
+  /**
+   * Runs the worker task of that name. `transfer`: buffers of the task to be handed over. Throws ServerError or
+   * FheError as the task did.
+   */
   async run<T>(name: string, task: unknown, transfer: readonly ArrayBuffer[] = []): Promise<T> {
     if (this.#pool.queueSize >= MAX_WAITING_TASKS) throw tooMuchWork();
     const outcome = (await this.#pool.run(task, { name, transferList: [...transfer] })) as Outcome<T>;
@@ -44,5 +47,7 @@ export class WorkerPool {
 }
 
 function tooMuchWork(): ServerError {
-  return new ServerError("LIMIT_EXCEEDED", "the server has too much waiting work: try again later", { retryAfterMs: RETRY_AFTER_MS });
+  return new ServerError("LIMIT_EXCEEDED", "the server has too much waiting work: try again later", {
+    retryAfterMs: RETRY_AFTER_MS,
+  });
 }

@@ -15,7 +15,10 @@ export interface Comparison {
   readonly entries: readonly RosterEntry[];
 }
 
-/** Compares a probe with the live templates of one subject, block by block. Throws ServerError SUBJECT_NOT_FOUND if there are none. */
+/**
+ * Compares a probe with the live templates of one subject, block by block. Throws ServerError SUBJECT_NOT_FOUND if
+ * there are none.
+ */
 export async function* compareTemplates(
   comparing: Comparing,
   messages: AsyncIterable<ProbeMessage<CompareTarget>>,

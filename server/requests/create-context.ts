@@ -30,16 +30,20 @@ interface Rest {
 }
 
 /**
- * Receives a context: the first message has it, key material may follow. Throws ServerError with what is wrong with it, or
- * LIMIT_EXCEEDED if it comes too slowly.
+ * Receives a context: the first message has it, key material may follow. Throws ServerError with what is wrong with it,
+ * or LIMIT_EXCEEDED if it comes too slowly.
  */
-export async function receiveContext(pairwise: PairwiseMatcher, requests: AsyncIterable<CreateContextRequest>): Promise<ReceivedContext> {
+export async function receiveContext(
+  pairwise: PairwiseMatcher,
+  requests: AsyncIterable<CreateContextRequest>,
+): Promise<ReceivedContext> {
   const patience = new Patience(PACE);
   const messages = patiently(requests, patience, tooSlow);
   const { scheme, announced } = await receiveHead(messages);
   switch (scheme?.$case) {
     case "packed":
-      if (announced.length > 0) throw fieldInvalid("key_uploads", "are for the pairwise scheme: the packed one has no keys", "SCHEME_MISMATCH");
+      if (announced.length > 0)
+        throw fieldInvalid("key_uploads", "are for the pairwise scheme: the packed one has no keys", "SCHEME_MISMATCH");
       await forEachItem(messages, refuseMore);
       return receivePacked(scheme.value);
     case "pairwise":
@@ -52,7 +56,8 @@ export async function receiveContext(pairwise: PairwiseMatcher, requests: AsyncI
 // Copies what is kept, and has a frame of its own: the message may be far larger than that, and the upload long.
 async function receiveHead(messages: AsyncIterator<CreateContextRequest>): Promise<Head> {
   const first = await messages.next();
-  const { context, keyUploads, keyChunk } = first.done === true ? { context: undefined, keyUploads: [], keyChunk: undefined } : first.value;
+  const { context, keyUploads, keyChunk } =
+    first.done === true ? { context: undefined, keyUploads: [], keyChunk: undefined } : first.value;
   const { scheme } = required("context", context);
   if (keyChunk !== undefined) throw fieldInvalid("key_chunk", "belongs to the messages after the first");
   const announced = keyUploads.map((upload) => ({ ...upload, sha256: new Uint8Array(upload.sha256) }));
@@ -63,19 +68,31 @@ async function receiveHead(messages: AsyncIterator<CreateContextRequest>): Promi
 
 function receivePacked(value: Parameters<typeof packedScheme>[1]): ReceivedContext {
   const { parameterSet, keyId } = packedScheme("context.packed", value);
-  return { context: { contextId: packedContextId(parameterSet, keyId), scheme: { kind: "packed", parameterSet, keyId } } };
+  return {
+    context: { contextId: packedContextId(parameterSet, keyId), scheme: { kind: "packed", parameterSet, keyId } },
+  };
 }
 
 function refuseMore({ context, keyChunk }: CreateContextRequest): never {
   absent("context", context);
-  throw keyChunk === undefined ? fieldInvalid("key_chunk", "is required after the first message") : fieldInvalid("key_chunk", "is for the pairwise scheme: the packed one has no keys", "SCHEME_MISMATCH");
+  throw keyChunk === undefined
+    ? fieldInvalid("key_chunk", "is required after the first message")
+    : fieldInvalid("key_chunk", "is for the pairwise scheme: the packed one has no keys", "SCHEME_MISMATCH");
 }
 
-async function receivePairwise(pairwise: PairwiseMatcher, scheme: WirePairwise, { announced, messages, patience }: Rest & Pick<Head, "announced">): Promise<ReceivedContext> {
+async function receivePairwise(
+  pairwise: PairwiseMatcher,
+  scheme: WirePairwise,
+  { announced, messages, patience }: Rest & Pick<Head, "announced">,
+): Promise<ReceivedContext> {
   const isTenseal = announced[0]?.material === KeyMaterial.KEY_MATERIAL_TENSEAL_CONTEXT;
   const { acceptedError } = readAll({
-    uploads: () => { checkAnnounced(announced); },
-    leftToTenseal: () => { if (isTenseal) checkLeftToTenseal(scheme); },
+    uploads: () => {
+      checkAnnounced(announced);
+    },
+    leftToTenseal: () => {
+      if (isTenseal) checkLeftToTenseal(scheme);
+    },
     acceptedError: () => pairwiseAcceptedError("context.pairwise.accepted_error", scheme.acceptedError),
   });
   using uploads = new KeyUploads(announced);
@@ -94,7 +111,10 @@ async function receivePairwise(pairwise: PairwiseMatcher, scheme: WirePairwise, 
 function uploadedKeys({ encryptionParameters, scale }: WirePairwise, objects: ReadonlyMap<KeyMaterial, Uint8Array>) {
   const context = objects.get(KeyMaterial.KEY_MATERIAL_TENSEAL_CONTEXT);
   if (context !== undefined) return { kind: "tenseal", context } as const;
-  const [relinKeys, galoisKeys] = [objects.get(KeyMaterial.KEY_MATERIAL_SEAL_RELIN_KEYS)!, objects.get(KeyMaterial.KEY_MATERIAL_SEAL_GALOIS_KEYS)!];
+  const [relinKeys, galoisKeys] = [
+    objects.get(KeyMaterial.KEY_MATERIAL_SEAL_RELIN_KEYS)!,
+    objects.get(KeyMaterial.KEY_MATERIAL_SEAL_GALOIS_KEYS)!,
+  ];
   return { kind: "seal", parameters: Uint8Array.from(encryptionParameters), scale, relinKeys, galoisKeys } as const;
 }
 
@@ -108,10 +128,14 @@ function checkLeftToTenseal({ encryptionParameters, scale }: WirePairwise): void
   readAll({
     parameters: () => {
       if (encryptionParameters.length === 0) return;
-      throw fieldInvalid("context.pairwise.encryption_parameters", "must be empty where a TenSEAL context is uploaded, which has them");
+      throw fieldInvalid(
+        "context.pairwise.encryption_parameters",
+        "must be empty where a TenSEAL context is uploaded, which has them",
+      );
     },
     scale: () => {
-      if (scale !== 0) throw fieldInvalid("context.pairwise.scale", "must be 0 where a TenSEAL context is uploaded, which has it");
+      if (scale !== 0)
+        throw fieldInvalid("context.pairwise.scale", "must be 0 where a TenSEAL context is uploaded, which has it");
     },
   });
 }

@@ -32,25 +32,45 @@ function mostDimension(scheme: PackedScheme | PairwiseScheme): number {
   return scheme.kind === "packed" ? MAX_PACKED_DIMENSION : scheme.degree / 2;
 }
 
-function strideOf(scheme: PackedScheme | PairwiseScheme, space: ModelSpace, asked: number, expectedTemplates: number): number {
-  return scheme.kind === "packed" ? packedStride(scheme, space, asked, expectedTemplates) : noPackedStride(scheme, space, asked);
+function strideOf(
+  scheme: PackedScheme | PairwiseScheme,
+  space: ModelSpace,
+  asked: number,
+  expectedTemplates: number,
+): number {
+  return scheme.kind === "packed"
+    ? packedStride(scheme, space, asked, expectedTemplates)
+    : noPackedStride(scheme, space, asked);
 }
 
 function packedStride(scheme: PackedScheme, space: ModelSpace, asked: number, expectedTemplates: number): number {
   const dimension = encodedDimension(space);
-  if (asked > dimension) throw fieldInvalid("gallery.packed_stride", `must be in [1, ${dimension}], or 0 to let the server choose`);
+  if (asked > dimension)
+    throw fieldInvalid("gallery.packed_stride", `must be in [1, ${dimension}], or 0 to let the server choose`);
   return asked === 0 ? chooseStride(parameterSet(scheme.parameterSet), dimension, expectedTemplates) : asked;
 }
 
 function noPackedStride({ rotationSteps, maxDistance }: PairwiseScheme, space: ModelSpace, asked: number): number {
-  if (asked !== 0) throw fieldInvalid("gallery.packed_stride", "must be 0: the pairwise scheme has no packed blocks", "SCHEME_MISMATCH");
-  inField("gallery.space.dimension", () => { checkRotationSteps(rotationSteps, space.dimension); });
+  if (asked !== 0)
+    throw fieldInvalid(
+      "gallery.packed_stride",
+      "must be 0: the pairwise scheme has no packed blocks",
+      "SCHEME_MISMATCH",
+    );
+  inField("gallery.space.dimension", () => {
+    checkRotationSteps(rotationSteps, space.dimension);
+  });
   const { bound } = galleryTask(space);
-  if (bound! > maxDistance) throw fieldInvalid("gallery.space.norm_bound", `allows distances up to ${bound}, but the context's largest is ${maxDistance}`);
+  if (bound! > maxDistance)
+    throw fieldInvalid(
+      "gallery.space.norm_bound",
+      `allows distances up to ${bound}, but the context's largest is ${maxDistance}`,
+    );
   return 0;
 }
 
 function expected(templates: number): number {
-  if (templates < 0 || templates > MOST_EXPECTED_TEMPLATES) throw fieldInvalid("gallery.expected_templates", `must be in [0, ${MOST_EXPECTED_TEMPLATES}]`);
+  if (templates < 0 || templates > MOST_EXPECTED_TEMPLATES)
+    throw fieldInvalid("gallery.expected_templates", `must be in [0, ${MOST_EXPECTED_TEMPLATES}]`);
   return templates === 0 ? USUAL_TEMPLATES : templates;
 }

@@ -14,15 +14,16 @@ import { StreamHoldings } from "./waiting-bytes.ts";
 import type { WaitingBytes } from "./waiting-bytes.ts";
 
 /**
- * Ciphertexts of one stream that may be under way between receipt and disk, each 60 KB (two primes): enough to receive a block while
- * another is written.
+ * Ciphertexts of one stream that may be under way between receipt and disk, each 60 KB (two primes): enough to receive
+ * a block while another is written.
  */
 const IN_FLIGHT = 384;
 /** Templates enrolled alone are acknowledged sooner the fewer share a commit, and 32 fill one (2 MiB). */
 const TEMPLATES_IN_FLIGHT = 32;
 
 /** What became durable. */
-export type Enrolled = ({ readonly entry: RosterEntry } | { readonly block: PackedBlockEntry }) & Pick<Stored<unknown>, "struckTemplateIds">;
+export type Enrolled = ({ readonly entry: RosterEntry } | { readonly block: PackedBlockEntry }) &
+  Pick<Stored<unknown>, "struckTemplateIds">;
 
 /** Where templates go. */
 interface Destination {
@@ -49,11 +50,14 @@ interface Incoming {
 }
 
 /**
- * Stores a stream of templates and packed blocks; yields each once it is durable, in the order received. The first message must be the
- * target. Ends with the first refusal, with LIMIT_EXCEEDED if the client is too slow, or with SHUTTING_DOWN once `stopping` aborts,
- * after the acknowledgements of what came before it.
+ * Stores a stream of templates and packed blocks; yields each once it is durable, in the order received. The first
+ * message must be the target. Ends with the first refusal, with LIMIT_EXCEEDED if the client is too slow, or with
+ * SHUTTING_DOWN once `stopping` aborts, after the acknowledgements of what came before it.
  */
-export async function* enroll(enrolling: Enrolling, requests: AsyncIterable<EnrollTemplatesRequest>): AsyncGenerator<Enrolled> {
+export async function* enroll(
+  enrolling: Enrolling,
+  requests: AsyncIterable<EnrollTemplatesRequest>,
+): AsyncGenerator<Enrolled> {
   const { store, units, stopping } = enrolling;
   using holdings = new StreamHoldings(units);
   const patience = new Patience(PACE);
@@ -85,7 +89,10 @@ function weight(unit: EnrollmentUnit): number {
 }
 
 function shuttingDown(): ServerError {
-  return new ServerError("SHUTTING_DOWN", "the server is shutting down: send what was not acknowledged again, here later or elsewhere");
+  return new ServerError(
+    "SHUTTING_DOWN",
+    "the server is shutting down: send what was not acknowledged again, here later or elsewhere",
+  );
 }
 
 function tooSlow(): ServerError {
@@ -114,7 +121,10 @@ function galleryOf(store: GalleryStore, request: EnrollTemplatesRequest | undefi
 }
 
 /** Checks a template; what it resolves with writes it. */
-async function checkTemplate({ store, gallery, scheme }: Destination, unit: TemplateUnit): Promise<() => Promise<Enrolled>> {
+async function checkTemplate(
+  { store, gallery, scheme }: Destination,
+  unit: TemplateUnit,
+): Promise<() => Promise<Enrolled>> {
   const { templateId, subjectId } = unit;
   const { looseStride: stride, looseSlots } = scheme;
   const placement = store.reservePlacement(gallery.galleryId, templateId, subjectId, stride, looseSlots);

@@ -45,14 +45,15 @@ export interface UnitSource {
 }
 
 /**
- * The messages after the target as units: a block's head is gathered with its polynomials. Throws ServerError FIELD_INVALID,
- * BLOCK_INVALID (a head that does not fit the gallery, polynomials too many, too few or without a head), SCHEME_MISMATCH,
- * CONTEXT_MISMATCH, LIMIT_EXCEEDED (too much is open), and what a ciphertext's length or digest tell.
+ * The messages after the target as units: a block's head is gathered with its polynomials. Throws ServerError
+ * FIELD_INVALID, BLOCK_INVALID (a head that does not fit the gallery, polynomials too many, too few or without a head),
+ * SCHEME_MISMATCH, CONTEXT_MISMATCH, LIMIT_EXCEEDED (too much is open), and what a ciphertext's length or digest tell.
  */
 export async function* enrollmentUnits(source: UnitSource): AsyncGenerator<EnrollmentUnit> {
   const assembly = new UnitAssembly(source);
   try {
-    for (let read = await assembly.read(); read !== "end"; read = await assembly.read()) if (read !== "more") yield read;
+    for (let read = await assembly.read(); read !== "end"; read = await assembly.read())
+      if (read !== "more") yield read;
   } finally {
     // Not awaited: a source that is silent would hold up the failure that ends this stream.
     void source.messages.return?.().catch(() => undefined);
@@ -113,7 +114,8 @@ class UnitAssembly {
 
   async #add(pieces: BlockPieces): Promise<BlockUnit | "more"> {
     const open = this.#open;
-    if (open === undefined) throw new ServerError("BLOCK_INVALID", "pieces came without the head of their block: send the block first");
+    if (open === undefined)
+      throw new ServerError("BLOCK_INVALID", "pieces came without the head of their block: send the block first");
     const { patience } = this.#source;
     const before = open.holding.bytes;
     await open.add(pieces);
@@ -137,19 +139,34 @@ class OpenBlock {
   readonly #slots: readonly PackedSlot[];
   readonly #pieces: CiphertextEnvelope<AnyEncoding>[] = [];
 
-  constructor({ stride, slots }: PackedBlock, { gallery, reader }: Pick<UnitSource, "gallery" | "reader">, holding: Holding) {
-    if (gallery.packedStride === 0) throw fieldInvalid("block", "is of the packed scheme, the gallery is not: send templates one by one", "SCHEME_MISMATCH");
-    if (stride !== gallery.packedStride) throw blockInvalid("block.stride", `is ${stride}, but the gallery packs at stride ${gallery.packedStride}`);
+  constructor(
+    { stride, slots }: PackedBlock,
+    { gallery, reader }: Pick<UnitSource, "gallery" | "reader">,
+    holding: Holding,
+  ) {
+    if (gallery.packedStride === 0)
+      throw fieldInvalid(
+        "block",
+        "is of the packed scheme, the gallery is not: send templates one by one",
+        "SCHEME_MISMATCH",
+      );
+    if (stride !== gallery.packedStride)
+      throw blockInvalid("block.stride", `is ${stride}, but the gallery packs at stride ${gallery.packedStride}`);
     this.holding = holding;
     this.#reader = reader;
     this.#layout = layoutOf(encodedDimension(gallery.space), stride);
     if (slots.length < 1 || slots.length > this.#layout.slots) {
-      throw blockInvalid("block.slots", `has ${slots.length} templates: expected 1 to ${this.#layout.slots} at stride ${stride}`);
+      throw blockInvalid(
+        "block.slots",
+        `has ${slots.length} templates: expected 1 to ${this.#layout.slots} at stride ${stride}`,
+      );
     }
-    this.#slots = slots.map((slot) => readAll({
-      templateId: () => resourceId("block.slots.template_id", slot.templateId),
-      subjectId: () => resourceId("block.slots.subject_id", slot.subjectId),
-    }));
+    this.#slots = slots.map((slot) =>
+      readAll({
+        templateId: () => resourceId("block.slots.template_id", slot.templateId),
+        subjectId: () => resourceId("block.slots.subject_id", slot.subjectId),
+      }),
+    );
   }
 
   get complete(): boolean {
@@ -158,17 +175,27 @@ class OpenBlock {
 
   async add({ pieces }: BlockPieces): Promise<void> {
     const most = this.#layout.pieces;
-    if (this.#pieces.length + pieces.length > most) throw blockInvalid("pieces.pieces", `has more than the ${most} polynomials that a block has at this stride`);
+    if (this.#pieces.length + pieces.length > most)
+      throw blockInvalid("pieces.pieces", `has more than the ${most} polynomials that a block has at this stride`);
     for (const piece of pieces) this.#pieces.push(await this.#reader.readWaiting("pieces.pieces", piece, this.holding));
   }
 
   missing(): ServerError {
-    return blockInvalid("pieces.pieces", `ended after ${this.#pieces.length} of the block's ${this.#layout.pieces} polynomials: send all of them before anything else`);
+    return blockInvalid(
+      "pieces.pieces",
+      `ended after ${this.#pieces.length} of the block's ${this.#layout.pieces} polynomials: send all of them before anything else`,
+    );
   }
 
   unit(): BlockUnit {
     this.holding.settle();
-    return { kind: "block", stride: this.#layout.stride, slots: this.#slots, pieces: this.#pieces, holding: this.holding };
+    return {
+      kind: "block",
+      stride: this.#layout.stride,
+      slots: this.#slots,
+      pieces: this.#pieces,
+      holding: this.holding,
+    };
   }
 }
 

@@ -39,7 +39,10 @@ interface CiphertextForm<Encoding> {
 }
 
 const PACKED: CiphertextForm<CiphertextEncoding> = { encodings: ["SEAL", "PACKED_RESIDUES"], maxBytes: 1 << 20 };
-const PAIRWISE: CiphertextForm<PairwiseEncoding> = { encodings: ["SEAL", "TENSEAL_CKKS_VECTOR"], maxBytes: MAX_PAIRWISE_CIPHERTEXT_BYTES };
+const PAIRWISE: CiphertextForm<PairwiseEncoding> = {
+  encodings: ["SEAL", "TENSEAL_CKKS_VECTOR"],
+  maxBytes: MAX_PAIRWISE_CIPHERTEXT_BYTES,
+};
 
 const PARAMETER_SETS: ReadonlyMap<wire.ParameterSet, ParameterSetName> = new Map([
   [wire.ParameterSet.PARAMETER_SET_PACKED_N4096_Q60, "PACKED_N4096_Q60"],
@@ -82,13 +85,15 @@ export function pageSize(value: number, most: number, usual: number): number {
 
 /** A page token that is the last id of the page before; empty for the first page. */
 export function pageToken(value: string): string {
-  if (value !== "" && !ID.test(value)) throw fieldInvalid("page_token", "must be a token that the server gave, or empty");
+  if (value !== "" && !ID.test(value))
+    throw fieldInvalid("page_token", "must be a token that the server gave, or empty");
   return value;
 }
 
 /** A revision; one that no gallery can reach is as good as the last that one can. */
 export function revision(field: string, value: number): number {
-  if (!Number.isSafeInteger(value) || value < 0) throw fieldInvalid(field, "must be a revision that the server gave, or 0");
+  if (!Number.isSafeInteger(value) || value < 0)
+    throw fieldInvalid(field, "must be a revision that the server gave, or 0");
   return Math.min(value, LAST_REVISION);
 }
 
@@ -100,7 +105,11 @@ export function revisionToken(value: string): number {
 }
 
 /** `mostDimension`: where a gallery is created, what its scheme allows. */
-export function embeddingSpace(field: string, value: wire.EmbeddingSpace | undefined, mostDimension = MAX_SLOTS): ModelSpace {
+export function embeddingSpace(
+  field: string,
+  value: wire.EmbeddingSpace | undefined,
+  mostDimension = MAX_SLOTS,
+): ModelSpace {
   const space = required(field, value);
   return readAll<ModelSpace>({
     dimension: () => dimensionOf(`${field}.dimension`, space.dimension, mostDimension),
@@ -112,7 +121,8 @@ export function embeddingSpace(field: string, value: wire.EmbeddingSpace | undef
 }
 
 function modelVersion(field: string, value: string): string {
-  if (!/^[\w.+-]{0,64}$/.test(value)) throw fieldInvalid(field, 'must be at most 64 of letters, digits, ".", "_", "+" and "-"');
+  if (!/^[\w.+-]{0,64}$/.test(value))
+    throw fieldInvalid(field, 'must be at most 64 of letters, digits, ".", "_", "+" and "-"');
   return value;
 }
 
@@ -148,7 +158,8 @@ export function pairwiseAcceptedError(field: string, value: number): number {
 
 export function pairwiseOperation(field: string, value: wire.PairwiseOperation): PairwiseOperation {
   const operation = OPERATIONS.get(value);
-  if (operation === undefined) throw fieldInvalid(field, "must be PAIRWISE_OPERATION_SQUARED_DISTANCE or PAIRWISE_OPERATION_INNER_PRODUCT");
+  if (operation === undefined)
+    throw fieldInvalid(field, "must be PAIRWISE_OPERATION_SQUARED_DISTANCE or PAIRWISE_OPERATION_INNER_PRODUCT");
   return operation;
 }
 
@@ -167,7 +178,10 @@ export function sameSpace(field: string, actual: ModelSpace, expected: ModelSpac
   });
 }
 
-export function packedScheme(field: string, value: wire.PackedScheme): { parameterSet: ParameterSetName; keyId: Uint8Array } {
+export function packedScheme(
+  field: string,
+  value: wire.PackedScheme,
+): { parameterSet: ParameterSetName; keyId: Uint8Array } {
   return readAll({
     parameterSet: () => parameterSetOf(`${field}.parameter_set`, value.parameterSet),
     keyId: () => keyIdOf(`${field}.key_id`, value.keyId),
@@ -177,7 +191,10 @@ export function packedScheme(field: string, value: wire.PackedScheme): { paramet
 function parameterSetOf(field: string, value: wire.ParameterSet): ParameterSetName {
   const name = PARAMETER_SETS.get(value);
   if (name !== undefined) return name;
-  throw fieldInvalid(field, `must be one of ${PARAMETER_SET_NAMES.map((known) => `PARAMETER_SET_${known}`).join(", ")}`);
+  throw fieldInvalid(
+    field,
+    `must be one of ${PARAMETER_SET_NAMES.map((known) => `PARAMETER_SET_${known}`).join(", ")}`,
+  );
 }
 
 function keyIdOf(field: string, value: Uint8Array): Uint8Array {
@@ -185,23 +202,41 @@ function keyIdOf(field: string, value: Uint8Array): Uint8Array {
   return Uint8Array.from(value);
 }
 
-/** Checks what a ciphertext of the packed scheme says of itself. Throws CONTEXT_MISMATCH, naming neither context's content. */
+/**
+ * Checks what a ciphertext of the packed scheme says of itself. Throws CONTEXT_MISMATCH, naming neither context's
+ * content.
+ */
 export function ciphertext(field: string, value: wire.Ciphertext | undefined, context: string): CiphertextEnvelope {
   return checkedCiphertext(field, value, context, PACKED);
 }
 
 /** As {@link ciphertext}, of the pairwise scheme. */
-export function pairwiseCiphertext(field: string, value: wire.Ciphertext | undefined, context: string): CiphertextEnvelope<PairwiseEncoding> {
+export function pairwiseCiphertext(
+  field: string,
+  value: wire.Ciphertext | undefined,
+  context: string,
+): CiphertextEnvelope<PairwiseEncoding> {
   return checkedCiphertext(field, value, context, PAIRWISE);
 }
 
-function checkedCiphertext<Encoding extends string>(field: string, value: wire.Ciphertext | undefined, context: string, form: CiphertextForm<Encoding>): CiphertextEnvelope<Encoding> {
+function checkedCiphertext<Encoding extends string>(
+  field: string,
+  value: wire.Ciphertext | undefined,
+  context: string,
+  form: CiphertextForm<Encoding>,
+): CiphertextEnvelope<Encoding> {
   const { contextId: actual, encoding, data, sha256 } = required(field, value);
   const read = readAll({
-    context: () => { sameContext(field, actual, context); },
+    context: () => {
+      sameContext(field, actual, context);
+    },
     encoding: () => knownEncoding(`${field}.encoding`, encoding, form),
-    data: () => { atMost(`${field}.data`, data, form.maxBytes); },
-    sha256: () => { digest(`${field}.sha256`, sha256); },
+    data: () => {
+      atMost(`${field}.data`, data, form.maxBytes);
+    },
+    sha256: () => {
+      digest(`${field}.sha256`, sha256);
+    },
   });
   return { field, encoding: read.encoding, data, sha256 };
 }
@@ -209,7 +244,9 @@ function checkedCiphertext<Encoding extends string>(field: string, value: wire.C
 function sameContext(field: string, actual: string, context: string): void {
   if (actual === context) return;
   const description = `belongs to context ${shortId(actual)}, but ${shortId(context)} is asked for: encrypt under its key`;
-  throw new ServerError("CONTEXT_MISMATCH", `${field} ${description}`, { violations: [{ field: `${field}.context_id`, description }] });
+  throw new ServerError("CONTEXT_MISMATCH", `${field} ${description}`, {
+    violations: [{ field: `${field}.context_id`, description }],
+  });
 }
 
 function atMost(field: string, { length }: Uint8Array, most: number): void {
@@ -220,7 +257,11 @@ function digest(field: string, { length }: Uint8Array): void {
   if (length !== 32) throw fieldInvalid(field, "must have 32 bytes");
 }
 
-function knownEncoding<Encoding extends string>(field: string, value: wire.CiphertextEncoding, { encodings }: CiphertextForm<Encoding>): Encoding {
+function knownEncoding<Encoding extends string>(
+  field: string,
+  value: wire.CiphertextEncoding,
+  { encodings }: CiphertextForm<Encoding>,
+): Encoding {
   const known = ENCODINGS.get(value);
   const expected = `must be ${encodings.map((encoding) => `CIPHERTEXT_ENCODING_${encoding}`).join(" or ")}`;
   if (known === undefined) throw fieldInvalid(field, expected);
@@ -241,10 +282,14 @@ export function anyReplyEncoding(field: string, value: wire.CiphertextEncoding):
 
 /** The encoding of replies in the packed scheme: packed residues unless the client asks otherwise. */
 export function replyEncoding(field: string, value: wire.CiphertextEncoding): CiphertextEncoding {
-  return value === wire.CiphertextEncoding.CIPHERTEXT_ENCODING_UNSPECIFIED ? "PACKED_RESIDUES" : knownEncoding(field, value, PACKED);
+  return value === wire.CiphertextEncoding.CIPHERTEXT_ENCODING_UNSPECIFIED
+    ? "PACKED_RESIDUES"
+    : knownEncoding(field, value, PACKED);
 }
 
 /** The encoding that a client of the pairwise scheme asks replies to have; undefined for that of what it sent. */
 export function pairwiseReplyEncoding(field: string, value: wire.CiphertextEncoding): PairwiseEncoding | undefined {
-  return value === wire.CiphertextEncoding.CIPHERTEXT_ENCODING_UNSPECIFIED ? undefined : knownEncoding(field, value, PAIRWISE);
+  return value === wire.CiphertextEncoding.CIPHERTEXT_ENCODING_UNSPECIFIED
+    ? undefined
+    : knownEncoding(field, value, PAIRWISE);
 }

@@ -45,9 +45,15 @@ export interface GalleryScheme {
   readonly looseSlots: number;
   /** How stored ciphertexts are sent to the key holder. */
   readonly storedEncoding: CiphertextEncoding;
-  /** A probe whose bytes are counted in `holding`; it is answered as `replyEncoding` says. Throws ServerError FIELD_INVALID, SCHEME_MISMATCH. */
+  /**
+   * A probe whose bytes are counted in `holding`; it is answered as `replyEncoding` says. Throws ServerError
+   * FIELD_INVALID, SCHEME_MISMATCH.
+   */
   openProbe(replyEncoding: WireEncoding, holding: Holding): SchemeProbe;
-  /** The residues of a template at its slot, as stored. Throws ServerError or FheError for a ciphertext that is not sound. */
+  /**
+   * The residues of a template at its slot, as stored. Throws ServerError or FheError for a ciphertext that is not
+   * sound.
+   */
   prepareTemplate(ciphertext: CiphertextEnvelope<AnyEncoding>, slot: number): Promise<Uint8Array>;
   /** The chunks of a packed block, as stored. Throws as {@link prepareTemplate}. */
   prepareBlock(pieces: readonly CiphertextEnvelope<AnyEncoding>[]): Promise<Uint8Array[]>;

@@ -36,11 +36,18 @@ export class KeyUploads implements Disposable {
     return this.#holding.signal;
   }
 
-  /** Throws ServerError UPLOAD_BROKEN for a chunk that is not the next one, LIMIT_EXCEEDED if the server has no memory for it now. */
+  /**
+   * Throws ServerError UPLOAD_BROKEN for a chunk that is not the next one, LIMIT_EXCEEDED if the server has no memory
+   * for it now.
+   */
   add({ material, offset, data }: KeyChunk): void {
     const next = this.#objects.find((object) => !object.complete);
     if (next === undefined) throw broken("key_chunk", "comes after all announced bytes: announce all there is");
-    if (material !== next.material) throw broken("key_chunk.material", `is ${nameOf(material)}, but the next bytes are of ${nameOf(next.material)}: send the objects in the order announced`);
+    if (material !== next.material)
+      throw broken(
+        "key_chunk.material",
+        `is ${nameOf(material)}, but the next bytes are of ${nameOf(next.material)}: send the objects in the order announced`,
+      );
     next.check(offset, data);
     this.#holding.take(data.length);
     next.add(offset, data);
@@ -79,9 +86,18 @@ class KeyObject {
 
   /** Throws ServerError UPLOAD_BROKEN for a chunk that is not the next one. */
   check(offset: number, data: Uint8Array): void {
-    if (data.length < 1 || data.length > MAX_CHUNK_BYTES) throw broken("key_chunk.data", `has ${data.length} bytes: expected 1 to ${MAX_CHUNK_BYTES}`);
-    if (offset !== this.#received) throw broken("key_chunk.offset", `is ${offset}, but ${this.#received} bytes of ${nameOf(this.material)} were received: send the chunks in order`);
-    if (offset + data.length > this.#totalBytes) throw broken("key_chunk.data", `ends at byte ${offset + data.length} of ${nameOf(this.material)}, but ${this.#totalBytes} were announced`);
+    if (data.length < 1 || data.length > MAX_CHUNK_BYTES)
+      throw broken("key_chunk.data", `has ${data.length} bytes: expected 1 to ${MAX_CHUNK_BYTES}`);
+    if (offset !== this.#received)
+      throw broken(
+        "key_chunk.offset",
+        `is ${offset}, but ${this.#received} bytes of ${nameOf(this.material)} were received: send the chunks in order`,
+      );
+    if (offset + data.length > this.#totalBytes)
+      throw broken(
+        "key_chunk.data",
+        `ends at byte ${offset + data.length} of ${nameOf(this.material)}, but ${this.#totalBytes} were announced`,
+      );
   }
 
   add(offset: number, data: Uint8Array): void {
@@ -92,8 +108,13 @@ class KeyObject {
   }
 
   finish(): Uint8Array {
-    if (this.#whole === undefined || !this.complete) throw broken("key_chunk", `the stream ended after ${this.#received} of ${this.#totalBytes} bytes of ${nameOf(this.material)}: upload it again`);
-    if (!timingSafeEqual(this.#hash.digest(), this.#sha256)) throw broken("key_uploads.sha256", `is not that of the bytes of ${nameOf(this.material)}: upload it again`);
+    if (this.#whole === undefined || !this.complete)
+      throw broken(
+        "key_chunk",
+        `the stream ended after ${this.#received} of ${this.#totalBytes} bytes of ${nameOf(this.material)}: upload it again`,
+      );
+    if (!timingSafeEqual(this.#hash.digest(), this.#sha256))
+      throw broken("key_uploads.sha256", `is not that of the bytes of ${nameOf(this.material)}: upload it again`);
     return this.#whole;
   }
 }
@@ -101,22 +122,40 @@ class KeyObject {
 /** Throws ServerError FIELD_INVALID, or LIMIT_EXCEEDED if they are too large, naming all that is wrong. */
 export function checkAnnounced(announced: readonly KeyUpload[]): void {
   readAll({
-    materials: () => { checkMaterials(announced.map(({ material }) => material)); },
-    sizes: () => { if (announced.some(({ totalBytes }) => totalBytes < 1)) throw fieldInvalid("key_uploads.total_bytes", "must be at least 1"); },
-    digests: () => { if (announced.some(({ sha256 }) => sha256.length !== 32)) throw fieldInvalid("key_uploads.sha256", "must have 32 bytes"); },
-    sum: () => { checkSum(announced.reduce((sum, { totalBytes }) => sum + totalBytes, 0)); },
+    materials: () => {
+      checkMaterials(announced.map(({ material }) => material));
+    },
+    sizes: () => {
+      if (announced.some(({ totalBytes }) => totalBytes < 1))
+        throw fieldInvalid("key_uploads.total_bytes", "must be at least 1");
+    },
+    digests: () => {
+      if (announced.some(({ sha256 }) => sha256.length !== 32))
+        throw fieldInvalid("key_uploads.sha256", "must have 32 bytes");
+    },
+    sum: () => {
+      checkSum(announced.reduce((sum, { totalBytes }) => sum + totalBytes, 0));
+    },
   });
 }
 
 function checkMaterials(materials: readonly KeyMaterial[]): void {
   const tenseal = materials.length === 1 && materials[0] === TENSEAL_CONTEXT;
   const seal = materials.length === 2 && materials.includes(RELIN_KEYS) && materials.includes(GALOIS_KEYS);
-  if (!tenseal && !seal) throw fieldInvalid("key_uploads", `must announce either ${nameOf(TENSEAL_CONTEXT)} alone, or ${nameOf(RELIN_KEYS)} and ${nameOf(GALOIS_KEYS)}`);
+  if (!tenseal && !seal)
+    throw fieldInvalid(
+      "key_uploads",
+      `must announce either ${nameOf(TENSEAL_CONTEXT)} alone, or ${nameOf(RELIN_KEYS)} and ${nameOf(GALOIS_KEYS)}`,
+    );
 }
 
 function checkSum(bytes: number): void {
   if (bytes <= MAX_UPLOAD_BYTES) return;
-  throw fieldInvalid("key_uploads", `announces ${bytes} bytes: expected at most ${MAX_UPLOAD_BYTES}; leave out the Galois keys of other rotations than by the powers of two below the dimension of your vectors, as veilface tenseal upload FILE --dimension D does, or use seeded keys`, "LIMIT_EXCEEDED");
+  throw fieldInvalid(
+    "key_uploads",
+    `announces ${bytes} bytes: expected at most ${MAX_UPLOAD_BYTES}; leave out the Galois keys of other rotations than by the powers of two below the dimension of your vectors, as veilface tenseal upload FILE --dimension D does, or use seeded keys`,
+    "LIMIT_EXCEEDED",
+  );
 }
 
 function nameOf(material: KeyMaterial): string {

@@ -14,7 +14,10 @@ interface PieceForm<Encoding> {
   explain(piece: CiphertextEnvelope<Encoding>): Promise<unknown>;
 }
 
-/** Reads the ciphertexts of requests for one gallery. What it gives has bytes of its own: a message may be far larger than they are. */
+/**
+ * Reads the ciphertexts of requests for one gallery. What it gives has bytes of its own: a message may be far larger
+ * than they are.
+ */
 export class PieceReader<Encoding> {
   readonly #form: PieceForm<Encoding>;
 
@@ -27,8 +30,15 @@ export class PieceReader<Encoding> {
     return owned(await this.#fitting(field, value));
   }
 
-  /** One that waits for others, counted in `holding`; its digest is compared at once. Throws as {@link read}, and LIMIT_EXCEEDED. */
-  async readWaiting(field: string, value: Ciphertext | undefined, holding: Holding): Promise<CiphertextEnvelope<Encoding>> {
+  /**
+   * One that waits for others, counted in `holding`; its digest is compared at once. Throws as {@link read}, and
+   * LIMIT_EXCEEDED.
+   */
+  async readWaiting(
+    field: string,
+    value: Ciphertext | undefined,
+    holding: Holding,
+  ): Promise<CiphertextEnvelope<Encoding>> {
     const piece = await this.#fitting(field, value);
     checkDigest(piece);
     await holding.takeOrWait(piece.data.length);

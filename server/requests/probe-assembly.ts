@@ -13,7 +13,10 @@ export class ProbeAssembly<Encoding> {
   readonly #allowed: ReadonlySet<number>;
   readonly #pieces = new Map<number, (CiphertextEnvelope<Encoding> | undefined)[]>();
 
-  /** `dimension`: the encoded dimension. `strides`: those the gallery uses; the stride of loose templates is always welcome. */
+  /**
+   * `dimension`: the encoded dimension. `strides`: those the gallery uses; the stride of loose templates is always
+   * welcome.
+   */
   constructor(reader: PieceReader<Encoding>, holding: Holding, dimension: number, strides: readonly number[]) {
     this.#reader = reader;
     this.#holding = holding;
@@ -22,14 +25,22 @@ export class ProbeAssembly<Encoding> {
   }
 
   /**
-   * Throws ServerError FIELD_INVALID, PROBE_INCOMPLETE (a piece sent twice), CONTEXT_MISMATCH, LIMIT_EXCEEDED (too many probes wait),
-   * and what a piece's length or digest tell.
+   * Throws ServerError FIELD_INVALID, PROBE_INCOMPLETE (a piece sent twice), CONTEXT_MISMATCH, LIMIT_EXCEEDED (too many
+   * probes wait), and what a piece's length or digest tell.
    */
   async add(pieces: readonly ProbePiece[]): Promise<void> {
     for (const { stride, piece, ciphertext } of pieces) {
       const ofStride = this.#ofStride(stride);
-      if (piece < 0 || piece >= ofStride.length) throw fieldInvalid("pieces.piece", `is ${piece}, but a probe has pieces 0 to ${ofStride.length - 1} at stride ${stride}`);
-      if (ofStride[piece] !== undefined) throw new ServerError("PROBE_INCOMPLETE", `piece ${piece} at stride ${stride} was sent twice: send each piece once`);
+      if (piece < 0 || piece >= ofStride.length)
+        throw fieldInvalid(
+          "pieces.piece",
+          `is ${piece}, but a probe has pieces 0 to ${ofStride.length - 1} at stride ${stride}`,
+        );
+      if (ofStride[piece] !== undefined)
+        throw new ServerError(
+          "PROBE_INCOMPLETE",
+          `piece ${piece} at stride ${stride} was sent twice: send each piece once`,
+        );
       ofStride[piece] = await this.#reader.readWaiting("pieces.ciphertext", ciphertext, this.#holding);
     }
   }
@@ -40,12 +51,18 @@ export class ProbeAssembly<Encoding> {
     const pieces = this.#pieces.get(stride) ?? [];
     const present = pieces.filter((piece) => piece !== undefined);
     if (present.length === expected) return present;
-    throw new ServerError("PROBE_INCOMPLETE", `the probe has ${present.length} of ${expected} pieces at stride ${stride}, which the gallery uses: send all of them`);
+    throw new ServerError(
+      "PROBE_INCOMPLETE",
+      `the probe has ${present.length} of ${expected} pieces at stride ${stride}, which the gallery uses: send all of them`,
+    );
   }
 
   #ofStride(stride: number): (CiphertextEnvelope<Encoding> | undefined)[] {
     if (!this.#allowed.has(stride)) {
-      throw fieldInvalid("pieces.stride", `is ${stride}, but the gallery uses ${[...this.#allowed].sort((a, b) => a - b).join(", ")}: read the gallery's strides again`);
+      throw fieldInvalid(
+        "pieces.stride",
+        `is ${stride}, but the gallery uses ${[...this.#allowed].sort((a, b) => a - b).join(", ")}: read the gallery's strides again`,
+      );
     }
     let ofStride = this.#pieces.get(stride);
     if (ofStride === undefined) {

@@ -37,7 +37,10 @@ export interface Question<Target> {
   readonly probe: SchemeProbe;
 }
 
-/** The question of a stream, once its client has sent all of it. Throws ServerError LIMIT_EXCEEDED for a client that is too slow. */
+/**
+ * The question of a stream, once its client has sent all of it. Throws ServerError LIMIT_EXCEEDED for a client that is
+ * too slow.
+ */
 export async function receiveQuestion<Target extends AnyTarget>(
   comparing: Comparing,
   messages: AsyncIterable<ProbeMessage<Target>>,
@@ -72,16 +75,24 @@ function tooSlow(): ServerError {
   return new ServerError("LIMIT_EXCEEDED", message, { retryAfterMs: RETRY_AFTER_MS });
 }
 
-function questionOf<Target extends AnyTarget>(comparing: Comparing, target: Target, holding: Holding): Question<Target> {
+function questionOf<Target extends AnyTarget>(
+  comparing: Comparing,
+  target: Target,
+  holding: Holding,
+): Question<Target> {
   const { galleryId, space } = readAll({
     galleryId: () => resourceId("target.gallery_id", target.galleryId),
     space: () => embeddingSpace("target.space", target.space),
     subjectId: () => target.subjectId !== undefined && resourceId("target.subject_id", target.subjectId),
-    replyEncoding: () => { anyReplyEncoding("target.reply_encoding", target.replyEncoding); },
+    replyEncoding: () => {
+      anyReplyEncoding("target.reply_encoding", target.replyEncoding);
+    },
   });
   const gallery = comparing.store.getGallery(galleryId);
   const { probe } = readAll({
-    space: () => { sameSpace("target.space", space, gallery.space); },
+    space: () => {
+      sameSpace("target.space", space, gallery.space);
+    },
     probe: () => schemeOf(comparing, gallery).openProbe(target.replyEncoding, holding),
   });
   return { target, gallery, probe };

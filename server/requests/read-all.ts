@@ -2,8 +2,9 @@ import { ServerError } from "../errors.ts";
 import type { FieldViolation } from "../errors.ts";
 
 /**
- * What each of several readers of a request gives. All of them read before one refusal names everything that they found wrong: its reason
- * is that of the first. A reader may call another one again; what both refuse is named once. Whatever else one throws is thrown at once.
+ * What each of several readers of a request gives. All of them read before one refusal names everything that they found
+ * wrong: its reason is that of the first. A reader may call another one again; what both refuse is named once. Whatever
+ * else one throws is thrown at once.
  */
 export function readAll<T extends object>(readers: { readonly [Name in keyof T]: () => T[Name] }): T {
   const refusals: ServerError[] = [];
@@ -30,7 +31,9 @@ function combined(refusals: readonly ServerError[]): ServerError {
 }
 
 function distinct(violations: readonly FieldViolation[]): FieldViolation[] {
-  return [...new Map(violations.map((violation) => [`${violation.field} ${violation.description}`, violation])).values()];
+  return [
+    ...new Map(violations.map((violation) => [`${violation.field} ${violation.description}`, violation])).values(),
+  ];
 }
 
 /** A promise's end as a part for {@link readAll}: returns what it resolved to, or throws what it was rejected with. */

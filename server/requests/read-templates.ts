@@ -12,8 +12,19 @@ const PIECES_PER_MESSAGE = 16;
 /** A step of reading a gallery. */
 export type ReadStep =
   | { readonly kind: "gallery"; readonly gallery: StoredGallery }
-  | { readonly kind: "block"; readonly block: number; readonly stride: number; readonly entries: readonly RosterEntry[]; readonly pieces: number }
-  | { readonly kind: "pieces"; readonly contextId: string; readonly encoding: CiphertextEncoding; readonly pieces: readonly Envelope[] };
+  | {
+      readonly kind: "block";
+      readonly block: number;
+      readonly stride: number;
+      readonly entries: readonly RosterEntry[];
+      readonly pieces: number;
+    }
+  | {
+      readonly kind: "pieces";
+      readonly contextId: string;
+      readonly encoding: CiphertextEncoding;
+      readonly pieces: readonly Envelope[];
+    };
 
 /** A loose template or a packed block, as it is sent. */
 interface Unit {
@@ -24,10 +35,14 @@ interface Unit {
 }
 
 /**
- * Everything that is stored of a gallery, for the key holder. Throws ServerError GALLERY_CHANGED if its roster changes meanwhile: what
- * was read would be neither the old gallery nor the new one.
+ * Everything that is stored of a gallery, for the key holder. Throws ServerError GALLERY_CHANGED if its roster changes
+ * meanwhile: what was read would be neither the old gallery nor the new one.
  */
-export async function* readTemplates(serving: Serving, galleryId: string, signal: AbortSignal): AsyncGenerator<ReadStep> {
+export async function* readTemplates(
+  serving: Serving,
+  galleryId: string,
+  signal: AbortSignal,
+): AsyncGenerator<ReadStep> {
   const { store } = serving;
   const gallery = store.getGallery(galleryId);
   const { contextId } = gallery;
@@ -38,7 +53,8 @@ export async function* readTemplates(serving: Serving, galleryId: string, signal
     const { block, stride, entries, pieces } = await unitOf(scheme, stored);
     signal.throwIfAborted();
     yield { kind: "block", block, stride, entries, pieces: pieces.length };
-    for (let at = 0; at < pieces.length; at += PIECES_PER_MESSAGE) yield { kind: "pieces", contextId, encoding, pieces: pieces.slice(at, at + PIECES_PER_MESSAGE) };
+    for (let at = 0; at < pieces.length; at += PIECES_PER_MESSAGE)
+      yield { kind: "pieces", contextId, encoding, pieces: pieces.slice(at, at + PIECES_PER_MESSAGE) };
     checkRevision(store, gallery);
   }
 }
@@ -62,5 +78,8 @@ async function unitOf(scheme: GalleryScheme, stored: StoredBlock): Promise<Unit>
 function checkRevision(store: GalleryStore, { galleryId, revision, createTime }: StoredGallery): void {
   const now = store.getGallery(galleryId);
   if (now.revision === revision && now.createTime.getTime() === createTime.getTime()) return;
-  throw new ServerError("GALLERY_CHANGED", `gallery "${galleryId}" was changed while it was read: read it again from the start`);
+  throw new ServerError(
+    "GALLERY_CHANGED",
+    `gallery "${galleryId}" was changed while it was read: read it again from the start`,
+  );
 }

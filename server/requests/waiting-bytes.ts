@@ -116,8 +116,8 @@ export class Holding implements Disposable {
 }
 
 /**
- * A bound on the bytes that wait in memory, over all calls. Where it is reached, whoever sends slowly makes room for others; then calls
- * wait for what is complete to be done with; and where nothing is, they are refused.
+ * A bound on the bytes that wait in memory, over all calls. Where it is reached, whoever sends slowly makes room for
+ * others; then calls wait for what is complete to be done with; and where nothing is, they are refused.
  */
 export class WaitingBytes implements Account {
   readonly #limits: WaitingLimits;
@@ -179,8 +179,17 @@ export class WaitingBytes implements Account {
   async #room(holding: Holding, bytes: number): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<undefined>();
     const patience = this.#limits.roomPatienceMs ?? ROOM_PATIENCE_MS;
-    const impatience = setTimeout(() => { holding.giveUp(this.#full()); }, patience);
-    this.#queue.push({ holding, bytes, resolve: () => { resolve(undefined); }, reject });
+    const impatience = setTimeout(() => {
+      holding.giveUp(this.#full());
+    }, patience);
+    this.#queue.push({
+      holding,
+      bytes,
+      resolve: () => {
+        resolve(undefined);
+      },
+      reject,
+    });
     try {
       await promise;
     } finally {
@@ -219,14 +228,19 @@ export class WaitingBytes implements Account {
   #giveUpSlowest(except?: Holding): boolean {
     const waiting = new Set(this.#queue.map(({ holding }) => holding));
     const slow = [...this.#holdings].filter((holding) => holding !== except && holding.slow && !waiting.has(holding));
-    const slowest = slow.reduce<Holding | undefined>((a, b) => (a !== undefined && a.rate <= b.rate ? a : b), undefined);
+    const slowest = slow.reduce<Holding | undefined>(
+      (a, b) => (a !== undefined && a.rate <= b.rate ? a : b),
+      undefined,
+    );
     slowest?.giveUp(this.#tooSlow());
     return slowest !== undefined;
   }
 
   #full(): ServerError {
     const { what } = this.#limits;
-    return new ServerError("LIMIT_EXCEEDED", `the server has no memory for more ${what} at once: try again later`, { retryAfterMs: RETRY_AFTER_MS });
+    return new ServerError("LIMIT_EXCEEDED", `the server has no memory for more ${what} at once: try again later`, {
+      retryAfterMs: RETRY_AFTER_MS,
+    });
   }
 
   #tooSlow(): ServerError {

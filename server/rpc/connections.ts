@@ -5,14 +5,20 @@ import type { Socket } from "node:net";
 export interface ConnectionLimits {
   /** How many may be open at once, >= 1; one more is closed as soon as it is accepted. */
   readonly most: number;
-  /** A connection from which no byte comes for so long is cut, within twice that time. Longer than living peers take to answer a ping. */
+  /**
+   * A connection from which no byte comes for so long is cut, within twice that time. Longer than living peers take to
+   * answer a ping.
+   */
   readonly silenceMs: number;
 }
 
-// gRPC keeps its sockets to itself, and cannot be told to let go of one that has unsent bytes; Node tells of each that it accepts.
+// gRPC keeps its sockets to itself, and cannot be told to let go of one that has unsent bytes; Node tells of each that
+// it accepts.
 const ACCEPTED = "net.server.socket";
 
-/** The TCP connections of this process's server on one port: cut where they are silent or too many, and all at the end. */
+/**
+ * The TCP connections of this process's server on one port: cut where they are silent or too many, and all at the end.
+ */
 export class Connections implements Disposable {
   readonly #limits: ConnectionLimits;
   /** With the bytes that had come from each when it was last looked at. */

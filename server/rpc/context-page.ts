@@ -4,7 +4,10 @@ import type { ListContextsResponse } from "@veilface/proto";
 import type { GalleryStore } from "../store/gallery-store.ts";
 import { contextToWire } from "./to-wire.ts";
 
-/** With the context that crosses it a page stays below 4 MiB, the most that gRPC's clients take: the largest contexts have some 30 KB. */
+/**
+ * With the context that crosses it a page stays below 4 MiB, the most that gRPC's clients take: the largest contexts
+ * have some 30 KB.
+ */
 const PAGE_BYTES = 3 * 2 ** 20;
 /** Contexts with all the rotations there can be take a third of a millisecond each. */
 const CONTEXTS_AT_ONCE = 16;

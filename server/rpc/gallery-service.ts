@@ -7,7 +7,15 @@ import { readAll } from "../requests/read-all.ts";
 import { readTemplates } from "../requests/read-templates.ts";
 import type { Deletion } from "../store/gallery-store.ts";
 import { deletedToWire, enrolledToWire, entryToWire, galleryToWire, readStepToWire } from "./to-wire.ts";
-import { contextId, pageSize, pageToken, required, resourceId, revision, revisionToken } from "../requests/from-wire.ts";
+import {
+  contextId,
+  pageSize,
+  pageToken,
+  required,
+  resourceId,
+  revision,
+  revisionToken,
+} from "../requests/from-wire.ts";
 import { fieldInvalid } from "../errors.ts";
 import { WaitingBytes } from "../requests/waiting-bytes.ts";
 
@@ -23,10 +31,16 @@ const MOST_DELETED = 10_000;
 /** The rpcs of GalleryService over a store. Enrollments end once `stopping` aborts. */
 export function galleryService(serving: Serving, stopping: AbortSignal): GalleryServiceImplementation {
   const { store } = serving;
-  const enrolling = { ...serving, stopping, units: new WaitingBytes({ what: "blocks and templates", bytes: WAITING_BYTES }) };
+  const enrolling = {
+    ...serving,
+    stopping,
+    units: new WaitingBytes({ what: "blocks and templates", bytes: WAITING_BYTES }),
+  };
   return {
     async createGallery(request) {
-      return { gallery: galleryToWire(await store.createGallery(newGallery(store, required("gallery", request.gallery)))) };
+      return {
+        gallery: galleryToWire(await store.createGallery(newGallery(store, required("gallery", request.gallery)))),
+      };
     },
     async getGallery(request) {
       return Promise.resolve({ gallery: galleryToWire(store.getGallery(resourceId("gallery_id", request.galleryId))) });
@@ -50,11 +64,18 @@ export function galleryService(serving: Serving, stopping: AbortSignal): Gallery
     async listTemplates(request) {
       const { galleryId, since, limit } = readAll({
         galleryId: () => resourceId("gallery_id", request.galleryId),
-        since: () => (request.pageToken === "" ? revision("since_revision", request.sinceRevision) : revisionToken(request.pageToken)),
+        since: () =>
+          request.pageToken === ""
+            ? revision("since_revision", request.sinceRevision)
+            : revisionToken(request.pageToken),
         limit: () => pageSize(request.pageSize, MOST_ENTRIES, USUAL_ENTRIES),
       });
       const page = await store.listEntries(galleryId, since, Math.min(limit, ENTRIES_PER_PAGE));
-      return { entries: page.entries.map(entryToWire), nextPageToken: page.next?.toString() ?? "", revision: page.revision };
+      return {
+        entries: page.entries.map(entryToWire),
+        nextPageToken: page.next?.toString() ?? "",
+        revision: page.revision,
+      };
     },
     async deleteTemplates(request) {
       const { galleryId, what } = readAll({
@@ -64,7 +85,8 @@ export function galleryService(serving: Serving, stopping: AbortSignal): Gallery
       return deletedToWire(await store.deleteTemplates(galleryId, what));
     },
     async *readTemplates(request, { signal }) {
-      for await (const step of readTemplates(serving, resourceId("gallery_id", request.galleryId), signal)) yield { message: readStepToWire(step) };
+      for await (const step of readTemplates(serving, resourceId("gallery_id", request.galleryId), signal))
+        yield { message: readStepToWire(step) };
     },
     async replaceGallery(request) {
       const { galleryId, draftId, expectedRevision } = readAll({
@@ -93,6 +115,7 @@ function mostDeleted(field: string, value: number): number {
 }
 
 function ids(field: string, values: readonly string[]): string[] {
-  if (values.length > MOST_IDS) throw fieldInvalid(field, `has ${values.length} ids: send at most ${MOST_IDS} in one call`);
+  if (values.length > MOST_IDS)
+    throw fieldInvalid(field, `has ${values.length} ids: send at most ${MOST_IDS} in one call`);
   return values.map((value) => resourceId(field, value));
 }

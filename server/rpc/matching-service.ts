@@ -46,6 +46,9 @@ function logDamage(log: Logger, galleryId: string, answer: BlockAnswer): void {
   } else if (because === "STORED_CORRUPT") {
     log.warn({ galleryId, block, reason: because }, "a block is damaged on disk");
   } else if ("damagedSlots" in answer && answer.damagedSlots.length > 0) {
-    log.warn({ galleryId, block, slots: answer.damagedSlots, reason: "STORED_CORRUPT" }, "templates are damaged on disk");
+    log.warn(
+      { galleryId, block, slots: answer.damagedSlots, reason: "STORED_CORRUPT" },
+      "templates are damaged on disk",
+    );
   }
 }

@@ -18,7 +18,10 @@ export interface CallPatience {
 
 /** A little longer than the handlers', which say more in their refusals. */
 const USUAL: CallPatience = {
-  firstMs: PACE.graceMs + 5000, idleMs: IDLE_BETWEEN_UNITS_MS + 5000, newcomerMs: NEWCOMER_MS, sweepMs: 1000,
+  firstMs: PACE.graceMs + 5000,
+  idleMs: IDLE_BETWEEN_UNITS_MS + 5000,
+  newcomerMs: NEWCOMER_MS,
+  sweepMs: 1000,
 };
 
 /** Answered at any load, so that a server with much to do is not taken for a dead one. */
@@ -28,7 +31,10 @@ type Method = Parameters<ServerInterceptor>[0];
 type Listener = Parameters<ServerInterceptingCall["start"]>[0];
 type PartialStatus = Parameters<ServerInterceptingCall["sendStatus"]>[0];
 
-/** Bounds the calls of a server and its patience with them, also with those that no handler sees because their message never comes. */
+/**
+ * Bounds the calls of a server and its patience with them, also with those that no handler sees because their message
+ * never comes.
+ */
 export class OpenCalls implements Disposable {
   readonly #most: number;
   readonly #patience: CallPatience;
@@ -39,7 +45,9 @@ export class OpenCalls implements Disposable {
   constructor(most: number, patience: CallPatience = USUAL) {
     this.#most = most;
     this.#patience = patience;
-    this.#sweeping = setInterval(() => { this.#sweep(); }, patience.sweepMs).unref();
+    this.#sweeping = setInterval(() => {
+      this.#sweep();
+    }, patience.sweepMs).unref();
   }
 
   /** For the options of the server. */
@@ -57,13 +65,17 @@ export class OpenCalls implements Disposable {
   #sweep(): void {
     const { firstMs, idleMs } = this.#patience;
     for (const call of this.#calls) {
-      if (!call.ending && call.waitedMs > (call.heard ? idleMs : firstMs)) this.#end(call, "the client sent nothing for too long: call again");
+      if (!call.ending && call.waitedMs > (call.heard ? idleMs : firstMs))
+        this.#end(call, "the client sent nothing for too long: call again");
     }
   }
 
   #makeRoom(): boolean {
     const silent = [...this.#calls].filter((call) => !call.ending && call.waitedMs >= this.#patience.newcomerMs);
-    const longest = silent.reduce<WatchedCall | undefined>((a, b) => (a !== undefined && a.waitedMs >= b.waitedMs ? a : b), undefined);
+    const longest = silent.reduce<WatchedCall | undefined>(
+      (a, b) => (a !== undefined && a.waitedMs >= b.waitedMs ? a : b),
+      undefined,
+    );
     if (longest === undefined) return false;
     this.#end(longest, "the server has too many calls open, and this one was silent the longest: call again");
     return true;
@@ -71,7 +83,14 @@ export class OpenCalls implements Disposable {
 
   #end(call: WatchedCall, why: string): void {
     call.ending = true;
-    call.refuse(statusWithReason({ code: Status.RESOURCE_EXHAUSTED, details: why, reason: "LIMIT_EXCEEDED", retryAfterMs: RETRY_AFTER_MS }));
+    call.refuse(
+      statusWithReason({
+        code: Status.RESOURCE_EXHAUSTED,
+        details: why,
+        reason: "LIMIT_EXCEEDED",
+        retryAfterMs: RETRY_AFTER_MS,
+      }),
+    );
   }
 }
 
@@ -117,12 +136,19 @@ class WatchedCall extends ServerInterceptingCall {
       },
       onReceiveMessage: (message: unknown) => {
         heard();
-        // The handler of a single request would wait for its client to end the stream first. That of a stream answers what came before.
+        // The handler of a single request would wait for its client to end the stream first. That of a stream answers
+        // what came before.
         if (message instanceof UnreadableRequest && !this.#isStream) this.refuse(refusalOf(message));
         else listener.onReceiveMessage(message);
       },
-      onReceiveHalfClose: () => { heard(); listener.onReceiveHalfClose(); },
-      onCancel: () => { this.#over(); listener.onCancel(); },
+      onReceiveHalfClose: () => {
+        heard();
+        listener.onReceiveHalfClose();
+      },
+      onCancel: () => {
+        this.#over();
+        listener.onCancel();
+      },
     });
   }
 

@@ -2,8 +2,9 @@ import type { TsProtoServiceDefinition } from "nice-grpc";
 import { ServerError } from "../errors.ts";
 
 /**
- * A request that could not be decoded, in the place of one. gRPC ends a call whose decoder throws as INTERNAL, unseen by the services and
- * even in the middle of an answer; as a value it is refused like anything else that is wrong with a request.
+ * A request that could not be decoded, in the place of one. gRPC ends a call whose decoder throws as INTERNAL, unseen
+ * by the services and even in the middle of an answer; as a value it is refused like anything else that is wrong with a
+ * request.
  */
 export class UnreadableRequest {
   readonly refusal: ServerError;
@@ -11,7 +12,10 @@ export class UnreadableRequest {
   /** `rpc`: "package.Service/Method". `cause`: what its decoder threw. */
   constructor(rpc: string, cause: unknown) {
     // What decoders say may quote bytes of the request.
-    const what = cause instanceof Error && /_SAFE_INTEGER/.test(cause.message) ? "an int64 in it is not within [-(2^53 - 1), 2^53 - 1]" : "its bytes are no protobuf message of this rpc";
+    const what =
+      cause instanceof Error && /_SAFE_INTEGER/.test(cause.message)
+        ? "an int64 in it is not within [-(2^53 - 1), 2^53 - 1]"
+        : "its bytes are no protobuf message of this rpc";
     this.refusal = new ServerError("FIELD_INVALID", `a request of ${rpc} cannot be read: ${what}`, { cause });
   }
 }
@@ -26,7 +30,10 @@ export function readableRequests<Definition extends TsProtoServiceDefinition>(de
 }
 
 /** A decoder that throws nothing. */
-export function decoder<Bytes, Request>(rpc: string, decode: (bytes: Bytes) => Request): (bytes: Bytes) => Request | UnreadableRequest {
+export function decoder<Bytes, Request>(
+  rpc: string,
+  decode: (bytes: Bytes) => Request,
+): (bytes: Bytes) => Request | UnreadableRequest {
   return (bytes) => {
     try {
       return decode(bytes);

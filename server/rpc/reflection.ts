@@ -5,7 +5,10 @@ import type { Server } from "nice-grpc";
 import { ServerReflection, ServerReflectionService } from "nice-grpc-server-reflection";
 import { decoder } from "./readable-requests.ts";
 
-/** Adds reflection in both versions of its protocol, over the contract, the health check and itself. `services`: the other full names. */
+/**
+ * Adds reflection in both versions of its protocol, over the contract, the health check and itself. `services`: the
+ * other full names.
+ */
 export async function addReflection(server: Server, services: readonly string[]): Promise<void> {
   const own = REFLECTION_VERSIONS.map((version) => `grpc.reflection.${version}.ServerReflection`);
   const contract = await readFile(fileURLToPath(import.meta.resolve("@veilface/proto/descriptor-set")));

@@ -24,15 +24,21 @@ export interface BareRefusal {
 export function statusWithReason({ code, details, reason, retryAfterMs }: BareRefusal): StatusObject {
   const info = ErrorInfo.encode(ErrorInfo.fromPartial({ reason, domain: DOMAIN })).finish();
   const packed = [Any.fromPartial({ typeUrl: INFO_URL, value: info })];
-  if (retryAfterMs !== undefined) packed.push(Any.fromPartial({ typeUrl: RETRY_URL, value: RetryInfo.encode(retryInfo(retryAfterMs)).finish() }));
+  if (retryAfterMs !== undefined)
+    packed.push(Any.fromPartial({ typeUrl: RETRY_URL, value: RetryInfo.encode(retryInfo(retryAfterMs)).finish() }));
   const metadata = new Metadata();
-  metadata.set(TRAILER, Buffer.from(RichStatus.encode(RichStatus.fromPartial({ code, message: details, details: packed })).finish()));
+  metadata.set(
+    TRAILER,
+    Buffer.from(RichStatus.encode(RichStatus.fromPartial({ code, message: details, details: packed })).finish()),
+  );
   return { code, details, metadata };
 }
 
 /** A wait of so many milliseconds. */
 export function retryInfo(milliseconds: number): RetryInfo {
-  return RetryInfo.fromPartial({ retryDelay: { seconds: Math.floor(milliseconds / 1000), nanos: (milliseconds % 1000) * 1e6 } });
+  return RetryInfo.fromPartial({
+    retryDelay: { seconds: Math.floor(milliseconds / 1000), nanos: (milliseconds % 1000) * 1e6 },
+  });
 }
 
 /** The reason in a status's google.rpc.ErrorInfo; undefined where it carries none. */

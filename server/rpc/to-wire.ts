@@ -4,9 +4,19 @@ import type { BlockAnswer } from "../compute/block-answer.ts";
 import type { Enrolled } from "../requests/enroll-templates.ts";
 import type { ReadStep } from "../requests/read-templates.ts";
 import type { PairwiseEncoding, Envelope } from "../compute/envelope.ts";
-import type { DeletedTemplates, PackedScheme, PairwiseScheme, RosterEntry, StoredContext, StoredGallery } from "../store/gallery-store.ts";
+import type {
+  DeletedTemplates,
+  PackedScheme,
+  PairwiseScheme,
+  RosterEntry,
+  StoredContext,
+  StoredGallery,
+} from "../store/gallery-store.ts";
 
-const METRICS: Readonly<Record<Metric, wire.Metric>> = { cosine: wire.Metric.METRIC_COSINE, euclidean: wire.Metric.METRIC_EUCLIDEAN };
+const METRICS: Readonly<Record<Metric, wire.Metric>> = {
+  cosine: wire.Metric.METRIC_COSINE,
+  euclidean: wire.Metric.METRIC_EUCLIDEAN,
+};
 
 const PARAMETER_SETS: Readonly<Record<ParameterSetName, wire.ParameterSet>> = {
   PACKED_N4096_Q60: wire.ParameterSet.PARAMETER_SET_PACKED_N4096_Q60,
@@ -19,22 +29,44 @@ const ENCODINGS: Readonly<Record<CiphertextEncoding | PairwiseEncoding, wire.Cip
   TENSEAL_CKKS_VECTOR: wire.CiphertextEncoding.CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR,
 };
 
-const COMPARED = { ciphertext: undefined, identical: false, refused: wire.ErrorReason.ERROR_REASON_UNSPECIFIED, damagedSlots: [] };
+const COMPARED = {
+  ciphertext: undefined,
+  identical: false,
+  refused: wire.ErrorReason.ERROR_REASON_UNSPECIFIED,
+  damagedSlots: [],
+};
 
 export function contextToWire({ contextId, scheme, createTime }: StoredContext): wire.Context {
   return { contextId, scheme: schemeToWire(scheme), createTime };
 }
 
 function schemeToWire(scheme: PackedScheme | PairwiseScheme): wire.Context["scheme"] {
-  if (scheme.kind === "packed") return { $case: "packed", value: { parameterSet: PARAMETER_SETS[scheme.parameterSet], keyId: scheme.keyId } };
-  const { parameters: encryptionParameters, scale, degree: polyModulusDegree, modulusBits, rotationSteps, maxDimension, maxDistance } = scheme;
+  if (scheme.kind === "packed")
+    return { $case: "packed", value: { parameterSet: PARAMETER_SETS[scheme.parameterSet], keyId: scheme.keyId } };
+  const {
+    parameters: encryptionParameters,
+    scale,
+    degree: polyModulusDegree,
+    modulusBits,
+    rotationSteps,
+    maxDimension,
+    maxDistance,
+  } = scheme;
   const lists = { coeffModulusBits: [...modulusBits], rotationSteps: [...rotationSteps] };
   const errors = { expectedError: scheme.expectedError ?? 0, acceptedError: 0 };
-  return { $case: "pairwise", value: { encryptionParameters, scale, polyModulusDegree, ...lists, maxDimension, maxDistance, ...errors } };
+  return {
+    $case: "pairwise",
+    value: { encryptionParameters, scale, polyModulusDegree, ...lists, maxDimension, maxDistance, ...errors },
+  };
 }
 
 export function galleryToWire(gallery: StoredGallery): wire.Gallery {
-  return { ...gallery, space: { ...gallery.space, metric: METRICS[gallery.space.metric] }, strides: [...gallery.strides], draftOf: gallery.draftOf ?? "" };
+  return {
+    ...gallery,
+    space: { ...gallery.space, metric: METRICS[gallery.space.metric] },
+    strides: [...gallery.strides],
+    draftOf: gallery.draftOf ?? "",
+  };
 }
 
 export function entryToWire(entry: RosterEntry): wire.TemplateEntry {
@@ -47,19 +79,32 @@ export function entryToWire(entry: RosterEntry): wire.TemplateEntry {
   };
 }
 
-export function deletedToWire({ entries, revision, struck, ...deleted }: DeletedTemplates): wire.DeleteTemplatesResponse {
+export function deletedToWire({
+  entries,
+  revision,
+  struck,
+  ...deleted
+}: DeletedTemplates): wire.DeleteTemplatesResponse {
   const { count: deletedCount, erasedBlocks, unknownSubjectIds, more } = deleted;
   const struckTemplateIds = struck.map(({ templateId }) => templateId);
   const struckBlocks = struck.map(({ block }) => block);
   return {
-    entries: entries.map(entryToWire), revision, struckTemplateIds, struckBlocks, erasedBlocks: [...erasedBlocks],
-    unknownSubjectIds: [...unknownSubjectIds], more, deletedCount,
+    entries: entries.map(entryToWire),
+    revision,
+    struckTemplateIds,
+    struckBlocks,
+    erasedBlocks: [...erasedBlocks],
+    unknownSubjectIds: [...unknownSubjectIds],
+    more,
+    deletedCount,
   };
 }
 
 export function enrolledToWire(enrolled: Enrolled): Partial<wire.EnrollTemplatesResponse> {
   const struckTemplateIds = [...enrolled.struckTemplateIds];
-  return "entry" in enrolled ? { entry: entryToWire(enrolled.entry), struckTemplateIds } : { block: { ...enrolled.block }, struckTemplateIds };
+  return "entry" in enrolled
+    ? { entry: entryToWire(enrolled.entry), struckTemplateIds }
+    : { block: { ...enrolled.block }, struckTemplateIds };
 }
 
 export function readStepToWire(step: ReadStep): NonNullable<wire.ReadTemplatesResponse["message"]> {
@@ -67,14 +112,22 @@ export function readStepToWire(step: ReadStep): NonNullable<wire.ReadTemplatesRe
     case "gallery":
       return { $case: "gallery", value: galleryToWire(step.gallery) };
     case "block":
-      return { $case: "block", value: { block: step.block, stride: step.stride, entries: step.entries.map(entryToWire), pieces: step.pieces } };
+      return {
+        $case: "block",
+        value: { block: step.block, stride: step.stride, entries: step.entries.map(entryToWire), pieces: step.pieces },
+      };
     case "pieces":
-      return { $case: "pieces", value: { pieces: step.pieces.map((piece) => ciphertextToWire(step.contextId, step.encoding, piece)) } };
+      return {
+        $case: "pieces",
+        value: { pieces: step.pieces.map((piece) => ciphertextToWire(step.contextId, step.encoding, piece)) },
+      };
   }
 }
 
 export function distancesToWire(
-  contextId: string, encoding: CiphertextEncoding | PairwiseEncoding, answer: BlockAnswer,
+  contextId: string,
+  encoding: CiphertextEncoding | PairwiseEncoding,
+  answer: BlockAnswer,
 ): wire.EncryptedDistances {
   const { block, stride } = answer;
   if (!("because" in answer)) {
@@ -86,6 +139,10 @@ export function distancesToWire(
   return { ...COMPARED, block, stride, refused: wire.errorReasonFromJSON(`ERROR_REASON_${because}`) };
 }
 
-export function ciphertextToWire(contextId: string, encoding: CiphertextEncoding | PairwiseEncoding, { data, sha256 }: Envelope): wire.Ciphertext {
+export function ciphertextToWire(
+  contextId: string,
+  encoding: CiphertextEncoding | PairwiseEncoding,
+  { data, sha256 }: Envelope,
+): wire.Ciphertext {
   return { contextId, encoding: ENCODINGS[encoding], data, sha256 };
 }

@@ -3,7 +3,7 @@ import type { FheErrorReason } from "@veilface/fhe";
 import { isAbortError } from "abort-controller-x";
 import { ServerError as GrpcError, Status } from "nice-grpc";
 import type { CallContext, ServerMiddleware, ServerMiddlewareCall } from "nice-grpc";
-import type { RetryInfo} from "nice-grpc-error-details";
+import type { RetryInfo } from "nice-grpc-error-details";
 import { BadRequest, ErrorInfo, RichServerError } from "nice-grpc-error-details";
 import type { Logger } from "pino";
 import { ServerError } from "../errors.ts";
@@ -62,7 +62,8 @@ export function wall(log: Logger): ServerMiddleware {
     } catch (error) {
       if (isAbortError(error)) throw error;
       const { status, refusal } = refusalOf(error);
-      if (status === Status.INTERNAL) log.error({ method: call.method.path, err: error }, "a call failed through a fault of the server");
+      if (status === Status.INTERNAL)
+        log.error({ method: call.method.path, err: error }, "a call failed through a fault of the server");
       throw refusal;
     }
   };

@@ -8,7 +8,10 @@ export interface PackedScheme {
   readonly keyId: Uint8Array;
 }
 
-/** The public parameters of the pairwise scheme. Its keys are large and read apart, by {@link BlockReader.pairwiseContext}. */
+/**
+ * The public parameters of the pairwise scheme. Its keys are large and read apart, by
+ * {@link BlockReader.pairwiseContext}.
+ */
 export interface PairwiseScheme {
   readonly kind: "pairwise";
   /** SEAL's EncryptionParameters, uncompressed; at most a few KB. */
@@ -73,7 +76,10 @@ export interface StoredGallery {
 }
 
 /** What {@link GalleryStore.createGallery} takes. */
-export type NewGallery = Pick<StoredGallery, "galleryId" | "contextId" | "space" | "packedStride" | "expectedTemplates" | "draftOf">;
+export type NewGallery = Pick<
+  StoredGallery,
+  "galleryId" | "contextId" | "space" | "packedStride" | "expectedTemplates" | "draftOf"
+>;
 
 /** Where a template lies. A place is never given to another template again, not even after a restart. */
 export interface Placement {
@@ -84,11 +90,17 @@ export interface Placement {
 
 /** A place given to one template by {@link GalleryStore.reservePlacement}. */
 export interface Reservation extends Placement {
-  /** The gallery's number inside the store, so that a place is worth nothing in a gallery that was deleted and made again. */
+  /**
+   * The gallery's number inside the store, so that a place is worth nothing in a gallery that was deleted and made
+   * again.
+   */
   readonly gallery: number;
 }
 
-/** A template's line of the roster. A deleted template keeps a line without subject and placement, so that clients learn of it. */
+/**
+ * A template's line of the roster. A deleted template keeps a line without subject and placement, so that clients learn
+ * of it.
+ */
 export interface RosterEntry {
   readonly templateId: string;
   readonly revision: number;
@@ -103,8 +115,9 @@ export interface LooseTemplate {
   /** As reserved for this template and subject. */
   readonly placement: Reservation;
   /**
-   * At least 4096 bytes. Packed scheme: little-endian u32 residues [component][prime][coefficient]. Pairwise scheme: SEAL's
-   * serialisation without compression, of u64 residues in the same order; the stride is the dimension, and a block has one slot.
+   * At least 4096 bytes. Packed scheme: little-endian u32 residues [component][prime][coefficient]. Pairwise scheme:
+   * SEAL's serialisation without compression, of u64 residues in the same order; the stride is the dimension, and a
+   * block has one slot.
    */
   readonly residues: Uint8Array;
 }
@@ -117,12 +130,18 @@ export interface PackedSlot {
 
 /** A block whose slots the client filled: template i lies in slot i. */
 export interface PackedBlock {
-  /** {@link ReaderLocation.gallery} when the block was begun, so that it never gets into a gallery that was deleted and made again. */
+  /**
+   * {@link ReaderLocation.gallery} when the block was begun, so that it never gets into a gallery that was deleted and
+   * made again.
+   */
   readonly gallery: number;
   readonly stride: number;
   /** At least one; no template id twice. */
   readonly slots: readonly PackedSlot[];
-  /** The tiles in order as `cutChunks` cuts them: each chunk whole tiles of one prime, 4096 to LARGEST_CHUNK_BYTES. Not to be changed before the promise resolves. */
+  /**
+   * The tiles in order as `cutChunks` cuts them: each chunk whole tiles of one prime, 4096 to LARGEST_CHUNK_BYTES. Not
+   * to be changed before the promise resolves.
+   */
   readonly chunks: readonly Uint8Array[];
 }
 
@@ -151,8 +170,8 @@ export interface DeletedTemplates {
   /** The gallery's revision after the deletion. */
   readonly revision: number;
   /**
-   * Templates named in the deletion whose bits stay in a packed block that still has live ones: first those deleted by it, in that order,
-   * then those that were deleted or replaced before.
+   * Templates named in the deletion whose bits stay in a packed block that still has live ones: first those deleted by
+   * it, in that order, then those that were deleted or replaced before.
    */
   readonly struck: readonly StruckTemplate[];
   /** Packed blocks that the deletion took along. */
@@ -182,7 +201,10 @@ export interface BlockRef {
   readonly stride: number;
 }
 
-/** What is stored of a loose template or of a packed block, for the key holder. Bytes are valid until the iteration's next step. */
+/**
+ * What is stored of a loose template or of a packed block, for the key holder. Bytes are valid until the iteration's
+ * next step.
+ */
 export type StoredBlock =
   | {
       readonly kind: "loose";
@@ -216,13 +238,15 @@ export interface RosterPage {
 }
 
 /**
- * Contexts, galleries and templates, durable: when a promise resolves, its change survives the loss of the process. One process
- * writes; worker threads read through {@link BlockReader}. Changes are atomic: after a crash each is whole or absent.
+ * Contexts, galleries and templates, durable: when a promise resolves, its change survives the loss of the process. One
+ * process writes; worker threads read through {@link BlockReader}. Changes are atomic: after a crash each is whole or
+ * absent.
  */
 export interface GalleryStore {
   /**
-   * Stores a context with its keys, all of it or nothing, or returns the one that has its id. A pairwise context must have keys and a
-   * packed one none, else TypeError; their bytes are not to be changed before the promise resolves. Throws ServerError STORAGE_FULL.
+   * Stores a context with its keys, all of it or nothing, or returns the one that has its id. A pairwise context must
+   * have keys and a packed one none, else TypeError; their bytes are not to be changed before the promise resolves.
+   * Throws ServerError STORAGE_FULL.
    */
   createContext(context: NewContext, keys?: ContextKeys): Promise<StoredContext>;
   /** Throws ServerError CONTEXT_NOT_FOUND. */
@@ -230,14 +254,14 @@ export interface GalleryStore {
   /** Contexts in the order of their ids, those after `after` ("" for all). */
   listContexts(after: string, limit: number): StoredContext[];
   /**
-   * Throws CONTEXT_NOT_FOUND; CONTEXT_IN_USE if it has galleries and `force` is false. Its keys are erased as ciphertexts are. Resolves
-   * as {@link GalleryStore.deleteGallery}.
+   * Throws CONTEXT_NOT_FOUND; CONTEXT_IN_USE if it has galleries and `force` is false. Its keys are erased as
+   * ciphertexts are. Resolves as {@link GalleryStore.deleteGallery}.
    */
   deleteContext(contextId: string, force: boolean): Promise<void>;
 
   /**
-   * Throws CONTEXT_NOT_FOUND or GALLERY_EXISTS; for a draft GALLERY_NOT_FOUND if the gallery it is for is not there, FIELD_INVALID if
-   * that is a draft itself.
+   * Throws CONTEXT_NOT_FOUND or GALLERY_EXISTS; for a draft GALLERY_NOT_FOUND if the gallery it is for is not there,
+   * FIELD_INVALID if that is a draft itself.
    */
   createGallery(gallery: NewGallery): Promise<StoredGallery>;
   /** Throws GALLERY_NOT_FOUND, as every method below that takes a gallery id. */
@@ -245,44 +269,52 @@ export interface GalleryStore {
   /** Galleries in the order of their ids, those after `after`, of one context or of all. */
   listGalleries(contextId: string | undefined, after: string, limit: number): GalleryPage;
   /**
-   * Deletes a gallery and its drafts. Gone for every reader from its first commit on; resolves once all its ciphertexts are erased
-   * from the data file. If the store closes before that, erasure goes on when it is opened again.
+   * Deletes a gallery and its drafts. Gone for every reader from its first commit on; resolves once all its ciphertexts
+   * are erased from the data file. If the store closes before that, erasure goes on when it is opened again.
    */
   deleteGallery(galleryId: string): Promise<void>;
   /**
-   * Puts a draft in the place of its gallery by one commit: the draft's context, space and templates get the gallery's id and the
-   * draft's id is free. The gallery gets the draft's create time, by which clients know that it is another one, and a larger revision.
-   * No place of the old templates is used again and all new ones have larger revisions, because a draft counts on from where its
-   * gallery was when it was created: so make the draft first, then read the gallery. Resolves as {@link GalleryStore.deleteGallery},
-   * for what the gallery held before. Throws GALLERY_NOT_FOUND for either id; GALLERY_CHANGED if the gallery's revision is not the
-   * expected one, or changed since the draft was created, or the draft is not a draft of it.
+   * Puts a draft in the place of its gallery by one commit: the draft's context, space and templates get the gallery's
+   * id and the draft's id is free. The gallery gets the draft's create time, by which clients know that it is another
+   * one, and a larger revision. No place of the old templates is used again and all new ones have larger revisions,
+   * because a draft counts on from where its gallery was when it was created: so make the draft first, then read the
+   * gallery. Resolves as {@link GalleryStore.deleteGallery}, for what the gallery held before. Throws GALLERY_NOT_FOUND
+   * for either id; GALLERY_CHANGED if the gallery's revision is not the expected one, or changed since the draft was
+   * created, or the draft is not a draft of it.
    */
   replaceGallery(galleryId: string, draftId: string, expectedRevision: number): Promise<StoredGallery>;
 
   /**
-   * The place for a loose template of the gallery at a stride of `slots` slots per block. A template that is there already under
-   * the same subject keeps its place; otherwise the place is new.
+   * The place for a loose template of the gallery at a stride of `slots` slots per block. A template that is there
+   * already under the same subject keeps its place; otherwise the place is new.
    */
-  reservePlacement(galleryId: string, templateId: string, subjectId: string, stride: number, slots: number): Reservation;
+  reservePlacement(
+    galleryId: string,
+    templateId: string,
+    subjectId: string,
+    stride: number,
+    slots: number,
+  ): Reservation;
   /**
-   * Stores a loose template in a reserved place, replacing the template of that id. Resolves once the new ciphertext is durable and
-   * the replaced one erased from the data file. Throws STORAGE_FULL; GALLERY_NOT_FOUND if the gallery was deleted since the
-   * reservation.
+   * Stores a loose template in a reserved place, replacing the template of that id. Resolves once the new ciphertext is
+   * durable and the replaced one erased from the data file. Throws STORAGE_FULL; GALLERY_NOT_FOUND if the gallery was
+   * deleted since the reservation.
    */
   putLooseTemplate(galleryId: string, template: LooseTemplate): Promise<Stored<RosterEntry>>;
   /**
-   * Stores a packed block, all of it or nothing. Templates whose ids the gallery has are replaced: loose ones are erased, those in
-   * packed blocks are struck, and a packed block without live templates is erased; so sending a block again leaves no duplicates.
-   * Resolves once the block is durable and what it replaced is erased. Throws BLOCK_INVALID, STORAGE_FULL; GALLERY_NOT_FOUND if the
-   * gallery was deleted or replaced since the block was begun.
+   * Stores a packed block, all of it or nothing. Templates whose ids the gallery has are replaced: loose ones are
+   * erased, those in packed blocks are struck, and a packed block without live templates is erased; so sending a block
+   * again leaves no duplicates. Resolves once the block is durable and what it replaced is erased. Throws
+   * BLOCK_INVALID, STORAGE_FULL; GALLERY_NOT_FOUND if the gallery was deleted or replaced since the block was begun.
    */
   putPackedBlock(galleryId: string, block: PackedBlock): Promise<Stored<PackedBlockEntry>>;
   /**
-   * Deletes templates by id and by subject; ids that are not there are passed over. Many are deleted in several commits, each of whole
-   * templates, so a call that is cut off may have deleted some. A deletion is seen by readers from its commit on; resolves once the
-   * ciphertexts are erased from the data file. A template in a packed block is struck: its bits, and its id in the block's roster, stay
-   * until the last live template of the block is gone. Templates enrolled meanwhile may be passed over. Throws LIMIT_EXCEEDED, before
-   * anything is deleted, where there are more than `most` and the rest is not to be left.
+   * Deletes templates by id and by subject; ids that are not there are passed over. Many are deleted in several
+   * commits, each of whole templates, so a call that is cut off may have deleted some. A deletion is seen by readers
+   * from its commit on; resolves once the ciphertexts are erased from the data file. A template in a packed block is
+   * struck: its bits, and its id in the block's roster, stay until the last live template of the block is gone.
+   * Templates enrolled meanwhile may be passed over. Throws LIMIT_EXCEEDED, before anything is deleted, where there are
+   * more than `most` and the rest is not to be left.
    */
   deleteTemplates(galleryId: string, deletion: Deletion): Promise<DeletedTemplates>;
   /** The latest change of each template that changed after revision `since`, oldest first. */
@@ -292,9 +324,10 @@ export interface GalleryStore {
   /** The blocks that had a live template at the revision, and have one when they are read. */
   listBlocks(galleryId: string): Promise<{ blocks: BlockRef[]; revision: number }>;
   /**
-   * Loose templates, one by one, and packed blocks in the order of their revisions, in bounded memory. A template that is there all the
-   * while is read at least once; one that is replaced meanwhile may be read in both versions: compare the gallery's revisions before
-   * and after. Throws GALLERY_CHANGED if the gallery is deleted or replaced meanwhile, or a packed block goes while it is read.
+   * Loose templates, one by one, and packed blocks in the order of their revisions, in bounded memory. A template that
+   * is there all the while is read at least once; one that is replaced meanwhile may be read in both versions: compare
+   * the gallery's revisions before and after. Throws GALLERY_CHANGED if the gallery is deleted or replaced meanwhile,
+   * or a packed block goes while it is read.
    */
   readBlocks(galleryId: string): AsyncIterable<StoredBlock>;
 
@@ -325,30 +358,34 @@ export interface LooseResidues {
   readonly residues: Uint8Array | undefined;
 }
 
-/** Read access to ciphertexts and keys, for worker threads. Reads see at least what was committed when the call was made. */
+/**
+ * Read access to ciphertexts and keys, for worker threads. Reads see at least what was committed when the call was
+ * made.
+ */
 export interface BlockReader {
   /**
-   * The residues of the live loose templates of a block in slot order, optionally only of some slots. The bytes are valid until the
-   * next step of any iteration. A template that is deleted meanwhile is passed over; one whose stored bytes do not have their
-   * SHA-256 comes without them.
+   * The residues of the live loose templates of a block in slot order, optionally only of some slots. The bytes are
+   * valid until the next step of any iteration. A template that is deleted meanwhile is passed over; one whose stored
+   * bytes do not have their SHA-256 comes without them.
    */
   looseTemplates(gallery: number, block: number, slots?: readonly number[]): Iterable<LooseResidues>;
   /**
-   * Which iteration reads a block; undefined if no live template is in it (any more). Throws ServerError GALLERY_CHANGED if the gallery
-   * was deleted or replaced.
+   * Which iteration reads a block; undefined if no live template is in it (any more). Throws ServerError
+   * GALLERY_CHANGED if the gallery was deleted or replaced.
    */
   blockKind(gallery: number, block: number): "loose" | "packed" | undefined;
   /**
-   * The tiles of a packed block in order, each chunk whole tiles of one prime, copied straight from the data file into `into` (say,
-   * memory of a WebAssembly module; LARGEST_CHUNK_BYTES suffice for any chunk), else into a buffer of the reader's own, and valid until
-   * the next step. Throws ServerError GALLERY_CHANGED if the block is not there or goes while it is read; STORED_CORRUPT where a chunk
-   * does not have its SHA-256, which is computed when this reader first reads the chunk; RangeError if `into` is too short.
+   * The tiles of a packed block in order, each chunk whole tiles of one prime, copied straight from the data file into
+   * `into` (say, memory of a WebAssembly module; LARGEST_CHUNK_BYTES suffice for any chunk), else into a buffer of the
+   * reader's own, and valid until the next step. Throws ServerError GALLERY_CHANGED if the block is not there or goes
+   * while it is read; STORED_CORRUPT where a chunk does not have its SHA-256, which is computed when this reader first
+   * reads the chunk; RangeError if `into` is too short.
    */
   packedChunks(gallery: number, block: number, into?: Uint8Array): Iterable<Uint8Array>;
   /**
-   * The parameters and keys of a pairwise context, in buffers that belong to the caller. Throws ServerError CONTEXT_NOT_FOUND if the
-   * context is not there or goes while it is read; STORED_CORRUPT where a piece of a key does not have its SHA-256, which is computed at
-   * every call; TypeError for a context of the packed scheme.
+   * The parameters and keys of a pairwise context, in buffers that belong to the caller. Throws ServerError
+   * CONTEXT_NOT_FOUND if the context is not there or goes while it is read; STORED_CORRUPT where a piece of a key does
+   * not have its SHA-256, which is computed at every call; TypeError for a context of the packed scheme.
    */
   pairwiseContext(contextId: string): PairwiseContext;
   /** Has the SHA-256 of every chunk computed again when it is next read. */

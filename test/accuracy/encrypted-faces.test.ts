@@ -6,8 +6,8 @@ import type { ModelSpace, ParameterSetName } from "@veilface/client";
 import { PEOPLE, readPhoto } from "../../scripts/dev/photos.ts";
 import { ServerProcess } from "../../scripts/dev/server-process.ts";
 
-// The largest error of a distance, and its standard deviation. Real faces are 0.1 to 1.1 apart, and the error of a Euclidean distance d
-// is that of d^2 divided by 2d: largest between two photos that are nearly the same.
+// The largest error of a distance, and its standard deviation. Real faces are 0.1 to 1.1 apart, and the error of a
+// Euclidean distance d is that of d^2 divided by 2d: largest between two photos that are nearly the same.
 const LIMITS: readonly { set: ParameterSetName; max: number; std: number }[] = [
   { set: "PACKED_N4096_Q60", max: 1e-5, std: 1e-6 },
   { set: "PACKED_N4096_Q30", max: 3e-2, std: 2.5e-3 },
@@ -16,23 +16,32 @@ const LIMITS: readonly { set: ParameterSetName; max: number; std: number }[] = [
 async function embedPeople(): Promise<{ space: ModelSpace; embeddings: Float32Array[] }> {
   await using encoder = await FaceEncoder.open(await loadDefaultModelPack());
   const embeddings: Float32Array[] = [];
-  for (const photo of Object.values(PEOPLE).flat()) embeddings.push((await encoder.encodeSingle(await readPhoto(photo))).embedding);
+  for (const photo of Object.values(PEOPLE).flat())
+    embeddings.push((await encoder.encodeSingle(await readPhoto(photo))).embedding);
   return { space: spaceOf(encoder.card), embeddings };
 }
 
 /** Encrypted minus plain distance, of every photo to every other one, by searches on a real server. */
-async function errors(set: ParameterSetName, space: ModelSpace, embeddings: readonly Float32Array[]): Promise<number[]> {
+async function errors(
+  set: ParameterSetName,
+  space: ModelSpace,
+  embeddings: readonly Float32Array[],
+): Promise<number[]> {
   await using server = await ServerProcess.start(["--log-level", "warn"]);
   using keyHolder = await KeyHolder.create(set);
   using client = new VeilfaceClient({ address: server.address, keyHolder });
   await client.createGallery("faces", space);
-  await client.enroll("faces", embeddings.map((embedding, i) => ({ templateId: `t-${i}`, subjectId: `s-${i}`, embedding })));
+  await client.enroll(
+    "faces",
+    embeddings.map((embedding, i) => ({ templateId: `t-${i}`, subjectId: `s-${i}`, embedding })),
+  );
   const differences: number[] = [];
   for (const [i, probe] of embeddings.entries()) {
     const candidates = await client.identify("faces", probe, { top: embeddings.length });
     assert.equal(candidates.length, embeddings.length);
     assert.equal(candidates[0]!.subjectId, `s-${i}`);
-    for (const { subjectId, distance } of candidates.slice(1)) differences.push(distance - plainDistance(space, probe, embeddings[Number(subjectId.slice(2))]!));
+    for (const { subjectId, distance } of candidates.slice(1))
+      differences.push(distance - plainDistance(space, probe, embeddings[Number(subjectId.slice(2))]!));
   }
   return differences;
 }

@@ -38,7 +38,9 @@ interface FaceApi {
   toNetInput(input: TfTensor): Promise<unknown>;
   readonly FaceRecognitionNet: new () => FaceApiNet;
   readonly FaceLandmark68Net: new () => FaceApiNet;
-  readonly SsdMobilenetv1: new () => Omit<FaceApiNet, "forwardInput"> & { forwardInput(input: unknown): { boxes: TfTensor[]; scores: TfTensor[] } };
+  readonly SsdMobilenetv1: new () => Omit<FaceApiNet, "forwardInput"> & {
+    forwardInput(input: unknown): { boxes: TfTensor[]; scores: TfTensor[] };
+  };
 }
 
 const PACKAGE = dirname(createRequire(import.meta.url).resolve("@vladmandic/face-api/package.json"));
@@ -75,9 +77,16 @@ async function openFaceApi(): Promise<FaceApi> {
 }
 
 async function load<T extends { loadFromWeightMap(weights: unknown): void }>(net: T, base: string): Promise<T> {
-  const manifest = JSON.parse(await readFile(join(PACKAGE, "model", `${base}-weights_manifest.json`), "utf8")) as { weights: unknown[] }[];
+  const manifest = JSON.parse(await readFile(join(PACKAGE, "model", `${base}-weights_manifest.json`), "utf8")) as {
+    weights: unknown[];
+  }[];
   const bytes = await readFile(join(PACKAGE, "model", `${base}.bin`));
-  net.loadFromWeightMap(faceApi.tf.io.decodeWeights(Uint8Array.from(bytes).buffer, manifest.flatMap((group) => group.weights)));
+  net.loadFromWeightMap(
+    faceApi.tf.io.decodeWeights(
+      Uint8Array.from(bytes).buffer,
+      manifest.flatMap((group) => group.weights),
+    ),
+  );
   return net;
 }
 
@@ -93,7 +102,9 @@ function assertAgrees(what: string, actual: Float32Array, expected: Float32Array
   assert.equal(actual.length, expected.length);
   const worst = actual.reduce((most, value, i) => Math.max(most, Math.abs(value - expected[i]!)), 0);
   const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-  console.log(`${what}: largest difference ${worst.toExponential(1)} over ${expected.length} values of up to ${largest.toFixed(2)}`);
+  console.log(
+    `${what}: largest difference ${worst.toExponential(1)} over ${expected.length} values of up to ${largest.toFixed(2)}`,
+  );
   assert.ok(largest > 0.1 && worst < tolerance);
 }
 
@@ -102,7 +113,11 @@ test("the ONNX descriptor agrees with the package's own network to 2e-6", async 
   await using session = await ModelSession.open(pack.descriptorPath);
   for (const name of [PEOPLE.obama[0], PEOPLE.queen[0]]) {
     const chip = await portrait(name, 150);
-    const [actual] = await session.run(toInputTensor(chip, pack.card.descriptor.input), [1, 3, 150, 150], ["descriptor"]);
+    const [actual] = await session.run(
+      toInputTensor(chip, pack.card.descriptor.input),
+      [1, 3, 150, 150],
+      ["descriptor"],
+    );
     assertAgrees("descriptor", actual!, await net.forwardInput(await netInput(chip)).data(), 2e-6);
   }
 });
@@ -131,5 +146,7 @@ test("the public mean is what the descriptor answers to a black chip", async () 
   const net = await load(new faceApi.FaceRecognitionNet(), "face_recognition_model");
   const black = { width: 150, height: 150, data: new Uint8Array(150 * 150 * 3) };
   const answer = await net.forwardInput(await netInput(black)).data();
-  answer.forEach((value, i) => { assert.ok(Math.abs(value - EMBEDDING_MEAN[i]!) < 5.1e-4); });
+  answer.forEach((value, i) => {
+    assert.ok(Math.abs(value - EMBEDDING_MEAN[i]!) < 5.1e-4);
+  });
 });

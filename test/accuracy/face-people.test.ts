@@ -34,7 +34,8 @@ before(async () => {
   threshold = encoder.card.threshold;
   const portraits: Portrait[] = [];
   for (const [person, photos] of Object.entries(PEOPLE) as [Person, readonly string[]][]) {
-    for (const photo of photos) portraits.push({ person, photo, embedding: (await encoder.encodeSingle(await readPhoto(photo))).embedding });
+    for (const photo of photos)
+      portraits.push({ person, photo, embedding: (await encoder.encodeSingle(await readPhoto(photo))).embedding });
   }
   pairs = portraits.flatMap((a, i) => portraits.slice(0, i).map((b) => compare(a, b)));
 });
@@ -59,22 +60,33 @@ test("every pair of photos of one person is nearer than the threshold", () => {
   const genuine = pairs.filter((pair) => pair.genuine);
   summarise("genuine", genuine);
   assert.equal(genuine.length, 55 + 4);
-  assert.deepEqual(genuine.filter(({ distance }) => distance > threshold), []);
+  assert.deepEqual(
+    genuine.filter(({ distance }) => distance > threshold),
+    [],
+  );
 });
 
 test("every pair of photos of two people is further than the threshold", () => {
   const impostor = pairs.filter((pair) => !pair.genuine);
   summarise("impostor", impostor);
   assert.equal(impostor.length, (24 * 23) / 2 - 59);
-  assert.deepEqual(impostor.filter(({ distance }) => distance <= threshold), []);
+  assert.deepEqual(
+    impostor.filter(({ distance }) => distance <= threshold),
+    [],
+  );
 });
 
 test("the default card's false match rates are those of a normal distribution fitted to the distances of different people", () => {
   const { mean, deviation } = fitImpostors();
-  console.log(`impostors, every pair of people with the same weight: mean ${mean.toFixed(3)}, deviation ${deviation.toFixed(3)}`);
+  console.log(
+    `impostors, every pair of people with the same weight: mean ${mean.toFixed(3)}, deviation ${deviation.toFixed(3)}`,
+  );
   for (const { threshold: at, rate } of DEFAULT_CARD.falseMatchRates) {
     const fitted = normalTail((at - mean) / deviation);
-    assert.ok(Math.abs(Math.log(rate / fitted)) < Math.log(1.25), `${at}: card ${rate}, fitted ${fitted.toExponential(2)}`);
+    assert.ok(
+      Math.abs(Math.log(rate / fitted)) < Math.log(1.25),
+      `${at}: card ${rate}, fitted ${fitted.toExponential(2)}`,
+    );
   }
 });
 

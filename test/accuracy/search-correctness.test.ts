@@ -1,5 +1,6 @@
-// The ten nearest of a search equal those of a plain scan, up to ties within the error: loose and packed templates mixed, after
-// deletions, after packing, under a new key, and after a restart. VEILFACE_SCALE=100000 runs it at full size (npm run test:scale).
+// The ten nearest of a search equal those of a plain scan, up to ties within the error: loose and packed templates
+// mixed, after deletions, after packing, under a new key, and after a restart. VEILFACE_SCALE=100000 runs it at full
+// size (npm run test:scale).
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { KeyHolder, VeilfaceClient } from "@veilface/client";
@@ -39,15 +40,25 @@ class PlainGallery {
 
   distance(number: number, probe: Float32Array): number {
     const vector = this.#vectors.get(number);
-    return vector === undefined ? assert.fail(`template ${number} is not enrolled`) : 1 - vector.reduce((sum, x, k) => sum + x * probe[k]!, 0);
+    return vector === undefined
+      ? assert.fail(`template ${number} is not enrolled`)
+      : 1 - vector.reduce((sum, x, k) => sum + x * probe[k]!, 0);
   }
 
   nearest(probe: Float32Array): number[] {
-    return [...this.#vectors.keys()].map((number) => this.distance(number, probe)).sort((a, b) => a - b).slice(0, TOP);
+    return [...this.#vectors.keys()]
+      .map((number) => this.distance(number, probe))
+      .sort((a, b) => a - b)
+      .slice(0, TOP);
   }
 }
 
-async function holdToOracle(client: VeilfaceClient, gallery: string, oracle: PlainGallery, tolerance: number): Promise<void> {
+async function holdToOracle(
+  client: VeilfaceClient,
+  gallery: string,
+  oracle: PlainGallery,
+  tolerance: number,
+): Promise<void> {
   for (let i = 0; i < PROBES; i++) {
     const probe = unitVector(1e6 + i, DIMENSION);
     const expected = oracle.nearest(probe);
@@ -58,7 +69,10 @@ async function holdToOracle(client: VeilfaceClient, gallery: string, oracle: Pla
       const plain = oracle.distance(Number(subjectId.slice(2)), probe);
       assert.ok(Math.abs(distance - plain) < tolerance, `distance at rank ${rank} is ${distance}, expected ${plain}`);
       // Whoever stands at a rank is as near as the one who should, up to the error of both.
-      assert.ok(Math.abs(plain - expected[rank]!) < 2 * tolerance, `rank ${rank}: ${plain}, expected ${expected[rank]!}`);
+      assert.ok(
+        Math.abs(plain - expected[rank]!) < 2 * tolerance,
+        `rank ${rank}: ${plain}, expected ${expected[rank]!}`,
+      );
     });
   }
 }
@@ -69,7 +83,8 @@ for (const set of ["PACKED_N4096_Q60", "PACKED_N4096_Q30"] as const) {
     using keyHolder = await KeyHolder.create(set);
     const oracle = new PlainGallery();
     const tolerance = TOLERANCE[set];
-    const connect = (key: KeyHolder): VeilfaceClient => new VeilfaceClient({ address: server.address, keyHolder: key, deadlineMs: 600_000 });
+    const connect = (key: KeyHolder): VeilfaceClient =>
+      new VeilfaceClient({ address: server.address, keyHolder: key, deadlineMs: 600_000 });
     using client = connect(keyHolder);
     const { packedStride } = await client.createGallery("g", SPACE, { expectedTemplates: TEMPLATES });
 

@@ -33,12 +33,18 @@ for (const [key, other] of [keys, [keys[1], keys[0]] as const]) {
     after(async () => {
       const probe = randomEmbedding(128);
       const distance = (await gallery.search(probe)).get("present")!;
-      assert.ok(Math.abs(distance - plainDistance(gallery.space, subject.embedding, probe)) < 1.2e-2, "the next request is served, and what was there is unharmed");
+      assert.ok(
+        Math.abs(distance - plainDistance(gallery.space, subject.embedding, probe)) < 1.2e-2,
+        "the next request is served, and what was there is unharmed",
+      );
     });
   });
 }
 
-/** As a template, as the probe of a search, as the probe of a comparison: the reason is the same, the field is the ciphertext's. */
+/**
+ * As a template, as the probe of a search, as the probe of a comparison: the reason is the same, the field is the
+ * ciphertext's.
+ */
 async function assertRefusedEverywhere(gallery: TestGallery, bad: BadCiphertext): Promise<void> {
   const { ciphertext } = bad;
   const pieces = [{ stride: gallery.stride, piece: 0, ciphertext }];
@@ -51,7 +57,10 @@ async function assertRefusedEverywhere(gallery: TestGallery, bad: BadCiphertext)
   ];
   for (const [rpc, requests, field] of calls) {
     const refusal = await refusalOf(client.call(rpc, ...requests), bad);
-    assert.ok(refusal.fields.some((path) => field.test(path)), `BadRequest names [${refusal.fields.join(", ")}]: expected ${field.source}`);
+    assert.ok(
+      refusal.fields.some((path) => field.test(path)),
+      `BadRequest names [${refusal.fields.join(", ")}]: expected ${field.source}`,
+    );
     assert.doesNotMatch(refusal.details, /[0-9a-f]{33}/, "the message holds no bytes");
   }
 }
@@ -59,7 +68,11 @@ async function assertRefusedEverywhere(gallery: TestGallery, bad: BadCiphertext)
 async function refusalOf(call: Promise<unknown>, { reason, says }: BadCiphertext): Promise<CallRefused> {
   if (reason !== "ANY") return assertRefused(call, { status: "INVALID_ARGUMENT", reason, says });
   const refusal: unknown = await call.catch((error: unknown) => error);
-  assert.ok(refusal instanceof CallRefused && /^(CIPHERTEXT_(TOO_LARGE|MALFORMED)|PARAMETER_SET_MISMATCH|SECRET_KEY_REFUSED)$/.test(refusal.reason), "refused as a ciphertext");
+  assert.ok(
+    refusal instanceof CallRefused &&
+      /^(CIPHERTEXT_(TOO_LARGE|MALFORMED)|PARAMETER_SET_MISMATCH|SECRET_KEY_REFUSED)$/.test(refusal.reason),
+    "refused as a ciphertext",
+  );
   return refusal;
 }
 

@@ -12,7 +12,11 @@ import { STATUS, assertRefused } from "../support/independent/refusals.ts";
 const { server, client } = await startContractServer();
 const key = await contractKey();
 const gallery = await TestGallery.create(client, key);
-const enrolled: Person[] = Array.from({ length: 33 }, (_, i) => ({ template_id: `t-${i}`, subject_id: i === 0 ? "s" : `s-${i}`, embedding: randomEmbedding(128) }));
+const enrolled: Person[] = Array.from({ length: 33 }, (_, i) => ({
+  template_id: `t-${i}`,
+  subject_id: i === 0 ? "s" : `s-${i}`,
+  embedding: randomEmbedding(128),
+}));
 await gallery.enroll(enrolled);
 const held = await gallery.describe();
 const [good] = gallery.pieces(randomEmbedding(128)) as [PieceMessage];
@@ -29,7 +33,8 @@ async function assertUnharmed(): Promise<void> {
   assert.deepEqual(await gallery.describe(), held, "nothing is stored");
   const probe = randomEmbedding(128);
   const found = await gallery.search(probe);
-  for (const { template_id, embedding } of enrolled) assert.ok(Math.abs(found.get(template_id)! - plainDistance(COSINE_128, embedding, probe)) < 1e-5);
+  for (const { template_id, embedding } of enrolled)
+    assert.ok(Math.abs(found.get(template_id)! - plainDistance(COSINE_128, embedding, probe)) < 1e-5);
 }
 
 for (const [rpc, target] of PROBING) {
@@ -37,27 +42,44 @@ for (const [rpc, target] of PROBING) {
     await assertRefused(client.call(rpc), { ...invalid, field: "target" });
     await assertRefused(client.call(rpc, {}), { ...invalid, field: "target" });
     await assertRefused(client.call(rpc, { pieces: [good] }, { target }), { ...invalid, field: "target" });
-    await assertRefused(client.call(rpc, { target, pieces: [good] }, { target }), { ...invalid, field: "target", says: /first message/ });
+    await assertRefused(client.call(rpc, { target, pieces: [good] }, { target }), {
+      ...invalid,
+      field: "target",
+      says: /first message/,
+    });
   });
 
   test(`${rpc} refuses a probe that lacks its piece or repeats it`, async () => {
     await assertRefused(client.call(rpc, { target }), { ...incomplete, says: /0 of 1 pieces at stride 128/ });
     await assertRefused(client.call(rpc, { target, pieces: [good, good] }), { ...incomplete, says: /twice/ });
-    await assertRefused(client.call(rpc, { target, pieces: [good] }, { pieces: [good] }), { ...incomplete, says: /twice/ });
+    await assertRefused(client.call(rpc, { target, pieces: [good] }, { pieces: [good] }), {
+      ...incomplete,
+      says: /twice/,
+    });
   });
 
   test(`${rpc} refuses a stride that the gallery does not use, and pieces that the stride has not`, async () => {
     for (const stride of [-1, 0, 1, 16, 127, 129, 4096, 2 ** 31 - 1]) {
-      await assertRefused(client.call(rpc, { target, pieces: [{ ...good, stride }] }), { ...invalid, field: "pieces.stride", says: /128/ });
+      await assertRefused(client.call(rpc, { target, pieces: [{ ...good, stride }] }), {
+        ...invalid,
+        field: "pieces.stride",
+        says: /128/,
+      });
     }
     for (const piece of [-1, 1, 2 ** 31 - 1]) {
-      await assertRefused(client.call(rpc, { target, pieces: [{ ...good, piece }] }), { ...invalid, field: "pieces.piece" });
+      await assertRefused(client.call(rpc, { target, pieces: [{ ...good, piece }] }), {
+        ...invalid,
+        field: "pieces.piece",
+      });
     }
   });
 
   test(`${rpc} refuses an encoding of replies that does not exist`, async () => {
     for (const reply_encoding of [4, 99, -1]) {
-      await assertRefused(client.call(rpc, { target: { ...target, reply_encoding }, pieces: [good] }), { ...invalid, field: "target.reply_encoding" });
+      await assertRefused(client.call(rpc, { target: { ...target, reply_encoding }, pieces: [good] }), {
+        ...invalid,
+        field: "target.reply_encoding",
+      });
     }
   });
 }
@@ -66,18 +88,36 @@ test("a message of more than 4 MiB is refused as over a limit", async () => {
   const data = Buffer.alloc(5 << 20, 1);
   const ciphertext = gallery.ciphertext(data);
   const calls: [string, ...object[]][] = [
-    ["GalleryService/EnrollTemplates", { target: gallery.target }, { template: { template_id: "large", subject_id: "large", ciphertext } }],
+    [
+      "GalleryService/EnrollTemplates",
+      { target: gallery.target },
+      { template: { template_id: "large", subject_id: "large", ciphertext } },
+    ],
     ["MatchingService/SearchGallery", { target: gallery.target, pieces: [{ ...good, ciphertext }] }],
     ["GalleryService/GetGallery", { gallery_id: "g".repeat(5 << 20) }],
   ];
   // gRPC itself refuses them before they are read, so the status comes without details.
-  for (const [rpc, ...requests] of calls) await assert.rejects(client.call(rpc, ...requests), (error: CallRefused) => error.code === STATUS.RESOURCE_EXHAUSTED);
+  for (const [rpc, ...requests] of calls)
+    await assert.rejects(
+      client.call(rpc, ...requests),
+      (error: CallRefused) => error.code === STATUS.RESOURCE_EXHAUSTED,
+    );
   await assertUnharmed();
 });
 
 test("bytes that are no message of the rpc are refused, and no fault of the server is reported", async () => {
-  for (const bytes of [Buffer.from([0xff]), Buffer.from([0x0a, 0x7f]), Buffer.from("0a05", "hex"), Buffer.alloc(64, 0xff), Buffer.from([0x0b])]) {
-    for (const rpc of ["GalleryService/GetGallery", "GalleryService/EnrollTemplates", "MatchingService/SearchGallery"]) {
+  for (const bytes of [
+    Buffer.from([0xff]),
+    Buffer.from([0x0a, 0x7f]),
+    Buffer.from("0a05", "hex"),
+    Buffer.alloc(64, 0xff),
+    Buffer.from([0x0b]),
+  ]) {
+    for (const rpc of [
+      "GalleryService/GetGallery",
+      "GalleryService/EnrollTemplates",
+      "MatchingService/SearchGallery",
+    ]) {
       await assert.rejects(client.callRaw(rpc, bytes), (error: CallRefused) => error.code !== 2);
     }
   }
@@ -122,7 +162,11 @@ test("a stream that stays silent past its deadline ends with DEADLINE_EXCEEDED",
 
 test("bytes that are not HTTP/2 do not disturb the server", async () => {
   const port = Number(server.address.split(":")[1]);
-  for (const bytes of ["GET / HTTP/1.1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", "\0".repeat(1000)]) {
+  for (const bytes of [
+    "GET / HTTP/1.1\r\n\r\n",
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+    "\0".repeat(1000),
+  ]) {
     const socket = connect(port, "127.0.0.1");
     socket.on("error", () => undefined);
     socket.end(Buffer.from(bytes, "latin1"));
@@ -144,9 +188,14 @@ test("two hundred streams held open do not keep the health check waiting", async
 });
 
 test("a refused call carries its reason in the details that gRPC tools show", async () => {
-  const refusal = await client.call("GalleryService/GetGallery", { gallery_id: "nowhere" }).catch((error: unknown) => error);
+  const refusal = await client
+    .call("GalleryService/GetGallery", { gallery_id: "nowhere" })
+    .catch((error: unknown) => error);
   assert.ok(refusal instanceof CallRefused);
-  assert.deepEqual([refusal.code, refusal.reason, refusal.domain], [STATUS.NOT_FOUND, "GALLERY_NOT_FOUND", "veilface.dev"]);
+  assert.deepEqual(
+    [refusal.code, refusal.reason, refusal.domain],
+    [STATUS.NOT_FOUND, "GALLERY_NOT_FOUND", "veilface.dev"],
+  );
 });
 
 testThatTheLogTellsNothing(server);

@@ -13,7 +13,9 @@ import { SMALL, TensealMaker, stepsUpTo } from "../support/independent/tenseal-m
 const built = existsSync(BUILT_SERVER);
 if (!built) process.stderr.write("SKIPPED: the built server is not tested, because there is none: npm run build\n");
 
-test("the built server searches a gallery, and compares under an uploaded context", { skip: !built && "there is no build" }, async () => {
+test("the built server searches a gallery, and compares under an uploaded context", {
+  skip: !built && "there is no build",
+}, async () => {
   await using server = await ServerProcess.start([], "built");
   using client = new IndependentClient(server.address);
   using key = await IndependentKey.create("PACKED_N4096_Q60");

@@ -43,7 +43,9 @@ function testTheRoad(whose: string, bytes: TensealBytes): void {
     assert.deepEqual([context["maxDimension"], context["slots"], context["scale"]], [4096, 4096, 2 ** 40]);
     assert.ok((context["expectedError"] as number) > 1e-7 && (context["expectedError"] as number) < 1e-5);
     assert.equal((await json(0, "upload", text, "--accept-error", "1e-5"))["contextId"], id);
-    const { error } = (await json(2, "upload", text, "--accept-error", "1e-9")) as { error: { serverReason: string; message: string } };
+    const { error } = (await json(2, "upload", text, "--accept-error", "1e-9")) as {
+      error: { serverReason: string; message: string };
+    };
     assert.equal(error.serverReason, "SCALE_OVERFLOW");
     assert.match(error.message, /expected error.*at most 1e-9/s);
     // With its public key, which the command leaves out.
@@ -56,9 +58,26 @@ function testTheRoad(whose: string, bytes: TensealBytes): void {
     await json(0, "compare", id, v1.raw, v2.text, "--out", out.raw, "--force");
     assert.ok(Math.abs(decrypt(await readFile(out.raw)) - squaredDistance) < TOLERANCE);
     // A file compared with itself, raw and as text, is the first thing that one tries.
-    assert.deepEqual(await json(0, "compare", id, v1.raw, v1.text, "--out", join(folder, "none.bin")), { contextId: id, operation: "squared-distance", identical: true });
+    assert.deepEqual(await json(0, "compare", id, v1.raw, v1.text, "--out", join(folder, "none.bin")), {
+      contextId: id,
+      operation: "squared-distance",
+      identical: true,
+    });
     const normBound = String(Math.max(Math.hypot(...plain1), Math.hypot(...plain2)));
-    await json(0, "compare", id, v1.text, v2.raw, "--out", out.text, "--force", "--operation", "inner-product", "--norm-bound", normBound);
+    await json(
+      0,
+      "compare",
+      id,
+      v1.text,
+      v2.raw,
+      "--out",
+      out.text,
+      "--force",
+      "--operation",
+      "inner-product",
+      "--norm-bound",
+      normBound,
+    );
     const innerProduct = plain1.reduce((sum, x, k) => sum + x * plain2[k]!, 0);
     assert.ok(Math.abs(decrypt(Buffer.from(await readFile(out.text, "latin1"), "base64")) - innerProduct) < TOLERANCE);
   });
@@ -70,7 +89,15 @@ function testTheRoad(whose: string, bytes: TensealBytes): void {
       assert.equal(error.reason, "SECRET_KEY_REFUSED");
     }
     await json(0, "delete", id);
-    const { error } = (await json(2, "compare", id, join(folder, `${named("v1")}.bin`), join(folder, `${named("v2")}.bin`), "--out", join(folder, "none.bin"))) as { error: { serverReason: string } };
+    const { error } = (await json(
+      2,
+      "compare",
+      id,
+      join(folder, `${named("v1")}.bin`),
+      join(folder, `${named("v2")}.bin`),
+      "--out",
+      join(folder, "none.bin"),
+    )) as { error: { serverReason: string } };
     assert.equal(error.serverReason, "CONTEXT_NOT_FOUND");
   });
 }

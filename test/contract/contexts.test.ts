@@ -21,15 +21,23 @@ interface ContextPage {
 const { server, client } = await startContractServer();
 const key = await contractKey();
 
-const packed = (keyId: Buffer, set = "PACKED_N4096_Q60") => ({ context: { packed: { parameter_set: `PARAMETER_SET_${set}`, key_id: keyId } } });
-const create = async (keyId: Buffer, set?: string) => (await client.call<ContextAnswer>("ContextService/CreateContext", packed(keyId, set)))[0]!.context;
+const packed = (keyId: Buffer, set = "PACKED_N4096_Q60") => ({
+  context: { packed: { parameter_set: `PARAMETER_SET_${set}`, key_id: keyId } },
+});
+const create = async (keyId: Buffer, set?: string) =>
+  (await client.call<ContextAnswer>("ContextService/CreateContext", packed(keyId, set)))[0]!.context;
 const unknownId = createHash("sha256").update("no such context").digest("hex");
 
 for (const set of ["PACKED_N4096_Q60", "PACKED_N4096_Q30"]) {
   test(`a context of ${set} has the SHA-256 of its canonical content as its id`, async () => {
     const keyId = randomBytes(32);
     const context = await create(keyId, set);
-    assert.equal(context.context_id, createHash("sha256").update(`veilface.v1 packed ${set} ${keyId.toString("hex")}\n`).digest("hex"));
+    assert.equal(
+      context.context_id,
+      createHash("sha256")
+        .update(`veilface.v1 packed ${set} ${keyId.toString("hex")}\n`)
+        .digest("hex"),
+    );
     assert.deepEqual(context.packed, { parameter_set: `PARAMETER_SET_${set}`, key_id: keyId });
     assert.ok(Math.abs(context.create_time.seconds - Date.now() / 1000) < 60);
   });
@@ -46,13 +54,18 @@ test("creating a context again changes nothing and gives the same context", asyn
 test("output-only fields of a context to be created are ignored", async () => {
   const keyId = randomBytes(32);
   const { context } = packed(keyId);
-  const [answer] = await client.call<ContextAnswer>("ContextService/CreateContext", { context: { ...context, context_id: unknownId, create_time: { seconds: 1 } } });
+  const [answer] = await client.call<ContextAnswer>("ContextService/CreateContext", {
+    context: { ...context, context_id: unknownId, create_time: { seconds: 1 } },
+  });
   assert.deepEqual(answer!.context, await create(keyId));
 });
 
 test("the same key id under two parameter sets makes two contexts", async () => {
   const keyId = randomBytes(32);
-  assert.notEqual((await create(keyId, "PACKED_N4096_Q60")).context_id, (await create(keyId, "PACKED_N4096_Q30")).context_id);
+  assert.notEqual(
+    (await create(keyId, "PACKED_N4096_Q60")).context_id,
+    (await create(keyId, "PACKED_N4096_Q30")).context_id,
+  );
 });
 
 test("contexts are listed once each, in the order of their ids, page by page", async () => {
@@ -68,18 +81,26 @@ test("contexts are listed once each, in the order of their ids, page by page", a
   assert.deepEqual(listed, [...new Set(listed)].sort());
   for (const { context_id } of created) assert.ok(listed.includes(context_id));
   const [whole] = await client.call<ContextPage>("ContextService/ListContexts", {});
-  assert.deepEqual(whole!.contexts.map((context) => context.context_id), listed);
+  assert.deepEqual(
+    whole!.contexts.map((context) => context.context_id),
+    listed,
+  );
 });
 
 test("a context with galleries is deleted only by force, and its galleries go with it", async () => {
   const gallery = await TestGallery.create(client, key);
   await gallery.enroll([{ template_id: "t", subject_id: "s", embedding: [1, ...new Array<number>(127).fill(0)] }]);
   await assertRefused(client.call("ContextService/DeleteContext", { context_id: key.contextId }), {
-    status: "FAILED_PRECONDITION", reason: "CONTEXT_IN_USE", says: /galler/,
+    status: "FAILED_PRECONDITION",
+    reason: "CONTEXT_IN_USE",
+    says: /galler/,
   });
   assert.equal((await gallery.describe()).template_count, 1);
   await client.call("ContextService/DeleteContext", { context_id: key.contextId, force: true });
-  await assertRefused(client.call("ContextService/GetContext", { context_id: key.contextId }), { status: "NOT_FOUND", reason: "CONTEXT_NOT_FOUND" });
+  await assertRefused(client.call("ContextService/GetContext", { context_id: key.contextId }), {
+    status: "NOT_FOUND",
+    reason: "CONTEXT_NOT_FOUND",
+  });
   await assertRefused(gallery.describe(), { status: "NOT_FOUND", reason: "GALLERY_NOT_FOUND" });
 });
 
@@ -87,22 +108,38 @@ test("a context without galleries is deleted, and can be created again", async (
   const keyId = randomBytes(32);
   const { context_id } = await create(keyId);
   await client.call("ContextService/DeleteContext", { context_id });
-  await assertRefused(client.call("ContextService/GetContext", { context_id }), { status: "NOT_FOUND", reason: "CONTEXT_NOT_FOUND" });
+  await assertRefused(client.call("ContextService/GetContext", { context_id }), {
+    status: "NOT_FOUND",
+    reason: "CONTEXT_NOT_FOUND",
+  });
   assert.equal((await create(keyId)).context_id, context_id);
 });
 
 for (const rpc of ["GetContext", "DeleteContext"]) {
   test(`${rpc} refuses an unknown context and an id that cannot be one`, async () => {
-    await assertRefused(client.call(`ContextService/${rpc}`, { context_id: unknownId }), { status: "NOT_FOUND", reason: "CONTEXT_NOT_FOUND" });
+    await assertRefused(client.call(`ContextService/${rpc}`, { context_id: unknownId }), {
+      status: "NOT_FOUND",
+      reason: "CONTEXT_NOT_FOUND",
+    });
     for (const context_id of ["", "x", unknownId.toUpperCase(), `${unknownId}0`, "é".repeat(64)]) {
-      await assertRefused(client.call(`ContextService/${rpc}`, { context_id }), { status: "INVALID_ARGUMENT", reason: "FIELD_INVALID", field: "context_id", says: /64 lowercase hex/ });
+      await assertRefused(client.call(`ContextService/${rpc}`, { context_id }), {
+        status: "INVALID_ARGUMENT",
+        reason: "FIELD_INVALID",
+        field: "context_id",
+        says: /64 lowercase hex/,
+      });
     }
   });
 }
 
 test("a key id that has not 32 bytes is refused", async () => {
   for (const length of [0, 1, 31, 33, 64]) {
-    await assertRefused(create(randomBytes(length)), { status: "INVALID_ARGUMENT", reason: "FIELD_INVALID", field: "context.packed.key_id", says: /32 bytes/ });
+    await assertRefused(create(randomBytes(length)), {
+      status: "INVALID_ARGUMENT",
+      reason: "FIELD_INVALID",
+      field: "context.packed.key_id",
+      says: /32 bytes/,
+    });
   }
 });
 
@@ -110,7 +147,10 @@ test("an unknown parameter set is refused", async () => {
   for (const parameter_set of [0, 3, 99, -1]) {
     const request = { context: { packed: { parameter_set, key_id: randomBytes(32) } } };
     await assertRefused(client.call("ContextService/CreateContext", request), {
-      status: "INVALID_ARGUMENT", reason: "FIELD_INVALID", field: "context.packed.parameter_set", says: /PARAMETER_SET_PACKED_N4096_Q60/,
+      status: "INVALID_ARGUMENT",
+      reason: "FIELD_INVALID",
+      field: "context.packed.parameter_set",
+      says: /PARAMETER_SET_PACKED_N4096_Q60/,
     });
   }
 });
@@ -119,23 +159,39 @@ test("a stream without a context, without a scheme or with two contexts is refus
   const invalid = { status: "INVALID_ARGUMENT", reason: "FIELD_INVALID" } as const;
   await assertRefused(client.call("ContextService/CreateContext"), { ...invalid, field: "context" });
   await assertRefused(client.call("ContextService/CreateContext", {}), { ...invalid, field: "context" });
-  await assertRefused(client.call("ContextService/CreateContext", { context: {} }), { ...invalid, field: "context", says: /packed or pairwise/ });
+  await assertRefused(client.call("ContextService/CreateContext", { context: {} }), {
+    ...invalid,
+    field: "context",
+    says: /packed or pairwise/,
+  });
   const twice = [packed(randomBytes(32)), packed(randomBytes(32))];
   await assertRefused(client.call("ContextService/CreateContext", ...twice), { ...invalid, field: "context" });
 });
 
 test("page sizes and page tokens out of range are refused", async () => {
   for (const page_size of [-1, 1001, 2 ** 31 - 1]) {
-    await assertRefused(client.call("ContextService/ListContexts", { page_size }), { status: "INVALID_ARGUMENT", reason: "FIELD_INVALID", field: "page_size", says: /1000/ });
+    await assertRefused(client.call("ContextService/ListContexts", { page_size }), {
+      status: "INVALID_ARGUMENT",
+      reason: "FIELD_INVALID",
+      field: "page_size",
+      says: /1000/,
+    });
   }
   for (const page_token of ["no token", "Z", "x".repeat(5000)]) {
-    await assertRefused(client.call("ContextService/ListContexts", { page_token }), { status: "INVALID_ARGUMENT", reason: "FIELD_INVALID", field: "page_token" });
+    await assertRefused(client.call("ContextService/ListContexts", { page_token }), {
+      status: "INVALID_ARGUMENT",
+      reason: "FIELD_INVALID",
+      field: "page_token",
+    });
   }
 });
 
 test("galleries of an unknown context are refused", async () => {
   const gallery = { gallery_id: freshId("gallery"), context_id: unknownId, space: COSINE_128 };
-  await assertRefused(client.call("GalleryService/CreateGallery", { gallery }), { status: "NOT_FOUND", reason: "CONTEXT_NOT_FOUND" });
+  await assertRefused(client.call("GalleryService/CreateGallery", { gallery }), {
+    status: "NOT_FOUND",
+    reason: "CONTEXT_NOT_FOUND",
+  });
 });
 
 testThatTheLogTellsNothing(server);

@@ -10,7 +10,10 @@ import type { Space } from "../support/independent/independent-encoding.ts";
 import { assertRefused } from "../support/independent/refusals.ts";
 
 const { server, client } = await startContractServer();
-const keys = { PACKED_N4096_Q60: await contractKey("PACKED_N4096_Q60"), PACKED_N4096_Q30: await contractKey("PACKED_N4096_Q30") };
+const keys = {
+  PACKED_N4096_Q60: await contractKey("PACKED_N4096_Q60"),
+  PACKED_N4096_Q30: await contractKey("PACKED_N4096_Q30"),
+};
 
 /** How far an encrypted distance may be from the plain one. */
 const TOLERANCE: Readonly<Record<SetName, number>> = { PACKED_N4096_Q60: 1e-5, PACKED_N4096_Q30: 1.2e-2 };
@@ -24,13 +27,24 @@ function people(space: Space, count: number): Person[] {
   }));
 }
 
-/** Fails unless the distances are those of exactly these people, to within the set's tolerance. Gives the largest difference. */
-function assertDistances(actual: Map<string, number>, expected: readonly Person[], gallery: TestGallery, probe: readonly number[]): void {
+/**
+ * Fails unless the distances are those of exactly these people, to within the set's tolerance. Gives the largest
+ * difference.
+ */
+function assertDistances(
+  actual: Map<string, number>,
+  expected: readonly Person[],
+  gallery: TestGallery,
+  probe: readonly number[],
+): void {
   assert.deepEqual([...actual.keys()].sort(), expected.map((person) => person.template_id).sort());
   for (const { template_id, embedding } of expected) {
     const plain = plainDistance(gallery.space, embedding, probe);
     const difference = Math.abs(actual.get(template_id)! - plain);
-    assert.ok(difference < TOLERANCE[gallery.key.set], `${gallery.key.set} ${gallery.space.metric}: the distance is off by ${difference}`);
+    assert.ok(
+      difference < TOLERANCE[gallery.key.set],
+      `${gallery.key.set} ${gallery.space.metric}: the distance is off by ${difference}`,
+    );
   }
 }
 
@@ -47,7 +61,12 @@ for (const set of ["PACKED_N4096_Q60", "PACKED_N4096_Q30"] as const) {
       const nearest = [...found].reduce((best, pair) => (pair[1] < best[1] ? pair : best));
       assert.equal(nearest[0], "template-40");
       for (const subject of ["subject-0", "subject-20", "subject-34"]) {
-        assertDistances(await gallery.compare(subject, probe), enrolled.filter((person) => person.subject_id === subject), gallery, probe);
+        assertDistances(
+          await gallery.compare(subject, probe),
+          enrolled.filter((person) => person.subject_id === subject),
+          gallery,
+          probe,
+        );
       }
     });
   }
@@ -69,14 +88,23 @@ for (const set of ["PACKED_N4096_Q60", "PACKED_N4096_Q30"] as const) {
 }
 
 test("dimensions from 1 to 2048 are served", async () => {
-  for (const [dimension, metric] of [[1, "METRIC_EUCLIDEAN"], [3, "METRIC_COSINE"], [512, "METRIC_EUCLIDEAN"], [2048, "METRIC_COSINE"], [2048, "METRIC_EUCLIDEAN"]] as const) {
+  for (const [dimension, metric] of [
+    [1, "METRIC_EUCLIDEAN"],
+    [3, "METRIC_COSINE"],
+    [512, "METRIC_EUCLIDEAN"],
+    [2048, "METRIC_COSINE"],
+    [2048, "METRIC_EUCLIDEAN"],
+  ] as const) {
     const space: Space = { ...COSINE_128, dimension, metric };
     const gallery = await TestGallery.create(client, keys.PACKED_N4096_Q60, space);
     const enrolled = people(space, 3);
     await gallery.enroll(enrolled);
     const probe = randomEmbedding(dimension, 0.9);
-    // In one dimension a probe may lie on top of a template, where a square root turns 1e-7 into 3e-4: such pairs say nothing.
-    const far = enrolled.filter((person) => metric === "METRIC_COSINE" || plainDistance(space, person.embedding, probe) > 0.1);
+    // In one dimension a probe may lie on top of a template, where a square root turns 1e-7 into 3e-4: such pairs say
+    // nothing.
+    const far = enrolled.filter(
+      (person) => metric === "METRIC_COSINE" || plainDistance(space, person.embedding, probe) > 0.1,
+    );
     const found = await gallery.search(probe);
     assert.equal(found.size, 3);
     assertDistances(new Map(far.map(({ template_id }) => [template_id, found.get(template_id)!])), far, gallery, probe);
@@ -86,9 +114,15 @@ test("dimensions from 1 to 2048 are served", async () => {
 test("the first answer of a search carries the gallery's revision alone, and each block answers once", async () => {
   const gallery = await TestGallery.create(client, keys.PACKED_N4096_Q60);
   await gallery.enroll(people(COSINE_128, 40));
-  const messages = await client.call<SearchMessage>("MatchingService/SearchGallery", { target: gallery.target, pieces: gallery.pieces(randomEmbedding(128)) });
+  const messages = await client.call<SearchMessage>("MatchingService/SearchGallery", {
+    target: gallery.target,
+    pieces: gallery.pieces(randomEmbedding(128)),
+  });
   assert.deepEqual(messages[0], { revision: (await gallery.describe()).revision, distances: null });
-  assert.deepEqual(messages.slice(1).map(({ distances }) => distances!.stride), [128, 128]);
+  assert.deepEqual(
+    messages.slice(1).map(({ distances }) => distances!.stride),
+    [128, 128],
+  );
   assert.equal(new Set(messages.slice(1).map(({ distances }) => distances!.block)).size, 2);
 });
 
@@ -97,13 +131,26 @@ test("a probe may come with the target or in later messages", async () => {
   const enrolled = people(COSINE_128, 1);
   await gallery.enroll(enrolled);
   const probe = randomEmbedding(128);
-  const messages = await client.call<SearchMessage>("MatchingService/SearchGallery", { target: gallery.target }, {}, { pieces: gallery.pieces(probe) });
-  assertDistances(new Map(gallery.read(messages[1]!.distances!, await gallery.roster(), probe, "packed")), enrolled, gallery, probe);
+  const messages = await client.call<SearchMessage>(
+    "MatchingService/SearchGallery",
+    { target: gallery.target },
+    {},
+    { pieces: gallery.pieces(probe) },
+  );
+  assertDistances(
+    new Map(gallery.read(messages[1]!.distances!, await gallery.roster(), probe, "packed")),
+    enrolled,
+    gallery,
+    probe,
+  );
 });
 
 test("a search of an empty gallery answers with its revision and nothing else", async () => {
   const gallery = await TestGallery.create(client, keys.PACKED_N4096_Q60);
-  const messages = await client.call<SearchMessage>("MatchingService/SearchGallery", { target: gallery.target, pieces: gallery.pieces(randomEmbedding(128)) });
+  const messages = await client.call<SearchMessage>("MatchingService/SearchGallery", {
+    target: gallery.target,
+    pieces: gallery.pieces(randomEmbedding(128)),
+  });
   assert.deepEqual(messages, [{ revision: 0, distances: null }]);
 });
 
@@ -111,7 +158,10 @@ test("a deleted person is gone from search, comparison and roster; the others' d
   const gallery = await TestGallery.create(client, keys.PACKED_N4096_Q60);
   const enrolled = people(COSINE_128, 10);
   await gallery.enroll(enrolled);
-  const { entries, revision } = await gallery.delete({ subject_ids: ["subject-2", "nobody"], template_ids: ["template-9", "nothing"] });
+  const { entries, revision } = await gallery.delete({
+    subject_ids: ["subject-2", "nobody"],
+    template_ids: ["template-9", "nothing"],
+  });
   assert.deepEqual(entries.map((entry) => entry.template_id).sort(), ["template-4", "template-5", "template-9"]);
   assert.ok(entries.every((entry) => entry.deleted && entry.subject_id === "" && entry.placement === null));
   const after = await gallery.describe();
@@ -119,8 +169,17 @@ test("a deleted person is gone from search, comparison and roster; the others' d
   const probe = similarEmbedding(enrolled[4]!.embedding);
   const rest = enrolled.filter((person) => !["template-4", "template-5", "template-9"].includes(person.template_id));
   assertDistances(await gallery.search(probe), rest, gallery, probe);
-  await assertRefused(gallery.compare("subject-2", probe), { status: "NOT_FOUND", reason: "SUBJECT_NOT_FOUND", says: /subject-2/ });
-  assertDistances(await gallery.compare("subject-4", probe), rest.filter((person) => person.subject_id === "subject-4"), gallery, probe);
+  await assertRefused(gallery.compare("subject-2", probe), {
+    status: "NOT_FOUND",
+    reason: "SUBJECT_NOT_FOUND",
+    says: /subject-2/,
+  });
+  assertDistances(
+    await gallery.compare("subject-4", probe),
+    rest.filter((person) => person.subject_id === "subject-4"),
+    gallery,
+    probe,
+  );
 });
 
 test("the place of a deleted template decrypts to nothing of the person", async () => {
@@ -129,7 +188,10 @@ test("the place of a deleted template decrypts to nothing of the person", async 
   const places = await gallery.enroll(enrolled);
   await gallery.delete({ template_ids: ["template-1"] });
   const probe = enrolled[1]!.embedding;
-  const [, block] = await client.call<SearchMessage>("MatchingService/SearchGallery", { target: gallery.target, pieces: gallery.pieces(probe) });
+  const [, block] = await client.call<SearchMessage>("MatchingService/SearchGallery", {
+    target: gallery.target,
+    pieces: gallery.pieces(probe),
+  });
   const [[, distance]] = gallery.read(block!.distances!, [places[1]!], probe, "packed") as [[string, number]];
   assert.ok(Math.abs(distance - 1) < 1e-5, "the inner product at an empty place is zero");
 });
@@ -140,17 +202,30 @@ test("a comparison answers nothing of other subjects in the same block", async (
   const places = await gallery.enroll(enrolled);
   const probe = enrolled[0]!.embedding;
   const target = { ...gallery.target, subject_id: "subject-2" };
-  const [answer] = await client.call<SearchMessage>("MatchingService/CompareTemplates", { target, pieces: gallery.pieces(probe) });
+  const [answer] = await client.call<SearchMessage>("MatchingService/CompareTemplates", {
+    target,
+    pieces: gallery.pieces(probe),
+  });
   const others = new Map(gallery.read(answer!.distances!, places.slice(0, 4), probe, "packed"));
-  for (const distance of others.values()) assert.ok(Math.abs(distance - 1) < 1e-5, "the slots of other subjects hold nothing");
+  for (const distance of others.values())
+    assert.ok(Math.abs(distance - 1) < 1e-5, "the slots of other subjects hold nothing");
 });
 
 test("an unknown subject is refused, and so is a subject id that cannot be one", async () => {
   const gallery = await TestGallery.create(client, keys.PACKED_N4096_Q60);
   await gallery.enroll(people(COSINE_128, 2));
-  await assertRefused(gallery.compare("stranger", randomEmbedding(128)), { status: "NOT_FOUND", reason: "SUBJECT_NOT_FOUND", says: /stranger/ });
+  await assertRefused(gallery.compare("stranger", randomEmbedding(128)), {
+    status: "NOT_FOUND",
+    reason: "SUBJECT_NOT_FOUND",
+    says: /stranger/,
+  });
   for (const subject of ["", "Upper", "s".repeat(65), "é"]) {
-    await assertRefused(gallery.compare(subject, randomEmbedding(128)), { status: "INVALID_ARGUMENT", reason: "FIELD_INVALID", field: "target.subject_id", says: /1 to 64/ });
+    await assertRefused(gallery.compare(subject, randomEmbedding(128)), {
+      status: "INVALID_ARGUMENT",
+      reason: "FIELD_INVALID",
+      field: "target.subject_id",
+      says: /1 to 64/,
+    });
   }
 });
 

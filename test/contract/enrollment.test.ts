@@ -24,7 +24,8 @@ async function assertHolds(gallery: TestGallery, people: readonly Person[]): Pro
   const probe = randomEmbedding(SMALL.dimension);
   const found = await gallery.search(probe);
   assert.deepEqual([...found.keys()].sort(), people.map(({ template_id }) => template_id).sort());
-  for (const { template_id, embedding } of people) assert.ok(Math.abs(found.get(template_id)! - plainDistance(SMALL, embedding, probe)) < 1e-5, template_id);
+  for (const { template_id, embedding } of people)
+    assert.ok(Math.abs(found.get(template_id)! - plainDistance(SMALL, embedding, probe)) < 1e-5, template_id);
   assert.equal((await gallery.describe()).template_count, people.length);
 }
 
@@ -32,7 +33,10 @@ test("templates are acknowledged in the order sent, each with its place and a re
   const gallery = await TestGallery.create(client, key, SMALL);
   const people = Array.from({ length: 10 }, (_, i) => person(i));
   const entries = await gallery.enroll(people);
-  assert.deepEqual(entries.map(({ template_id, subject_id, deleted }) => ({ template_id, subject_id, deleted })), people.map(({ template_id, subject_id }) => ({ template_id, subject_id, deleted: false })));
+  assert.deepEqual(
+    entries.map(({ template_id, subject_id, deleted }) => ({ template_id, subject_id, deleted })),
+    people.map(({ template_id, subject_id }) => ({ template_id, subject_id, deleted: false })),
+  );
   assert.equal(new Set(entries.map(place)).size, 10);
   assert.equal(new Set(entries.map(({ revision }) => revision)).size, 10);
   for (const { placement, revision } of entries) {
@@ -68,7 +72,10 @@ test("sending an id again replaces its template and keeps the count", async () =
   assert.equal(entry!.subject_id, "someone-else");
   assert.ok(entry!.revision > before.revision);
   await assertHolds(gallery, [...others, renewed]);
-  await assertRefused(gallery.compare("subject-1", randomEmbedding(1024)), { status: "NOT_FOUND", reason: "SUBJECT_NOT_FOUND" });
+  await assertRefused(gallery.compare("subject-1", randomEmbedding(1024)), {
+    status: "NOT_FOUND",
+    reason: "SUBJECT_NOT_FOUND",
+  });
 });
 
 test("the same id twice in one stream leaves the last one sent", async () => {
@@ -77,7 +84,10 @@ test("the same id twice in one stream leaves the last one sent", async () => {
   const entries = await gallery.enroll(versions);
   assert.equal(entries.length, 6);
   await assertHolds(gallery, [versions[5]!]);
-  assert.deepEqual((await gallery.roster()).map(({ template_id }) => template_id), ["template-0"]);
+  assert.deepEqual(
+    (await gallery.roster()).map(({ template_id }) => template_id),
+    ["template-0"],
+  );
 });
 
 test("a place is never given to another template again", async () => {
@@ -95,7 +105,8 @@ test("a stream that broke off is resumed by sending again what was not acknowled
   const broken = client.open(RPC);
   for (const message of gallery.enrollment(people.slice(0, 8).map((p) => gallery.template(p)))) broken.send(message);
   const acknowledged: string[] = [];
-  for (let i = 0; i < 4; i++) acknowledged.push(((await broken.next()) as unknown as { entry: EntryMessage }).entry.template_id);
+  for (let i = 0; i < 4; i++)
+    acknowledged.push(((await broken.next()) as unknown as { entry: EntryMessage }).entry.template_id);
   broken.hangUp();
   await assert.rejects(
     async () => {
@@ -103,7 +114,10 @@ test("a stream that broke off is resumed by sending again what was not acknowled
     },
     { code: 1 },
   );
-  assert.deepEqual(acknowledged, people.slice(0, 4).map((p) => p.template_id));
+  assert.deepEqual(
+    acknowledged,
+    people.slice(0, 4).map((p) => p.template_id),
+  );
   const live = new Set((await gallery.roster()).map((entry) => entry.template_id));
   for (const id of acknowledged) assert.ok(live.has(id));
   await gallery.enroll(people.filter((p) => !acknowledged.includes(p.template_id)));
@@ -114,24 +128,41 @@ test("a refused template ends the stream; those before it are acknowledged and s
   const gallery = await TestGallery.create(client, key, SMALL);
   const people = Array.from({ length: 9 }, (_, i) => person(i));
   const templates = people.map((p) => gallery.template(p));
-  templates[5] = { ...templates[5]!, ciphertext: { ...templates[5]!.ciphertext, data: templates[5]!.ciphertext.data.subarray(1) } };
-  const refusal: CallRefused = await assertRefused(gallery.enrollTemplates(templates), { status: "INVALID_ARGUMENT", reason: "CIPHERTEXT_CORRUPT" });
-  assert.deepEqual(refusal.received.map((message) => (message as { entry: EntryMessage }).entry.template_id), people.slice(0, 5).map((p) => p.template_id));
+  templates[5] = {
+    ...templates[5]!,
+    ciphertext: { ...templates[5]!.ciphertext, data: templates[5]!.ciphertext.data.subarray(1) },
+  };
+  const refusal: CallRefused = await assertRefused(gallery.enrollTemplates(templates), {
+    status: "INVALID_ARGUMENT",
+    reason: "CIPHERTEXT_CORRUPT",
+  });
+  assert.deepEqual(
+    refusal.received.map((message) => (message as { entry: EntryMessage }).entry.template_id),
+    people.slice(0, 5).map((p) => p.template_id),
+  );
   const live = (await gallery.roster()).map((entry) => entry.template_id);
   assert.ok(!live.includes("template-5"));
-  assert.deepEqual(live, people.slice(0, 5).map((p) => p.template_id));
+  assert.deepEqual(
+    live,
+    people.slice(0, 5).map((p) => p.template_id),
+  );
   await assertHolds(gallery, people.slice(0, 5));
 });
 
 test("two streams that enroll the same ids at once end with one live template each", async () => {
   const gallery = await TestGallery.create(client, key, SMALL);
-  const [left, right] = [0, 1].map(() => Array.from({ length: 8 }, (_, i) => person(i, "shared"))) as [Person[], Person[]];
+  const [left, right] = [0, 1].map(() => Array.from({ length: 8 }, (_, i) => person(i, "shared"))) as [
+    Person[],
+    Person[],
+  ];
   await Promise.all([gallery.enroll(left), gallery.enroll(right)]);
   const probe = randomEmbedding(1024);
   const found = await gallery.search(probe);
   assert.equal(found.size, 8);
   left.forEach(({ template_id, embedding }, i) => {
-    const either = [embedding, right[i]!.embedding].map((x) => Math.abs(plainDistance(SMALL, x, probe) - found.get(template_id)!));
+    const either = [embedding, right[i]!.embedding].map((x) =>
+      Math.abs(plainDistance(SMALL, x, probe) - found.get(template_id)!),
+    );
     assert.ok(Math.min(...either) < 1e-5, "the place holds one of the two, not their sum");
   });
   assert.equal((await gallery.describe()).template_count, 8);
@@ -146,14 +177,33 @@ test("the roster by revision tells exactly what changed, oldest first, deletions
   const [added] = await gallery.enroll([person(6)]);
   await gallery.enroll([person(0, "renamed")]);
   const changes = await gallery.roster(revision);
-  assert.deepEqual(changes.map((entry) => [entry.template_id, entry.subject_id, entry.deleted]), [["template-2", "", true], ["template-6", "subject-6", false], ["template-0", "renamed", false]]);
+  assert.deepEqual(
+    changes.map((entry) => [entry.template_id, entry.subject_id, entry.deleted]),
+    [
+      ["template-2", "", true],
+      ["template-6", "subject-6", false],
+      ["template-0", "renamed", false],
+    ],
+  );
   assert.deepEqual(changes[1], added);
   assert.equal(changes[2]!.revision, (await gallery.describe()).revision);
   const whole = await gallery.roster();
-  assert.deepEqual(whole.map((entry) => entry.revision), whole.map((entry) => entry.revision).sort((a, b) => a - b));
-  assert.deepEqual(whole.filter((entry) => !entry.deleted).map((entry) => entry.template_id).sort(), [0, 1, 3, 4, 5, 6].map((i) => `template-${i}`));
+  assert.deepEqual(
+    whole.map((entry) => entry.revision),
+    whole.map((entry) => entry.revision).sort((a, b) => a - b),
+  );
+  assert.deepEqual(
+    whole
+      .filter((entry) => !entry.deleted)
+      .map((entry) => entry.template_id)
+      .sort(),
+    [0, 1, 3, 4, 5, 6].map((i) => `template-${i}`),
+  );
   assert.deepEqual(await gallery.roster(0, 2), whole);
-  const [page] = await client.call<RosterMessage>("GalleryService/ListTemplates", { gallery_id: gallery.galleryId, page_size: 2 });
+  const [page] = await client.call<RosterMessage>("GalleryService/ListTemplates", {
+    gallery_id: gallery.galleryId,
+    page_size: 2,
+  });
   assert.equal(page!.entries.length, 2);
   assert.equal(page!.revision, (await gallery.describe()).revision);
 });
@@ -179,23 +229,45 @@ test("a stream that does not begin with one target is refused", async () => {
 test("templates of another kind than the gallery's are refused, naming the field that differs", async () => {
   const gallery = await TestGallery.create(client, key, SMALL);
   const differences: [object, string][] = [
-    [{ dimension: 512 }, "dimension"], [{ metric: "METRIC_EUCLIDEAN" }, "metric"], [{ model_id: "model-b" }, "model_id"], [{ model_version: "2" }, "model_version"],
+    [{ dimension: 512 }, "dimension"],
+    [{ metric: "METRIC_EUCLIDEAN" }, "metric"],
+    [{ model_id: "model-b" }, "model_id"],
+    [{ model_version: "2" }, "model_version"],
     [{ metric: "METRIC_EUCLIDEAN", norm_bound: 2 }, "metric"],
   ];
   for (const [difference, field] of differences) {
     const target = { ...gallery.target, space: { ...SMALL, ...difference } };
-    const expected = { status: "INVALID_ARGUMENT", reason: "SPACE_MISMATCH", field: `target.space.${field}`, says: /gallery has/ } as const;
+    const expected = {
+      status: "INVALID_ARGUMENT",
+      reason: "SPACE_MISMATCH",
+      field: `target.space.${field}`,
+      says: /gallery has/,
+    } as const;
     await assertRefused(client.call(RPC, { target }, { template: gallery.template(person(0)) }), expected);
-    await assertRefused(client.call("MatchingService/SearchGallery", { target, pieces: gallery.pieces(person(0).embedding) }), expected);
-    await assertRefused(client.call("MatchingService/CompareTemplates", { target: { ...target, subject_id: "s" }, pieces: [] }), expected);
+    await assertRefused(
+      client.call("MatchingService/SearchGallery", { target, pieces: gallery.pieces(person(0).embedding) }),
+      expected,
+    );
+    await assertRefused(
+      client.call("MatchingService/CompareTemplates", { target: { ...target, subject_id: "s" }, pieces: [] }),
+      expected,
+    );
   }
-  await assertRefused(client.call(RPC, { target: { gallery_id: gallery.galleryId } }), { ...invalid, field: "target.space" });
+  await assertRefused(client.call(RPC, { target: { gallery_id: gallery.galleryId } }), {
+    ...invalid,
+    field: "target.space",
+  });
 });
 
 test("a norm bound that is not the gallery's is refused", async () => {
   const gallery = await TestGallery.create(client, key, { ...SMALL, metric: "METRIC_EUCLIDEAN", norm_bound: 2 });
   const target = { ...gallery.target, space: { ...gallery.space, norm_bound: 2.5 } };
-  await assertRefused(client.call(RPC, { target }), { status: "INVALID_ARGUMENT", reason: "SPACE_MISMATCH", field: "target.space.norm_bound", says: /2\.5.*2/ });
+  await assertRefused(client.call(RPC, { target }), {
+    status: "INVALID_ARGUMENT",
+    reason: "SPACE_MISMATCH",
+    field: "target.space.norm_bound",
+    says: /2\.5.*2/,
+  });
 });
 
 test("template ids and subject ids that cannot be one are refused and leave nothing", async () => {
@@ -203,7 +275,11 @@ test("template ids and subject ids that cannot be one are refused and leave noth
   const template = gallery.template(person(0));
   for (const field of ["template_id", "subject_id"]) {
     for (const id of ["", "Upper", "i".repeat(65), "é", "a b"]) {
-      await assertRefused(gallery.enrollTemplates([{ ...template, [field]: id }]), { ...invalid, field: `template.${field}`, says: /1 to 64 characters/ });
+      await assertRefused(gallery.enrollTemplates([{ ...template, [field]: id }]), {
+        ...invalid,
+        field: `template.${field}`,
+        says: /1 to 64 characters/,
+      });
     }
   }
   const { template_count, revision } = await gallery.describe();

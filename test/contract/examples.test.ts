@@ -54,7 +54,12 @@ interface TensealFiles {
 interface Example {
   readonly name: string;
   readonly options: { readonly skip?: string | false };
-  readonly compare: (address: string, files: TensealFiles, output: string, how?: { readonly checked: boolean }) => Promise<Run>;
+  readonly compare: (
+    address: string,
+    files: TensealFiles,
+    output: string,
+    how?: { readonly checked: boolean },
+  ) => Promise<Run>;
 }
 
 const EXAMPLES: readonly Example[] = [
@@ -64,7 +69,11 @@ const EXAMPLES: readonly Example[] = [
 
 const made = await tensealBytesMadeHere();
 // Only the Galois keys that 128 components need: a third of the upload.
-await testTheRoad("bytes made here", { ...made, publicContext: made.maker.publicContext(made.maker.makeKeys(stepsUpTo(64))) }, ["raw", "base64"]);
+await testTheRoad(
+  "bytes made here",
+  { ...made, publicContext: made.maker.publicContext(made.maker.makeKeys(stepsUpTo(64))) },
+  ["raw", "base64"],
+);
 const real = await realTensealBytes("the examples are tested with TenSEAL bytes made here only");
 if (real !== undefined) await testTheRoad("bytes of a real TenSEAL", real, ["base64", "raw"]);
 await testWhatElseIsSaid(made);
@@ -92,18 +101,29 @@ async function testTheRoad(whose: string, bytes: TensealBytes, forms: readonly (
       for (const place of ["context", "v1", "v2"]) {
         const { code, stderr } = await compare(port.address, { ...files, [place]: secret }, join(own, "none.bin"));
         assert.equal(code, 1, stderr);
-        assert.match(stderr, place === "context" ? /secret\.\w+ holds the secret key, and nothing of it was sent/ : /secret\.\w+ is not a TenSEAL CKKS vector/);
+        assert.match(
+          stderr,
+          place === "context"
+            ? /secret\.\w+ holds the secret key, and nothing of it was sent/
+            : /secret\.\w+ is not a TenSEAL CKKS vector/,
+        );
       }
       assert.equal(port.connections(), 0);
     });
 
-    test(`${whose}, ${form}: a secret key that gets past ${name} is refused by the server, which ${name} says`, options, async () => {
-      const before = await listContextIds(client);
-      const { code, stderr } = await compare(server.address, { ...files, context: secret }, join(own, "none.bin"), { checked: false });
-      assert.equal(code, 1);
-      assert.match(stderr, /SECRET_KEY_REFUSED/);
-      assert.deepEqual(await listContextIds(client), before);
-    });
+    test(
+      `${whose}, ${form}: a secret key that gets past ${name} is refused by the server, which ${name} says`,
+      options,
+      async () => {
+        const before = await listContextIds(client);
+        const { code, stderr } = await compare(server.address, { ...files, context: secret }, join(own, "none.bin"), {
+          checked: false,
+        });
+        assert.equal(code, 1);
+        assert.match(stderr, /SECRET_KEY_REFUSED/);
+        assert.deepEqual(await listContextIds(client), before);
+      },
+    );
   });
 }
 
@@ -137,20 +157,41 @@ async function testWhatElseIsSaid(bytes: TensealBytes): Promise<void> {
       const [text, nothing] = [join(own, "text.txt"), join(own, "nothing.bin")];
       await writeFile(text, "not a context!");
       await using port = await listenOnly();
-      assert.match((await compare(port.address, { ...files, context: text }, output)).stderr, /text\.txt is not a TenSEAL context/);
-      assert.match((await compare(port.address, { ...files, context: files.v1 }, output)).stderr, /v1\.bin is not a TenSEAL context/);
+      assert.match(
+        (await compare(port.address, { ...files, context: text }, output)).stderr,
+        /text\.txt is not a TenSEAL context/,
+      );
+      assert.match(
+        (await compare(port.address, { ...files, context: files.v1 }, output)).stderr,
+        /v1\.bin is not a TenSEAL context/,
+      );
       assert.match((await compare(port.address, { ...files, context: nothing }, output)).stderr, /nothing\.bin/);
       assert.equal(port.connections(), 0);
     });
   }
 
-  test("the Python example deletes the context where it is asked to, and says how to decrypt", needsPython, async () => {
-    const { code, stdout } = await run(python!, [PAIRWISE_SCRIPT, ...argumentsOf(server.address, files, output), "--delete", "--norm-bound", "20"]);
-    assert.equal(code, 0);
-    assert.ok(!(await listContextIds(client)).includes(contextIdIn(stdout)));
-    assert.match(stdout, /lazy_ckks_vector_from/);
-    assert.ok(Math.abs(bytes.maker.decrypt("CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR", await readFile(output)) - bytes.squaredDistance) < TOLERANCE);
-  });
+  test(
+    "the Python example deletes the context where it is asked to, and says how to decrypt",
+    needsPython,
+    async () => {
+      const { code, stdout } = await run(python!, [
+        PAIRWISE_SCRIPT,
+        ...argumentsOf(server.address, files, output),
+        "--delete",
+        "--norm-bound",
+        "20",
+      ]);
+      assert.equal(code, 0);
+      assert.ok(!(await listContextIds(client)).includes(contextIdIn(stdout)));
+      assert.match(stdout, /lazy_ckks_vector_from/);
+      assert.ok(
+        Math.abs(
+          bytes.maker.decrypt("CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR", await readFile(output)) -
+            bytes.squaredDistance,
+        ) < TOLERANCE,
+      );
+    },
+  );
 
   test("the Python example lets the package tenseal decrypt, where it is installed", needsPython, async () => {
     const modules = await mkdtemp(join(own, "modules-"));
@@ -163,23 +204,37 @@ async function testWhatElseIsSaid(bytes: TensealBytes): Promise<void> {
   });
 }
 
-test("the packed example finds the plain distances under encryption, and leaves nothing behind", needsPython, async () => {
-  const before = await listContextIds(client);
-  const people = Object.fromEntries(["ada", "grace", "edsger", "barbara"].map((name) => [name, twice(randomEmbedding(128, 1.4))]));
-  const file = join(folder, "people.json");
-  await writeFile(file, JSON.stringify(people));
-  const { code, stdout, stderr } = await run(python!, [PACKED_SCRIPT, "--server", server.address, "--embeddings", file]);
-  assert.equal(code, 0, stderr);
-  const shown = [...stdout.matchAll(/^ {2}(\S+) +(\d\.\d{7}) +\d\.\d{7} +\S+$/gm)].map(([, name, distance]) => [name!, Number(distance)] as const);
-  assert.equal(shown.length, 5);
-  const space = { dimension: 128, metric: "METRIC_COSINE", model_id: "any", norm_bound: 1 } as const;
-  shown.forEach(([name, distance], line) => {
-    const probe = people[line === 0 ? "ada" : "grace"]![1]!;
-    assert.ok(Math.abs(distance - plainDistance(space, people[name]![0]!, probe)) < 1e-6, `${name}: ${distance}`);
-  });
-  assert.deepEqual([shown[0]![0], shown[1]![0]], ["ada", "grace"]);
-  assert.deepEqual(await listContextIds(client), before);
-});
+test(
+  "the packed example finds the plain distances under encryption, and leaves nothing behind",
+  needsPython,
+  async () => {
+    const before = await listContextIds(client);
+    const people = Object.fromEntries(
+      ["ada", "grace", "edsger", "barbara"].map((name) => [name, twice(randomEmbedding(128, 1.4))]),
+    );
+    const file = join(folder, "people.json");
+    await writeFile(file, JSON.stringify(people));
+    const { code, stdout, stderr } = await run(python!, [
+      PACKED_SCRIPT,
+      "--server",
+      server.address,
+      "--embeddings",
+      file,
+    ]);
+    assert.equal(code, 0, stderr);
+    const shown = [...stdout.matchAll(/^ {2}(\S+) +(\d\.\d{7}) +\d\.\d{7} +\S+$/gm)].map(
+      ([, name, distance]) => [name!, Number(distance)] as const,
+    );
+    assert.equal(shown.length, 5);
+    const space = { dimension: 128, metric: "METRIC_COSINE", model_id: "any", norm_bound: 1 } as const;
+    shown.forEach(([name, distance], line) => {
+      const probe = people[line === 0 ? "ada" : "grace"]![1]!;
+      assert.ok(Math.abs(distance - plainDistance(space, people[name]![0]!, probe)) < 1e-6, `${name}: ${distance}`);
+    });
+    assert.deepEqual([shown[0]![0], shown[1]![0]], ["ada", "grace"]);
+    assert.deepEqual(await listContextIds(client), before);
+  },
+);
 
 test("the packed example fails if a distance is off by more than its tolerance", needsPython, async () => {
   const { code, stderr } = await runChanged("packed_match", "example.TOLERANCE = 0", ["--server", server.address]);
@@ -188,11 +243,15 @@ test("the packed example fails if a distance is off by more than its tolerance",
 });
 
 test("the packed example computes the transforms and bytes of the published checks", needsPython, async () => {
-  const code = "import sys, json; sys.path.insert(0, sys.argv[1]); import packed_scheme as p; x = [1, 2, 3, -4] + [0] * 4091 + [5]\n" +
+  const code =
+    "import sys, json; sys.path.insert(0, sys.argv[1]); import packed_scheme as p; x = [1, 2, 3, -4] + [0] * 4091 + [5]\n" +
     "print(json.dumps({'values': [r.forward(x)[:4] for r in p.RINGS], 'bytes': p.pack([x[:3] + [4] + [0] * 4092])[:15].hex()}))";
   const { stdout } = await run(python!, ["-c", code, PYTHON_FOLDER]);
   // From docs/wire-format.md, whose numbers are held to the code by a test of their own.
-  const values = [[230515340, 837024152, 887689407, 192107299], [120144925, 791945940, 343886021, 891408464]];
+  const values = [
+    [230515340, 837024152, 887689407, 192107299],
+    [120144925, 791945940, 343886021, 891408464],
+  ];
   assert.deepEqual(JSON.parse(stdout), { values, bytes: "010000800000003000000010000000" });
 });
 
@@ -200,7 +259,8 @@ testThatTheLogTellsNothing(server);
 
 /** The first Python that has what the examples need; said loudly on stderr if there is none. */
 function findPython(): string | undefined {
-  const candidates = process.env["VEILFACE_PYTHON"] === undefined ? ["/usr/bin/python3", "python3"] : [process.env["VEILFACE_PYTHON"]];
+  const candidates =
+    process.env["VEILFACE_PYTHON"] === undefined ? ["/usr/bin/python3", "python3"] : [process.env["VEILFACE_PYTHON"]];
   for (const candidate of candidates) {
     try {
       execFileSync(candidate, ["-c", "import grpc, grpc_tools.protoc"], { stdio: "ignore" });
@@ -211,13 +271,17 @@ function findPython(): string | undefined {
   }
   process.stderr.write(
     `\nSKIPPED: the Python examples are not tested: none of ${candidates.join(", ")} has grpcio and grpc_tools.` +
-    " Install them (apt install python3-grpcio python3-grpc-tools), or name a Python that has them in VEILFACE_PYTHON.\n\n",
+      " Install them (apt install python3-grpcio python3-grpc-tools), or name a Python that has them in VEILFACE_PYTHON.\n\n",
   );
   return undefined;
 }
 
 /** `extension`: "bin" for raw bytes, "txt" for base64. */
-async function writeFiles(where: string, bytes: TensealBytes, extension: "bin" | "txt"): Promise<TensealFiles & { readonly secret: string }> {
+async function writeFiles(
+  where: string,
+  bytes: TensealBytes,
+  extension: "bin" | "txt",
+): Promise<TensealFiles & { readonly secret: string }> {
   const place = (name: string): string => join(where, `${name}.${extension}`);
   const contents = { public: bytes.publicContext, secret: bytes.secretContext, v1: bytes.v1, v2: bytes.v2 };
   for (const [name, data] of Object.entries(contents)) {
@@ -235,12 +299,24 @@ function argumentsOf(address: string, { context, v1, v2 }: TensealFiles, output:
   return [context, v1, v2, "--output", output, "--server", address];
 }
 
-function compareInPython(address: string, files: TensealFiles, output: string, { checked } = { checked: true }): Promise<Run> {
+function compareInPython(
+  address: string,
+  files: TensealFiles,
+  output: string,
+  { checked } = { checked: true },
+): Promise<Run> {
   const args = argumentsOf(address, files, output);
-  return checked ? run(python!, [PAIRWISE_SCRIPT, ...args]) : runChanged("tenseal_compare", "example.read_public_context = example.read_tenseal_file", args);
+  return checked
+    ? run(python!, [PAIRWISE_SCRIPT, ...args])
+    : runChanged("tenseal_compare", "example.read_public_context = example.read_tenseal_file", args);
 }
 
-async function compareInShell(address: string, { context, v1, v2 }: TensealFiles, output: string, { checked } = { checked: true }): Promise<Run> {
+async function compareInShell(
+  address: string,
+  { context, v1, v2 }: TensealFiles,
+  output: string,
+  { checked } = { checked: true },
+): Promise<Run> {
   const args = [`http://${address}`, context, v1, v2, output];
   if (checked) return run("bash", [SHELL_SCRIPT, ...args]);
   const source = await readFile(SHELL_SCRIPT, "utf8");
@@ -257,7 +333,10 @@ function runChanged(module: string, change: string, args: readonly string[]): Pr
 }
 
 async function run(command: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Run> {
-  const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, PYTHONDONTWRITEBYTECODE: "1", ...env } });
+  const child = spawn(command, args, {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, PYTHONDONTWRITEBYTECODE: "1", ...env },
+  });
   const printed = { stdout: "", stderr: "" };
   child.stdout.setEncoding("utf8").on("data", (text: string) => (printed.stdout += text));
   child.stderr.setEncoding("utf8").on("data", (text: string) => (printed.stderr += text));
@@ -277,7 +356,12 @@ async function listenOnly(): Promise<AsyncDisposable & { readonly address: strin
   });
   await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
   const { port } = listener.address() as AddressInfo;
-  const close = (): Promise<void> => new Promise((resolve) => listener.close(() => { resolve(); }));
+  const close = (): Promise<void> =>
+    new Promise((resolve) =>
+      listener.close(() => {
+        resolve();
+      }),
+    );
   return { address: `127.0.0.1:${port}`, connections: () => connections, [Symbol.asyncDispose]: close };
 }
 

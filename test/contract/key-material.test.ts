@@ -5,7 +5,12 @@ import { contractKey, startContractServer, testThatTheLogTellsNothing } from "..
 import { COSINE_128, TestGallery, freshId } from "../support/independent/gallery-fixture.ts";
 import type { CiphertextMessage, Person, SearchMessage } from "../support/independent/gallery-fixture.ts";
 import { CIPHERTEXT_WORDS_AT, unpack, words } from "../support/independent/independent-crypto.ts";
-import { plainDistance, randomEmbedding, scalesOf, templatePolynomial } from "../support/independent/independent-encoding.ts";
+import {
+  plainDistance,
+  randomEmbedding,
+  scalesOf,
+  templatePolynomial,
+} from "../support/independent/independent-encoding.ts";
 import { DEGREE, IndependentRing } from "../../scripts/vectors/independent-ring.ts";
 import { TestContext, sealUpload } from "../support/independent/pairwise-context.ts";
 import { PairwiseGallery } from "../support/independent/pairwise-gallery.ts";
@@ -38,21 +43,31 @@ interface Side {
 async function packedSide(): Promise<Side> {
   const key = await contractKey();
   const galleryId = freshId("packed");
-  await client.call("ContextService/CreateContext", { context: { packed: { parameter_set: `PARAMETER_SET_${key.set}`, key_id: key.keyId } } });
-  await client.call("GalleryService/CreateGallery", { gallery: { gallery_id: galleryId, context_id: key.contextId, space: COSINE_128, packed_stride: STRIDE } });
+  await client.call("ContextService/CreateContext", {
+    context: { packed: { parameter_set: `PARAMETER_SET_${key.set}`, key_id: key.keyId } },
+  });
+  await client.call("GalleryService/CreateGallery", {
+    gallery: { gallery_id: galleryId, context_id: key.contextId, space: COSINE_128, packed_stride: STRIDE },
+  });
   const gallery = new TestGallery(client, key, COSINE_128, galleryId);
   const people = crowd(3, 128);
   await gallery.enroll(people);
   const probe = randomEmbedding(128);
   const found = await gallery.search(probe);
-  for (const { template_id, embedding } of people) assert.ok(Math.abs(found.get(template_id)! - plainDistance(COSINE_128, embedding, probe)) < 1e-5);
-  const [, reply] = await client.call<SearchMessage>("MatchingService/SearchGallery", { target: { ...gallery.target, reply_encoding: "CIPHERTEXT_ENCODING_SEAL" }, pieces: gallery.pieces(probe) });
+  for (const { template_id, embedding } of people)
+    assert.ok(Math.abs(found.get(template_id)! - plainDistance(COSINE_128, embedding, probe)) < 1e-5);
+  const [, reply] = await client.call<SearchMessage>("MatchingService/SearchGallery", {
+    target: { ...gallery.target, reply_encoding: "CIPHERTEXT_ENCODING_SEAL" },
+    pieces: gallery.pieces(probe),
+  });
   await enrollBlock(gallery, crowd(40, 128, "block"));
   const stored = (await storedCiphertexts(galleryId)).map((data) => key.sealBytes(unpack(data)));
   assert.equal(stored.length, 3 + 128 / STRIDE);
   const secretKey = key.secretKeyBytes("none");
   const primes = [...key.rings.map(({ prime }) => prime), RESERVED_PRIME];
-  const hunt = await held(KeyHunt.create(primes, secretKey, [stored[0]!, stored.at(-1)!, reply!.distances!.ciphertext.data]));
+  const hunt = await held(
+    KeyHunt.create(primes, secretKey, [stored[0]!, stored.at(-1)!, reply!.distances!.ciphertext.data]),
+  );
   return { hunt, stored, secretKey, rings: key.rings };
 }
 
@@ -66,8 +81,12 @@ async function pairwiseSide(): Promise<Side> {
   await gallery.enroll(people);
   const probe = randomEmbedding(16);
   const found = await gallery.search(probe);
-  for (const { template_id, embedding } of people) assert.ok(Math.abs(found.get(template_id)! - gallery.plain(embedding, probe)) < smallTolerance(16));
-  const [, reply] = await client.call<SearchMessage>("MatchingService/SearchGallery", { target: gallery.target, pieces: gallery.pieces(probe) });
+  for (const { template_id, embedding } of people)
+    assert.ok(Math.abs(found.get(template_id)! - gallery.plain(embedding, probe)) < smallTolerance(16));
+  const [, reply] = await client.call<SearchMessage>("MatchingService/SearchGallery", {
+    target: gallery.target,
+    pieces: gallery.pieces(probe),
+  });
   const templates = await storedCiphertexts(gallery.galleryId);
   const secretKey = maker.secretKey("none");
   const hunt = await held(KeyHunt.create(maker.primes, secretKey, [templates[0]!, reply!.distances!.ciphertext.data]));
@@ -76,26 +95,45 @@ async function pairwiseSide(): Promise<Side> {
     assert.ok(Math.abs(slots[k]! - x) < 1e-4, "the hunt decrypts the stored template with the real key");
   });
   const [relin, galois] = [keys.relinKeys({ compression: "none" }), keys.galoisKeys({ compression: "none" })];
-  return { hunt, stored: [...templates, relin, galois], secretKey, rings: maker.primes.slice(0, -1).map((prime) => new IndependentRing(prime)) };
+  return {
+    hunt,
+    stored: [...templates, relin, galois],
+    secretKey,
+    rings: maker.primes.slice(0, -1).map((prime) => new IndependentRing(prime)),
+  };
 }
 
 function crowd(count: number, dimension: number, prefix = "t"): Person[] {
-  return Array.from({ length: count }, (_, i) => ({ template_id: `${prefix}-${i}`, subject_id: `${prefix}-${i}`, embedding: randomEmbedding(dimension) }));
+  return Array.from({ length: count }, (_, i) => ({
+    template_id: `${prefix}-${i}`,
+    subject_id: `${prefix}-${i}`,
+    embedding: randomEmbedding(dimension),
+  }));
 }
 
 async function enrollBlock(gallery: TestGallery, people: readonly Person[]): Promise<void> {
   const scales = scalesOf(gallery.key.modulus, 128, STRIDE);
   const vectors = people.map(({ embedding }) => templatePolynomial(COSINE_128, embedding, scales.template));
   const pieces = Array.from({ length: 128 / STRIDE }, (_, g) => {
-    const polynomial = Array.from({ length: DEGREE }, (_unused, at) => vectors[Math.floor(at / STRIDE)]?.[g * STRIDE + (at % STRIDE)] ?? 0);
+    const polynomial = Array.from(
+      { length: DEGREE },
+      (_unused, at) => vectors[Math.floor(at / STRIDE)]?.[g * STRIDE + (at % STRIDE)] ?? 0,
+    );
     return gallery.ciphertext(gallery.key.encrypt(polynomial));
   });
   const slots = people.map(({ template_id, subject_id }) => ({ template_id, subject_id }));
-  await client.call("GalleryService/EnrollTemplates", { target: gallery.target }, { block: { stride: STRIDE, slots } }, { pieces: { pieces } });
+  await client.call(
+    "GalleryService/EnrollTemplates",
+    { target: gallery.target },
+    { block: { stride: STRIDE, slots } },
+    { pieces: { pieces } },
+  );
 }
 
 async function storedCiphertexts(gallery_id: string): Promise<Buffer[]> {
-  const messages = await client.call<{ pieces?: { pieces: CiphertextMessage[] } }>("GalleryService/ReadTemplates", { gallery_id });
+  const messages = await client.call<{ pieces?: { pieces: CiphertextMessage[] } }>("GalleryService/ReadTemplates", {
+    gallery_id,
+  });
   return messages.flatMap(({ pieces }) => (pieces?.pieces ?? []).map(({ data }) => data));
 }
 
@@ -135,7 +173,8 @@ for (const [name, side] of Object.entries({ packed, pairwise })) {
       "SEAL's bytes inside something": [Buffer.concat([Buffer.alloc(777, 2), side.secretKey, Buffer.alloc(99)])],
       "a polynomial of a ciphertext": [asCiphertext(residues)],
     };
-    for (const [form, values] of Object.entries(forms)) assert.ok(side.hunt.keysAmong([...others, ...values]).worked > 0, form);
+    for (const [form, values] of Object.entries(forms))
+      assert.ok(side.hunt.keysAmong([...others, ...values]).worked > 0, form);
   });
 }
 
@@ -150,13 +189,19 @@ test("packed: the real key would be found in rows of 32-bit words too: as residu
     "residues behind a digest": [Buffer.concat([Buffer.alloc(32, 9), words32([...random, ...residues])])],
     "tiles of a block": halves.map((half) => words32(inTiles([half, random]))),
   };
-  for (const [form, values] of Object.entries(forms)) assert.ok(packed.hunt.keysAmong([Buffer.alloc(5000, 1), ...values]).worked > 0, form);
+  for (const [form, values] of Object.entries(forms))
+    assert.ok(packed.hunt.keysAmong([Buffer.alloc(5000, 1), ...values]).worked > 0, form);
   assert.equal(packed.hunt.keysAmong([words32([...random, ...random])]).worked, 0);
 });
 
-/** The two components of one piece modulo one prime, as a packed block holds them: tiles of four residues of the one, then of the other. */
+/**
+ * The two components of one piece modulo one prime, as a packed block holds them: tiles of four residues of the one,
+ * then of the other.
+ */
 function inTiles([t0, t1]: readonly [readonly bigint[], readonly bigint[]]): bigint[] {
-  return Array.from({ length: DEGREE / 4 }, (_, tile) => [t0, t1].flatMap((component) => component.slice(4 * tile, 4 * tile + 4))).flat();
+  return Array.from({ length: DEGREE / 4 }, (_, tile) =>
+    [t0, t1].flatMap((component) => component.slice(4 * tile, 4 * tile + 4)),
+  ).flat();
 }
 
 /** An uncompressed SEAL ciphertext whose first component they are. */

@@ -19,16 +19,28 @@ const page = { page_size: 5, page_token: "" };
 
 /** A valid stream of requests for every rpc. */
 const VALID: readonly (readonly [string, readonly object[]])[] = [
-  ["ContextService/CreateContext", [{ context: { packed: { parameter_set: "PARAMETER_SET_PACKED_N4096_Q60", key_id: key.keyId } } }]],
+  [
+    "ContextService/CreateContext",
+    [{ context: { packed: { parameter_set: "PARAMETER_SET_PACKED_N4096_Q60", key_id: key.keyId } } }],
+  ],
   ["ContextService/GetContext", [{ context_id: key.contextId }]],
   ["ContextService/ListContexts", [page]],
   ["ContextService/DeleteContext", [{ context_id: "0".repeat(64), force: false }]],
-  ["GalleryService/CreateGallery", [{ gallery: { gallery_id: gallery.galleryId, context_id: key.contextId, space: gallery.space } }]],
+  [
+    "GalleryService/CreateGallery",
+    [{ gallery: { gallery_id: gallery.galleryId, context_id: key.contextId, space: gallery.space } }],
+  ],
   ["GalleryService/GetGallery", [{ gallery_id: gallery.galleryId }]],
   ["GalleryService/ListGalleries", [{ context_id: key.contextId, ...page }]],
   ["GalleryService/ListTemplates", [{ gallery_id: gallery.galleryId, since_revision: 1, ...page }]],
-  ["GalleryService/EnrollTemplates", [{ target: gallery.target }, { template: { ...template, template_id: "fuzzed" } }]],
-  ["GalleryService/DeleteTemplates", [{ gallery_id: gallery.galleryId, template_ids: ["fuzzed"], subject_ids: ["fuzzed"] }]],
+  [
+    "GalleryService/EnrollTemplates",
+    [{ target: gallery.target }, { template: { ...template, template_id: "fuzzed" } }],
+  ],
+  [
+    "GalleryService/DeleteTemplates",
+    [{ gallery_id: gallery.galleryId, template_ids: ["fuzzed"], subject_ids: ["fuzzed"] }],
+  ],
   ["MatchingService/SearchGallery", [{ target: gallery.target, pieces }]],
   ["MatchingService/CompareTemplates", [{ target: { ...gallery.target, subject_id: "s" } }, { pieces }]],
 ];
@@ -60,7 +72,8 @@ function mutate(messages: readonly Buffer[], { kind, message, at, byte }: Mutati
 
 function changeOf(bytes: Buffer, kind: Mutation["kind"], position: number, byte: number): Buffer {
   if (kind === "cut") return bytes.subarray(0, position);
-  if (kind === "insert") return Buffer.concat([bytes.subarray(0, position), Buffer.from([byte]), bytes.subarray(position)]);
+  if (kind === "insert")
+    return Buffer.concat([bytes.subarray(0, position), Buffer.from([byte]), bytes.subarray(position)]);
   const changed = Buffer.from(bytes);
   if (position < changed.length) changed[position]! ^= byte === 0 ? 1 : byte;
   return changed;
@@ -69,14 +82,27 @@ function changeOf(bytes: Buffer, kind: Mutation["kind"], position: number, byte:
 test("two hundred damaged requests are each served or refused with a known reason, and the server stays up", async () => {
   const reasons = closedReasons();
   await fc.assert(
-    fc.asyncProperty(fc.constantFrom(...VALID), fc.array(mutation, { minLength: 1, maxLength: 3 }), async ([rpc, requests], mutations) => {
-      const messages = mutations.reduce(mutate, requests.map((request) => serialize(rpc, request)));
-      const refusal: unknown = await client.callRaw(rpc, ...messages).then(() => undefined, (error: unknown) => error);
-      if (refusal === undefined) return;
-      assert.ok(refusal instanceof CallRefused, inspect(refusal));
-      if (refusedByGrpc(refusal)) return;
-      assert.ok(reasons.has(refusal.reason) && refusal.reason !== "INTERNAL", `${rpc}: status ${refusal.code}, reason "${refusal.reason}": ${refusal.details}`);
-    }),
+    fc.asyncProperty(
+      fc.constantFrom(...VALID),
+      fc.array(mutation, { minLength: 1, maxLength: 3 }),
+      async ([rpc, requests], mutations) => {
+        const messages = mutations.reduce(
+          mutate,
+          requests.map((request) => serialize(rpc, request)),
+        );
+        const refusal: unknown = await client.callRaw(rpc, ...messages).then(
+          () => undefined,
+          (error: unknown) => error,
+        );
+        if (refusal === undefined) return;
+        assert.ok(refusal instanceof CallRefused, inspect(refusal));
+        if (refusedByGrpc(refusal)) return;
+        assert.ok(
+          reasons.has(refusal.reason) && refusal.reason !== "INTERNAL",
+          `${rpc}: status ${refusal.code}, reason "${refusal.reason}": ${refusal.details}`,
+        );
+      },
+    ),
     { numRuns: 200 },
   );
   assert.ok(server.running);

@@ -4,7 +4,12 @@ import { createHash } from "node:crypto";
 import { test } from "node:test";
 import type { PackedVector } from "../../scripts/vectors/packed-vector.ts";
 import { startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
-import type { CiphertextMessage, CompareMessage, EntryMessage, SearchMessage } from "../support/independent/gallery-fixture.ts";
+import type {
+  CiphertextMessage,
+  CompareMessage,
+  EntryMessage,
+  SearchMessage,
+} from "../support/independent/gallery-fixture.ts";
 import { unpack, words } from "../support/independent/independent-crypto.ts";
 import { watchBytes } from "../support/leak-watch.ts";
 import { PACKED_VECTORS, bytesOf, readPackedVector } from "../vectors/read-vectors.ts";
@@ -21,7 +26,8 @@ class VectorGallery {
   constructor(vector: PackedVector, galleryId: string) {
     this.vector = vector;
     this.galleryId = galleryId;
-    for (const { packedResidues } of [vector.template, vector.probe, vector.product]) watchBytes(Buffer.from(packedResidues, "base64"));
+    for (const { packedResidues } of [vector.template, vector.probe, vector.product])
+      watchBytes(Buffer.from(packedResidues, "base64"));
     watchBytes(Buffer.from(vector.template.seal, "base64"));
     watchBytes(Buffer.from(vector.keyId, "hex"));
   }
@@ -40,9 +46,16 @@ class VectorGallery {
   }
 
   async create(): Promise<string> {
-    const packed = { parameter_set: `PARAMETER_SET_${this.vector.parameterSet}`, key_id: Buffer.from(this.vector.keyId, "hex") };
-    const [answer] = await client.call<{ context: { context_id: string } }>("ContextService/CreateContext", { context: { packed } });
-    await client.call("GalleryService/CreateGallery", { gallery: { gallery_id: this.galleryId, context_id: this.vector.contextId, space: this.space } });
+    const packed = {
+      parameter_set: `PARAMETER_SET_${this.vector.parameterSet}`,
+      key_id: Buffer.from(this.vector.keyId, "hex"),
+    };
+    const [answer] = await client.call<{ context: { context_id: string } }>("ContextService/CreateContext", {
+      context: { packed },
+    });
+    await client.call("GalleryService/CreateGallery", {
+      gallery: { gallery_id: this.galleryId, context_id: this.vector.contextId, space: this.space },
+    });
     return answer!.context.context_id;
   }
 
@@ -56,14 +69,25 @@ class VectorGallery {
   }
 
   async compare(reply_encoding?: string): Promise<CompareMessage> {
-    const target = { gallery_id: this.galleryId, subject_id: SUBJECT, space: this.space, ...(reply_encoding === undefined ? {} : { reply_encoding }) };
-    const answers = await client.call<CompareMessage>("MatchingService/CompareTemplates", { target, pieces: this.probe });
+    const target = {
+      gallery_id: this.galleryId,
+      subject_id: SUBJECT,
+      space: this.space,
+      ...(reply_encoding === undefined ? {} : { reply_encoding }),
+    };
+    const answers = await client.call<CompareMessage>("MatchingService/CompareTemplates", {
+      target,
+      pieces: this.probe,
+    });
     assert.equal(answers.length, 1);
     return answers[0]!;
   }
 
   async search(): Promise<SearchMessage[]> {
-    return client.call<SearchMessage>("MatchingService/SearchGallery", { target: { gallery_id: this.galleryId, space: this.space }, pieces: this.probe });
+    return client.call<SearchMessage>("MatchingService/SearchGallery", {
+      target: { gallery_id: this.galleryId, space: this.space },
+      pieces: this.probe,
+    });
   }
 }
 
@@ -77,7 +101,10 @@ for (const name of PACKED_VECTORS) {
     const { placement } = await gallery.enroll(gallery.ciphertext(bytesOf(vector.template)));
     assert.deepEqual({ slot: placement!.slot, stride: placement!.stride }, { slot: 0, stride: vector.stride });
     const { distances, entries } = await gallery.compare();
-    assert.deepEqual(entries.map(({ template_id }) => template_id), ["ada-1"]);
+    assert.deepEqual(
+      entries.map(({ template_id }) => template_id),
+      ["ada-1"],
+    );
     assert.ok(distances.ciphertext.data.equals(bytesOf(vector.product)));
     assert.equal(distances.ciphertext.sha256.toString("hex"), vector.product.sha256);
     assert.equal(distances.ciphertext.context_id, vector.contextId);

@@ -6,9 +6,26 @@ import { bomb } from "../support/hostile/bombs.ts";
 import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
 import { CallRefused } from "../support/independent/independent-client.ts";
 import type { OpenCall } from "../support/independent/independent-client.ts";
-import { badKeys, badParameters, badTensealContexts, privateContexts, secretForms, secretUploads, sealParameters } from "../support/hostile/pairwise-bad-uploads.ts";
+import {
+  badKeys,
+  badParameters,
+  badTensealContexts,
+  privateContexts,
+  secretForms,
+  secretUploads,
+  sealParameters,
+} from "../support/hostile/pairwise-bad-uploads.ts";
 import type { BadUpload, Stranger } from "../support/hostile/pairwise-bad-uploads.ts";
-import { CHUNK_BYTES, TestContext, announcement, chunks, createPairwiseContext, listContextIds, sealUpload, tensealUpload } from "../support/independent/pairwise-context.ts";
+import {
+  CHUNK_BYTES,
+  TestContext,
+  announcement,
+  chunks,
+  createPairwiseContext,
+  listContextIds,
+  sealUpload,
+  tensealUpload,
+} from "../support/independent/pairwise-context.ts";
 import { tracesIn } from "../support/pairwise-traces.ts";
 import { assertRefused } from "../support/independent/refusals.ts";
 import type { ExpectedRefusal } from "../support/independent/refusals.ts";
@@ -28,7 +45,11 @@ const broken = { status: "INVALID_ARGUMENT", reason: "UPLOAD_BROKEN" } as const;
 /** What none of the refused uploads may leave behind. */
 const marked = [
   ...[stranger, other].flatMap(({ maker: owner, keys }) => [
-    owner.secretKey("none"), owner.secretKey("zstd"), owner.publicKey("none"), keys.relinKeys({ compression: "none" }), keys.galoisKeys({ compression: "none" }),
+    owner.secretKey("none"),
+    owner.secretKey("zstd"),
+    owner.publicKey("none"),
+    keys.relinKeys({ compression: "none" }),
+    keys.galoisKeys({ compression: "none" }),
   ]),
   packedKey.secretKeyBytes("none"),
 ];
@@ -60,16 +81,19 @@ async function assertUploadRefused(call: Promise<unknown>, expected: ExpectedRef
 
 function testRefused(uploads: readonly BadUpload[]): void {
   for (const { name, upload, reason, says } of uploads) {
-    test(`refused with ${reason}: ${name}`, () => assertUploadRefused(createPairwiseContext(client, upload), { status: "INVALID_ARGUMENT", reason, says }));
+    test(`refused with ${reason}: ${name}`, () =>
+      assertUploadRefused(createPairwiseContext(client, upload), { status: "INVALID_ARGUMENT", reason, says }));
   }
 }
 
 const large = await newMaker({ degree: 8192, primeBits: [60, 40, 40, 60], scale: 2 ** 40 });
-testRefused([
-  ...secretForms("the same parameters", (compression) => stranger.maker.secretKey(compression)),
-  ...secretForms("other parameters", (compression) => large.secretKey(compression)).slice(1, 4),
-  ...secretForms("the packed scheme", (compression) => packedKey.secretKeyBytes(compression)).slice(0, 1),
-].flatMap((secret) => secretUploads(stranger, secret)));
+testRefused(
+  [
+    ...secretForms("the same parameters", (compression) => stranger.maker.secretKey(compression)),
+    ...secretForms("other parameters", (compression) => large.secretKey(compression)).slice(1, 4),
+    ...secretForms("the packed scheme", (compression) => packedKey.secretKeyBytes(compression)).slice(0, 1),
+  ].flatMap((secret) => secretUploads(stranger, secret)),
+);
 testRefused(privateContexts(stranger));
 testRefused(badTensealContexts(stranger));
 testRefused(badKeys(stranger, other, { zlib: await bomb("zlib"), zstd: await bomb("zstd") }));
@@ -83,15 +107,21 @@ test("fresh ciphertexts of more than 1,900,000 bytes are refused with their para
   const huge = await newMaker({ degree: 32768, primeBits: [60, 50, 50, 50, 60], scale: 2 ** 50 });
   const upload = sealUpload(stranger.maker, stranger.keys);
   const pairwise = { encryption_parameters: huge.encryptionParameters(), scale: 2 ** 50 };
-  await assertUploadRefused(createPairwiseContext(client, { ...upload, pairwise }), { status: "INVALID_ARGUMENT", reason: "PARAMETERS_INVALID", says: /1900000|1,900,000/ });
+  await assertUploadRefused(createPairwiseContext(client, { ...upload, pairwise }), {
+    status: "INVALID_ARGUMENT",
+    reason: "PARAMETERS_INVALID",
+    says: /1900000|1,900,000/,
+  });
 });
 
 test("the scale may go up to its limits, and no further", async () => {
   const [q, p] = maker.primes.map(Number) as [number, number];
   const upload = sealUpload(stranger.maker, stranger.keys);
-  const at = (scale: number): Promise<unknown> => createPairwiseContext(client, { ...upload, pairwise: { ...upload.pairwise, scale } });
+  const at = (scale: number): Promise<unknown> =>
+    createPairwiseContext(client, { ...upload, pairwise: { ...upload.pairwise, scale } });
   const limits = [Math.sqrt(2 ** 10 * p), Math.sqrt((q / 32) * p)] as const;
-  for (const scale of [limits[0] * 0.999, limits[1] * 1.001]) await assertUploadRefused(at(scale), { status: "INVALID_ARGUMENT", reason: "SCALE_OVERFLOW", says: /2\^\d/ });
+  for (const scale of [limits[0] * 0.999, limits[1] * 1.001])
+    await assertUploadRefused(at(scale), { status: "INVALID_ARGUMENT", reason: "SCALE_OVERFLOW", says: /2\^\d/ });
   for (const scale of [limits[0] * 1.001, limits[1] * 0.999]) {
     const { context_id } = (await at(scale)) as { context_id: string };
     await client.call("ContextService/DeleteContext", { context_id });
@@ -108,21 +138,48 @@ test("80 MB of keys are refused when they are announced, before a byte of them i
   const key_uploads = announced.key_uploads.map((message) => ({ ...message, total_bytes: 40 << 20 }));
   const call = client.open(RPC);
   call.send({ ...announced, key_uploads });
-  await assertUploadRefused(call.next(), { status: "RESOURCE_EXHAUSTED", reason: "LIMIT_EXCEEDED", field: "key_uploads", says: /67108864/ });
+  await assertUploadRefused(call.next(), {
+    status: "RESOURCE_EXHAUSTED",
+    reason: "LIMIT_EXCEEDED",
+    field: "key_uploads",
+    says: /67108864/,
+  });
 });
 
 test("an announcement of anything but one TenSEAL context, or relinearization and Galois keys, is refused", async () => {
   const [relin, galois] = announced.key_uploads as [object, object];
   const tenseal = { ...relin, material: "KEY_MATERIAL_TENSEAL_CONTEXT" };
-  for (const key_uploads of [[], [relin], [galois], [relin, relin], [relin, galois, relin], [tenseal, tenseal], [tenseal, relin, galois], [{ ...relin, material: 0 }], [relin, { ...galois, material: 9 }]]) {
-    await assertUploadRefused(client.call(RPC, { ...announced, key_uploads }), { ...invalid, field: "key_uploads", says: /KEY_MATERIAL_TENSEAL_CONTEXT/ });
+  for (const key_uploads of [
+    [],
+    [relin],
+    [galois],
+    [relin, relin],
+    [relin, galois, relin],
+    [tenseal, tenseal],
+    [tenseal, relin, galois],
+    [{ ...relin, material: 0 }],
+    [relin, { ...galois, material: 9 }],
+  ]) {
+    await assertUploadRefused(client.call(RPC, { ...announced, key_uploads }), {
+      ...invalid,
+      field: "key_uploads",
+      says: /KEY_MATERIAL_TENSEAL_CONTEXT/,
+    });
   }
 });
 
 test("an announcement without a length or a SHA-256 is refused", async () => {
   const [relin, galois] = announced.key_uploads as [object, object];
-  for (const total_bytes of [0, -1]) await assertUploadRefused(client.call(RPC, { ...announced, key_uploads: [relin, { ...galois, total_bytes }] }), { ...invalid, field: "key_uploads.total_bytes" });
-  for (const length of [0, 31, 33]) await assertUploadRefused(client.call(RPC, { ...announced, key_uploads: [relin, { ...galois, sha256: randomBytes(length) }] }), { ...invalid, field: "key_uploads.sha256" });
+  for (const total_bytes of [0, -1])
+    await assertUploadRefused(client.call(RPC, { ...announced, key_uploads: [relin, { ...galois, total_bytes }] }), {
+      ...invalid,
+      field: "key_uploads.total_bytes",
+    });
+  for (const length of [0, 31, 33])
+    await assertUploadRefused(
+      client.call(RPC, { ...announced, key_uploads: [relin, { ...galois, sha256: randomBytes(length) }] }),
+      { ...invalid, field: "key_uploads.sha256" },
+    );
 });
 
 const [p0, p1, p2, ...later] = parts as [(typeof parts)[0], (typeof parts)[0], (typeof parts)[0], ...typeof parts];
@@ -143,26 +200,45 @@ const OUT_OF_ORDER: Readonly<Record<string, readonly object[]>> = {
   "without the last": parts.slice(0, -1),
 };
 for (const [how, messages] of Object.entries(OUT_OF_ORDER)) {
-  test(`chunks ${how} are refused`, () => assertUploadRefused(client.call(RPC, announced, ...messages), { ...broken, says: /chunk|bytes|order|received/ }));
+  test(`chunks ${how} are refused`, () =>
+    assertUploadRefused(client.call(RPC, announced, ...messages), { ...broken, says: /chunk|bytes|order|received/ }));
 }
 
 test("bytes that do not have the announced SHA-256 are refused", async () => {
   const damaged = Buffer.from(p1.key_chunk.data);
   damaged[7]! ^= 1;
-  await assertUploadRefused(client.call(RPC, announced, p0, changed({ data: damaged }), p2, ...later), { ...broken, says: /sha256|SHA-256/ });
+  await assertUploadRefused(client.call(RPC, announced, p0, changed({ data: damaged }), p2, ...later), {
+    ...broken,
+    says: /sha256|SHA-256/,
+  });
 });
 
 test("a first message with a chunk, and later ones with anything but a chunk, are refused", async () => {
-  await assertUploadRefused(client.call(RPC, { ...announced, ...p0 }, p1, p2, ...later), { ...invalid, field: "key_chunk" });
+  await assertUploadRefused(client.call(RPC, { ...announced, ...p0 }, p1, p2, ...later), {
+    ...invalid,
+    field: "key_chunk",
+  });
   await assertUploadRefused(client.call(RPC, announced, p0, {}), { ...invalid, field: "key_chunk" });
-  await assertUploadRefused(client.call(RPC, announced, p0, { ...p1, context: announced.context }), { ...invalid, field: "context" });
-  await assertUploadRefused(client.call(RPC, announced, p0, { ...p1, key_uploads: announced.key_uploads }), { ...invalid, field: "key_uploads" });
+  await assertUploadRefused(client.call(RPC, announced, p0, { ...p1, context: announced.context }), {
+    ...invalid,
+    field: "context",
+  });
+  await assertUploadRefused(client.call(RPC, announced, p0, { ...p1, key_uploads: announced.key_uploads }), {
+    ...invalid,
+    field: "key_uploads",
+  });
 });
 
 test("keys for a packed context, which has none, are refused", async () => {
   const context = { packed: { parameter_set: "PARAMETER_SET_PACKED_N4096_Q60", key_id: randomBytes(32) } };
-  await assertUploadRefused(client.call(RPC, { ...announced, context }, ...parts), { status: "INVALID_ARGUMENT", reason: "SCHEME_MISMATCH" });
-  await assertUploadRefused(client.call(RPC, { context }, p0), { status: "INVALID_ARGUMENT", reason: "SCHEME_MISMATCH" });
+  await assertUploadRefused(client.call(RPC, { ...announced, context }, ...parts), {
+    status: "INVALID_ARGUMENT",
+    reason: "SCHEME_MISMATCH",
+  });
+  await assertUploadRefused(client.call(RPC, { context }, p0), {
+    status: "INVALID_ARGUMENT",
+    reason: "SCHEME_MISMATCH",
+  });
 });
 
 test("clients that hang up halfway leave nothing, and make room for the next", async () => {
@@ -205,7 +281,9 @@ async function forget(context_id: string): Promise<void> {
   await client.call("ContextService/DeleteContext", { context_id });
 }
 
-test("four uploads that trickle keep nobody out, and of sixteen one makes room within seconds", { timeout: 120_000 }, async () => {
+test("four uploads that trickle keep nobody out, and of sixteen one makes room within seconds", {
+  timeout: 120_000,
+}, async () => {
   const few = trickle(4);
   await sleep(200);
   await forget(await honestUpload());
@@ -218,7 +296,9 @@ test("four uploads that trickle keep nobody out, and of sixteen one makes room w
     outcome = await honestUpload();
   }
   await forget(outcome);
-  const [refusal] = await Promise.all([...few, ...many].slice(0, 1).map((call) => call.next().catch((error: unknown) => error)));
+  const [refusal] = await Promise.all(
+    [...few, ...many].slice(0, 1).map((call) => call.next().catch((error: unknown) => error)),
+  );
   assert.ok(refusal instanceof CallRefused && refusal.reason === "LIMIT_EXCEEDED");
   for (const call of [...few, ...many]) call.hangUp();
   await assertUnharmed();

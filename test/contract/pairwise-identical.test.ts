@@ -6,7 +6,11 @@ import { after, test } from "node:test";
 import { startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
 import { COSINE_128 } from "../support/independent/gallery-fixture.ts";
 import type {
-  CiphertextMessage, CompareMessage, Person, SearchMessage, TemplateMessage,
+  CiphertextMessage,
+  CompareMessage,
+  Person,
+  SearchMessage,
+  TemplateMessage,
 } from "../support/independent/gallery-fixture.ts";
 import { IndependentClient } from "../support/independent/independent-client.ts";
 import { CIPHERTEXT_WORDS_AT } from "../support/independent/independent-crypto.ts";
@@ -29,10 +33,17 @@ after(() => {
 const context = await TestContext.create(client, maker, sealUpload(maker, maker.makeKeys(stepsUpTo(4))));
 const transparent = { status: "INVALID_ARGUMENT", reason: "CIPHERTEXT_TRANSPARENT" } as const;
 
-const encrypted = (embedding: readonly number[]): CiphertextMessage => context.vector(embedding, "SEAL", { compression: "none" });
-const person = (k: number): Person => ({ template_id: `t-${k}`, subject_id: `s-${k % 4}`, embedding: randomEmbedding(DIMENSION) });
+const encrypted = (embedding: readonly number[]): CiphertextMessage =>
+  context.vector(embedding, "SEAL", { compression: "none" });
+const person = (k: number): Person => ({
+  template_id: `t-${k}`,
+  subject_id: `s-${k % 4}`,
+  embedding: randomEmbedding(DIMENSION),
+});
 const people = Array.from({ length: PEOPLE }, (_, k) => person(k));
-const templates = people.map(({ embedding, ...ids }): TemplateMessage => ({ ...ids, ciphertext: encrypted(embedding) }));
+const templates = people.map(
+  ({ embedding, ...ids }): TemplateMessage => ({ ...ids, ciphertext: encrypted(embedding) }),
+);
 
 async function galleryOf(space: Space, enrolled: readonly TemplateMessage[] = templates): Promise<PairwiseGallery> {
   const gallery = await PairwiseGallery.create(context, space);
@@ -52,7 +63,11 @@ async function searched(gallery: PairwiseGallery, ciphertext: CiphertextMessage)
 }
 
 /** The same of one subject's templates. */
-async function compared(gallery: PairwiseGallery, subject_id: string, ciphertext: CiphertextMessage): Promise<Outcomes> {
+async function compared(
+  gallery: PairwiseGallery,
+  subject_id: string,
+  ciphertext: CiphertextMessage,
+): Promise<Outcomes> {
   const request = { target: { ...gallery.target, subject_id }, pieces: [{ stride: DIMENSION, piece: 0, ciphertext }] };
   const answers = await gallery.client.call<CompareMessage>("MatchingService/CompareTemplates", request);
   return new Map(answers.map(({ distances, entries }) => [entries[0]!.template_id, outcome(distances)]));
@@ -70,7 +85,12 @@ function outcome({ ciphertext, identical, refused }: Distances): number | string
 }
 
 /** Every one of these people has the plain distance to a probe, but for those whose outcome is given. */
-function assertOutcomes(found: Outcomes, who: readonly Person[], probe: readonly number[], others: Record<string, string>): void {
+function assertOutcomes(
+  found: Outcomes,
+  who: readonly Person[],
+  probe: readonly number[],
+  others: Record<string, string>,
+): void {
   assert.deepEqual([...found.keys()].sort(), who.map(({ template_id }) => template_id).sort());
   for (const { template_id, embedding } of who) {
     const [given, distance] = [others[template_id], found.get(template_id)!];
@@ -109,7 +129,10 @@ test("a probe that is an enrolled ciphertext is answered as identical to it, and
 test("several templates may be the probe's own ciphertext", async () => {
   const twins = ["a", "b", "c"].map((template_id) => ({ ...templates[3]!, template_id }));
   const found = await searched(await galleryOf(EUCLIDEAN, [...twins, templates[4]!]), templates[3]!.ciphertext);
-  assert.deepEqual(["a", "b", "c"].map((id) => found.get(id)), ["identical", "identical", "identical"]);
+  assert.deepEqual(
+    ["a", "b", "c"].map((id) => found.get(id)),
+    ["identical", "identical", "identical"],
+  );
   assert.equal(typeof found.get("t-4"), "number");
 });
 
@@ -122,20 +145,32 @@ test("a template whose difference from the probe is bare, and not zero, is refus
   const gallery = await galleryOf(EUCLIDEAN);
   const found = await searched(gallery, bareTwin(templates[9]!.ciphertext));
   // A residue that was changed is noise in every slot: what the others are answered means nothing.
-  const expected = people.map(({ template_id }) => (template_id === "t-9" ? "ERROR_REASON_CIPHERTEXT_TRANSPARENT" : "number"));
+  const expected = people.map(({ template_id }) =>
+    template_id === "t-9" ? "ERROR_REASON_CIPHERTEXT_TRANSPARENT" : "number",
+  );
   const answered = people.map(({ template_id }) => found.get(template_id));
-  assert.deepEqual(answered.map((answer) => (typeof answer === "number" ? "number" : answer)), expected);
+  assert.deepEqual(
+    answered.map((answer) => (typeof answer === "number" ? "number" : answer)),
+    expected,
+  );
 });
 
 test("two ciphertexts that are one are identical, however each is written; those with one other residue are refused", async () => {
-  const [{ ciphertext: { data: bytes } }, { embedding }] = [templates[0]!, people[0]!];
+  const [
+    {
+      ciphertext: { data: bytes },
+    },
+    { embedding },
+  ] = [templates[0]!, people[0]!];
   const comparison = { operation: "PAIRWISE_OPERATION_SQUARED_DISTANCE", dimension: DIMENSION };
   const compare = async (first: CiphertextMessage, second: CiphertextMessage, change = {}) => {
     const request = { first, second, ...comparison, ...change };
     const [answer] = await client.call<Compared>("MatchingService/CompareCiphertexts", request);
     return answer!;
   };
-  const written = ENCODINGS.flatMap((encoding) => COMPRESSIONS.map((compression) => ({ encoding, compression, dimension: DIMENSION })));
+  const written = ENCODINGS.flatMap((encoding) =>
+    COMPRESSIONS.map((compression) => ({ encoding, compression, dimension: DIMENSION })),
+  );
   const forms = written.map((form) => context.envelope(maker.rewrite(bytes, form), form.encoding));
   for (const first of forms) {
     for (const second of forms) {

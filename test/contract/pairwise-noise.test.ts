@@ -5,7 +5,13 @@ import { startContractServer, testThatTheLogTellsNothing } from "../support/inde
 import { EUCLIDEAN_128 } from "../support/independent/gallery-fixture.ts";
 import { randomEmbedding } from "../support/independent/independent-encoding.ts";
 import {
-  OPERATIONS, TestContext, createPairwiseContext, listContextIds, plainResult, sealUpload, tensealUpload,
+  OPERATIONS,
+  TestContext,
+  createPairwiseContext,
+  listContextIds,
+  plainResult,
+  sealUpload,
+  tensealUpload,
 } from "../support/independent/pairwise-context.ts";
 import type { ContextUpload, PairwiseContextMessage } from "../support/independent/pairwise-context.ts";
 import { PairwiseGallery } from "../support/independent/pairwise-gallery.ts";
@@ -31,8 +37,10 @@ async function uploadsOf(parameters: CkksParameters): Promise<Uploads> {
   return { maker, uploads: [tensealUpload(maker.publicContext(keys)), sealUpload(maker, keys)] };
 }
 
-const accepting = ({ pairwise, uploads }: ContextUpload, accepted_error: number): ContextUpload =>
-  ({ pairwise: { ...pairwise, accepted_error }, uploads });
+const accepting = ({ pairwise, uploads }: ContextUpload, accepted_error: number): ContextUpload => ({
+  pairwise: { ...pairwise, accepted_error },
+  uploads,
+});
 
 async function assertNear(context: TestContext, tolerance: number): Promise<void> {
   const [x, y] = [randomEmbedding(DIMENSION), randomEmbedding(DIMENSION)];
@@ -81,7 +89,10 @@ test("a context whose distances are noise is refused, in TenSEAL's form and in S
   await assertRefused(createPairwiseContext(client, tenseal), { ...drowned, field: "key_chunk", says });
   await assertRefused(createPairwiseContext(client, seal), { ...drowned, field: "context.pairwise.scale", says });
   for (const upload of drowning.uploads) {
-    await assertRefused(createPairwiseContext(client, accepting(upload, 0.5)), { ...drowned, says: /expected at most 0\.5/ });
+    await assertRefused(createPairwiseContext(client, accepting(upload, 0.5)), {
+      ...drowned,
+      says: /expected at most 0\.5/,
+    });
   }
   assert.deepEqual(await listContextIds(client), before);
 });
@@ -93,13 +104,22 @@ test("a caller who states the error that is accepted gets the context, and dista
     await assertNear(new TestContext(client, drowning.maker, context_id), 3 * pairwise.expected_error);
     const [read] = await client.call<{ context: PairwiseContextMessage }>("ContextService/GetContext", { context_id });
     assert.deepEqual(read!.context.pairwise, pairwise);
-    assert.equal((read!.context.pairwise as { accepted_error?: number }).accepted_error, 0, "it is no part of the context");
+    assert.equal(
+      (read!.context.pairwise as { accepted_error?: number }).accepted_error,
+      0,
+      "it is no part of the context",
+    );
   }
 });
 
 test("a caller may accept less than the usual error, and is refused what is worse", async () => {
-  const { uploads: [tenseal] } = await uploadsOf(TUTORIAL);
-  await assertRefused(createPairwiseContext(client, accepting(tenseal, 1e-7)), { ...drowned, says: /expected at most 1e-7/ });
+  const {
+    uploads: [tenseal],
+  } = await uploadsOf(TUTORIAL);
+  await assertRefused(createPairwiseContext(client, accepting(tenseal, 1e-7)), {
+    ...drowned,
+    says: /expected at most 1e-7/,
+  });
   const { pairwise } = await createPairwiseContext(client, accepting(tenseal, 1e-5));
   assert.ok(pairwise.expected_error > 1e-7 && pairwise.expected_error < 1e-5, `${pairwise.expected_error}`);
 });
@@ -107,7 +127,11 @@ test("a caller may accept less than the usual error, and is refused what is wors
 test("an accepted error out of range is refused", async () => {
   const [upload] = drowning.uploads;
   for (const error of [-1, NaN, Infinity, -Infinity, 1.1e6]) {
-    const expected = { status: "INVALID_ARGUMENT", reason: "FIELD_INVALID", field: "context.pairwise.accepted_error" } as const;
+    const expected = {
+      status: "INVALID_ARGUMENT",
+      reason: "FIELD_INVALID",
+      field: "context.pairwise.accepted_error",
+    } as const;
     await assertRefused(createPairwiseContext(client, accepting(upload, error)), expected);
   }
 });

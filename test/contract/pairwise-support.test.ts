@@ -9,7 +9,13 @@ import { randomEmbedding } from "../support/independent/independent-encoding.ts"
 import { tracesIn } from "../support/pairwise-traces.ts";
 import { realTensealBytes } from "../support/independent/tenseal-bytes.ts";
 import { COMPRESSIONS, SMALL, TensealMaker, scaleOf, stepsUpTo } from "../support/independent/tenseal-maker.ts";
-import { decodeTensealContext, decodeTensealVector, encodeTensealVector, rawBytesField, rawFields } from "../support/independent/tenseal-wire.ts";
+import {
+  decodeTensealContext,
+  decodeTensealVector,
+  encodeTensealVector,
+  rawBytesField,
+  rawFields,
+} from "../support/independent/tenseal-wire.ts";
 
 const maker = await TensealMaker.create(SMALL);
 after(() => {
@@ -23,7 +29,11 @@ for (const fill of ["repeated", "zeros", "others"] as const) {
   test(`a vector whose other slots are ${fill} decrypts to itself in every form it is written in`, () => {
     const vector = randomEmbedding(100);
     for (const compression of COMPRESSIONS) {
-      for (const [seeded, symmetric] of [[false, false], [false, true], [true, true]] as const) {
+      for (const [seeded, symmetric] of [
+        [false, false],
+        [false, true],
+        [true, true],
+      ] as const) {
         const slots = maker.decryptSlots(maker.ciphertext(vector, { fill, compression, seeded, symmetric }));
         vector.forEach((x, k) => {
           assert.ok(Math.abs(slots[k]! - x) < 1e-5);
@@ -42,10 +52,26 @@ test("a vector carries the scale that it was asked for", () => {
 
 test("TenSEAL's messages have TenSEAL's field numbers", () => {
   const bytes = Buffer.from("0a010512026162190000000000000040", "hex");
-  assert.deepEqual(rawFields(bytes).map(({ number, wireType, value }) => [number, wireType, value.toString("hex")]), [[1, 2, "05"], [2, 2, "6162"], [3, 1, "0000000000000040"]]);
-  assert.equal(encodeTensealVector({ sizes: [5], ciphertexts: [Buffer.from("ab")], scale: 2 }).toString("hex"), bytes.toString("hex"));
-  assert.deepEqual(rawFields(maker.secretContext()).map(({ number }) => number), [1, 2, 3]);
-  assert.deepEqual(rawFields(rawFields(maker.publicContext(keys))[1]!.value).map(({ number }) => number), [1, 2, 3, 4, 5]);
+  assert.deepEqual(
+    rawFields(bytes).map(({ number, wireType, value }) => [number, wireType, value.toString("hex")]),
+    [
+      [1, 2, "05"],
+      [2, 2, "6162"],
+      [3, 1, "0000000000000040"],
+    ],
+  );
+  assert.equal(
+    encodeTensealVector({ sizes: [5], ciphertexts: [Buffer.from("ab")], scale: 2 }).toString("hex"),
+    bytes.toString("hex"),
+  );
+  assert.deepEqual(
+    rawFields(maker.secretContext()).map(({ number }) => number),
+    [1, 2, 3],
+  );
+  assert.deepEqual(
+    rawFields(rawFields(maker.publicContext(keys))[1]!.value).map(({ number }) => number),
+    [1, 2, 3, 4, 5],
+  );
   assert.ok(rawBytesField(1, Buffer.alloc(300)).equals(Buffer.concat([Buffer.of(10, 0xac, 2), Buffer.alloc(300)])));
 });
 
@@ -58,12 +84,18 @@ test("a context's id is the SHA-256 of the text that the contract gives", () => 
 });
 
 test("keys written with seeds and without, and in every compression, have the sizes that follow from SEAL's layout", () => {
-  // A key has one part for each of 2 data primes, and a part two components of 3 * 4096 words, one of which a seed can replace.
+  // A key has one part for each of 2 data primes, and a part two components of 3 * 4096 words, one of which a seed can
+  // replace.
   const half = 8 * 3 * 4096;
-  for (const [written, bytes] of [[keys.relinKeys({ compression: "none" }), 4 * half], [keys.relinKeys({ compression: "none", seeded: true }), 2 * half], [keys.galoisKeys({ compression: "none" }), 3 * 4 * half]] as const) {
+  for (const [written, bytes] of [
+    [keys.relinKeys({ compression: "none" }), 4 * half],
+    [keys.relinKeys({ compression: "none", seeded: true }), 2 * half],
+    [keys.galoisKeys({ compression: "none" }), 3 * 4 * half],
+  ] as const) {
     assert.ok(written.length > bytes && written.length < bytes + 70_000, `${written.length} bytes`);
   }
-  for (const compression of ["zlib", "zstd"] as const) assert.ok(keys.galoisKeys({ compression }).length < keys.galoisKeys({ compression: "none" }).length);
+  for (const compression of ["zlib", "zstd"] as const)
+    assert.ok(keys.galoisKeys({ compression }).length < keys.galoisKeys({ compression: "none" }).length);
 });
 
 test("traces of stored bytes are found in a folder, as they are and as base64, and others are not", async () => {
@@ -78,24 +110,40 @@ test("traces of stored bytes are found in a folder, as they are and as base64, a
 });
 
 test("the maker reads what TenSEAL wrote, with the key that TenSEAL wrote", { skip: withoutReal }, () => {
-  for (const [bytes, plain] of [[real!.v1, real!.plain1], [real!.v2, real!.plain2]] as const) {
+  for (const [bytes, plain] of [
+    [real!.v1, real!.plain1],
+    [real!.v2, real!.plain2],
+  ] as const) {
     const slots = real!.maker.decryptSlots(decodeTensealVector(bytes).ciphertexts[0]!);
     slots.forEach((x, k) => {
       assert.ok(Math.abs(x - plain[k % 128]!) < 1e-6, "the vector repeats over all slots");
     });
   }
-  assert.ok(Math.abs(real!.maker.decrypt("CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR", real!.ownAnswer!) - real!.squaredDistance) < 1e-5);
+  assert.ok(
+    Math.abs(real!.maker.decrypt("CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR", real!.ownAnswer!) - real!.squaredDistance) <
+      1e-5,
+  );
 });
 
 test("the maker's contexts and vectors have the form of TenSEAL's own", { skip: withoutReal }, () => {
   const made = real!.maker.makeKeys();
   const fields = (bytes: Buffer): unknown[] => rawFields(bytes).map(({ number, wireType }) => [number, wireType]);
-  assert.deepEqual(rawFields(real!.publicContext).slice(0, 1).map(({ value }) => value), [real!.maker.encryptionParameters()]);
-  const [own, theirs] = [real!.maker.publicContextMessage(made), decodeTensealContext(real!.publicContext)].map(({ public_context }) => public_context!);
+  assert.deepEqual(
+    rawFields(real!.publicContext)
+      .slice(0, 1)
+      .map(({ value }) => value),
+    [real!.maker.encryptionParameters()],
+  );
+  const [own, theirs] = [real!.maker.publicContextMessage(made), decodeTensealContext(real!.publicContext)].map(
+    ({ public_context }) => public_context!,
+  );
   assert.deepEqual([own!.scale, own!.auto_flags], [theirs!.scale, theirs!.auto_flags]);
   // Compressed with zstd by two versions of SEAL: within 2 % of the same length.
   for (const name of ["public_key", "relin_keys", "galois_keys"] as const) {
-    assert.ok(Math.abs(own![name]!.length / theirs![name]!.length - 1) < 0.02, `${name}: ${own![name]!.length} and ${theirs![name]!.length} bytes`);
+    assert.ok(
+      Math.abs(own![name]!.length / theirs![name]!.length - 1) < 0.02,
+      `${name}: ${own![name]!.length} and ${theirs![name]!.length} bytes`,
+    );
   }
   assert.deepEqual(fields(real!.maker.vector(real!.plain1)), fields(real!.v1));
 });

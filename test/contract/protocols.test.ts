@@ -17,9 +17,15 @@ interface ReflectionAnswer {
 
 const { client } = await startContractServer();
 const SERVICES = ["veilface.v1.ContextService", "veilface.v1.GalleryService", "veilface.v1.MatchingService"];
-const REFLECTION = ["v1", "v1alpha"].map((version) => `grpc.reflection.${version}.ServerReflection/ServerReflectionInfo`);
+const REFLECTION = ["v1", "v1alpha"].map(
+  (version) => `grpc.reflection.${version}.ServerReflection/ServerReflectionInfo`,
+);
 
-const STANDARD = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
+const STANDARD = [
+  "grpc.health.v1.Health",
+  "grpc.reflection.v1.ServerReflection",
+  "grpc.reflection.v1alpha.ServerReflection",
+];
 
 /** A FileDescriptorSet of serialised files: each is field 1, length-delimited. */
 function descriptorSetOf(files: readonly Buffer[]): Buffer {
@@ -28,7 +34,8 @@ function descriptorSetOf(files: readonly Buffer[]): Buffer {
 
 function varint(value: number): Buffer {
   const bytes: number[] = [];
-  for (let rest = value; rest > 0 || bytes.length === 0; rest = Math.floor(rest / 128)) bytes.push((rest % 128) + (rest >= 128 ? 128 : 0));
+  for (let rest = value; rest > 0 || bytes.length === 0; rest = Math.floor(rest / 128))
+    bytes.push((rest % 128) + (rest >= 128 ? 128 : 0));
   return Buffer.from(bytes);
 }
 
@@ -40,7 +47,10 @@ for (const service of ["", ...SERVICES]) {
 }
 
 test("the health check of a service that does not exist is NOT_FOUND", async () => {
-  await assert.rejects(client.call("grpc.health.v1.Health/Check", { service: "veilface.v1.Nothing" }), (error: CallRefused) => error.code === 5);
+  await assert.rejects(
+    client.call("grpc.health.v1.Health/Check", { service: "veilface.v1.Nothing" }),
+    (error: CallRefused) => error.code === 5,
+  );
 });
 
 for (const rpc of REFLECTION) {
@@ -61,8 +71,14 @@ for (const rpc of REFLECTION) {
     assert.deepEqual([...methodsOf(standard).keys()].sort(), expected.map(({ path }) => path.slice(1)).sort());
     for (const { path, requestType, responseType } of expected) {
       const described = methodsOf(standard).get(path.slice(1))!;
-      assert.deepEqual(fieldsOf(described.requestType).filter((field) => fieldsOf(requestType).includes(field)), fieldsOf(requestType));
-      assert.deepEqual(fieldsOf(described.responseType).filter((field) => fieldsOf(responseType).includes(field)), fieldsOf(responseType));
+      assert.deepEqual(
+        fieldsOf(described.requestType).filter((field) => fieldsOf(requestType).includes(field)),
+        fieldsOf(requestType),
+      );
+      assert.deepEqual(
+        fieldsOf(described.responseType).filter((field) => fieldsOf(responseType).includes(field)),
+        fieldsOf(responseType),
+      );
     }
   });
 }
@@ -84,7 +100,9 @@ async function reflected(rpc: string, services: readonly string[]): Promise<Pack
 }
 
 function shapeOf(definition: PackageDefinition): unknown[] {
-  return [...methodsOf(definition)].map(([name, method]) => [name, method.requestStream, method.responseStream, method.requestType.format]).sort();
+  return [...methodsOf(definition)]
+    .map(([name, method]) => [name, method.requestStream, method.responseStream, method.requestType.format])
+    .sort();
 }
 
 /** Name, number, type and label of every field of a message. */
@@ -95,25 +113,35 @@ function fieldsOf({ type }: { readonly type: object }): string[] {
 
 /** The names of .proto files that a serialised descriptor mentions. */
 function dependenciesOf(file: Buffer): string[] {
-  return [...file.toString("latin1").matchAll(/(?:veilface\/v1|google\/protobuf)\/[a-z_]+\.proto/g)].map(([name]) => name);
+  return [...file.toString("latin1").matchAll(/(?:veilface\/v1|google\/protobuf)\/[a-z_]+\.proto/g)].map(
+    ([name]) => name,
+  );
 }
 
 test("the contract says of every rpc whether it may be repeated", () => {
   const folder = fileURLToPath(new URL("../../proto/veilface/v1/", import.meta.url));
   for (const service of ["context", "gallery", "matching"]) {
     const source = readFileSync(`${folder}${service}_service.proto`, "utf8");
-    assert.equal(source.match(/option idempotency_level = (NO_SIDE_EFFECTS|IDEMPOTENT);/g)?.length, source.match(/^ {2}rpc /gm)?.length);
+    assert.equal(
+      source.match(/option idempotency_level = (NO_SIDE_EFFECTS|IDEMPOTENT);/g)?.length,
+      source.match(/^ {2}rpc /gm)?.length,
+    );
   }
 });
 
 test("a server started with --no-reflection serves, but does not tell its contract", async () => {
   await using quiet = await ServerProcess.start(["--no-reflection"]);
   using other = new IndependentClient(quiet.address);
-  for (const rpc of REFLECTION) await assert.rejects(other.call(rpc, { list_services: "*" }), (error: CallRefused) => error.code === 12);
+  for (const rpc of REFLECTION)
+    await assert.rejects(other.call(rpc, { list_services: "*" }), (error: CallRefused) => error.code === 12);
   assert.equal((await other.call("ContextService/ListContexts", {})).length, 1);
 });
 
-for (const { set, served } of [{ set: "true", served: true }, { set: "", served: true }, { set: "false", served: false }]) {
+for (const { set, served } of [
+  { set: "true", served: true },
+  { set: "", served: true },
+  { set: "false", served: false },
+]) {
   test(`VEILFACE_REFLECTION="${set}" ${served ? "serves" : "does not serve"} reflection`, async () => {
     process.env["VEILFACE_REFLECTION"] = set;
     await using other = await ServerProcess.start();

@@ -28,8 +28,16 @@ const dense = (terms: readonly (readonly [number, bigint])[]): bigint[] => {
 
 test("the independent transform turns products of residues into negacyclic products of polynomials", () => {
   const ring = new IndependentRing(prime);
-  const a = [[0, 5n], [17, -3n], [4095, 1n << 29n]] as const;
-  const b = [[1, 7n], [2048, -(1n << 28n)], [4000, 11n]] as const;
+  const a = [
+    [0, 5n],
+    [17, -3n],
+    [4095, 1n << 29n],
+  ] as const;
+  const b = [
+    [1, 7n],
+    [2048, -(1n << 28n)],
+    [4000, 11n],
+  ] as const;
   const [fa, fb] = [ring.forward(dense(a)), ring.forward(dense(b))];
   assert.deepEqual(ring.inverse(fa.map((x, i) => (x * fb[i]!) % prime)), schoolbook(a, b));
 });
@@ -53,9 +61,19 @@ test("bytes that reach a log are found however they are printed, and others are 
   const secret = randomBytes(4000);
   watchBytes(secret);
   const printed = [
-    secret.toString("hex"), secret.toString("hex").toUpperCase(), secret.toString("base64"), secret.toString("base64url"), secret.subarray(1).toString("base64"),
-    secret.subarray(2).toString("base64"), JSON.stringify({ data: secret }), JSON.stringify([...secret]), [...secret].join(" "), inspect(secret.subarray(1995, 2040)),
+    secret.toString("hex"),
+    secret.toString("hex").toUpperCase(),
+    secret.toString("base64"),
+    secret.toString("base64url"),
+    secret.subarray(1).toString("base64"),
+    secret.subarray(2).toString("base64"),
+    JSON.stringify({ data: secret }),
+    JSON.stringify([...secret]),
+    [...secret].join(" "),
+    inspect(secret.subarray(1995, 2040)),
   ];
-  for (const text of printed) assert.notDeepEqual(leaksIn(`{"msg":"${text}"}`), [], `not found in ${text.slice(0, 40)}`);
-  for (const text of ["", randomBytes(4000).toString("hex"), randomBytes(4000).toString("base64")]) assert.deepEqual(leaksIn(text), []);
+  for (const text of printed)
+    assert.notDeepEqual(leaksIn(`{"msg":"${text}"}`), [], `not found in ${text.slice(0, 40)}`);
+  for (const text of ["", randomBytes(4000).toString("hex"), randomBytes(4000).toString("base64")])
+    assert.deepEqual(leaksIn(text), []);
 });

@@ -49,13 +49,46 @@ async function assertHolds(path: string, operation: Operation, embedding: readon
 test("contexts are listed, and galleries made and listed under one", async () => {
   ({ contextId } = (await json(0, "upload", context)) as { contextId: string });
   const { contexts } = (await json(0, "list")) as { contexts: { contextId: string; maxDimension: number }[] };
-  assert.deepEqual(contexts.map((found) => [found.contextId, found.maxDimension]), [[contextId, 64]]);
+  assert.deepEqual(
+    contexts.map((found) => [found.contextId, found.maxDimension]),
+    [[contextId, 64]],
+  );
   await json(0, "gallery", "create", "staff", contextId, "--dimension", String(DIMENSION));
-  await json(0, "gallery", "create", "unit", contextId, "--dimension", String(DIMENSION), "--metric", "cosine", "--model-id", "arcface");
-  const { galleries } = (await json(0, "list", contextId)) as { galleries: { galleryId: string; metric: string; modelId: string; templateCount: number }[] };
-  assert.deepEqual(galleries.map(({ galleryId, metric, modelId, templateCount }) => [galleryId, metric, modelId, templateCount]), [["staff", "euclidean", "tenseal", 0], ["unit", "cosine", "arcface", 0]]);
-  assert.equal(((await json(2, "gallery", "create", "large", contextId, "--dimension", "65")) as { error: { serverReason: string } }).error.serverReason, "ROTATION_KEYS_MISSING");
-  assert.equal(((await json(2, "list", "f".repeat(64))) as { error: { serverReason: string } }).error.serverReason, "CONTEXT_NOT_FOUND");
+  await json(
+    0,
+    "gallery",
+    "create",
+    "unit",
+    contextId,
+    "--dimension",
+    String(DIMENSION),
+    "--metric",
+    "cosine",
+    "--model-id",
+    "arcface",
+  );
+  const { galleries } = (await json(0, "list", contextId)) as {
+    galleries: { galleryId: string; metric: string; modelId: string; templateCount: number }[];
+  };
+  assert.deepEqual(
+    galleries.map(({ galleryId, metric, modelId, templateCount }) => [galleryId, metric, modelId, templateCount]),
+    [
+      ["staff", "euclidean", "tenseal", 0],
+      ["unit", "cosine", "arcface", 0],
+    ],
+  );
+  assert.equal(
+    (
+      (await json(2, "gallery", "create", "large", contextId, "--dimension", "65")) as {
+        error: { serverReason: string };
+      }
+    ).error.serverReason,
+    "ROTATION_KEYS_MISSING",
+  );
+  assert.equal(
+    ((await json(2, "list", "f".repeat(64))) as { error: { serverReason: string } }).error.serverReason,
+    "CONTEXT_NOT_FOUND",
+  );
 });
 
 test("vectors are enrolled, and enrolling them again doubles nothing", async () => {
@@ -78,13 +111,29 @@ test("a search writes a result for every template, which decrypts to its distanc
   assert.equal((await readdir(out)).length, 3);
   const grace = matches.find(({ subjectId }) => subjectId === "grace")!;
   await assertHolds(grace.out, "SQUARED_DISTANCE", people[2]!.embedding);
-  const ofAda = (await json(0, "search", "staff", probeFile, "--out", join(folder, "ada"), "--subject", "ada")) as Found;
-  const found = await Promise.all(ofAda.matches.map(async ({ out: file }) => maker.decrypt("CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR", await readFile(file))));
+  const ofAda = (await json(
+    0,
+    "search",
+    "staff",
+    probeFile,
+    "--out",
+    join(folder, "ada"),
+    "--subject",
+    "ada",
+  )) as Found;
+  const found = await Promise.all(
+    ofAda.matches.map(async ({ out: file }) =>
+      maker.decrypt("CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR", await readFile(file)),
+    ),
+  );
   const expected = people.slice(0, 2).map(({ embedding }) => plainResult("SQUARED_DISTANCE", embedding, probe));
   const [a, b] = [found, expected].map((values) => values.toSorted((x, y) => x - y));
   for (const [i, value] of a!.entries()) assert.ok(Math.abs(value - b![i]!) < 1e-4);
   // Nothing is replaced unasked.
-  assert.equal(((await json(2, "search", "staff", probeFile, "--out", out)) as { error: { reason: string } }).error.reason, "OUTPUT_FILE_EXISTS");
+  assert.equal(
+    ((await json(2, "search", "staff", probeFile, "--out", out)) as { error: { reason: string } }).error.reason,
+    "OUTPUT_FILE_EXISTS",
+  );
   await json(0, "search", "staff", probeFile, "--out", out, "--force");
 });
 
@@ -92,31 +141,76 @@ test("one vector is compared with many, each result named as its vector is", asy
   await mkdir(join(folder, "other"));
   const twin = await fileOf(join("other", "v1.bin"), maker.vector(people[2]!.embedding));
   const out = join(folder, "many");
-  const { results } = (await json(0, "compare", contextId, probeFile, files[0]!, files[1]!, twin, "--out", out, "--operation", "inner-product")) as { results: { vector: string; out: string }[] };
-  assert.deepEqual(results.map(({ vector, out: file }) => [vector, file]), [[files[0], join(out, "v0.bin")], [files[1], join(out, "v1.bin")], [twin, join(out, "v1-2.bin")]]);
+  const { results } = (await json(
+    0,
+    "compare",
+    contextId,
+    probeFile,
+    files[0]!,
+    files[1]!,
+    twin,
+    "--out",
+    out,
+    "--operation",
+    "inner-product",
+  )) as { results: { vector: string; out: string }[] };
+  assert.deepEqual(
+    results.map(({ vector, out: file }) => [vector, file]),
+    [
+      [files[0], join(out, "v0.bin")],
+      [files[1], join(out, "v1.bin")],
+      [twin, join(out, "v1-2.bin")],
+    ],
+  );
   for (const [i, { out: file }] of results.entries()) await assertHolds(file, "INNER_PRODUCT", people[i]!.embedding);
   const short = join(folder, "short.bin");
-  const { error } = (await json(2, "compare", contextId, probeFile, files[0]!, short, "--out", join(folder, "never"))) as { error: { message: string } };
+  const { error } = (await json(
+    2,
+    "compare",
+    contextId,
+    probeFile,
+    files[0]!,
+    short,
+    "--out",
+    join(folder, "never"),
+  )) as { error: { message: string } };
   assert.match(error.message, /components/);
 });
 
 test("the library enrolls from a stream, searches and deletes", async () => {
   const [x, y] = [maker.vector(people[0]!.embedding), maker.ciphertext(people[1]!.embedding)];
-  await client.createGallery({ galleryId: "library", contextId, dimension: DIMENSION, metric: "euclidean", normBound: 10 });
-  const count = await client.enroll("library", (async function* () {
-    await Promise.resolve();
-    yield { templateId: "t-x", subjectId: "ada", vector: { encoding: "tenseal" as const, bytes: x } };
-    yield { templateId: "t-y", subjectId: "ada", vector: { encoding: "seal" as const, bytes: y } };
-  })());
+  await client.createGallery({
+    galleryId: "library",
+    contextId,
+    dimension: DIMENSION,
+    metric: "euclidean",
+    normBound: 10,
+  });
+  const count = await client.enroll(
+    "library",
+    (async function* () {
+      await Promise.resolve();
+      yield { templateId: "t-x", subjectId: "ada", vector: { encoding: "tenseal" as const, bytes: x } };
+      yield { templateId: "t-y", subjectId: "ada", vector: { encoding: "seal" as const, bytes: y } };
+    })(),
+  );
   assert.equal(count, 2);
   const matches = await Array.fromAsync(client.search("library", { encoding: "tenseal", bytes: maker.vector(probe) }));
   for (const { templateId, distance } of matches) {
     const { embedding } = people[templateId === "t-x" ? 0 : 1]!;
-    assert.ok(Math.abs(maker.decrypt("CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR", distance!.bytes) - plainResult("SQUARED_DISTANCE", embedding, probe)) < 1e-4);
+    assert.ok(
+      Math.abs(
+        maker.decrypt("CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR", distance!.bytes) -
+          plainResult("SQUARED_DISTANCE", embedding, probe),
+      ) < 1e-4,
+    );
   }
   assert.deepEqual(matches.map(({ templateId }) => templateId).sort(), ["t-x", "t-y"]);
   assert.deepEqual(await client.deleteTemplates("library", { templateIds: ["t-x", "none"] }), ["t-x"]);
-  assert.deepEqual((await client.listTemplates("library")).map(({ templateId }) => templateId), ["t-y"]);
+  assert.deepEqual(
+    (await client.listTemplates("library")).map(({ templateId }) => templateId),
+    ["t-y"],
+  );
 });
 
 test("people, galleries and the context are deleted", async () => {

@@ -1,4 +1,5 @@
-// Vectors and keys whose last primes are dropped on this side, held to a real server and to SEAL with the whole chain of primes.
+// Vectors and keys whose last primes are dropped on this side, held to a real server and to SEAL with the whole chain
+// of primes.
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { galoisKeyIndex } from "@veilface/fhe";
@@ -29,31 +30,57 @@ const keys = maker.makeKeys(stepsUpTo(512));
 const steps = stepsUpTo(64);
 const whole = readSealParameters(maker.encryptionParameters(), "the parameters");
 const shorter = withDataPrimes(whole, 2);
-const trimming = { degree, dataPrimes: 3, keptPrimes: 2, keyParmsId: (await parmsIdsOf(degree, shorter.primes, "x")).key, name: "the keys" };
+const trimming = {
+  degree,
+  dataPrimes: 3,
+  keptPrimes: 2,
+  keyParmsId: (await parmsIdsOf(degree, shorter.primes, "x")).key,
+  name: "the keys",
+};
 
 function trim(object: Buffer, indices: readonly number[], chunkBytes: number): Promise<Uint8Array> {
-  const chunks = Array.from({ length: Math.ceil(object.length / chunkBytes) }, (_, i) => object.subarray(i * chunkBytes, (i + 1) * chunkBytes));
+  const chunks = Array.from({ length: Math.ceil(object.length / chunkBytes) }, (_, i) =>
+    object.subarray(i * chunkBytes, (i + 1) * chunkBytes),
+  );
   const stream = new ByteStream(chunks, "the keys");
-  return readSealStream(stream, { length: object.length, name: "the keys", what: "keys" }, (body) => trimKeys(body, new Set(indices), trimming));
+  return readSealStream(stream, { length: object.length, name: "the keys", what: "keys" }, (body) =>
+    trimKeys(body, new Set(indices), trimming),
+  );
 }
 
 test("keys of a shorter chain are the same in every compression and in chunks of any length", async () => {
   const indices = steps.map((step) => galoisKeyIndex(step, degree));
-  const [first, ...others] = await Promise.all(COMPRESSIONS.map((compression, i) => trim(keys.galoisKeys({ compression }), indices, [65_536, 1009, 300_000][i]!)));
+  const [first, ...others] = await Promise.all(
+    COMPRESSIONS.map((compression, i) => trim(keys.galoisKeys({ compression }), indices, [65_536, 1009, 300_000][i]!)),
+  );
   for (const other of others) assert.ok(Buffer.from(first!).equals(other));
   await assert.rejects(trim(keys.galoisKeys({ seeded: true }), indices, 65_536), /seeds/);
   await assert.rejects(trim(keys.galoisKeys().subarray(0, -1), indices, 65_536), /no whole SEAL object/);
 });
 
 test("a server compares vectors under keys whose last primes were dropped, and SEAL reads the result with all of them", async () => {
-  const galoisKeys = await trim(keys.galoisKeys(), steps.map((step) => galoisKeyIndex(step, degree)), 65_536);
+  const galoisKeys = await trim(
+    keys.galoisKeys(),
+    steps.map((step) => galoisKeyIndex(step, degree)),
+    65_536,
+  );
   const relinKeys = await trim(keys.relinKeys(), [0], 65_536);
-  const context = await client.uploadContext({ encryptionParameters: shorter.encoded, scale: TUTORIAL.scale, relinKeys, galoisKeys });
+  const context = await client.uploadContext({
+    encryptionParameters: shorter.encoded,
+    scale: TUTORIAL.scale,
+    relinKeys,
+    galoisKeys,
+  });
   assert.deepEqual([context.modulusBits, context.rotationSteps, context.maxDimension], [[60, 40, 60], steps, 128]);
   const [x, y] = [randomEmbedding(DIMENSION), randomEmbedding(DIMENSION)];
   for (const symmetric of [false, true]) {
     const [first, second] = [maker.vector(x, { symmetric }), maker.ciphertext(y, { symmetric, compression: "none" })];
-    const reply = await client.compare(context.contextId, { encoding: "tenseal", bytes: first }, { encoding: "seal", bytes: second }, { operation: "squared-distance" });
+    const reply = await client.compare(
+      context.contextId,
+      { encoding: "tenseal", bytes: first },
+      { encoding: "seal", bytes: second },
+      { operation: "squared-distance" },
+    );
     const found = maker.decrypt("CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR", reply!.bytes);
     assert.ok(Math.abs(found - plainResult("SQUARED_DISTANCE", x, y)) < 1e-4, String(found));
   }
@@ -65,22 +92,31 @@ test("a result is added to results and plain numbers, and to fresh vectors of it
   const parameters = owned.use(new seal.EncryptionParameters(seal.SchemeType.ckks));
   parameters.loadFromArray(new Uint8Array(maker.encryptionParameters("none")));
   const sealContext = owned.use(new seal.SEALContext(parameters, true, seal.SecLevelType.tc128));
-  const [evaluator, encoder] = [owned.use(new seal.Evaluator(sealContext)), owned.use(new seal.CKKSEncoder(sealContext))];
+  const [evaluator, encoder] = [
+    owned.use(new seal.Evaluator(sealContext)),
+    owned.use(new seal.CKKSEncoder(sealContext)),
+  ];
   const open = (bytes: Uint8Array): Ciphertext => {
     const ciphertext = owned.use(new seal.Ciphertext());
     ciphertext.loadFromArray(sealContext, new Uint8Array(bytes));
     return ciphertext;
   };
-  const value = (ciphertext: Ciphertext): number => maker.decryptSlots(ciphertext.saveToArray(seal.ComprModeType.none) as Uint8Array)[0]!;
+  const value = (ciphertext: Ciphertext): number =>
+    maker.decryptSlots(ciphertext.saveToArray(seal.ComprModeType.none) as Uint8Array)[0]!;
   const { contextId } = await client.uploadTensealContext(maker.publicContext(keys), { dimension: DIMENSION });
   const [x, y] = [randomEmbedding(DIMENSION), randomEmbedding(DIMENSION)];
   const vectorOf = (v: readonly number[]): PairwiseCiphertext => ({ encoding: "tenseal", bytes: maker.vector(v) });
   const vectors = [vectorOf(x), vectorOf(y)] as const;
   const expected = plainResult("SQUARED_DISTANCE", x, y);
-  const replies = await Promise.all([{}, { normBound: 3 }].map((bound) => client.compare(contextId, ...vectors, { operation: "squared-distance", ...bound })));
+  const replies = await Promise.all(
+    [{}, { normBound: 3 }].map((bound) =>
+      client.compare(contextId, ...vectors, { operation: "squared-distance", ...bound }),
+    ),
+  );
   const messages = replies.map((reply) => decodeTensealVector(reply!.bytes));
   const [one, bounded] = messages.map(({ ciphertexts }) => open(ciphertexts[0]!)) as [Ciphertext, Ciphertext];
-  // What TenSEAL does before it adds: both to the lower level; plain numbers encoded at the scale that stands beside the ciphertext.
+  // What TenSEAL does before it adds: both to the lower level; plain numbers encoded at the scale that stands beside
+  // the ciphertext.
   evaluator.cipherModSwitchToInplace(one, bounded.parmsId());
   using sum = new seal.Ciphertext();
   evaluator.add(one, bounded, sum);
@@ -97,7 +133,12 @@ test("a result is added to results and plain numbers, and to fresh vectors of it
   };
   evaluator.add(bounded, fresh(messages[1]!.scale), sum);
   assert.ok(Math.abs(value(sum) - expected - 0.25) < 1e-4);
-  assert.throws(() => { evaluator.add(bounded, fresh(TUTORIAL.scale), sum); }, (error: unknown) => String((error as { message: unknown }).message).includes("scale mismatch"));
+  assert.throws(
+    () => {
+      evaluator.add(bounded, fresh(TUTORIAL.scale), sum);
+    },
+    (error: unknown) => String((error as { message: unknown }).message).includes("scale mismatch"),
+  );
 });
 
 testThatTheLogTellsNothing(server);

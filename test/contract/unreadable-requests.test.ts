@@ -20,13 +20,20 @@ const invalid = { status: "INVALID_ARGUMENT", reason: "FIELD_INVALID" } as const
 /** Field 1, of a wire type that does not exist. */
 const NO_MESSAGE = Buffer.from([0x0f, 0xff, 0xff]);
 const LIST_SERVICES = Buffer.from([0x3a, 1, 0x2a]);
-const REFLECTION = ["v1", "v1alpha"].map((version) => `grpc.reflection.${version}.ServerReflection/ServerReflectionInfo`);
+const REFLECTION = ["v1", "v1alpha"].map(
+  (version) => `grpc.reflection.${version}.ServerReflection/ServerReflectionInfo`,
+);
 const STANDARD = ["grpc.health.v1.Health/Check", "grpc.health.v1.Health/Watch", ...REFLECTION];
 
 /** The status, reason and method of the last calls that the log has. */
 function logged(rpc: string): string[] {
-  const lines = server.log.split("\n").filter((line) => line.includes('"msg":"call"')).map((line) => JSON.parse(line) as Record<string, string>);
-  return lines.filter(({ method }) => method === `/${rpc}`).map(({ status, reason }) => `${status!} ${reason ?? ""}`.trim());
+  const lines = server.log
+    .split("\n")
+    .filter((line) => line.includes('"msg":"call"'))
+    .map((line) => JSON.parse(line) as Record<string, string>);
+  return lines
+    .filter(({ method }) => method === `/${rpc}`)
+    .map(({ status, reason }) => `${status!} ${reason ?? ""}`.trim());
 }
 
 async function assertLogged(rpc: string, outcome: string): Promise<void> {
@@ -45,12 +52,19 @@ for (const rpc of [...methodsOf(contract).keys(), ...STANDARD]) {
 
 test("no bytes at all make any rpc fail as a fault of the server", async () => {
   await fc.assert(
-    fc.asyncProperty(fc.constantFrom(...methodsOf(contract).keys()), fc.uint8Array({ minLength: 1, maxLength: 40 }), async (rpc, bytes) => {
-      const refusal: unknown = await client.callRaw(rpc, Buffer.from(bytes)).then(() => undefined, (error: unknown) => error);
-      if (refusal === undefined) return;
-      assert.ok(refusal instanceof CallRefused);
-      assert.ok(refusal.code !== 13 && refusal.code !== 2, refusal.message);
-    }),
+    fc.asyncProperty(
+      fc.constantFrom(...methodsOf(contract).keys()),
+      fc.uint8Array({ minLength: 1, maxLength: 40 }),
+      async (rpc, bytes) => {
+        const refusal: unknown = await client.callRaw(rpc, Buffer.from(bytes)).then(
+          () => undefined,
+          (error: unknown) => error,
+        );
+        if (refusal === undefined) return;
+        assert.ok(refusal instanceof CallRefused);
+        assert.ok(refusal.code !== 13 && refusal.code !== 2, refusal.message);
+      },
+    ),
     { numRuns: 150 },
   );
 });
@@ -61,14 +75,32 @@ const asked = { gallery_id: "any", context_id: key.contextId, space: COSINE_128 
 for (const value of OUTSIDE) {
   test(`an int64 of ${value} is refused wherever it stands, in single requests and in streams`, async () => {
     const says = /int64/;
-    await assertRefused(client.call("GalleryService/ListTemplates", { gallery_id: gallery.galleryId, since_revision: value }), { ...invalid, says });
-    await assertRefused(client.call("GalleryService/ReplaceGallery", { gallery_id: "a", draft_id: "b", expected_revision: value }), { ...invalid, says });
-    await assertRefused(client.call("GalleryService/CreateGallery", { gallery: { ...asked, expected_templates: value } }), { ...invalid, says });
-    await assertRefused(client.call("GalleryService/CreateGallery", { gallery: { ...asked, revision: value } }), { ...invalid, says });
+    await assertRefused(
+      client.call("GalleryService/ListTemplates", { gallery_id: gallery.galleryId, since_revision: value }),
+      { ...invalid, says },
+    );
+    await assertRefused(
+      client.call("GalleryService/ReplaceGallery", { gallery_id: "a", draft_id: "b", expected_revision: value }),
+      { ...invalid, says },
+    );
+    await assertRefused(
+      client.call("GalleryService/CreateGallery", { gallery: { ...asked, expected_templates: value } }),
+      { ...invalid, says },
+    );
+    await assertRefused(client.call("GalleryService/CreateGallery", { gallery: { ...asked, revision: value } }), {
+      ...invalid,
+      says,
+    });
     const upload = { material: 1, total_bytes: value, sha256: Buffer.alloc(32) };
-    await assertRefused(client.call("ContextService/CreateContext", { context: { pairwise: {} }, key_uploads: [upload] }), { ...invalid, says });
+    await assertRefused(
+      client.call("ContextService/CreateContext", { context: { pairwise: {} }, key_uploads: [upload] }),
+      { ...invalid, says },
+    );
     const begin = { context: { pairwise: {} }, key_uploads: [{ ...upload, total_bytes: 5 }] };
-    await assertRefused(client.call("ContextService/CreateContext", begin, { key_chunk: { material: 1, offset: value } }), { ...invalid, says });
+    await assertRefused(
+      client.call("ContextService/CreateContext", begin, { key_chunk: { material: 1, offset: value } }),
+      { ...invalid, says },
+    );
   });
 }
 
@@ -82,8 +114,15 @@ for (const revision of ["281474976710654", "281474976710655", "281474976710656",
     const draft = await client.call<{ gallery: GalleryMessage }>("GalleryService/CreateGallery", {
       gallery: { ...asked, gallery_id: freshId("draft"), draft_of: filled.galleryId },
     });
-    const replace = { gallery_id: filled.galleryId, draft_id: draft[0]!.gallery.gallery_id, expected_revision: revision };
-    await assertRefused(client.call("GalleryService/ReplaceGallery", replace), { status: "ABORTED", reason: "GALLERY_CHANGED" });
+    const replace = {
+      gallery_id: filled.galleryId,
+      draft_id: draft[0]!.gallery.gallery_id,
+      expected_revision: revision,
+    };
+    await assertRefused(client.call("GalleryService/ReplaceGallery", replace), {
+      status: "ABORTED",
+      reason: "GALLERY_CHANGED",
+    });
   });
 }
 
@@ -107,10 +146,20 @@ for (const rpc of REFLECTION) {
 test("an enrollment acknowledges what came before a message that cannot be read, and then ends, even if the client sends no end", async () => {
   const rpc = "GalleryService/EnrollTemplates";
   for (const ended of [true, false]) {
-    const people = Array.from({ length: 40 }, (_, i) => ({ template_id: `t-${i}`, subject_id: "s", embedding: randomEmbedding(128) }));
+    const people = Array.from({ length: 40 }, (_, i) => ({
+      template_id: `t-${i}`,
+      subject_id: "s",
+      embedding: randomEmbedding(128),
+    }));
     const into = await TestGallery.create(client, key);
-    const messages = into.enrollment(people.map((person) => into.template(person))).map((message) => serialize(rpc, message));
-    const outcome = await raw(`veilface.v1.${rpc}`, [...messages, NO_MESSAGE].map((bytes) => frame(bytes)), { ended });
+    const messages = into
+      .enrollment(people.map((person) => into.template(person)))
+      .map((message) => serialize(rpc, message));
+    const outcome = await raw(
+      `veilface.v1.${rpc}`,
+      [...messages, NO_MESSAGE].map((bytes) => frame(bytes)),
+      { ended },
+    );
     assert.deepEqual([outcome.status, outcome.reason], [3, "FIELD_INVALID"]);
     assert.equal((await into.roster()).length, 40);
   }
@@ -119,9 +168,21 @@ test("an enrollment acknowledges what came before a message that cannot be read,
 test("messages that are too large, badly compressed, or too large once they are not compressed any more end their call with a reason", async () => {
   const tooLarge = [8, "LIMIT_EXCEEDED"];
   const cases = [
-    { frames: [Buffer.concat([frame(Buffer.alloc(10), { length: 5 << 20 }), Buffer.alloc(100_000)])], headers: {}, expected: tooLarge },
-    { frames: [frame(gzipSync(Buffer.alloc(100 << 20)), { compressed: true })], headers: { "grpc-encoding": "gzip" }, expected: tooLarge },
-    { frames: [frame(Buffer.from("no gzip"), { compressed: true })], headers: { "grpc-encoding": "gzip" }, expected: [3, "FIELD_INVALID"] },
+    {
+      frames: [Buffer.concat([frame(Buffer.alloc(10), { length: 5 << 20 }), Buffer.alloc(100_000)])],
+      headers: {},
+      expected: tooLarge,
+    },
+    {
+      frames: [frame(gzipSync(Buffer.alloc(100 << 20)), { compressed: true })],
+      headers: { "grpc-encoding": "gzip" },
+      expected: tooLarge,
+    },
+    {
+      frames: [frame(Buffer.from("no gzip"), { compressed: true })],
+      headers: { "grpc-encoding": "gzip" },
+      expected: [3, "FIELD_INVALID"],
+    },
     { frames: [frame(Buffer.from("?"), { compressed: true })], headers: { "grpc-encoding": "br" }, expected: [12, ""] },
     { frames: [frame(Buffer.alloc(0))], headers: { "grpc-timeout": "soon" }, expected: [3, "FIELD_INVALID"] },
   ];
@@ -144,10 +205,18 @@ test("a single request that cannot be read ends its call at once, even if the cl
 
 test("a message that is too large in the middle of an enrollment ends it while acknowledgements are written", async () => {
   const rpc = "GalleryService/EnrollTemplates";
-  const people = Array.from({ length: 20 }, (_, i) => ({ template_id: `t-${i}`, subject_id: "s", embedding: randomEmbedding(128) }));
-  const messages = gallery.enrollment(people.map((person) => gallery.template(person))).map((message) => frame(serialize(rpc, message)));
+  const people = Array.from({ length: 20 }, (_, i) => ({
+    template_id: `t-${i}`,
+    subject_id: "s",
+    embedding: randomEmbedding(128),
+  }));
+  const messages = gallery
+    .enrollment(people.map((person) => gallery.template(person)))
+    .map((message) => frame(serialize(rpc, message)));
   for (let pause = 0; pause < 5; pause++) {
-    const outcome = await raw(`veilface.v1.${rpc}`, [...messages, frame(Buffer.alloc(10), { length: 5 << 20 })], { pauseMs: pause * 5 });
+    const outcome = await raw(`veilface.v1.${rpc}`, [...messages, frame(Buffer.alloc(10), { length: 5 << 20 })], {
+      pauseMs: pause * 5,
+    });
     assert.deepEqual([outcome.status, outcome.reason], [8, "LIMIT_EXCEEDED"]);
   }
 });
@@ -156,7 +225,9 @@ test("a name of a megabyte in a health check does not break the other calls of i
   for (const letter of ["a", "\u{1f600}", "é"]) {
     const enrolling = client.open("GalleryService/EnrollTemplates");
     enrolling.send({ target: gallery.target });
-    const check = client.call("grpc.health.v1.Health/Check", { service: letter.repeat((1 << 20) / Buffer.byteLength(letter)) });
+    const check = client.call("grpc.health.v1.Health/Check", {
+      service: letter.repeat((1 << 20) / Buffer.byteLength(letter)),
+    });
     await assert.rejects(check, (error: CallRefused) => error.code === 5 && error.details.length < 1000);
     enrolling.end();
     assert.equal(await enrolling.next(), undefined);
@@ -176,8 +247,14 @@ interface Sending {
   readonly pauseMs?: number;
 }
 
-/** A call by hand, on a connection of its own: bytes that no gRPC library would send. `rpc`: "package.Service/Method". */
-async function raw(rpc: string, frames: readonly Buffer[], { headers = {}, ended = true, pauseMs = 0 }: Sending = {}): Promise<Ended> {
+/**
+ * A call by hand, on a connection of its own: bytes that no gRPC library would send. `rpc`: "package.Service/Method".
+ */
+async function raw(
+  rpc: string,
+  frames: readonly Buffer[],
+  { headers = {}, ended = true, pauseMs = 0 }: Sending = {},
+): Promise<Ended> {
   const session: ClientHttp2Session = connect(`http://${server.address}`);
   session.on("error", () => undefined);
   const sent = { [constants.HTTP2_HEADER_METHOD]: "POST", [constants.HTTP2_HEADER_PATH]: `/${rpc}`, te: "trailers" };
@@ -187,17 +264,33 @@ async function raw(rpc: string, frames: readonly Buffer[], { headers = {}, ended
       const take = (received: Record<string, unknown>): void => {
         if (received["grpc-status"] !== undefined) resolve(endOf(received));
       };
-      stream.on("response", take).on("trailers", take).on("error", () => undefined).on("data", () => undefined);
-      stream.on("close", () => setTimeout(() => { reject(new Error("the call was closed without a status")); }, 100));
-      setTimeout(() => { reject(new Error("the call never ended")); }, 20_000).unref();
-      void send(stream, frames, pauseMs).then(() => { if (ended) stream.end(); });
+      stream
+        .on("response", take)
+        .on("trailers", take)
+        .on("error", () => undefined)
+        .on("data", () => undefined);
+      stream.on("close", () =>
+        setTimeout(() => {
+          reject(new Error("the call was closed without a status"));
+        }, 100),
+      );
+      setTimeout(() => {
+        reject(new Error("the call never ended"));
+      }, 20_000).unref();
+      void send(stream, frames, pauseMs).then(() => {
+        if (ended) stream.end();
+      });
     });
   } finally {
     session.destroy();
   }
 }
 
-async function send(stream: { write(bytes: Buffer): boolean }, frames: readonly Buffer[], pauseMs: number): Promise<void> {
+async function send(
+  stream: { write(bytes: Buffer): boolean },
+  frames: readonly Buffer[],
+  pauseMs: number,
+): Promise<void> {
   for (const bytes of frames.slice(0, -1)) stream.write(bytes);
   if (pauseMs > 0) await sleep(pauseMs);
   for (const bytes of frames.slice(-1)) stream.write(bytes);

@@ -14,33 +14,97 @@ const upload = { material: 0, total_bytes: 0, sha256: Buffer.alloc(1) };
 
 /** An rpc, a first message with everything wrong that can be at once, and the fields that the refusal has to name. */
 const CASES: readonly (readonly [rpc: string, message: object, fields: readonly string[]])[] = [
-  ["ContextService/CreateContext", { context: { packed: { parameter_set: 0, key_id: Buffer.alloc(3) } } },
-    ["context.packed.parameter_set", "context.packed.key_id"]],
-  ["ContextService/CreateContext", { context: { pairwise: { accepted_error: -1 } }, key_uploads: [upload] },
-    ["key_uploads", "key_uploads.total_bytes", "key_uploads.sha256", "context.pairwise.accepted_error"]],
-  ["ContextService/CreateContext",
-    { context: { pairwise: { accepted_error: -1, scale: 5, encryption_parameters: Buffer.alloc(9) } }, key_uploads: [{ ...upload, material: 1 }] },
-    ["key_uploads.total_bytes", "key_uploads.sha256", "context.pairwise.accepted_error", "context.pairwise.encryption_parameters",
-      "context.pairwise.scale"]],
+  [
+    "ContextService/CreateContext",
+    { context: { packed: { parameter_set: 0, key_id: Buffer.alloc(3) } } },
+    ["context.packed.parameter_set", "context.packed.key_id"],
+  ],
+  [
+    "ContextService/CreateContext",
+    { context: { pairwise: { accepted_error: -1 } }, key_uploads: [upload] },
+    ["key_uploads", "key_uploads.total_bytes", "key_uploads.sha256", "context.pairwise.accepted_error"],
+  ],
+  [
+    "ContextService/CreateContext",
+    {
+      context: { pairwise: { accepted_error: -1, scale: 5, encryption_parameters: Buffer.alloc(9) } },
+      key_uploads: [{ ...upload, material: 1 }],
+    },
+    [
+      "key_uploads.total_bytes",
+      "key_uploads.sha256",
+      "context.pairwise.accepted_error",
+      "context.pairwise.encryption_parameters",
+      "context.pairwise.scale",
+    ],
+  ],
   ["ContextService/ListContexts", { page_size: -1, page_token: "!" }, ["page_size", "page_token"]],
-  ["GalleryService/CreateGallery",
+  [
+    "GalleryService/CreateGallery",
     { gallery: { gallery_id: bad, context_id: bad, space, packed_stride: -1, expected_templates: -1, draft_of: bad } },
-    ["gallery_id", "context_id", "packed_stride", "expected_templates", "draft_of"].map((field) => `gallery.${field}`).concat(inSpace("gallery.space"))],
-  ["GalleryService/ListGalleries", { context_id: bad, page_size: -1, page_token: "!" }, ["context_id", "page_size", "page_token"]],
-  ["GalleryService/ListTemplates", { gallery_id: bad, since_revision: -1, page_size: -1 }, ["gallery_id", "since_revision", "page_size"]],
-  ["GalleryService/ListTemplates", { gallery_id: bad, page_token: "!", page_size: -1 }, ["gallery_id", "page_token", "page_size"]],
-  ["GalleryService/DeleteTemplates", { gallery_id: bad, template_ids: [bad], subject_ids: [bad], max_templates: -1 },
-    ["gallery_id", "template_ids", "subject_ids", "max_templates"]],
-  ["GalleryService/ReplaceGallery", { gallery_id: bad, draft_id: bad, expected_revision: -1 }, ["gallery_id", "draft_id", "expected_revision"]],
-  ["GalleryService/EnrollTemplates", { target: { gallery_id: bad, space } }, ["target.gallery_id", ...inSpace("target.space")]],
-  ["MatchingService/SearchGallery", { target: { gallery_id: bad, space, reply_encoding: 99 } },
-    ["target.gallery_id", "target.reply_encoding", ...inSpace("target.space")]],
-  ["MatchingService/CompareTemplates", { target: { gallery_id: bad, subject_id: bad, space, reply_encoding: 99 } },
-    ["target.gallery_id", "target.subject_id", "target.reply_encoding", ...inSpace("target.space")]],
-  ["MatchingService/CompareCiphertexts", { dimension: -1, norm_bound: -1, reply_encoding: 99 },
-    ["first", "second", "operation", "dimension", "norm_bound", "reply_encoding"]],
-  ["MatchingService/CompareCiphertexts", { first: envelope, second: envelope, operation: 99, dimension: 1 << 20, norm_bound: 1e9 },
-    ["first.context_id", "first.encoding", "first.sha256", "second.encoding", "second.sha256", "operation", "dimension", "norm_bound"]],
+    ["gallery_id", "context_id", "packed_stride", "expected_templates", "draft_of"]
+      .map((field) => `gallery.${field}`)
+      .concat(inSpace("gallery.space")),
+  ],
+  [
+    "GalleryService/ListGalleries",
+    { context_id: bad, page_size: -1, page_token: "!" },
+    ["context_id", "page_size", "page_token"],
+  ],
+  [
+    "GalleryService/ListTemplates",
+    { gallery_id: bad, since_revision: -1, page_size: -1 },
+    ["gallery_id", "since_revision", "page_size"],
+  ],
+  [
+    "GalleryService/ListTemplates",
+    { gallery_id: bad, page_token: "!", page_size: -1 },
+    ["gallery_id", "page_token", "page_size"],
+  ],
+  [
+    "GalleryService/DeleteTemplates",
+    { gallery_id: bad, template_ids: [bad], subject_ids: [bad], max_templates: -1 },
+    ["gallery_id", "template_ids", "subject_ids", "max_templates"],
+  ],
+  [
+    "GalleryService/ReplaceGallery",
+    { gallery_id: bad, draft_id: bad, expected_revision: -1 },
+    ["gallery_id", "draft_id", "expected_revision"],
+  ],
+  [
+    "GalleryService/EnrollTemplates",
+    { target: { gallery_id: bad, space } },
+    ["target.gallery_id", ...inSpace("target.space")],
+  ],
+  [
+    "MatchingService/SearchGallery",
+    { target: { gallery_id: bad, space, reply_encoding: 99 } },
+    ["target.gallery_id", "target.reply_encoding", ...inSpace("target.space")],
+  ],
+  [
+    "MatchingService/CompareTemplates",
+    { target: { gallery_id: bad, subject_id: bad, space, reply_encoding: 99 } },
+    ["target.gallery_id", "target.subject_id", "target.reply_encoding", ...inSpace("target.space")],
+  ],
+  [
+    "MatchingService/CompareCiphertexts",
+    { dimension: -1, norm_bound: -1, reply_encoding: 99 },
+    ["first", "second", "operation", "dimension", "norm_bound", "reply_encoding"],
+  ],
+  [
+    "MatchingService/CompareCiphertexts",
+    { first: envelope, second: envelope, operation: 99, dimension: 1 << 20, norm_bound: 1e9 },
+    [
+      "first.context_id",
+      "first.encoding",
+      "first.sha256",
+      "second.encoding",
+      "second.sha256",
+      "operation",
+      "dimension",
+      "norm_bound",
+    ],
+  ],
 ];
 
 for (const [rpc, message, fields] of CASES) {

@@ -12,7 +12,14 @@ import { ServerProcess } from "../../scripts/dev/server-process.ts";
 
 const SPACE: ModelSpace = { dimension: 32, metric: "cosine", normBound: 1, modelId: "random" };
 
-const server = await ServerProcess.start(["--log-level", "error", "--grace", "1", "--address", `127.0.0.1:${await freePort()}`]);
+const server = await ServerProcess.start([
+  "--log-level",
+  "error",
+  "--grace",
+  "1",
+  "--address",
+  `127.0.0.1:${await freePort()}`,
+]);
 const keyHolder = await KeyHolder.create("PACKED_N4096_Q30");
 const client = new VeilfaceClient({ keyHolder, address: server.address });
 after(async () => {
@@ -41,7 +48,10 @@ class CountedSource {
 /** Everyone is in the gallery once, in a place of their own, and is found there. */
 async function assertWhole(galleryId: string, count: number): Promise<void> {
   const entries = await client.listTemplates(galleryId);
-  assert.deepEqual(entries.map(({ templateId }) => Number(templateId.slice(2))).sort((a, b) => a - b), Array.from({ length: count }, (_, i) => i));
+  assert.deepEqual(
+    entries.map(({ templateId }) => Number(templateId.slice(2))).sort((a, b) => a - b),
+    Array.from({ length: count }, (_, i) => i),
+  );
   assert.equal(new Set(entries.map(({ placement: { block, slot } }) => `${block}/${slot}`)).size, count);
   assert.equal((await client.getGallery(galleryId)).templateCount, count);
   for (const i of [0, Math.floor(count / 2), count - 1]) {
@@ -52,7 +62,13 @@ async function assertWhole(galleryId: string, count: number): Promise<void> {
 }
 
 for (const { kind, count, packedStride, packing, signals } of [
-  { kind: "packed blocks", count: 15_000, packedStride: 4, packing: "auto", signals: ["SIGKILL", "SIGTERM", "SIGKILL"] },
+  {
+    kind: "packed blocks",
+    count: 15_000,
+    packedStride: 4,
+    packing: "auto",
+    signals: ["SIGKILL", "SIGTERM", "SIGKILL"],
+  },
   { kind: "templates enrolled alone", count: 400, packedStride: 4, packing: "never", signals: ["SIGKILL", "SIGTERM"] },
 ] as const) {
   test(`an enrollment of ${kind} goes on where the server is killed and comes back, without loss, doubles or reading its source again`, async () => {
@@ -66,9 +82,15 @@ for (const { kind, count, packedStride, packing, signals } of [
       acknowledged.push(templateId);
       assert.equal(enrolled, acknowledged.length);
       const signal = signals[restarts.length];
-      if (signal === undefined || restarting || enrolled < ((restarts.length + 1) * count) / (signals.length + 2)) return;
+      if (signal === undefined || restarting || enrolled < ((restarts.length + 1) * count) / (signals.length + 2))
+        return;
       restarting = true;
-      restarts.push(server.kill(signal).then(() => server.restart()).then(() => void (restarting = false)));
+      restarts.push(
+        server
+          .kill(signal)
+          .then(() => server.restart())
+          .then(() => void (restarting = false)),
+      );
     };
     assert.equal(await client.enroll(galleryId, source, { packing, onProgress }), count);
     await Promise.all(restarts);
@@ -84,11 +106,17 @@ test("an enrollment that waits for its server to come back is cancelled at once"
   const aborting = new AbortController();
   let killed: Promise<void> | undefined;
   const start = performance.now();
-  const enrolling = client.enroll("lost", new CountedSource(3000), { signal: aborting.signal, onProgress: () => {
-    killed ??= server.kill("SIGKILL").then(() => setTimeout(500)).then(() => {
-      aborting.abort();
-    });
-  } });
+  const enrolling = client.enroll("lost", new CountedSource(3000), {
+    signal: aborting.signal,
+    onProgress: () => {
+      killed ??= server
+        .kill("SIGKILL")
+        .then(() => setTimeout(500))
+        .then(() => {
+          aborting.abort();
+        });
+    },
+  });
   await assert.rejects(enrolling, (error) => error instanceof ClientError && error.reason === "CANCELLED");
   assert.ok(performance.now() - start < 5000);
   await killed;

@@ -1,5 +1,5 @@
-// Encodes a photo in a worker thread, whose process.env is a copy that native libraries do not see, and then one again and again for
-// so many seconds, as a door does in a morning.
+// Encodes a photo in a worker thread, whose process.env is a copy that native libraries do not see, and then one again
+// and again for so many seconds, as a door does in a morning.
 import { once } from "node:events";
 import { isMainThread, parentPort, Worker } from "node:worker_threads";
 import { FaceEncoder, loadDefaultModelPack } from "@veilface/face";

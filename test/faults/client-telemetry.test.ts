@@ -1,5 +1,5 @@
-// Nothing leaves the machine but what is sent to the matching server, and nothing stays behind but veilface's own files: not for the
-// client's libraries, nor for the server's.
+// Nothing leaves the machine but what is sent to the matching server, and nothing stays behind but veilface's own
+// files: not for the client's libraries, nor for the server's.
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { suite, test } from "node:test";
@@ -15,14 +15,19 @@ if (missing !== undefined) console.error(`SKIPPED: whether libraries phone home 
 
 suite("in a network that takes notes, with an empty home folder", { skip: missing !== undefined }, () => {
   test("a look-up and a connection are noted", async () => {
-    const code = 'require("node:net").connect(443, "somewhere.example").on("close", () => undefined).on("error", () => undefined)';
+    const code =
+      'require("node:net").connect(443, "somewhere.example").on("close", () => undefined).on("error", () => undefined)';
     const { asked } = await tracesOf(["-e", code]);
     assert.ok(asked.includes("look-up of somewhere.example"), asked.join());
     assert.ok(asked.includes("connection to port 443"), asked.join());
   });
 
   test("encoding photos asks for no name, makes no connection and leaves only the model pack", async () => {
-    const traces = await tracesOf(["--conditions=source", join(import.meta.dirname, "client-telemetry-child.ts"), `${ENCODING_SECONDS}`]);
+    const traces = await tracesOf([
+      "--conditions=source",
+      join(import.meta.dirname, "client-telemetry-child.ts"),
+      `${ENCODING_SECONDS}`,
+    ]);
     assert.match(traces.output, /^[1-9]\d* photos encoded, [1-9]\d* in a worker thread$/m);
     assertNothingBut(traces);
   });
@@ -36,6 +41,9 @@ suite("in a network that takes notes, with an empty home folder", { skip: missin
 
 function assertNothingBut({ asked, files }: { asked: readonly string[]; files: readonly string[] }): void {
   assert.deepEqual(asked, []);
-  assert.deepEqual(files.filter((file) => !OWN_FILE.test(file)), []);
+  assert.deepEqual(
+    files.filter((file) => !OWN_FILE.test(file)),
+    [],
+  );
   assert.equal(files.length, 4);
 }

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
 import { COSINE_128, TestGallery } from "../support/independent/gallery-fixture.ts";
 import { serialize } from "../support/independent/independent-client.ts";
-import type { OpenCall , CallRefused} from "../support/independent/independent-client.ts";
+import type { OpenCall, CallRefused } from "../support/independent/independent-client.ts";
 import { plainDistance, randomEmbedding } from "../support/independent/independent-encoding.ts";
 import { assertRefused } from "../support/independent/refusals.ts";
 
@@ -27,7 +27,10 @@ const target = { gallery_id: wide.gallery_id, space: WIDE };
 const head = { block: { stride: 1, slots: [{ template_id: "a", subject_id: "a" }] } };
 
 const ciphertext = (data: Buffer, sha256 = createHash("sha256").update(data).digest()) => ({
-  context_id: key.contextId, encoding: "CIPHERTEXT_ENCODING_PACKED_RESIDUES", data, sha256,
+  context_id: key.contextId,
+  encoding: "CIPHERTEXT_ENCODING_PACKED_RESIDUES",
+  data,
+  sha256,
 });
 /** Nothing tells it from a piece before all of them are there. */
 const piece = ciphertext(randomBytes(61_440));
@@ -50,16 +53,22 @@ function opened(rpc: string, ...messages: readonly object[]): OpenCall {
 }
 
 for (const [what, open] of OPENED) {
-  test(`a piece of ${what} that no ciphertext can be is refused when it comes, not when all are there`, { timeout: 60_000 }, async () => {
+  test(`a piece of ${what} that no ciphertext can be is refused when it comes, not when all are there`, {
+    timeout: 60_000,
+  }, async () => {
     const wrong = [
-      [ciphertext(Buffer.alloc(MIB, 7)), "CIPHERTEXT_MALFORMED"], [ciphertext(Buffer.alloc(1)), "CIPHERTEXT_MALFORMED"],
-      [ciphertext(randomBytes(30_720)), "PARAMETER_SET_MISMATCH"], [ciphertext(piece.data, Buffer.alloc(32)), "CIPHERTEXT_CORRUPT"],
+      [ciphertext(Buffer.alloc(MIB, 7)), "CIPHERTEXT_MALFORMED"],
+      [ciphertext(Buffer.alloc(1)), "CIPHERTEXT_MALFORMED"],
+      [ciphertext(randomBytes(30_720)), "PARAMETER_SET_MISMATCH"],
+      [ciphertext(piece.data, Buffer.alloc(32)), "CIPHERTEXT_CORRUPT"],
     ] as const;
     for (const [sent, reason] of wrong) await assertRefused(open(sent).next(), { status: "INVALID_ARGUMENT", reason });
   });
 }
 
-test("pieces in messages padded with unknown fields take the memory of the pieces only", { timeout: 180_000 }, async () => {
+test("pieces in messages padded with unknown fields take the memory of the pieces only", {
+  timeout: 180_000,
+}, async () => {
   const padding = Buffer.concat([Buffer.from([0xfa, 0x3f, 0x80, 0x80, 0xc0, 0x01]), Buffer.alloc(3 * MIB)]);
   const call = client.openRaw(ENROLL, 180_000);
   for (const message of [{ target }, head]) call.send(serialize(ENROLL, message));
@@ -77,7 +86,9 @@ test("pieces in messages padded with unknown fields take the memory of the piece
 });
 
 const narrow = { gallery_id: "narrow", space: COSINE_128 };
-await client.call("GalleryService/CreateGallery", { gallery: { ...narrow, context_id: key.contextId, packed_stride: 1 } });
+await client.call("GalleryService/CreateGallery", {
+  gallery: { ...narrow, context_id: key.contextId, packed_stride: 1 },
+});
 // Residues below their primes: as sound a ciphertext as the server can tell.
 const sound = ciphertext(Buffer.alloc(61_440, 0x11));
 const eight = new Array(8).fill({ pieces: { pieces: new Array(16).fill(sound) } }) as object[];
@@ -96,12 +107,19 @@ const probePieces = Array.from({ length: 112 }, (_, at) => ({ stride: 1, piece: 
 const probe = Array.from({ length: 7 }, (_, at) => ({ pieces: probePieces.slice(16 * at, 16 * at + 16) }));
 /** What 8 and 110 calls send is 750 MB each; none of them ends. */
 const FLOODS: readonly (readonly [string, number, () => OpenCall, readonly object[]])[] = [
-  ["open blocks", 8, () => opened(ENROLL, { target }, head), new Array(98).fill({ pieces: { pieces: sixteen } }) as object[]],
+  [
+    "open blocks",
+    8,
+    () => opened(ENROLL, { target }, head),
+    new Array(98).fill({ pieces: { pieces: sixteen } }) as object[],
+  ],
   ["unfinished probes", 110, () => opened(SEARCH, { target: narrow }), probe],
 ];
 
 for (const [what, count, open, messages] of FLOODS) {
-  test(`${what} wait in bounded memory, over all calls, and what is beyond is told when to come again`, { timeout: 240_000 }, async () => {
+  test(`${what} wait in bounded memory, over all calls, and what is beyond is told when to come again`, {
+    timeout: 240_000,
+  }, async () => {
     const before = (await server.memoryBytes()).anonymous;
     const refusals: CallRefused[] = [];
     const calls = Array.from({ length: count }, open);
@@ -111,7 +129,8 @@ for (const [what, count, open, messages] of FLOODS) {
     await sleep(1000);
     const growth = (await server.memoryBytes()).anonymous - before;
     assert.ok(refusals.length >= count / 3, `${refusals.length} of ${count} were refused`);
-    for (const { code, reason, retryAfterMs } of refusals) assert.deepEqual([code, reason, retryAfterMs! > 0], [8, "LIMIT_EXCEEDED", true]);
+    for (const { code, reason, retryAfterMs } of refusals)
+      assert.deepEqual([code, reason, retryAfterMs! > 0], [8, "LIMIT_EXCEEDED", true]);
     assert.ok(growth < 600 * MIB, `${Math.round(growth / MIB)} MiB`);
     await assertUnharmed();
     for (const call of calls) call.hangUp();

@@ -16,7 +16,11 @@ const key = await contractKey();
 /** One template fills a block: what is stored is what was sent, not moved to another slot. */
 const WIDE: Space = { ...COSINE_128, dimension: 2048, metric: "METRIC_EUCLIDEAN", norm_bound: 1.5 };
 
-const person = (i: number, space: Space): Person => ({ template_id: `t-${i}`, subject_id: `s-${i}`, embedding: randomEmbedding(space.dimension) });
+const person = (i: number, space: Space): Person => ({
+  template_id: `t-${i}`,
+  subject_id: `s-${i}`,
+  embedding: randomEmbedding(space.dimension),
+});
 
 async function startServer(...args: string[]): Promise<ServerProcess> {
   const server = await ServerProcess.start(args);
@@ -32,7 +36,9 @@ function marker(template: TemplateMessage): Buffer {
 
 /** Files and offsets in the data folder where bytes are found. */
 function placesOf(bytes: Buffer, folder: string): { path: string; at: number }[] {
-  const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).map((name) => join(folder, name)).filter((path) => statSync(path).isFile());
+  const files = readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .map((name) => join(folder, name))
+    .filter((path) => statSync(path).isFile());
   return files.map((path) => ({ path, at: readFileSync(path).indexOf(bytes) })).filter(({ at }) => at >= 0);
 }
 
@@ -42,7 +48,8 @@ test("a deleted or replaced template, and a deleted gallery, leave no byte in th
   const gallery = await TestGallery.create(client, key, WIDE);
   const templates = [0, 1, 2, 3].map((i) => gallery.template(person(i, WIDE)));
   await gallery.enrollTemplates(templates);
-  for (const template of templates) assert.equal(placesOf(marker(template), server.dataFolder).length, 1, "what is looked for is there to be found");
+  for (const template of templates)
+    assert.equal(placesOf(marker(template), server.dataFolder).length, 1, "what is looked for is there to be found");
   await gallery.delete({ template_ids: ["t-0"] });
   await gallery.delete({ subject_ids: ["s-1"] });
   await gallery.enroll([person(2, WIDE)]);
@@ -87,12 +94,17 @@ test("a template whose bytes rotted on disk is refused alone, never summed into 
     assert.ok(Math.abs(distance - plainDistance(WIDE, people[1]!.embedding, probe)) < 1e-5);
   }
   assert.match(server.log, new RegExp(`"galleryId":"${galleryId}","block":0,"reason":"STORED_CORRUPT"`));
-  const refusal: unknown = await client.call("GalleryService/ReadTemplates", { gallery_id: galleryId }).catch((error: unknown) => error);
+  const refusal: unknown = await client
+    .call("GalleryService/ReadTemplates", { gallery_id: galleryId })
+    .catch((error: unknown) => error);
   assert.ok(refusal instanceof CallRefused);
   assert.deepEqual([refusal.code, refusal.reason], [15, "STORED_CORRUPT"]);
   await gallery.enroll([person(0, WIDE)]);
   const repaired = await gallery.search(probe);
-  assert.ok(repaired.size === 2 && repaired.values().every(Number.isFinite), "sending the template again repairs the gallery");
+  assert.ok(
+    repaired.size === 2 && repaired.values().every(Number.isFinite),
+    "sending the template again repairs the gallery",
+  );
 });
 
 test("a full store refuses more, keeps what it has, goes on answering, and takes templates again after a deletion", async () => {
@@ -107,12 +119,15 @@ test("a full store refuses more, keeps what it has, goes on answering, and takes
   assert.ok(kept > 20, `${kept} templates were stored`);
   // The refused one is not there; one that was sent after it may be, as long as it is whole.
   const live = new Set((await gallery.roster()).map(({ template_id }) => template_id));
-  assert.ok(people.slice(0, kept).every(({ template_id }) => live.has(template_id)) && !live.has(people[kept]!.template_id));
+  assert.ok(
+    people.slice(0, kept).every(({ template_id }) => live.has(template_id)) && !live.has(people[kept]!.template_id),
+  );
   assert.equal((await gallery.describe()).template_count, live.size);
   const probe = randomEmbedding(128);
   const found = await gallery.search(probe);
   assert.deepEqual(new Set(found.keys()), live);
-  for (const { template_id, embedding } of people.filter((one) => live.has(one.template_id))) assert.ok(Math.abs(found.get(template_id)! - plainDistance(COSINE_128, embedding, probe)) < 1e-5);
+  for (const { template_id, embedding } of people.filter((one) => live.has(one.template_id)))
+    assert.ok(Math.abs(found.get(template_id)! - plainDistance(COSINE_128, embedding, probe)) < 1e-5);
   await gallery.delete({ template_ids: people.slice(0, 10).map(({ template_id }) => template_id) });
   assert.equal((await gallery.enroll(people.slice(0, 3))).length, 3);
 });
@@ -127,6 +142,9 @@ test("a second server on the same folder is refused with a clear line, and the f
 
 test("an address that is taken, or beyond this machine without TLS, is refused with a clear line", async () => {
   const server = await startServer();
-  await assert.rejects(ServerProcess.start(["--address", server.address]), /veilface-server: [^]*(in use|EADDRINUSE|address)/i);
+  await assert.rejects(
+    ServerProcess.start(["--address", server.address]),
+    /veilface-server: [^]*(in use|EADDRINUSE|address)/i,
+  );
   await assert.rejects(ServerProcess.start(["--address", "0.0.0.0:0"]), /--tls-cert/);
 });

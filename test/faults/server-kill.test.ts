@@ -10,7 +10,11 @@ import { ServerProcess } from "../../scripts/dev/server-process.ts";
 
 const RPC = "GalleryService/EnrollTemplates";
 const key = await contractKey();
-const people: Person[] = Array.from({ length: 270 }, (_, i) => ({ template_id: `t-${i}`, subject_id: `s-${i % 50}`, embedding: randomEmbedding(128) }));
+const people: Person[] = Array.from({ length: 270 }, (_, i) => ({
+  template_id: `t-${i}`,
+  subject_id: `s-${i % 50}`,
+  embedding: randomEmbedding(128),
+}));
 
 const server = await ServerProcess.start(["--grace", "3"]);
 after(() => server[Symbol.asyncDispose]());
@@ -27,7 +31,12 @@ async function connected<T>(run: (client: IndependentClient) => Promise<T>): Pro
 const galleryOf = (client: IndependentClient): TestGallery => new TestGallery(client, key, COSINE_128, galleryId);
 
 /** Sends templates and reads acknowledgements until the stream breaks or ends. Gives the acknowledged entries. */
-async function enrollUntilItEnds(call: OpenCall, gallery: TestGallery, messages: readonly TemplateMessage[], onAcknowledged: (count: number) => void): Promise<{ entries: EntryMessage[]; failure: unknown }> {
+async function enrollUntilItEnds(
+  call: OpenCall,
+  gallery: TestGallery,
+  messages: readonly TemplateMessage[],
+  onAcknowledged: (count: number) => void,
+): Promise<{ entries: EntryMessage[]; failure: unknown }> {
   const entries: EntryMessage[] = [];
   for (const message of gallery.enrollment(messages)) call.send(message);
   call.end();
@@ -42,8 +51,14 @@ async function enrollUntilItEnds(call: OpenCall, gallery: TestGallery, messages:
   }
 }
 
-/** Everything acknowledged is in the roster where it was said to be, and every live template decrypts to its embedding: no more, no less. */
-async function assertWhole(gallery: TestGallery, acknowledged: ReadonlyMap<string, EntryMessage>): Promise<EntryMessage[]> {
+/**
+ * Everything acknowledged is in the roster where it was said to be, and every live template decrypts to its embedding:
+ * no more, no less.
+ */
+async function assertWhole(
+  gallery: TestGallery,
+  acknowledged: ReadonlyMap<string, EntryMessage>,
+): Promise<EntryMessage[]> {
   const roster = await gallery.roster();
   const byId = new Map(roster.map((entry) => [entry.template_id, entry]));
   for (const [id, entry] of acknowledged) assert.deepEqual(byId.get(id), entry, `${id} was acknowledged`);
@@ -71,18 +86,28 @@ for (const killAfter of [1, 13, 30, 60]) {
     await connected(async (client) => {
       const call = client.open(RPC);
       let killed: Promise<unknown> | undefined;
-      const { entries, failure } = await enrollUntilItEnds(call, galleryOf(client), left.map((person) => templates.get(person.template_id)!), (count) => {
-        if (count >= killAfter) killed ??= server.kill("SIGKILL");
-      });
+      const { entries, failure } = await enrollUntilItEnds(
+        call,
+        galleryOf(client),
+        left.map((person) => templates.get(person.template_id)!),
+        (count) => {
+          if (count >= killAfter) killed ??= server.kill("SIGKILL");
+        },
+      );
       assert.deepEqual(await killed, { code: null, signal: "SIGKILL" });
       assert.ok(failure instanceof CallRefused, "the stream broke");
-      assert.deepEqual(entries.map((entry) => entry.template_id), left.slice(0, entries.length).map((person) => person.template_id));
+      assert.deepEqual(
+        entries.map((entry) => entry.template_id),
+        left.slice(0, entries.length).map((person) => person.template_id),
+      );
       for (const entry of entries) acknowledged.set(entry.template_id, entry);
     });
     await server.restart();
     await connected(async (client) => {
-      // What was durable but not yet acknowledged may be there too: the client sends it again, and takes the place it has now.
-      for (const entry of await assertWhole(galleryOf(client), acknowledged)) acknowledged.set(entry.template_id, entry);
+      // What was durable but not yet acknowledged may be there too: the client sends it again, and takes the place it
+      // has now.
+      for (const entry of await assertWhole(galleryOf(client), acknowledged))
+        acknowledged.set(entry.template_id, entry);
     });
   });
 }
@@ -91,7 +116,8 @@ test("the client sends the rest again, and the gallery is whole", async () => {
   await connected(async (client) => {
     const gallery = galleryOf(client);
     const rest = people.filter((person) => !acknowledged.has(person.template_id));
-    for (const entry of await gallery.enrollTemplates(rest.map((person) => templates.get(person.template_id)!))) acknowledged.set(entry.template_id, entry);
+    for (const entry of await gallery.enrollTemplates(rest.map((person) => templates.get(person.template_id)!)))
+      acknowledged.set(entry.template_id, entry);
     assert.equal((await assertWhole(gallery, acknowledged)).length, people.length);
     const places = [...acknowledged.values()].map(({ placement }) => `${placement!.block}/${placement!.slot}`);
     assert.equal(new Set(places).size, people.length, "no place is given twice, not even across crashes");
@@ -101,7 +127,9 @@ test("the client sends the rest again, and the gallery is whole", async () => {
 test("SIGTERM in the middle of a stream stops the server with exit code 0, and what was acknowledged stays", async () => {
   await connected(async (client) => {
     const gallery = galleryOf(client);
-    const again = people.slice(0, 60).map((person) => ({ ...templates.get(person.template_id)!, template_id: `again-${person.template_id}` }));
+    const again = people
+      .slice(0, 60)
+      .map((person) => ({ ...templates.get(person.template_id)!, template_id: `again-${person.template_id}` }));
     const call = client.open(RPC);
     let stopped: Promise<unknown> | undefined;
     const { entries } = await enrollUntilItEnds(call, gallery, again, (count) => {
@@ -149,5 +177,8 @@ test("a client without a server gets UNAVAILABLE", async () => {
   const address = server.address;
   await server.kill("SIGTERM");
   using client = new IndependentClient(address);
-  await assert.rejects(client.call("GalleryService/GetGallery", { gallery_id: galleryId }), (error: CallRefused) => error.code === 14);
+  await assert.rejects(
+    client.call("GalleryService/GetGallery", { gallery_id: galleryId }),
+    (error: CallRefused) => error.code === 14,
+  );
 });

@@ -27,15 +27,25 @@ async function holdOn(server: ServerProcess, bytes: Buffer | string, reads = tru
 
 /** A process that is suspended while the server has far more for it than it has read. */
 async function suspended(server: ServerProcess): Promise<Disposable> {
-  const child = spawn(process.execPath, [join(import.meta.dirname, "suspended-peer.ts"), server.address], { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(process.execPath, [join(import.meta.dirname, "suspended-peer.ts"), server.address], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   await once(child.stdout, "data");
   child.kill("SIGSTOP");
-  return { [Symbol.dispose]: () => { child.kill("SIGKILL"); } };
+  return {
+    [Symbol.dispose]: () => {
+      child.kill("SIGKILL");
+    },
+  };
 }
 
-/** A way to the server that can be cut without a word: from then on no packet goes through, and no side learns of it. */
+/**
+ * A way to the server that can be cut without a word: from then on no packet goes through, and no side learns of it.
+ */
 class Road implements Disposable {
-  readonly #relay = createServer((near) => { this.#pair(near); });
+  readonly #relay = createServer((near) => {
+    this.#pair(near);
+  });
   readonly #sockets: Socket[] = [];
   readonly #target: ServerProcess;
   #cut = false;
@@ -68,15 +78,24 @@ class Road implements Disposable {
     const [host, port] = this.#target.address.split(":");
     const far = connect(Number(port), host);
     this.#sockets.push(near, far);
-    for (const [from, to] of [[near, far], [far, near]] as const) {
-      from.on("error", () => undefined).on("data", (bytes) => { if (!this.#cut) to.write(bytes); });
+    for (const [from, to] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      from
+        .on("error", () => undefined)
+        .on("data", (bytes) => {
+          if (!this.#cut) to.write(bytes);
+        });
     }
   }
 }
 
 /** The statuses of the calls of an rpc that have ended, by the server's log. */
 function endedCalls(server: ServerProcess, rpc: string): string[] {
-  return [...server.log.matchAll(/"method":"\/([^"]+)","status":"([A-Z_]+)"/g)].filter(([, method]) => method === rpc).map(([, , status]) => status!);
+  return [...server.log.matchAll(/"method":"\/([^"]+)","status":"([A-Z_]+)"/g)]
+    .filter(([, method]) => method === rpc)
+    .map(([, , status]) => status!);
 }
 
 async function until(what: string, condition: () => boolean, seconds = 100): Promise<void> {
@@ -122,8 +141,14 @@ test("calls whose client vanished without a word, or is suspended, end once it a
   road.cut();
   using client = new IndependentClient(server.address);
   assert.equal((await client.call("ContextService/ListContexts", {})).length, 1);
-  await until("the vanished client's call ends", () => endedCalls(server, "veilface.v1.GalleryService/EnrollTemplates").length === 1);
-  await until("the suspended client's call ends", () => endedCalls(server, "grpc.reflection.v1.ServerReflection/ServerReflectionInfo").length === 1);
+  await until(
+    "the vanished client's call ends",
+    () => endedCalls(server, "veilface.v1.GalleryService/EnrollTemplates").length === 1,
+  );
+  await until(
+    "the suspended client's call ends",
+    () => endedCalls(server, "grpc.reflection.v1.ServerReflection/ServerReflectionInfo").length === 1,
+  );
   assert.deepEqual(endedCalls(server, "veilface.v1.GalleryService/EnrollTemplates"), ["CANCELLED"]);
   assert.equal((await client.call("ContextService/ListContexts", {})).length, 1);
 });
@@ -132,7 +157,11 @@ test("connections that say nothing, or are never used, are closed in time, and o
   await using server = await ServerProcess.start(["--keepalive", "1", "--max-idle", "1"]);
   using client = new IndependentClient(server.address);
   const call = client.open("GalleryService/EnrollTemplates", 300_000);
-  const idle = [await holdOn(server, ""), await holdOn(server, "PRI * HT"), await holdOn(server, Buffer.concat([PREFACE, NO_SETTINGS]))];
+  const idle = [
+    await holdOn(server, ""),
+    await holdOn(server, "PRI * HT"),
+    await holdOn(server, Buffer.concat([PREFACE, NO_SETTINGS])),
+  ];
   const closed = idle.map((socket) => once(socket, "close"));
   const timeout = sleep(100_000, "still open", { ref: false });
   for (const socket of idle) socket.on("end", () => socket.end());
@@ -166,7 +195,10 @@ test("more connections than allowed are closed at once, and those there are go o
   for (let tries = 0; tries < 100 && !served; tries++) {
     await sleep(100);
     using other = new IndependentClient(server.address);
-    served = await other.call("ContextService/ListContexts", {}).then(() => true, () => false);
+    served = await other.call("ContextService/ListContexts", {}).then(
+      () => true,
+      () => false,
+    );
   }
   assert.ok(served, "there is room again");
 });
@@ -176,12 +208,18 @@ test("more calls than allowed are refused, the health check is not, and there is
   using client = new IndependentClient(server.address);
   const [first] = [await openEnrollment(client), await openEnrollment(client)];
   for (let i = 0; i < 3; i++) {
-    await assertRefused(client.call("ContextService/ListContexts", {}), { status: "RESOURCE_EXHAUSTED", reason: "LIMIT_EXCEEDED" });
+    await assertRefused(client.call("ContextService/ListContexts", {}), {
+      status: "RESOURCE_EXHAUSTED",
+      reason: "LIMIT_EXCEEDED",
+    });
     assert.equal((await client.call("grpc.health.v1.Health/Check", {})).length, 1);
   }
   first.hangUp();
   await assert.rejects(first.next(), (error) => error instanceof CallRefused);
-  await until("the first call is over", () => endedCalls(server, "veilface.v1.GalleryService/EnrollTemplates").length === 1);
+  await until(
+    "the first call is over",
+    () => endedCalls(server, "veilface.v1.GalleryService/EnrollTemplates").length === 1,
+  );
   assert.equal((await client.call("ContextService/ListContexts", {})).length, 1);
   assert.ok(endedCalls(server, "veilface.v1.ContextService/ListContexts").includes("RESOURCE_EXHAUSTED"));
 });

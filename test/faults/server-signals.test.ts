@@ -26,7 +26,10 @@ class SignalledServer implements AsyncDisposable {
     const env = { ...process.env, NODE_TEST_CONTEXT: undefined };
     const all = ["--conditions=source", MAIN, "--address", "127.0.0.1:0", "--data", folder, ...args];
     this.#child = spawn(process.execPath, all, { env, stdio: ["ignore", "pipe", "pipe"] });
-    for (const stream of [this.#child.stdout, this.#child.stderr]) stream.on("data", (text: Buffer) => { this.#printed += text.toString(); });
+    for (const stream of [this.#child.stdout, this.#child.stderr])
+      stream.on("data", (text: Buffer) => {
+        this.#printed += text.toString();
+      });
     this.#ended = once(this.#child, "close");
   }
 

@@ -25,7 +25,11 @@ test("a long enrollment stream keeps no item alive once it is done with it, and 
       yield item;
     }
   }
-  const stream = mapOrdered(failingOn(items(), stopping.signal, () => new Error("stopping")), 32, async () => turn());
+  const stream = mapOrdered(
+    failingOn(items(), stopping.signal, () => new Error("stopping")),
+    32,
+    async () => turn(),
+  );
   let results = 0;
   for await (const result of stream) results += result === undefined ? 1 : 0;
   assert.equal(results, 400);
@@ -48,11 +52,21 @@ test("a stream keeps no item alive while its source is silent", async () => {
     }
     await new Promise(() => undefined);
   }
-  const stream = failingOn(patiently(items(), patience, () => new Error("slow")), stopping.signal, () => new Error("stopping"));
-  const reading = assert.rejects(forEachItem(stream, () => undefined), /stopping/);
+  const stream = failingOn(
+    patiently(items(), patience, () => new Error("slow")),
+    stopping.signal,
+    () => new Error("stopping"),
+  );
+  const reading = assert.rejects(
+    forEachItem(stream, () => undefined),
+    /stopping/,
+  );
   for (let i = 0; i < 5; i++) await turn();
   collectGarbage();
-  assert.deepEqual(seen.map((ref) => ref.deref()), [undefined, undefined, undefined]);
+  assert.deepEqual(
+    seen.map((ref) => ref.deref()),
+    [undefined, undefined, undefined],
+  );
   stopping.abort();
   await reading;
 });

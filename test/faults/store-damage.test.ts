@@ -1,4 +1,5 @@
-// One bit of a data file is turned while the server is down; what clients then get of a gallery, and what they are told.
+// One bit of a data file is turned while the server is down; what clients then get of a gallery, and what they are
+// told.
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -33,8 +34,12 @@ after(async () => {
   keyHolder[Symbol.dispose]();
 });
 
-function* people(first: number, count: number): Generator<{ templateId: string; subjectId: string; embedding: Float32Array }, undefined> {
-  for (let i = first; i < first + count; i++) yield { templateId: `t-${i}`, subjectId: `s-${i}`, embedding: unitVector(i, SPACE.dimension) };
+function* people(
+  first: number,
+  count: number,
+): Generator<{ templateId: string; subjectId: string; embedding: Float32Array }, undefined> {
+  for (let i = first; i < first + count; i++)
+    yield { templateId: `t-${i}`, subjectId: `s-${i}`, embedding: unitVector(i, SPACE.dimension) };
 }
 
 /** Turns a bit of one packed block, and of the loose template at slot 3 of the first loose block. */
@@ -43,7 +48,8 @@ async function damage(): Promise<void> {
   const { gallery, path } = store.readerLocation("g");
   const { blocks } = await store.listBlocks("g");
   const reader = openBlockReader(path);
-  const kindOf = (kind: "packed" | "loose"): number => blocks.find(({ block }) => reader.blockKind(gallery, block) === kind)!.block;
+  const kindOf = (kind: "packed" | "loose"): number =>
+    blocks.find(({ block }) => reader.blockKind(gallery, block) === kind)!.block;
   const [chunk] = reader.packedChunks(gallery, kindOf("packed"));
   const packed = Buffer.from(chunk!.subarray(0, 64));
   const [template] = reader.looseTemplates(gallery, kindOf("loose"), [3]);
@@ -74,14 +80,22 @@ test("a search answers everybody but the damaged templates, and names those", as
   assert.ok(names.has(`t-${PACKED + 3}`));
   // Whole blocks of 200 templates at stride 8 are one of 200; nobody else is refused.
   assert.deepEqual(names, new Set([`t-${PACKED + 3}`, ...Array.from({ length: PACKED }, (_, i) => `t-${i}`)]));
-  assert.ok(refused.every(({ reason, templateId, subjectId }) => reason === "STORED_CORRUPT" && subjectId === templateId.replace("t", "s")));
-  for (const i of [PACKED, PACKED + 2, PACKED + 4, PACKED + LOOSE - 1]) assert.equal((await identify(i)).nearest, `t-${i}`);
+  assert.ok(
+    refused.every(
+      ({ reason, templateId, subjectId }) => reason === "STORED_CORRUPT" && subjectId === templateId.replace("t", "s"),
+    ),
+  );
+  for (const i of [PACKED, PACKED + 2, PACKED + 4, PACKED + LOOSE - 1])
+    assert.equal((await identify(i)).nearest, `t-${i}`);
 });
 
 test("who does not ask gets a warning of the process", async () => {
   const warned = new Promise<Error>((resolve) => process.once("warning", resolve));
   await client.identify("g", unitVector(PACKED, SPACE.dimension));
-  assert.match((await warned).message, /the server could not compare .*t-.* and 191 more \(STORED_CORRUPT\): delete and enroll them again/);
+  assert.match(
+    (await warned).message,
+    /the server could not compare .*t-.* and 191 more \(STORED_CORRUPT\): delete and enroll them again/,
+  );
 });
 
 test("a verification of a damaged template says so, and of another one works", async () => {
@@ -93,12 +107,16 @@ test("a verification of a damaged template says so, and of another one works", a
       return true;
     });
   }
-  const other = await client.verify("g", `s-${PACKED + 4}`, unitVector(PACKED + 4, SPACE.dimension), { threshold: 0.5 });
+  const other = await client.verify("g", `s-${PACKED + 4}`, unitVector(PACKED + 4, SPACE.dimension), {
+    threshold: 0.5,
+  });
   assert.ok(other.accepted);
 });
 
 test("packing names what is damaged; once it is deleted the gallery is whole again", async () => {
-  const isNamed = (error: unknown): boolean => error instanceof ClientError && /packed block of template "t-0" and 199 others|template "t-203"/.test(error.message);
+  const isNamed = (error: unknown): boolean =>
+    error instanceof ClientError &&
+    /packed block of template "t-0" and 199 others|template "t-203"/.test(error.message);
   await assert.rejects(client.pack("g"), isNamed);
   const templateIds = [`t-${PACKED + 3}`, ...Array.from({ length: PACKED }, (_, i) => `t-${i}`)];
   assert.equal((await client.deleteTemplates("g", { templateIds })).deleted.length, templateIds.length);

@@ -20,7 +20,7 @@ const READER = new URL("../../server/store/lmdb/readers/block-reader.ts", import
 /** A process that opens the folder, and its first line. */
 async function openElsewhere(path: string): Promise<{ child: ChildProcess; said: string }> {
   const child = spawn(process.execPath, ["--conditions=source", CHILD, path], { stdio: ["pipe", "pipe", "inherit"] });
-  const [line] = await once(child.stdout, "data") as [Buffer];
+  const [line] = (await once(child.stdout, "data")) as [Buffer];
   return { child, said: line.toString().trim() };
 }
 
@@ -29,15 +29,26 @@ async function ended(child: ChildProcess): Promise<void> {
 }
 
 function unusable(path: string, words: RegExp): void {
-  assert.throws(() => LmdbStore.open({ path }), (error) => error instanceof ServerError && error.reason === "STORE_UNUSABLE" && words.test(error.message));
+  assert.throws(
+    () => LmdbStore.open({ path }),
+    (error) => error instanceof ServerError && error.reason === "STORE_UNUSABLE" && words.test(error.message),
+  );
 }
 
 test("a second process is refused while the first lives, also after worker threads have opened and closed the store", async () => {
   await using fixture = await StoreFixture.withGallery();
-  const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(`const { openBlockReader } = await import("${READER}"); await openBlockReader(${JSON.stringify(fixture.path)}).close();`)}`), { execArgv: ["--conditions=source"] });
+  const worker = new Worker(
+    new URL(
+      `data:text/javascript,${encodeURIComponent(`const { openBlockReader } = await import("${READER}"); await openBlockReader(${JSON.stringify(fixture.path)}).close();`)}`,
+    ),
+    { execArgv: ["--conditions=source"] },
+  );
   await once(worker, "exit");
   const refused = await openElsewhere(fixture.path);
-  assert.match(refused.said, new RegExp(`^STORE_UNUSABLE .* is open in process ${process.pid}: stop that process first`));
+  assert.match(
+    refused.said,
+    new RegExp(`^STORE_UNUSABLE .* is open in process ${process.pid}: stop that process first`),
+  );
   await ended(refused.child);
   // The refused process has not disturbed the first.
   await fixture.put("t", "s");
@@ -72,8 +83,16 @@ const KEY = Buffer.from("veilface.schema");
 
 // The version stands behind its key in the file; older copies of the page hold it too.
 for (const [name, change, words] of [
-  ["a store of a newer schema version", (file: Buffer, at: number) => file.writeUInt32BE(5, at + KEY.length), /has schema version 5, expected 4: use the server version that wrote it/],
-  ["another program's LMDB file", (file: Buffer, at: number) => file.write("w", at), /holds another program's LMDB data/],
+  [
+    "a store of a newer schema version",
+    (file: Buffer, at: number) => file.writeUInt32BE(5, at + KEY.length),
+    /has schema version 5, expected 4: use the server version that wrote it/,
+  ],
+  [
+    "another program's LMDB file",
+    (file: Buffer, at: number) => file.write("w", at),
+    /holds another program's LMDB data/,
+  ],
 ] as const) {
   test(`${name} is refused and left as it is`, async () => {
     await using fixture = await StoreFixture.withGallery();
@@ -103,7 +122,10 @@ test("a store of the version before packed blocks is taken over, with its templa
   await fixture.store.close();
   await changeStore(fixture.path, async (root) => {
     const galleries = root.openDB<Buffer, Buffer>("galleries", BINARY);
-    const { gallery, contextId, space, createTime } = JSON.parse(galleries.get(Buffer.from("g"))!.toString()) as Record<string, unknown>;
+    const { gallery, contextId, space, createTime } = JSON.parse(galleries.get(Buffer.from("g"))!.toString()) as Record<
+      string,
+      unknown
+    >;
     await galleries.put(Buffer.from("g"), Buffer.from(JSON.stringify({ gallery, contextId, space, createTime })));
     await root.put(KEY, Buffer.of(0, 0, 0, 1));
   });
@@ -124,7 +146,11 @@ test("a store of the version before pairwise contexts is taken over, with its co
   await fixture.store.close();
   await changeStore(fixture.path, async (root) => {
     const contexts = root.openDB<Buffer, Buffer>("contexts", BINARY);
-    const row = { parameterSet: "PACKED_N4096_Q60", keyId: "07".repeat(32), createTime: context.createTime.toISOString() };
+    const row = {
+      parameterSet: "PACKED_N4096_Q60",
+      keyId: "07".repeat(32),
+      createTime: context.createTime.toISOString(),
+    };
     await contexts.put(Buffer.from(CONTEXT), Buffer.from(JSON.stringify(row)));
     await root.openDB<Buffer, Buffer>("contextKeys", BINARY).drop();
     await root.put(KEY, Buffer.of(0, 0, 0, 2));
@@ -136,10 +162,15 @@ test("a store of the version before pairwise contexts is taken over, with its co
   await fixture.store.createContext({ contextId: OTHER, scheme: PAIRWISE }, keys);
   await fixture.reopen();
   assert.ok(sameKeys((await readContext(fixture, OTHER)).keys, keys));
-  assert.deepEqual(fixture.store.listContexts("", 9).map(({ scheme }) => scheme), [PACKED, PAIRWISE]);
+  assert.deepEqual(
+    fixture.store.listContexts("", 9).map(({ scheme }) => scheme),
+    [PACKED, PAIRWISE],
+  );
   await fixture.store.close();
   // A server of the version before must not open it any more.
-  await changeStore(fixture.path, (root) => { assert.deepEqual(root.get(KEY), Buffer.of(0, 0, 0, 4)); });
+  await changeStore(fixture.path, (root) => {
+    assert.deepEqual(root.get(KEY), Buffer.of(0, 0, 0, 4));
+  });
   await fixture.reopen();
 });
 
@@ -158,7 +189,10 @@ test("a store of the version that kept drafts in their gallery's row is taken ov
   await fixture.store.close();
   await changeStore(fixture.path, async (root) => {
     const galleries = root.openDB<Buffer, Buffer>("galleries", BINARY);
-    for (const [galleryId, drafts] of [["g", ["d"]], ["d", []]] as const) {
+    for (const [galleryId, drafts] of [
+      ["g", ["d"]],
+      ["d", []],
+    ] as const) {
       const row = JSON.parse(galleries.get(Buffer.from(galleryId))!.toString()) as object;
       await galleries.put(Buffer.from(galleryId), Buffer.from(JSON.stringify({ ...row, drafts })));
     }
@@ -166,7 +200,13 @@ test("a store of the version that kept drafts in their gallery's row is taken ov
     await root.put(KEY, Buffer.of(0, 0, 0, 3));
   });
   await fixture.reopen();
-  assert.deepEqual(fixture.store.listGalleries(undefined, "", 9).galleries.map(({ galleryId, draftOf }) => [galleryId, draftOf]), [["d", "g"], ["g", undefined]]);
+  assert.deepEqual(
+    fixture.store.listGalleries(undefined, "", 9).galleries.map(({ galleryId, draftOf }) => [galleryId, draftOf]),
+    [
+      ["d", "g"],
+      ["g", undefined],
+    ],
+  );
   await fixture.reopen();
   await fixture.store.deleteGallery("g");
   assert.deepEqual(fixture.store.listGalleries(undefined, "", 9).galleries, []);
@@ -189,7 +229,10 @@ test("an erasure that fails at the start is logged with counts and without ids, 
     for (let turn = 0; turn < 500 && warnings.length < count; turn++) await new Promise(setImmediate);
   };
   await turns(1);
-  assert.deepEqual(warnings.map(({ err, ...counts }) => [err instanceof RangeError, counts]), [[true, { blobs: 0 }]]);
+  assert.deepEqual(
+    warnings.map(({ err, ...counts }) => [err instanceof RangeError, counts]),
+    [[true, { blobs: 0 }]],
+  );
   t.mock.timers.tick(60_000);
   await turns(2);
   assert.equal(warnings.length, 2);

@@ -1,4 +1,5 @@
-// What a server says that cannot start on its folder: one plain sentence and exit code 1, never a signal and never silence.
+// What a server says that cannot start on its folder: one plain sentence and exit code 1, never a signal and never
+// silence.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -46,11 +47,17 @@ interface Start {
 const SERVER = [process.execPath, "--conditions=source", MAIN, "--address", "127.0.0.1:0", "--log-level", "warn"];
 
 /** Starts the server and waits for its end; one that says that it listens is stopped. */
-async function start(path: string, { args = [], wrapper = [], uid }: { args?: string[]; wrapper?: string[]; uid?: number } = {}): Promise<Start> {
+async function start(
+  path: string,
+  { args = [], wrapper = [], uid }: { args?: string[]; wrapper?: string[]; uid?: number } = {},
+): Promise<Start> {
   const [command, ...rest] = [...wrapper, ...SERVER, "--data", path, ...args];
   const child = spawn(command!, rest, { stdio: ["ignore", "pipe", "pipe"], ...(uid !== undefined && { uid }) });
   child.stdout.once("data", () => child.kill("SIGTERM"));
-  const [said, [code, signal]] = await Promise.all([text(child.stderr), once(child, "close") as Promise<[number | null, string | null]>]);
+  const [said, [code, signal]] = await Promise.all([
+    text(child.stderr),
+    once(child, "close") as Promise<[number | null, string | null]>,
+  ]);
   return { code, signal, said };
 }
 
@@ -114,7 +121,9 @@ test("what is no file or folder where one should be is named", async () => {
 const NOBODY = 65_534;
 const root = process.getuid?.() === 0;
 
-test("files of another user are refused, the lock file like the data file", { skip: !root && "takes root" }, async () => {
+test("files of another user are refused, the lock file like the data file", {
+  skip: !root && "takes root",
+}, async () => {
   for (const name of ["data.mdb", "lock.mdb"]) {
     const path = folderWith(whole);
     const { code } = await start(path);
@@ -122,24 +131,37 @@ test("files of another user are refused, the lock file like the data file", { sk
     const chmod = spawn("chmod", ["-R", "a+rwX", folder]);
     await once(chmod, "close");
     await once(spawn("chmod", ["600", join(path, name)]), "close");
-    await assertRefused(path, new RegExp(`${name.replace(".", "\\.")} that cannot be written: give the folder and its files to the user`), { uid: NOBODY });
+    await assertRefused(
+      path,
+      new RegExp(`${name.replace(".", "\\.")} that cannot be written: give the folder and its files to the user`),
+      { uid: NOBODY },
+    );
   }
 });
 
 test("where the address space does not suffice the flag that asks for less is named, and with it the server starts", async () => {
   const path = folderWith(whole);
   const wrapper = ["sh", "-c", 'ulimit -v 120000000 && exec "$@"', "sh"];
-  await assertRefused(path, /address space are not to be had.*--map-bytes/, { wrapper, args: ["--map-bytes", `${2 ** 40}`] });
+  await assertRefused(path, /address space are not to be had.*--map-bytes/, {
+    wrapper,
+    args: ["--map-bytes", `${2 ** 40}`],
+  });
   const { code, said } = await start(path, { wrapper });
   assert.equal(code, 0, said);
 });
 
-test("a server in another process namespace is told, also where both have the same process id", { skip: !root && "takes root" }, async () => {
+test("a server in another process namespace is told, also where both have the same process id", {
+  skip: !root && "takes root",
+}, async () => {
   const path = folderWith(whole);
   const inNamespace = ["unshare", "-pf", "--mount-proc", "--kill-child"];
-  const first = spawn(inNamespace[0]!, [...inNamespace.slice(1), ...SERVER, "--data", path], { stdio: ["ignore", "pipe", "ignore"] });
+  const first = spawn(inNamespace[0]!, [...inNamespace.slice(1), ...SERVER, "--data", path], {
+    stdio: ["ignore", "pipe", "ignore"],
+  });
   await once(first.stdout, "data");
-  await assertRefused(path, /is open in (process \d+|a process of the same process id.*container)/, { wrapper: inNamespace });
+  await assertRefused(path, /is open in (process \d+|a process of the same process id.*container)/, {
+    wrapper: inNamespace,
+  });
   first.kill("SIGKILL");
   await once(first, "close");
 });

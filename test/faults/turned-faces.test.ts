@@ -33,7 +33,10 @@ after(async () => {
 
 /** Grey fills the corners; the pixels are those of the photo at quarter turns. */
 async function turn(name: string, angle: number): Promise<Uint8Array> {
-  return sharp(await readPhoto(name)).rotate(angle, { background: "#808080" }).png().toBuffer();
+  return sharp(await readPhoto(name))
+    .rotate(angle, { background: "#808080" })
+    .png()
+    .toBuffer();
 }
 
 function distance(a: EncodedFace, b: EncodedFace): number {
@@ -107,14 +110,22 @@ async function paintOver(name: string, part: Box): Promise<Uint8Array> {
   const [width, height] = [box.right - box.left, box.bottom - box.top];
   const across = Math.round((part.right - part.left) * width);
   const paint = { width: across, height: Math.round((part.bottom - part.top) * height) };
-  const input = await sharp({ create: { ...paint, channels: 3, background: "#c8a080" } }).png().toBuffer();
+  const input = await sharp({ create: { ...paint, channels: 3, background: "#c8a080" } })
+    .png()
+    .toBuffer();
   const place = { left: Math.round(box.left + part.left * width), top: Math.round(box.top + part.top * height) };
-  return sharp(await readPhoto(name)).composite([{ input, ...place }]).png().toBuffer();
+  return sharp(await readPhoto(name))
+    .composite([{ input, ...place }])
+    .png()
+    .toBuffer();
 }
 
 async function blur(name: string, share: number): Promise<Uint8Array> {
   const { box } = await encoder.encodeSingle(await readPhoto(name));
-  return sharp(await readPhoto(name)).blur((box.right - box.left) * share).png().toBuffer();
+  return sharp(await readPhoto(name))
+    .blur((box.right - box.left) * share)
+    .png()
+    .toBuffer();
 }
 
 test("what is no face, or none that can be recognised, gives no template", async () => {

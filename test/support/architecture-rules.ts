@@ -42,22 +42,92 @@ const NOTHING = /(?!)/;
 const PACKAGES = /^(proto|fhe|server|client|face|cli)\//;
 const GRPC = /^(nice-grpc|@grpc\/|grpc)/;
 const CONFINEMENTS: readonly Confinement[] = [
-  { what: "fhe knows neither gRPC nor files", within: /^fhe\//, imports: /^(nice-grpc|@grpc\/|@bufbuild\/|node:fs|fs$|fs\/)/, allowed: NOTHING },
-  { what: "only the face pipeline knows images and models", within: PACKAGES, imports: /^(sharp|onnxruntime)/, allowed: /^face\// },
-  { what: "ONNX Runtime is loaded where its telemetry is off", within: /^face\//, imports: /^onnxruntime/, allowed: /^face\/session\.ts$/ },
-  { what: "only the store's LMDB folder knows LMDB", within: PACKAGES, imports: /^lmdb/, allowed: /^server\/store\/lmdb\// },
-  { what: "only rpc/ and the wiring know gRPC", within: /^server\//, imports: GRPC, allowed: /^server\/(rpc\/[a-z-]+|server)\.ts$/ },
+  {
+    what: "fhe knows neither gRPC nor files",
+    within: /^fhe\//,
+    imports: /^(nice-grpc|@grpc\/|@bufbuild\/|node:fs|fs$|fs\/)/,
+    allowed: NOTHING,
+  },
+  {
+    what: "only the face pipeline knows images and models",
+    within: PACKAGES,
+    imports: /^(sharp|onnxruntime)/,
+    allowed: /^face\//,
+  },
+  {
+    what: "ONNX Runtime is loaded where its telemetry is off",
+    within: /^face\//,
+    imports: /^onnxruntime/,
+    allowed: /^face\/session\.ts$/,
+  },
+  {
+    what: "only the store's LMDB folder knows LMDB",
+    within: PACKAGES,
+    imports: /^lmdb/,
+    allowed: /^server\/store\/lmdb\//,
+  },
+  {
+    what: "only rpc/ and the wiring know gRPC",
+    within: /^server\//,
+    imports: GRPC,
+    allowed: /^server\/(rpc\/[a-z-]+|server)\.ts$/,
+  },
   { what: "only remote/ knows gRPC", within: /^(client|cli|face)\//, imports: GRPC, allowed: /^client\/remote\// },
-  { what: "the store knows neither gRPC nor the wire", within: /^server\/store\//, imports: /^(nice-grpc|@grpc\/|@veilface\/proto)/, allowed: NOTHING },
-  { what: "compute knows TenSEAL's messages, not the wire", within: /^server\/compute\//, imports: /^@veilface\/proto/, allowed: /^server\/compute\/(secrets|pairwise\/tenseal)\.ts$/ },
+  {
+    what: "the store knows neither gRPC nor the wire",
+    within: /^server\/store\//,
+    imports: /^(nice-grpc|@grpc\/|@veilface\/proto)/,
+    allowed: NOTHING,
+  },
+  {
+    what: "compute knows TenSEAL's messages, not the wire",
+    within: /^server\/compute\//,
+    imports: /^@veilface\/proto/,
+    allowed: /^server\/compute\/(secrets|pairwise\/tenseal)\.ts$/,
+  },
   { what: "the server computes without SEAL's own API", within: /^server\//, imports: /^node-seal/, allowed: NOTHING },
-  { what: "the road goes from rpc/ to requests/ to compute/ to store/", within: /^server\/requests\//, imports: /^server\/rpc\//, allowed: NOTHING },
-  { what: "the road goes from rpc/ to requests/ to compute/ to store/", within: /^server\/compute\//, imports: /^server\/(rpc|requests)\//, allowed: NOTHING },
-  { what: "the road goes from rpc/ to requests/ to compute/ to store/", within: /^server\/store\//, imports: /^server\/(rpc|requests|compute)\//, allowed: NOTHING },
-  { what: "the schemes do not know each other", within: /^fhe\/packed\//, imports: /^fhe\/pairwise\//, allowed: NOTHING },
-  { what: "the schemes do not know each other", within: /^fhe\/pairwise\//, imports: /^fhe\/packed\//, allowed: NOTHING },
-  { what: "the schemes do not know each other", within: /^server\/compute\/packed\//, imports: /^server\/compute\/pairwise\//, allowed: NOTHING },
-  { what: "the schemes do not know each other", within: /^server\/compute\/pairwise\//, imports: /^server\/compute\/packed\//, allowed: NOTHING },
+  {
+    what: "the road goes from rpc/ to requests/ to compute/ to store/",
+    within: /^server\/requests\//,
+    imports: /^server\/rpc\//,
+    allowed: NOTHING,
+  },
+  {
+    what: "the road goes from rpc/ to requests/ to compute/ to store/",
+    within: /^server\/compute\//,
+    imports: /^server\/(rpc|requests)\//,
+    allowed: NOTHING,
+  },
+  {
+    what: "the road goes from rpc/ to requests/ to compute/ to store/",
+    within: /^server\/store\//,
+    imports: /^server\/(rpc|requests|compute)\//,
+    allowed: NOTHING,
+  },
+  {
+    what: "the schemes do not know each other",
+    within: /^fhe\/packed\//,
+    imports: /^fhe\/pairwise\//,
+    allowed: NOTHING,
+  },
+  {
+    what: "the schemes do not know each other",
+    within: /^fhe\/pairwise\//,
+    imports: /^fhe\/packed\//,
+    allowed: NOTHING,
+  },
+  {
+    what: "the schemes do not know each other",
+    within: /^server\/compute\/packed\//,
+    imports: /^server\/compute\/pairwise\//,
+    allowed: NOTHING,
+  },
+  {
+    what: "the schemes do not know each other",
+    within: /^server\/compute\/pairwise\//,
+    imports: /^server\/compute\/packed\//,
+    allowed: NOTHING,
+  },
   { what: "scripts and the demo do without test/", within: /^(scripts|demo)\//, imports: /^test\//, allowed: NOTHING },
 ];
 
@@ -98,13 +168,19 @@ function specifierOf(node: ts.Node): ts.Node | undefined {
   if (ts.isExternalModuleReference(node)) return node.expression;
   if (!ts.isCallExpression(node)) return undefined;
   const callee = node.expression;
-  if (callee.kind === ts.SyntaxKind.ImportKeyword || (ts.isIdentifier(callee) && callee.text === "require")) return node.arguments[0];
+  if (callee.kind === ts.SyntaxKind.ImportKeyword || (ts.isIdentifier(callee) && callee.text === "require"))
+    return node.arguments[0];
   return isModuleResolve(callee) ? node.arguments[0] : undefined;
 }
 
-// import.meta.resolve(...) and require.resolve(...), also on a require made by createRequire; not path.resolve and Promise.resolve.
+// import.meta.resolve(...) and require.resolve(...), also on a require made by createRequire; not path.resolve and
+// Promise.resolve.
 function isModuleResolve(callee: ts.Expression): boolean {
-  return ts.isPropertyAccessExpression(callee) && callee.name.text === "resolve" && /^(import\.meta|require|createRequire\(.*\))$/s.test(callee.expression.getText());
+  return (
+    ts.isPropertyAccessExpression(callee) &&
+    callee.name.text === "resolve" &&
+    /^(import\.meta|require|createRequire\(.*\))$/s.test(callee.expression.getText())
+  );
 }
 
 function breachesOf(source: Source): string[] {
@@ -134,7 +210,9 @@ function directionBreaches(path: string, specifier: string): string[] {
 
 /** `imported`: a package's name, or a path from the root. */
 function confinementBreaches(path: string, imported: string): string[] {
-  const confined = CONFINEMENTS.filter(({ within, imports, allowed }) => within.test(path) && imports.test(imported) && !allowed.test(path));
+  const confined = CONFINEMENTS.filter(
+    ({ within, imports, allowed }) => within.test(path) && imports.test(imported) && !allowed.test(path),
+  );
   return confined.map(({ what }) => `${path} imports ${imported}: ${what}`);
 }
 
@@ -146,15 +224,29 @@ function secrecyBreaches({ path, text }: Source): string[] {
 }
 
 function manifestBreaches({ workspace, dependencies }: Manifest, sources: readonly Source[]): string[] {
-  const imported = new Set(sources.filter(({ path }) => path.startsWith(`${workspace}/`)).flatMap(importsOf).flatMap(packageOf));
+  const imported = new Set(
+    sources
+      .filter(({ path }) => path.startsWith(`${workspace}/`))
+      .flatMap(importsOf)
+      .flatMap(packageOf),
+  );
   const listed = new Set(dependencies);
   return [
-    ...[...imported.difference(listed)].map((name) => `${workspace}/package.json does not list ${name}, which ${workspace} imports`),
-    ...[...listed.difference(imported)].map((name) => `${workspace}/package.json lists ${name}, which ${workspace} does not import`),
+    ...[...imported.difference(listed)].map(
+      (name) => `${workspace}/package.json does not list ${name}, which ${workspace} imports`,
+    ),
+    ...[...listed.difference(imported)].map(
+      (name) => `${workspace}/package.json lists ${name}, which ${workspace} does not import`,
+    ),
   ];
 }
 
 function packageOf(specifier: string): string[] {
   if (specifier.startsWith(".") || specifier.startsWith("node:") || builtinModules.includes(specifier)) return [];
-  return [specifier.split("/").slice(0, specifier.startsWith("@") ? 2 : 1).join("/")];
+  return [
+    specifier
+      .split("/")
+      .slice(0, specifier.startsWith("@") ? 2 : 1)
+      .join("/"),
+  ];
 }

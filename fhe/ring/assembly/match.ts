@@ -1,11 +1,12 @@
-// Three-component products of tiles with a probe, summed over the pieces. Layout of both: [tile][piece][component 0 | 1][TILE].
+// Three-component products of tiles with a probe, summed over the pieces. Layout of both: [tile][piece][component 0 |
+// 1][TILE].
 import { fold, foldHigh, foldLow, foldShoup, highWords, lowMask, montgomery, montgomeryReduce, multiplyShoup, prime, reduceOnce, subtract } from "./modulus";
 
 /** Coefficients in a tile: one vector, so that a scan reads both the tiles and the probe once, in order. */
 export const TILE: usize = 4;
 const PIECE: usize = 32;
-// A folded sum takes 16 more products of residues: 16 (q-1)^2 + 2^32 (2^32 mod q + 1) <= 2^64 for every q < 2^30. The products of
-// sums, (t0 + t1)(p0 + p1) <= 4 (q-1)^2, are folded every 4 pieces and the others every 16.
+// A folded sum takes 16 more products of residues: 16 (q-1)^2 + 2^32 (2^32 mod q + 1) <= 2^64 for every q < 2^30. The
+// products of sums, (t0 + t1)(p0 + p1) <= 4 (q-1)^2, are folded every 4 pieces and the others every 16.
 const BATCH_BYTES: usize = 4 * PIECE;
 const BATCHES_MASK: u32 = 3;
 
@@ -16,8 +17,9 @@ export function toMontgomery(residues: usize, bytes: usize, modulus: usize): voi
 }
 
 /**
- * count tiles of one prime against the same tiles of a probe in Montgomery form. Sums below q go to out[component][coefficient],
- * components componentBytes apart. The middle one is Karatsuba's: (t0 + t1)(p0 + p1) - t0 p0 - t1 p1, three products for four.
+ * count tiles of one prime against the same tiles of a probe in Montgomery form. Sums below q go to
+ * out[component][coefficient], components componentBytes apart. The middle one is Karatsuba's: (t0 + t1)(p0 + p1) - t0
+ * p0 - t1 p1, three products for four.
  */
 export function multiplyTiles(tiles: usize, probe: usize, count: usize, pieces: usize, out: usize, componentBytes: usize, modulus: usize): void {
   const q = prime(modulus), qInverse = montgomery(modulus), f = fold(modulus), mask = lowMask(modulus), tileBytes = pieces * PIECE;

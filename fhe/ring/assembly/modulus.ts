@@ -1,4 +1,5 @@
-// One prime's constants and tables in WASM memory. The TypeScript side (ring/modulus-block.ts) writes them; offsets in bytes.
+// One prime's constants and tables in WASM memory. The TypeScript side (ring/modulus-block.ts) writes them; offsets in
+// bytes.
 export const N: usize = 4096;
 export const POLYNOMIAL_BYTES: usize = N << 2;
 
@@ -52,7 +53,10 @@ const ROOTS: usize = 64;
   return v128.shuffle<u32>(i64x2.extmul_low_i32x4_u(a, b), i64x2.extmul_high_i32x4_u(a, b), 1, 3, 5, 7);
 }
 
-/** x * w mod q in [0, 2q), for any x < 2^32 and shoup = floor(w * 2^32 / q) (Shoup; Harvey 2014, "Faster arithmetic for number-theoretic transforms"). */
+/**
+ * x * w mod q in [0, 2q), for any x < 2^32 and shoup = floor(w * 2^32 / q) (Shoup; Harvey 2014, "Faster arithmetic for
+ * number-theoretic transforms").
+ */
 // @ts-ignore: decorator
 @inline export function multiplyShoup(x: v128, w: v128, shoup: v128, q: v128): v128 {
   return i32x4.sub(i32x4.mul(x, w), i32x4.mul(multiplyHigh(x, shoup), q));
@@ -69,7 +73,10 @@ const ROOTS: usize = 64;
 // @ts-ignore: decorator
 @inline export function highWords(low: v128, high: v128): v128 { return v128.shuffle<u32>(low, high, 1, 3, 5, 7); }
 
-/** A sum of lanes 0 and 1 as its low 32 bits + its high 32 bits * (2^32 mod q): congruent, and below 2^32 * (2^32 mod q + 1). */
+/**
+ * A sum of lanes 0 and 1 as its low 32 bits + its high 32 bits * (2^32 mod q): congruent, and below 2^32 * (2^32 mod q
+ * + 1).
+ */
 // @ts-ignore: decorator
 @inline export function foldLow(sum: v128, words: v128, fold: v128, mask: v128): v128 {
   return i64x2.add(v128.and(sum, mask), i64x2.extmul_low_i32x4_u(words, fold));

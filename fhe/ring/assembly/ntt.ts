@@ -1,4 +1,5 @@
-// The negacyclic NTT in SEAL's order, lazy as in Harvey 2014: forward values stay below 4q, inverse values below 2q; 4q < 2^32.
+// The negacyclic NTT in SEAL's order, lazy as in Harvey 2014: forward values stay below 4q, inverse values below 2q; 4q
+// < 2^32.
 import { N, POLYNOMIAL_BYTES, forwardRoots, inverseRoots, multiplyShoup, nInverse, nInverseShoup, prime, reduceOnce } from "./modulus";
 
 // @ts-ignore: decorator
@@ -18,7 +19,10 @@ function forwardStage(polynomial: usize, roots: usize, groups: usize, span: usiz
   }
 }
 
-/** The last two forward stages (spans 2 and 1), eight coefficients at a time in registers, and the final reduction below q. */
+/**
+ * The last two forward stages (spans 2 and 1), eight coefficients at a time in registers, and the final reduction below
+ * q.
+ */
 function forwardTail(polynomial: usize, roots: usize, q: v128, twoQ: v128): void {
   const pairRoots = roots + POLYNOMIAL_BYTES / 4, singleRoots = roots + POLYNOMIAL_BYTES / 2;
   for (let i: usize = 0; i < POLYNOMIAL_BYTES; i += 32) {

@@ -1,4 +1,5 @@
-// 30 bits a residue, little-endian bit order: 4 residues are 15 bytes. Both directions touch one byte past the last group.
+// 30 bits a residue, little-endian bit order: 4 residues are 15 bytes. Both directions touch one byte past the last
+// group.
 import { N } from "./modulus";
 
 const MASK: u64 = 0x3fffffff;

@@ -1,7 +1,10 @@
 // Polynomial-wise work: one polynomial of N residues below its prime per call, unless a comment says otherwise.
 import { N, POLYNOMIAL_BYTES, montgomery, montgomeryReduce, prime, primeScalar, reduceOnce } from "./modulus";
 
-/** The number of leading residues below the prime in a run whose length is a multiple of 4, counted in whole vectors of 4. */
+/**
+ * The number of leading residues below the prime in a run whose length is a multiple of 4, counted in whole vectors of
+ * 4.
+ */
 export function countInRange(residues: usize, bytes: usize, modulus: usize): usize {
   const q = prime(modulus);
   for (let i: usize = 0; i < bytes; i += 16) if (!i32x4.all_true(i32x4.lt_u(v128.load(residues + i), q))) return i >> 2;
@@ -9,8 +12,9 @@ export function countInRange(residues: usize, bytes: usize, modulus: usize): usi
 }
 
 /**
- * Integers |c| < 2^51 as doubles -> residues in [0, q], which the forward NTT takes. The product with 1/q is within 2^22 * 2^-52 = 2^-30 < 1/q of the
- * quotient, so its floor is wrong only where q divides c, one too small: that leaves q. floor * q is exact, below 2^53.
+ * Integers |c| < 2^51 as doubles -> residues in [0, q], which the forward NTT takes. The product with 1/q is within
+ * 2^22 * 2^-52 = 2^-30 < 1/q of the quotient, so its floor is wrong only where q divides c, one too small: that leaves
+ * q. floor * q is exact, below 2^53.
  */
 export function reduceCoefficients(coefficients: usize, residues: usize, modulus: usize): void {
   const q = f64(primeScalar(modulus)), primes = f64x2.splat(q), inverse = f64x2.splat(1 / q);
@@ -31,7 +35,10 @@ export function centre(residues: usize, coefficients: usize, modulus: usize): vo
   }
 }
 
-/** Residues of two primes -> centred doubles in (-Q/2, Q/2), Q = q0 * q1 < 2^60, by Garner: x = a0 + q0 * ((a1 - a0) * q0^-1 mod q1). */
+/**
+ * Residues of two primes -> centred doubles in (-Q/2, Q/2), Q = q0 * q1 < 2^60, by Garner: x = a0 + q0 * ((a1 - a0) *
+ * q0^-1 mod q1).
+ */
 export function centreTwo(first: usize, second: usize, coefficients: usize, firstModulus: usize, secondModulus: usize, inverse: u32): void {
   const q0 = u64(primeScalar(firstModulus)), q1 = u64(primeScalar(secondModulus)), product = q0 * q1, half = product >> 1;
   for (let i: usize = 0; i < N; i++) {

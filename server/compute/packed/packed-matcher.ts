@@ -1,6 +1,14 @@
 import type { Layout, ParameterSetName } from "@veilface/fhe";
 import { tasksOf } from "../block-task.ts";
-import type { MatchBlocks, MatchedBlock, PrepareBlock, PrepareProbe, PrepareTemplate, PreparedProbe, SerializePieces } from "./packed-task.ts";
+import type {
+  MatchBlocks,
+  MatchedBlock,
+  PrepareBlock,
+  PrepareProbe,
+  PrepareTemplate,
+  PreparedProbe,
+  SerializePieces,
+} from "./packed-task.ts";
 import type { CiphertextEnvelope, Envelope } from "../envelope.ts";
 import { mapUnordered } from "../../streams.ts";
 import type { WorkerPool } from "../worker-pool.ts";
@@ -23,11 +31,20 @@ export class PackedMatcher {
   }
 
   /**
-   * A loose template's residues at its slot, as stored. Throws FheError or ServerError for a ciphertext that is not sound. The buffer
-   * of the ciphertext is given away, as those of pieces below: each must have one of its own.
+   * A loose template's residues at its slot, as stored. Throws FheError or ServerError for a ciphertext that is not
+   * sound. The buffer of the ciphertext is given away, as those of pieces below: each must have one of its own.
    */
-  async prepareTemplate(parameterSet: ParameterSetName, ciphertext: CiphertextEnvelope, layout: Layout, slot: number): Promise<Uint8Array> {
-    return this.#run("prepareTemplate", { parameterSet, ciphertext, exponent: slot * layout.stride }, buffersOf([ciphertext]));
+  async prepareTemplate(
+    parameterSet: ParameterSetName,
+    ciphertext: CiphertextEnvelope,
+    layout: Layout,
+    slot: number,
+  ): Promise<Uint8Array> {
+    return this.#run(
+      "prepareTemplate",
+      { parameterSet, ciphertext, exponent: slot * layout.stride },
+      buffersOf([ciphertext]),
+    );
   }
 
   /** A packed block's tiles, as stored, from its polynomials in order. Throws as {@link prepareTemplate}. */
@@ -42,16 +59,27 @@ export class PackedMatcher {
   }
 
   /**
-   * Stored residues as ciphertexts in packed residues: of a packed block with so many pieces, or of a loose template. The chunks' buffers
-   * are handed over: they are empty afterwards.
+   * Stored residues as ciphertexts in packed residues: of a packed block with so many pieces, or of a loose template.
+   * The chunks' buffers are handed over: they are empty afterwards.
    */
-  async serialize(parameterSet: ParameterSetName, chunks: readonly Uint8Array<ArrayBuffer>[], tiledPieces?: number): Promise<Envelope[]> {
-    return this.#pool.run("serializePieces", { parameterSet, chunks, tiledPieces } satisfies SerializePieces, chunks.map(({ buffer }) => buffer));
+  async serialize(
+    parameterSet: ParameterSetName,
+    chunks: readonly Uint8Array<ArrayBuffer>[],
+    tiledPieces?: number,
+  ): Promise<Envelope[]> {
+    return this.#pool.run(
+      "serializePieces",
+      { parameterSet, chunks, tiledPieces } satisfies SerializePieces,
+      chunks.map(({ buffer }) => buffer),
+    );
   }
 
   /** The products of blocks with probes, each block as soon as it is ready, until nobody waits for any probe. */
   async *scan(scan: MatchBlocks): AsyncGenerator<MatchedBlock> {
-    for await (const matched of mapUnordered(tasksOf(scan), 2 * this.#pool.workers, (task) => this.#run<MatchedBlock[]>("matchBlocks", task))) yield* matched;
+    for await (const matched of mapUnordered(tasksOf(scan), 2 * this.#pool.workers, (task) =>
+      this.#run<MatchedBlock[]>("matchBlocks", task),
+    ))
+      yield* matched;
   }
 
   async #run<T>(name: keyof Tasks, task: Tasks[keyof Tasks], transfer: readonly ArrayBuffer[] = []): Promise<T> {

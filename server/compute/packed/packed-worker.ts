@@ -3,7 +3,15 @@ import type { ParameterSetName } from "@veilface/fhe";
 import { BLOCKS_PER_TASK, allCancelled } from "../block-task.ts";
 import { MAX_PROBES } from "./packed-task.ts";
 import type { BlockTask } from "../block-task.ts";
-import type { MatchBlocks, MatchedBlock, PrepareBlock, PrepareProbe, PrepareTemplate, PreparedProbe, SerializePieces } from "./packed-task.ts";
+import type {
+  MatchBlocks,
+  MatchedBlock,
+  PrepareBlock,
+  PrepareProbe,
+  PrepareTemplate,
+  PreparedProbe,
+  SerializePieces,
+} from "./packed-task.ts";
 import { ServerError } from "../../errors.ts";
 import { envelopeOf, openEnvelope } from "../envelope.ts";
 import type { CiphertextEnvelope, Envelope } from "../envelope.ts";
@@ -28,11 +36,14 @@ const rings = new Map<ParameterSetName, Ring>();
 
 /** Worker task: residues of a checked template, at its slot. */
 export function prepareTemplate(task: PrepareTemplate): Outcome<Uint8Array> {
-  return outcome(() => {
-    const { kernel, codec } = ringFor(task.parameterSet, 1);
-    const residues = kernel.multiplyByMonomial(open(codec, task.ciphertext), task.exponent);
-    return new Uint8Array(residues.buffer);
-  }, (residues) => [residues.buffer]);
+  return outcome(
+    () => {
+      const { kernel, codec } = ringFor(task.parameterSet, 1);
+      const residues = kernel.multiplyByMonomial(open(codec, task.ciphertext), task.exponent);
+      return new Uint8Array(residues.buffer);
+    },
+    (residues) => [residues.buffer],
+  );
 }
 
 /** Worker task: a checked probe, tile-major. */
@@ -48,30 +59,42 @@ export function prepareProbe(task: PrepareProbe): Outcome<SharedArrayBuffer> {
 
 /** Worker task: a block that the client packed, tile-major. */
 export function prepareBlock(task: PrepareBlock): Outcome<Uint8Array> {
-  return outcome(() => {
-    const { codec } = ringFor(task.parameterSet, 1);
-    return new Uint8Array(toTiles(task.pieces.map((piece) => open(codec, piece))).buffer);
-  }, (tiles) => [tiles.buffer]);
+  return outcome(
+    () => {
+      const { codec } = ringFor(task.parameterSet, 1);
+      return new Uint8Array(toTiles(task.pieces.map((piece) => open(codec, piece))).buffer);
+    },
+    (tiles) => [tiles.buffer],
+  );
 }
 
 /** Worker task: stored residues as packed residues of whole ciphertexts, in the order of the pieces. */
 export function serializePieces(task: SerializePieces): Outcome<Envelope[]> {
-  return outcome(() => {
-    const { codec } = ringFor(task.parameterSet, 1);
-    const bytes = Buffer.concat(task.chunks);
-    const residues = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-    const pieces = task.tiledPieces === undefined ? [residues] : fromTiles(residues, task.tiledPieces);
-    return pieces.map((piece) => envelopeOf(codec.serialize("PACKED_RESIDUES", piece)));
-  }, (pieces) => pieces.map(({ data }) => data.buffer as ArrayBuffer));
+  return outcome(
+    () => {
+      const { codec } = ringFor(task.parameterSet, 1);
+      const bytes = Buffer.concat(task.chunks);
+      const residues = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+      const pieces = task.tiledPieces === undefined ? [residues] : fromTiles(residues, task.tiledPieces);
+      return pieces.map((piece) => envelopeOf(codec.serialize("PACKED_RESIDUES", piece)));
+    },
+    (pieces) => pieces.map(({ data }) => data.buffer as ArrayBuffer),
+  );
 }
 
 /** Worker task: products of blocks with probes. Blocks whose templates are all gone by now are passed over. */
 export function matchBlocks(task: MatchBlocks): Outcome<MatchedBlock[]> {
-  return outcome(() => {
-    const ring = ringFor(task.parameterSet, task.probes.reduce((sum, { pieces }) => sum + pieces, 0));
-    loadProbes(ring, task.probes);
-    return matchAbreast(ring, task, new Int32Array(task.cancelled));
-  }, (blocks) => blocks.flatMap(({ products }) => products.map(({ data }) => data.buffer as ArrayBuffer)));
+  return outcome(
+    () => {
+      const ring = ringFor(
+        task.parameterSet,
+        task.probes.reduce((sum, { pieces }) => sum + pieces, 0),
+      );
+      loadProbes(ring, task.probes);
+      return matchAbreast(ring, task, new Int32Array(task.cancelled));
+    },
+    (blocks) => blocks.flatMap(({ products }) => products.map(({ data }) => data.buffer as ArrayBuffer)),
+  );
 }
 
 function loadProbes(ring: Ring, probes: readonly PreparedProbe[]): void {
@@ -86,7 +109,15 @@ function matchAbreast(ring: Ring, task: MatchBlocks, cancelled: Int32Array): Mat
   const live = task.blocks.map((block) => readBlock(ring.kernel, task, block)).filter((read) => read !== undefined);
   try {
     const lost = live.filter(({ tiles }) => tiles === undefined).map(lostBlock);
-    return [...lost, ...multiply(ring, task, live.filter(({ tiles }) => tiles !== undefined), cancelled)];
+    return [
+      ...lost,
+      ...multiply(
+        ring,
+        task,
+        live.filter(({ tiles }) => tiles !== undefined),
+        cancelled,
+      ),
+    ];
   } catch (error) {
     if (!(error instanceof ServerError && error.reason === "STORED_CORRUPT")) throw error;
     const [only, ...others] = task.blocks;
@@ -99,11 +130,19 @@ function lostBlock({ block: { block, stride }, damagedSlots }: ReadBlock): Match
   return { block, stride, products: [], damagedSlots };
 }
 
-function multiply({ kernel, codec }: Ring, { encodings }: MatchBlocks, blocks: readonly ReadBlock[], cancelled: Int32Array): MatchedBlock[] {
+function multiply(
+  { kernel, codec }: Ring,
+  { encodings }: MatchBlocks,
+  blocks: readonly ReadBlock[],
+  cancelled: Int32Array,
+): MatchedBlock[] {
   const tiles = blocks.map((read) => checked(read.tiles ?? [], cancelled));
   const products = unlessCancelled(() => kernel.matchBlocks(tiles)) ?? [];
   return products.map((ofBlock, b) => {
-    const { block: { block, stride }, damagedSlots } = blocks[b]!;
+    const {
+      block: { block, stride },
+      damagedSlots,
+    } = blocks[b]!;
     const sealedProducts = ofBlock.map((product, i) => envelopeOf(codec.serialize(encodings[i]!, product)));
     return { block, stride, products: sealedProducts, damagedSlots };
   });
@@ -174,7 +213,8 @@ function sumLoose(kernel: RingKernel, live: Iterable<Uint8Array>): Uint32Array |
 }
 
 function* startingWith(first: Uint8Array, rest: Iterator<Uint8Array>): Generator<Uint8Array> {
-  for (let step: IteratorResult<Uint8Array> = { value: first }; step.done !== true; step = rest.next()) yield step.value;
+  for (let step: IteratorResult<Uint8Array> = { value: first }; step.done !== true; step = rest.next())
+    yield step.value;
 }
 
 function open(codec: CiphertextCodec, ciphertext: CiphertextEnvelope): Uint32Array {
@@ -186,7 +226,12 @@ function ringFor(name: ParameterSetName, pieces: number): Ring {
   if (existing !== undefined && existing.room >= pieces) return existing;
   existing?.codec[Symbol.dispose]();
   const set = parameterSet(name);
-  const kernel = RingKernel.create(set.dataPrimes, { probes: Math.min(pieces, MAX_PROBES), pieces, blocks: BLOCKS_PER_TASK, chunkBytes: LARGEST_CHUNK_BYTES });
+  const kernel = RingKernel.create(set.dataPrimes, {
+    probes: Math.min(pieces, MAX_PROBES),
+    pieces,
+    blocks: BLOCKS_PER_TASK,
+    chunkBytes: LARGEST_CHUNK_BYTES,
+  });
   const ring = { kernel, codec: new CiphertextCodec(seal, kernel, set), room: pieces, loadedProbes: undefined };
   rings.set(name, ring);
   return ring;

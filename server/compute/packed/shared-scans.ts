@@ -18,12 +18,14 @@ export interface Search {
   readonly signal: AbortSignal;
 }
 
-
 /** Memory of the probes of one pass, per worker: 1024 pieces of 64 KiB (two primes) are 64 MiB. */
 const MAX_PIECES_PER_PASS = 1024;
 /** Products that a search may leave unread before its pass waits for it. */
 const MAX_UNREAD_BYTES = 16 << 20;
-/** How long in all a search may keep others waiting for it to read, those of its pass and those that wait for the next one. */
+/**
+ * How long in all a search may keep others waiting for it to read, those of its pass and those that wait for the next
+ * one.
+ */
 const PATIENCE_MS = 5000;
 /** Reading earns it more: whoever reads 1 MiB/s is waited for as long as that takes. */
 const PATIENT_BYTES_PER_MS = 2 ** 20 / 1000;
@@ -37,8 +39,8 @@ interface Pass {
 }
 
 /**
- * Searches that wait on one gallery share one pass over its blocks: while a pass runs, later searches gather; then they ride together.
- * A block is read from the store once for all of them.
+ * Searches that wait on one gallery share one pass over its blocks: while a pass runs, later searches gather; then they
+ * ride together. A block is read from the store once for all of them.
  */
 export class SharedScans {
   readonly #matcher: PackedMatcher;
@@ -79,7 +81,11 @@ export class SharedScans {
     const { riders } = pass;
     try {
       for (const stride of new Set(riders.flatMap((rider) => rider.strides))) {
-        await this.#passAt(stride, riders.filter((rider) => rider.strides.includes(stride)), pass);
+        await this.#passAt(
+          stride,
+          riders.filter((rider) => rider.strides.includes(stride)),
+          pass,
+        );
       }
       for (const rider of riders) rider.end();
     } catch (error) {
@@ -101,7 +107,11 @@ export class SharedScans {
     for await (const { block, products, damagedSlots } of this.#matcher.scan(scan)) {
       riders.forEach((rider, i) => {
         const product = products[i];
-        rider.push({ block, stride, ...(product === undefined ? { because: "STORED_CORRUPT" } : { ...product, damagedSlots }) });
+        rider.push({
+          block,
+          stride,
+          ...(product === undefined ? { because: "STORED_CORRUPT" } : { ...product, damagedSlots }),
+        });
       });
       await Promise.all(riders.map((rider) => rider.room(isAwaited(pass, rider))));
     }
@@ -148,8 +158,12 @@ class Rider {
     this.#wanted = new Set(search.blocks.map(({ block }) => block));
     const source = {
       start: (controller: ReadableStreamDefaultController<BlockAnswer>): void => void (this.#controller = controller),
-      pull: (): void => { this.#resume(); },
-      cancel: (): void => { this.#gone(); },
+      pull: (): void => {
+        this.#resume();
+      },
+      cancel: (): void => {
+        this.#gone();
+      },
     };
     this.products = new ReadableStream(source, { highWaterMark: MAX_UNREAD_BYTES, size: bytesOf });
     search.signal.addEventListener("abort", this.#onAbort);
@@ -181,11 +195,16 @@ class Rider {
     this.#controller.enqueue(answer);
   }
 
-  /** Resolves when there is room for more, or when the search is over, which it is once others have lost patience with it. */
+  /**
+   * Resolves when there is room for more, or when the search is over, which it is once others have lost patience with
+   * it.
+   */
   async room(awaited: boolean): Promise<void> {
     if (this.#over || this.#free > 0) return;
     const { promise, resolve } = Promise.withResolvers<undefined>();
-    this.#resume = (): void => { resolve(undefined); };
+    this.#resume = (): void => {
+      resolve(undefined);
+    };
     this.#blocked = true;
     if (awaited) this.hurry();
     await promise;
@@ -201,7 +220,12 @@ class Rider {
     this.#awaitedSince = performance.now();
     const readBytes = this.#pushedBytes - (MAX_UNREAD_BYTES - this.#free);
     const patience = PATIENCE_MS + readBytes / PATIENT_BYTES_PER_MS - this.#awaitedMs;
-    this.#impatience = setTimeout(() => { this.fail(tooSlow()); }, Math.max(0, patience));
+    this.#impatience = setTimeout(
+      () => {
+        this.fail(tooSlow());
+      },
+      Math.max(0, patience),
+    );
   }
 
   get #free(): number {
@@ -235,5 +259,8 @@ function bytesOf(answer: BlockAnswer): number {
 }
 
 function tooSlow(): ServerError {
-  return new ServerError("LIMIT_EXCEEDED", "the client reads the answers more slowly than others that share the search wait: read them as they come");
+  return new ServerError(
+    "LIMIT_EXCEEDED",
+    "the client reads the answers more slowly than others that share the search wait: read them as they come",
+  );
 }

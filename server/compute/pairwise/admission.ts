@@ -1,6 +1,16 @@
 import {
-  FheError, PairwiseEvaluator, checkGaloisKeys, checkPublicKey, checkRelinKeys, expectedPairwiseError, maxDimension,
-  maxDistance, modulusBits, pairwiseContextId, readEncryptionParameters, withScale,
+  FheError,
+  PairwiseEvaluator,
+  checkGaloisKeys,
+  checkPublicKey,
+  checkRelinKeys,
+  expectedPairwiseError,
+  maxDimension,
+  maxDistance,
+  modulusBits,
+  pairwiseContextId,
+  readEncryptionParameters,
+  withScale,
 } from "@veilface/fhe";
 import type { CheckedGaloisKeys, CheckedKeys, PairwiseParameters, PublicSeal } from "@veilface/fhe";
 import { inField } from "../envelope.ts";
@@ -20,13 +30,15 @@ interface Claim {
 }
 
 /**
- * Checks everything of a context that was uploaded. Throws ServerError with the reasons PARAMETERS_INVALID, SCALE_OVERFLOW, KEYS_*,
- * ROTATION_KEYS_MISSING and SECRET_KEY_REFUSED, naming the field.
+ * Checks everything of a context that was uploaded. Throws ServerError with the reasons PARAMETERS_INVALID,
+ * SCALE_OVERFLOW, KEYS_*, ROTATION_KEYS_MISSING and SECRET_KEY_REFUSED, naming the field.
  */
 export function admit(seal: PublicSeal, uploaded: UploadedKeys): AdmittedContext {
   const context = admitUploaded(seal, uploaded);
   const field = uploaded.kind === "tenseal" ? "key_chunk" : "context.pairwise.scale";
-  inField(field, () => { checkError(context.scheme, uploaded.acceptedError); });
+  inField(field, () => {
+    checkError(context.scheme, uploaded.acceptedError);
+  });
   return context;
 }
 
@@ -34,14 +46,20 @@ function checkError({ expectedError = 0, maxDimension: dimension }: PairwiseSche
   if (expectedError <= accepted) return;
   const error = expectedError.toPrecision(2);
   const noise = `noise would put squared distances of unit vectors with ${dimension} components off by up to ${error}`;
-  const mend = "make a context with a larger scale, or a last prime no smaller than the others ([60, 40, 40, 60], 2^40)";
+  const mend =
+    "make a context with a larger scale, or a last prime no smaller than the others ([60, 40, 40, 60], 2^40)";
   const wanted = `expected at most ${accepted}; ${mend}, or accept that error (accepted_error)`;
   throw new FheError("SCALE_OVERFLOW", `${noise} (the expected error): ${wanted}`);
 }
 
 function admitUploaded(seal: PublicSeal, uploaded: UploadedKeys): AdmittedContext {
-  if (uploaded.kind === "tenseal") return inField("key_chunk", () => readOutside(uploaded.context, (data) => admitTenseal(seal, openTensealContext(data))));
-  const parameters = inField("context.pairwise.encryption_parameters", () => readOutside(uploaded.parameters, (data) => readEncryptionParameters(seal, data)));
+  if (uploaded.kind === "tenseal")
+    return inField("key_chunk", () =>
+      readOutside(uploaded.context, (data) => admitTenseal(seal, openTensealContext(data))),
+    );
+  const parameters = inField("context.pairwise.encryption_parameters", () =>
+    readOutside(uploaded.parameters, (data) => readEncryptionParameters(seal, data)),
+  );
   const scaled = inField("context.pairwise.scale", () => withScale(parameters, uploaded.scale));
   return inField("key_chunk", () => admitKeys(seal, scaled, uploaded));
 }
@@ -60,15 +78,25 @@ function admitKeys(seal: PublicSeal, parameters: PairwiseParameters, claim: Clai
   return admitted(parameters, relinKeys, galoisKeys);
 }
 
-function admitted(parameters: PairwiseParameters, relinKeys: CheckedKeys, galoisKeys: CheckedGaloisKeys): AdmittedContext {
+function admitted(
+  parameters: PairwiseParameters,
+  relinKeys: CheckedKeys,
+  galoisKeys: CheckedGaloisKeys,
+): AdmittedContext {
   const { degree, scale, encoded } = parameters;
   const { rotationSteps } = galoisKeys;
   const dimension = maxDimension(rotationSteps, degree);
   return {
     contextId: pairwiseContextId(parameters, relinKeys, galoisKeys),
     scheme: {
-      kind: "pairwise", parameters: encoded, scale, degree, modulusBits: modulusBits(parameters), rotationSteps,
-      maxDimension: dimension, maxDistance: maxDistance(parameters),
+      kind: "pairwise",
+      parameters: encoded,
+      scale,
+      degree,
+      modulusBits: modulusBits(parameters),
+      rotationSteps,
+      maxDimension: dimension,
+      maxDistance: maxDistance(parameters),
       expectedError: expectedPairwiseError(parameters, dimension),
     },
     keys: { relinKeys: relinKeys.bytes, galoisKeys: galoisKeys.bytes },

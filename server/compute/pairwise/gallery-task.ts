@@ -3,7 +3,8 @@ import type { ModelSpace } from "../../store/gallery-store.ts";
 
 /** What a gallery's metric asks to be computed, and how large that may be: |x - p| <= 2R, |<x, p>| <= R^2. */
 export function galleryTask({ dimension, metric, normBound }: ModelSpace): PairwiseTask {
-  if (metric === "euclidean") return { operation: "squared_distance", dimension, bound: squaredDistanceBound(normBound) };
+  if (metric === "euclidean")
+    return { operation: "squared_distance", dimension, bound: squaredDistanceBound(normBound) };
   return { operation: "inner_product", dimension, bound: innerProductBound(normBound) };
 }
 

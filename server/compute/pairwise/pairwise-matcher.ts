@@ -5,7 +5,13 @@ import type { ModelSpace } from "../../store/gallery-store.ts";
 import { galleryTask } from "./gallery-task.ts";
 import { mapUnordered } from "../../streams.ts";
 import type { WorkerPool } from "../worker-pool.ts";
-import type { AdmittedContext, CompareVectors, CompareWithTemplates, PrepareVector, UploadedKeys } from "./pairwise-task.ts";
+import type {
+  AdmittedContext,
+  CompareVectors,
+  CompareWithTemplates,
+  PrepareVector,
+  UploadedKeys,
+} from "./pairwise-task.ts";
 
 /** A probe to be compared with templates. */
 export interface PairwiseScan extends Omit<CompareWithTemplates, "cancelled"> {
@@ -20,13 +26,23 @@ export class PairwiseMatcher {
     this.#pool = pool;
   }
 
-  /** Checks an uploaded context. Throws ServerError with what is wrong with it. The buffers of the upload are given away. */
+  /**
+   * Checks an uploaded context. Throws ServerError with what is wrong with it. The buffers of the upload are given
+   * away.
+   */
   async admit(uploaded: UploadedKeys): Promise<AdmittedContext> {
     const buffers = uploaded.kind === "tenseal" ? [uploaded.context] : [uploaded.relinKeys, uploaded.galoisKeys];
-    return this.#pool.run("admitContext", uploaded, buffers.map(({ buffer }) => buffer as ArrayBuffer));
+    return this.#pool.run(
+      "admitContext",
+      uploaded,
+      buffers.map(({ buffer }) => buffer as ArrayBuffer),
+    );
   }
 
-  /** The bytes of a fresh ciphertext as they are stored, and compared. Throws ServerError or FheError for one that is not sound. */
+  /**
+   * The bytes of a fresh ciphertext as they are stored, and compared. Throws ServerError or FheError for one that is
+   * not sound.
+   */
   async prepare(task: PrepareVector): Promise<Uint8Array> {
     return this.#pool.run("prepareVector", task);
   }
@@ -42,7 +58,8 @@ export class PairwiseMatcher {
     const onAbort = (): void => void Atomics.store(new Int32Array(cancelled), 0, 1);
     signal.addEventListener("abort", onAbort);
     try {
-      const compare = (task: CompareWithTemplates): Promise<BlockAnswer[]> => this.#pool.run("compareWithTemplates", task);
+      const compare = (task: CompareWithTemplates): Promise<BlockAnswer[]> =>
+        this.#pool.run("compareWithTemplates", task);
       for await (const compared of mapUnordered(tasksOf({ ...scan, cancelled }), 2 * this.#pool.workers, compare)) {
         signal.throwIfAborted();
         yield* compared;
@@ -55,7 +72,10 @@ export class PairwiseMatcher {
   }
 }
 
-/** Compares a probe with the templates of a gallery, each a block of its own. Throws ServerError with what is wrong with the probe. */
+/**
+ * Compares a probe with the templates of a gallery, each a block of its own. Throws ServerError with what is wrong with
+ * the probe.
+ */
 export async function scanPairwise(
   pairwise: PairwiseMatcher,
   space: ModelSpace,

@@ -11,7 +11,13 @@ export type UploadedKeys = KeyBytes & {
 
 type KeyBytes =
   | { readonly kind: "tenseal"; readonly context: Uint8Array }
-  | { readonly kind: "seal"; readonly parameters: Uint8Array; readonly scale: number; readonly relinKeys: Uint8Array; readonly galoisKeys: Uint8Array };
+  | {
+      readonly kind: "seal";
+      readonly parameters: Uint8Array;
+      readonly scale: number;
+      readonly relinKeys: Uint8Array;
+      readonly galoisKeys: Uint8Array;
+    };
 
 /** A context that was found sound. */
 export interface AdmittedContext {

@@ -1,5 +1,11 @@
 import {
-  FheError, PairwiseEvaluator, checkRotationSteps, loadPublicSeal, loadedKeyBytes, readEncryptionParameters, withScale,
+  FheError,
+  PairwiseEvaluator,
+  checkRotationSteps,
+  loadPublicSeal,
+  loadedKeyBytes,
+  readEncryptionParameters,
+  withScale,
 } from "@veilface/fhe";
 import type { PairwiseTask } from "@veilface/fhe";
 import type { BlockAnswer, Uncompared } from "../block-answer.ts";
@@ -13,7 +19,13 @@ import { outcome } from "../worker-outcome.ts";
 import type { Outcome } from "../worker-outcome.ts";
 import { readerFor } from "../worker-readers.ts";
 import { admit } from "./admission.ts";
-import type { AdmittedContext, CompareVectors, CompareWithTemplates, PrepareVector, UploadedKeys } from "./pairwise-task.ts";
+import type {
+  AdmittedContext,
+  CompareVectors,
+  CompareWithTemplates,
+  PrepareVector,
+  UploadedKeys,
+} from "./pairwise-task.ts";
 import { decodeCkksVector, encodeCkksVector } from "./tenseal.ts";
 
 /** A context whose keys are loaded. */
@@ -41,7 +53,10 @@ interface Scanning {
 /** What a template is answered with, its place apart. */
 type Answer = Envelope | Pick<Uncompared, "because">;
 
-/** Memory for loaded keys, per worker; the keys of the tutorial's parameters are 20 MB. The context in use is kept whatever its size. */
+/**
+ * Memory for loaded keys, per worker; the keys of the tutorial's parameters are 20 MB. The context in use is kept
+ * whatever its size.
+ */
 const MAX_LOADED_KEY_BYTES = 256 * 2 ** 20;
 
 const seal = await loadPublicSeal();
@@ -50,19 +65,28 @@ const contexts = new Map<string, OpenContext>();
 
 /** Worker task: everything of an uploaded context, checked. */
 export function admitContext(uploaded: UploadedKeys): Outcome<AdmittedContext> {
-  return outcome(() => admit(seal, uploaded), ({ keys }) => [keys.relinKeys.buffer, keys.galoisKeys.buffer]);
+  return outcome(
+    () => admit(seal, uploaded),
+    ({ keys }) => [keys.relinKeys.buffer, keys.galoisKeys.buffer],
+  );
 }
 
 /** Worker task: the bytes of a checked vector as they are stored, and compared. */
 export function prepareVector({ context, ciphertext, dimension }: PrepareVector): Outcome<Uint8Array> {
-  return outcome(() => {
-    const { evaluator } = contextFor(context);
-    using vector = openVector(evaluator, ciphertext);
-    if (vector.dimension !== undefined && vector.dimension !== dimension) {
-      throw fieldInvalid(`${ciphertext.field}.data`, `has ${vector.dimension} components, but the gallery's embeddings have ${dimension}`);
-    }
-    return evaluator.save(vector.ciphertext);
-  }, (bytes) => [bytes.buffer]);
+  return outcome(
+    () => {
+      const { evaluator } = contextFor(context);
+      using vector = openVector(evaluator, ciphertext);
+      if (vector.dimension !== undefined && vector.dimension !== dimension) {
+        throw fieldInvalid(
+          `${ciphertext.field}.data`,
+          `has ${vector.dimension} components, but the gallery's embeddings have ${dimension}`,
+        );
+      }
+      return evaluator.save(vector.ciphertext);
+    },
+    (bytes) => [bytes.buffer],
+  );
 }
 
 /** Worker task: two ciphertexts compared; undefined where both are the same one, at distance 0. */
@@ -72,8 +96,11 @@ export function compareVectors(task: CompareVectors): Outcome<Envelope | undefin
     using first = openVector(evaluator, task.first);
     using second = openVector(evaluator, task.second);
     const dimension = commonDimension(task.dimension, [first, second]);
-    if (dimension > evaluator.slots) throw fieldInvalid("dimension", `is ${dimension}: expected 1 to ${evaluator.slots}, the slots of a ciphertext`);
-    inField("dimension", () => { checkRotationSteps(rotationSteps, dimension); });
+    if (dimension > evaluator.slots)
+      throw fieldInvalid("dimension", `is ${dimension}: expected 1 to ${evaluator.slots}, the slots of a ciphertext`);
+    inField("dimension", () => {
+      checkRotationSteps(rotationSteps, dimension);
+    });
     const { operation, bound } = task;
     const pair = { evaluator, first: first.ciphertext, second: second.ciphertext };
     const result = inField("second.data", () => comparePair(pair, { operation, dimension, bound }));
@@ -81,7 +108,9 @@ export function compareVectors(task: CompareVectors): Outcome<Envelope | undefin
   });
 }
 
-/** Worker task: a probe compared with templates; those that are gone are passed over, and one that fails fails alone. */
+/**
+ * Worker task: a probe compared with templates; those that are gone are passed over, and one that fails fails alone.
+ */
 export function compareWithTemplates(task: CompareWithTemplates): Outcome<BlockAnswer[]> {
   return outcome(() => {
     const { evaluator } = contextFor(task.context);
@@ -145,19 +174,31 @@ interface Vector extends Disposable {
 
 function openVector(evaluator: PairwiseEvaluator, received: CiphertextEnvelope<PairwiseEncoding>): Vector {
   return openEnvelope(received, (data) => {
-    const vector = received.encoding === "TENSEAL_CKKS_VECTOR" ? decodeCkksVector(data) : { ciphertext: data, dimension: undefined };
+    const vector =
+      received.encoding === "TENSEAL_CKKS_VECTOR" ? decodeCkksVector(data) : { ciphertext: data, dimension: undefined };
     const ciphertext = evaluator.open(vector.ciphertext);
-    return { field: received.field, ciphertext, dimension: vector.dimension, [Symbol.dispose]: () => { ciphertext.delete(); } };
+    return {
+      field: received.field,
+      ciphertext,
+      dimension: vector.dimension,
+      [Symbol.dispose]: () => {
+        ciphertext.delete();
+      },
+    };
   });
 }
 
 function commonDimension(asked: number, vectors: readonly Vector[]): number {
   const said = vectors.filter(({ dimension }) => dimension !== undefined);
   const dimension = asked === 0 ? said[0]?.dimension : asked;
-  if (dimension === undefined) throw fieldInvalid("dimension", "is required where neither ciphertext is a TenSEAL vector, which says it");
+  if (dimension === undefined)
+    throw fieldInvalid("dimension", "is required where neither ciphertext is a TenSEAL vector, which says it");
   const other = said.find((vector) => vector.dimension !== dimension);
   if (other === undefined) return dimension;
-  throw fieldInvalid("dimension", `is ${dimension}${asked === 0 ? ` in ${said[0]!.field}` : ""}, but ${other.field} has ${other.dimension} components`);
+  throw fieldInvalid(
+    "dimension",
+    `is ${dimension}${asked === 0 ? ` in ${said[0]!.field}` : ""}, but ${other.field} has ${other.dimension} components`,
+  );
 }
 
 function resultEnvelope(evaluator: PairwiseEvaluator, encoding: PairwiseEncoding, result: Uint8Array): Envelope {

@@ -13,31 +13,57 @@ export interface TensealContext {
 }
 
 /**
- * A public TenSEAL context. Throws FheError SECRET_KEY_REFUSED if it has a private_context, KEYS_MALFORMED if it is no such context, or
- * has fields that TenSEAL does not write.
+ * A public TenSEAL context. Throws FheError SECRET_KEY_REFUSED if it has a private_context, KEYS_MALFORMED if it is no
+ * such context, or has fields that TenSEAL does not write.
  */
 export function openTensealContext(data: Uint8Array): TensealContext {
   const found = recognizeTenseal(data);
-  if (found.kind !== "context") throw malformed("KEYS_MALFORMED", `the upload is ${describeTenseal(found)}: expected a public TenSEAL context, as context.serialize() gives it`);
+  if (found.kind !== "context")
+    throw malformed(
+      "KEYS_MALFORMED",
+      `the upload is ${describeTenseal(found)}: expected a public TenSEAL context, as context.serialize() gives it`,
+    );
   const { encryptionParameters: parameters, publicContext, privateContext } = found.message;
   if (privateContext !== undefined) throw secretKeyRefused();
-  if (publicContext === undefined) throw malformed("KEYS_MALFORMED", "the TenSEAL context has no public_context: send what context.serialize() gives");
+  if (publicContext === undefined)
+    throw malformed("KEYS_MALFORMED", "the TenSEAL context has no public_context: send what context.serialize() gives");
   const { scale, publicKey, relinKeys, galoisKeys } = publicContext;
-  if (relinKeys.length === 0) throw malformed("KEYS_MALFORMED", "the TenSEAL context has no relinearization keys: where the secret key is, call context.generate_relin_keys() and serialize it again");
+  if (relinKeys.length === 0)
+    throw malformed(
+      "KEYS_MALFORMED",
+      "the TenSEAL context has no relinearization keys: where the secret key is, call context.generate_relin_keys() and serialize it again",
+    );
   return { parameters, scale, publicKey, relinKeys, galoisKeys };
 }
 
-/** The SEAL ciphertext of a TenSEAL vector and its number of components. Throws FheError CIPHERTEXT_MALFORMED, or SECRET_KEY_REFUSED for a context with its secret key. */
+/**
+ * The SEAL ciphertext of a TenSEAL vector and its number of components. Throws FheError CIPHERTEXT_MALFORMED, or
+ * SECRET_KEY_REFUSED for a context with its secret key.
+ */
 export function decodeCkksVector(data: Uint8Array): { ciphertext: Uint8Array; dimension: number } {
   const found = recognizeTenseal(data);
   if (found.kind === "context" && found.message.privateContext !== undefined) throw secretKeyRefused();
-  if (found.kind !== "vector") throw malformed("CIPHERTEXT_MALFORMED", `the data is ${describeTenseal(found)}: expected an encrypted TenSEAL vector, as serialize() of a ckks_vector gives it`);
+  if (found.kind !== "vector")
+    throw malformed(
+      "CIPHERTEXT_MALFORMED",
+      `the data is ${describeTenseal(found)}: expected an encrypted TenSEAL vector, as serialize() of a ckks_vector gives it`,
+    );
   const { sizes, ciphertexts, scale } = found.message;
   const [ciphertext] = ciphertexts;
-  if (ciphertext === undefined) throw malformed("CIPHERTEXT_MALFORMED", "the CKKSVectorProto is empty: it has no ciphertext");
-  if (ciphertexts.length > 1) throw malformed("CIPHERTEXT_MALFORMED", `the CKKSVectorProto has ${ciphertexts.length} ciphertexts: only vectors that fit into the slots of one can be compared`);
-  if (sizes.length !== 1 || sizes[0]! < 1) throw malformed("CIPHERTEXT_MALFORMED", "the CKKSVectorProto has one ciphertext: expected one size >= 1 beside it");
-  if (scale === 0) throw malformed("CIPHERTEXT_MALFORMED", "the vector has no scale, as those of ts.bfv_vector: expected a vector of a CKKS context, as ts.ckks_vector makes it");
+  if (ciphertext === undefined)
+    throw malformed("CIPHERTEXT_MALFORMED", "the CKKSVectorProto is empty: it has no ciphertext");
+  if (ciphertexts.length > 1)
+    throw malformed(
+      "CIPHERTEXT_MALFORMED",
+      `the CKKSVectorProto has ${ciphertexts.length} ciphertexts: only vectors that fit into the slots of one can be compared`,
+    );
+  if (sizes.length !== 1 || sizes[0]! < 1)
+    throw malformed("CIPHERTEXT_MALFORMED", "the CKKSVectorProto has one ciphertext: expected one size >= 1 beside it");
+  if (scale === 0)
+    throw malformed(
+      "CIPHERTEXT_MALFORMED",
+      "the vector has no scale, as those of ts.bfv_vector: expected a vector of a CKKS context, as ts.ckks_vector makes it",
+    );
   return { ciphertext, dimension: sizes[0]! };
 }
 

@@ -5,8 +5,27 @@ import type { ContextKeysRow, HashedKeys, Write } from "./tables/context-keys.ts
 import { ContextTable } from "./tables/context-table.ts";
 import { GalleryEdit } from "./tables/gallery-edit.ts";
 import type {
-  BlockReader, BlockRef, ContextKeys, ContextLocation, DeletedTemplates, Deletion, GalleryPage, GalleryStore, LooseTemplate, NewContext, NewGallery, PackedBlock, PackedBlockEntry,
-  ReaderLocation, Reservation, RosterEntry, RosterPage, Stored, StoredBlock, StoredContext, StoredGallery,
+  BlockReader,
+  BlockRef,
+  ContextKeys,
+  ContextLocation,
+  DeletedTemplates,
+  Deletion,
+  GalleryPage,
+  GalleryStore,
+  LooseTemplate,
+  NewContext,
+  NewGallery,
+  PackedBlock,
+  PackedBlockEntry,
+  ReaderLocation,
+  Reservation,
+  RosterEntry,
+  RosterPage,
+  Stored,
+  StoredBlock,
+  StoredContext,
+  StoredGallery,
 } from "../gallery-store.ts";
 import { GalleryTable, notFound } from "./tables/gallery-table.ts";
 import { LmdbBlockReader } from "./readers/block-reader.ts";
@@ -34,8 +53,8 @@ export interface LmdbStoreOptions {
   /** Folder of the store; made with mode 0700 if it does not exist. */
   readonly path: string;
   /**
-   * Address space to map the data file into, in bytes (default 2^34); a larger file is mapped anew as it grows. Give less where the
-   * address space of a process is limited (ulimit -v).
+   * Address space to map the data file into, in bytes (default 2^34); a larger file is mapped anew as it grows. Give
+   * less where the address space of a process is limited (ulimit -v).
    */
   readonly mapSizeBytes?: number;
   /** Bytes of the data file that may be in use; default: what the disk has, less a reserve of 16 MiB for deletions. */
@@ -50,8 +69,9 @@ const PUT_OVERHEAD_BYTES = 8 * 1024;
 /**
  * {@link GalleryStore} in one LMDB data file. Reads are synchronous and see the newest commit.
  *
- * Ciphertexts and keys that were acknowledged are erased from the file as the interface says. One thing is not: one whose enrollment
- * or upload failed or was cut off by the end of the process may have been written to pages that are free, and stays there until they are used.
+ * Ciphertexts and keys that were acknowledged are erased from the file as the interface says. One thing is not: one
+ * whose enrollment or upload failed or was cut off by the end of the process may have been written to pages that are
+ * free, and stays there until they are used.
  */
 export class LmdbStore implements GalleryStore {
   readonly #environment: Environment;
@@ -80,16 +100,29 @@ export class LmdbStore implements GalleryStore {
     this.#reader = new LmdbBlockReader(environment.root, this.#tables);
     const room = new StorageRoom(environment, maxBytes);
     this.#room = room;
-    this.#queue = new WriteQueue(environment.root, () => { room.measure(); });
+    this.#queue = new WriteQueue(environment.root, () => {
+      room.measure();
+    });
     this.#removals = new Removals({
-      tables: this.#tables, queue: this.#queue, eraser: new BlobEraser(environment, this.#queue), contexts: this.#contexts, galleries: this.#galleries, log,
-      onDeleted: (gallery) => { this.#counters.delete(gallery); },
+      tables: this.#tables,
+      queue: this.#queue,
+      eraser: new BlobEraser(environment, this.#queue),
+      contexts: this.#contexts,
+      galleries: this.#galleries,
+      log,
+      onDeleted: (gallery) => {
+        this.#counters.delete(gallery);
+      },
     });
   }
 
   async createContext(context: NewContext, keys?: ContextKeys): Promise<StoredContext> {
-    const { contextId, scheme: { kind } } = context;
-    if ((kind === "pairwise") !== (keys !== undefined)) throw new TypeError(`a ${kind} context ${keys === undefined ? "must" : "cannot"} have keys`);
+    const {
+      contextId,
+      scheme: { kind },
+    } = context;
+    if ((kind === "pairwise") !== (keys !== undefined))
+      throw new TypeError(`a ${kind} context ${keys === undefined ? "must" : "cannot"} have keys`);
     const hashed = keys === undefined ? undefined : await hashKeys(keys);
     await this.#removals.contextIsFree(contextId);
     const known = await this.#queue.write(() => {
@@ -153,10 +186,17 @@ export class LmdbStore implements GalleryStore {
     return gallery;
   }
 
-  reservePlacement(galleryId: string, templateId: string, subjectId: string, stride: number, slots: number): Reservation {
+  reservePlacement(
+    galleryId: string,
+    templateId: string,
+    subjectId: string,
+    stride: number,
+    slots: number,
+  ): Reservation {
     const { gallery } = this.#galleries.row(galleryId);
     const live = readEntry(this.#tables, gallery, templateId)?.live;
-    if (live?.subjectId === subjectId && live.stride === stride) return { gallery, block: live.block, slot: live.slot, stride };
+    if (live?.subjectId === subjectId && live.stride === stride)
+      return { gallery, block: live.block, slot: live.slot, stride };
     return { gallery, ...this.#counter(gallery).next(stride, slots) };
   }
 
@@ -177,15 +217,25 @@ export class LmdbStore implements GalleryStore {
 
   async putPackedBlock(galleryId: string, block: PackedBlock): Promise<Stored<PackedBlockEntry>> {
     const { gallery, slots } = block;
-    const replaced = new PackedSearch({ ...this.#place(gallery), ids: slots.map(({ templateId }) => templateId), kind: "templates" });
+    const replaced = new PackedSearch({
+      ...this.#place(gallery),
+      ids: slots.map(({ templateId }) => templateId),
+      kind: "templates",
+    });
     const writing = { tables: this.#tables, queue: this.#queue, room: this.#room };
-    const ready = readyBlock(writing, block, async () => { await replaced.run(new Pace(this.#queue)); });
+    const ready = readyBlock(writing, block, async () => {
+      await replaced.run(new Pace(this.#queue));
+    });
     const { bytes, store, staged } = await this.#order.take(gallery, ready);
     try {
       const { doomed, ...stored } = await this.#queue.write(() => {
         const edit = this.#edit(galleryId, gallery, bytes);
         replaced.catchUp();
-        const entry = edit.putPacked(this.#counter(gallery).nextBlock(), { ...block, replaced: replaced.found.values() }, store);
+        const entry = edit.putPacked(
+          this.#counter(gallery).nextBlock(),
+          { ...block, replaced: replaced.found.values() },
+          store,
+        );
         edit.save();
         return { entry, struckTemplateIds: edit.struckTemplateIds, doomed: edit.doomed };
       }, bytes);
@@ -203,7 +253,9 @@ export class LmdbStore implements GalleryStore {
     await work.find();
     try {
       while (!work.isDone) {
-        const step = await this.#queue.write(() => (this.#galleries.row(galleryId).gallery === gallery ? work.step() : undefined));
+        const step = await this.#queue.write(() =>
+          this.#galleries.row(galleryId).gallery === gallery ? work.step() : undefined,
+        );
         // Replaced meanwhile: what is to be deleted is in the new one.
         if (step === undefined && work.count === 0) return await this.deleteTemplates(galleryId, deletion);
         if (step === undefined) throw galleryChanged();
@@ -249,10 +301,11 @@ export class LmdbStore implements GalleryStore {
   }
 
   async #storeKeys(keys: HashedKeys, written: number[]): Promise<ContextKeysRow> {
-    const write: Write = (action, bytes) => this.#queue.write(() => {
-      this.#room.take(bytes);
-      return action();
-    }, bytes);
+    const write: Write = (action, bytes) =>
+      this.#queue.write(() => {
+        this.#room.take(bytes);
+        return action();
+      }, bytes);
     return storeKeys(this.#tables, keys, write, written);
   }
 
@@ -262,7 +315,10 @@ export class LmdbStore implements GalleryStore {
     return counter;
   }
 
-  /** A change that adds so many bytes, inside a write transaction. Throws STORAGE_FULL; GALLERY_NOT_FOUND if another gallery has the id by now. */
+  /**
+   * A change that adds so many bytes, inside a write transaction. Throws STORAGE_FULL; GALLERY_NOT_FOUND if another
+   * gallery has the id by now.
+   */
   #edit(galleryId: string, number: number, bytes: number): GalleryEdit {
     const { gallery, draftOf } = this.#galleries.row(galleryId);
     if (gallery !== number) throw notFound(galleryId);

@@ -1,7 +1,15 @@
-// A server of the pairwise scheme in this process that computes nothing: it remembers what it was sent, and answers as a test wants.
+// A server of the pairwise scheme in this process that computes nothing: it remembers what it was sent, and answers as
+// a test wants.
 import { createHash } from "node:crypto";
 import { ContextServiceDefinition, MatchingServiceDefinition } from "@veilface/proto";
-import type { Ciphertext, CompareCiphertextsRequest, Context, CreateContextRequest, DeleteContextRequest, KeyUpload } from "@veilface/proto";
+import type {
+  Ciphertext,
+  CompareCiphertextsRequest,
+  Context,
+  CreateContextRequest,
+  DeleteContextRequest,
+  KeyUpload,
+} from "@veilface/proto";
 import { Status, createServer } from "nice-grpc";
 import { ErrorInfo, RichServerError, errorDetailsServerMiddleware } from "nice-grpc-error-details";
 
@@ -51,7 +59,11 @@ export class FakePairwiseServer implements AsyncDisposable {
         return Promise.resolve({});
       },
     });
-    this.#server.add(MatchingServiceDefinition, { compareTemplates: unsupported, searchGallery: unsupported, compareCiphertexts: (request) => Promise.resolve(this.#compare(request)) });
+    this.#server.add(MatchingServiceDefinition, {
+      compareTemplates: unsupported,
+      searchGallery: unsupported,
+      compareCiphertexts: (request) => Promise.resolve(this.#compare(request)),
+    });
   }
 
   get address(): string {
@@ -76,8 +88,15 @@ export class FakePairwiseServer implements AsyncDisposable {
 
   #context(contextId = FAKE_CONTEXT_ID): Context | undefined {
     const value = {
-      encryptionParameters: new Uint8Array(), scale: 2 ** 40, polyModulusDegree: 8192, coeffModulusBits: [60, 40, 40, 60], rotationSteps: [1, 2, 4, 8], maxDimension: 16, maxDistance: 1e6,
-      expectedError: 2.5e-6, acceptedError: 0,
+      encryptionParameters: new Uint8Array(),
+      scale: 2 ** 40,
+      polyModulusDegree: 8192,
+      coeffModulusBits: [60, 40, 40, 60],
+      rotationSteps: [1, 2, 4, 8],
+      maxDimension: 16,
+      maxDistance: 1e6,
+      expectedError: 2.5e-6,
+      acceptedError: 0,
     };
     const context: Context = { contextId, createTime: new Date(1), scheme: { $case: "pairwise", value } };
     return this.interference.context === undefined ? context : this.interference.context(context);
@@ -87,7 +106,12 @@ export class FakePairwiseServer implements AsyncDisposable {
     this.comparisons.push(request);
     if (this.identical) return { identical: true };
     const data = this.distance;
-    const distance = { contextId: request.first!.contextId, encoding: request.replyEncoding, data, sha256: createHash("sha256").update(data).digest() };
+    const distance = {
+      contextId: request.first!.contextId,
+      encoding: request.replyEncoding,
+      data,
+      sha256: createHash("sha256").update(data).digest(),
+    };
     return { distance: this.interference.distance === undefined ? distance : this.interference.distance(distance) };
   }
 }

@@ -2,7 +2,16 @@
 import { createHash } from "node:crypto";
 import { RingKernel, parameterSet } from "@veilface/fhe";
 import { ContextServiceDefinition, GalleryServiceDefinition, MatchingServiceDefinition, Metric } from "@veilface/proto";
-import type { CompareTemplatesResponse, EncryptedDistances, EnrollTemplatesResponse, Gallery, LooseTemplate, ProbePiece, SearchGalleryResponse, TemplateEntry } from "@veilface/proto";
+import type {
+  CompareTemplatesResponse,
+  EncryptedDistances,
+  EnrollTemplatesResponse,
+  Gallery,
+  LooseTemplate,
+  ProbePiece,
+  SearchGalleryResponse,
+  TemplateEntry,
+} from "@veilface/proto";
 import { createServer } from "nice-grpc";
 import { toTiles } from "../../../fhe/ring/tiles.ts";
 
@@ -13,7 +22,10 @@ export interface Falsify {
   search?: (reply: SearchGalleryResponse) => SearchGalleryResponse | undefined;
 }
 
-/** What the server holds; tests read and change it. All templates lie in block 0 of a gallery with 4-component cosine embeddings. */
+/**
+ * What the server holds; tests read and change it. All templates lie in block 0 of a gallery with 4-component cosine
+ * embeddings.
+ */
 export class FakeServer implements AsyncDisposable {
   readonly gallery: Gallery;
   readonly entries: TemplateEntry[] = [];
@@ -29,12 +41,38 @@ export class FakeServer implements AsyncDisposable {
 
   private constructor(contextId: string) {
     const space = { dimension: 4, metric: Metric.METRIC_COSINE, modelId: "fake", modelVersion: "", normBound: 1 };
-    this.gallery = { galleryId: "g", contextId, space, strides: [4], templateCount: 0, revision: 0, createTime: new Date(1), packedStride: 0, expectedTemplates: 0, draftOf: "" };
-    this.#server.add(ContextServiceDefinition, { createContext: refuse, getContext: refuse, listContexts: refuse, deleteContext: refuse });
+    this.gallery = {
+      galleryId: "g",
+      contextId,
+      space,
+      strides: [4],
+      templateCount: 0,
+      revision: 0,
+      createTime: new Date(1),
+      packedStride: 0,
+      expectedTemplates: 0,
+      draftOf: "",
+    };
+    this.#server.add(ContextServiceDefinition, {
+      createContext: refuse,
+      getContext: refuse,
+      listContexts: refuse,
+      deleteContext: refuse,
+    });
     this.#server.add(GalleryServiceDefinition, {
-      createGallery: refuse, listGalleries: refuse, deleteGallery: refuse, deleteTemplates: refuse, readTemplates: refuse, replaceGallery: refuse,
+      createGallery: refuse,
+      listGalleries: refuse,
+      deleteGallery: refuse,
+      deleteTemplates: refuse,
+      readTemplates: refuse,
+      replaceGallery: refuse,
       getGallery: () => Promise.resolve({ gallery: this.gallery }),
-      listTemplates: ({ sinceRevision }) => Promise.resolve({ entries: this.entries.filter(({ revision }) => revision > sinceRevision), nextPageToken: "", revision: this.gallery.revision }),
+      listTemplates: ({ sinceRevision }) =>
+        Promise.resolve({
+          entries: this.entries.filter(({ revision }) => revision > sinceRevision),
+          nextPageToken: "",
+          revision: this.gallery.revision,
+        }),
       enrollTemplates: (requests) => this.#enroll(requests),
     });
     this.#server.add(MatchingServiceDefinition, {
@@ -59,10 +97,13 @@ export class FakeServer implements AsyncDisposable {
     await Promise.resolve();
   }
 
-  async *#enroll(requests: AsyncIterable<{ message: { $case: string; value: unknown } | undefined }>): AsyncGenerator<EnrollTemplatesResponse> {
+  async *#enroll(
+    requests: AsyncIterable<{ message: { $case: string; value: unknown } | undefined }>,
+  ): AsyncGenerator<EnrollTemplatesResponse> {
     const received: LooseTemplate[] = [];
     const reading = (async () => {
-      for await (const { message } of requests) if (message?.$case === "template") received.push(message.value as LooseTemplate);
+      for await (const { message } of requests)
+        if (message?.$case === "template") received.push(message.value as LooseTemplate);
       return true;
     })();
     for (let done = 0; ; ) {
@@ -70,7 +111,8 @@ export class FakeServer implements AsyncDisposable {
       const ended = await Promise.race([reading, new Promise<false>((resolve) => setTimeout(resolve, 20, false))]);
       this.mostInFlight = Math.max(this.mostInFlight, received.length - done);
       await new Promise((resolve) => setTimeout(resolve, this.ackDelayMs));
-      for (; done < received.length; done++) yield this.falsify.enroll?.(this.#store(received[done]!)) ?? this.#store(received[done]!);
+      for (; done < received.length; done++)
+        yield this.falsify.enroll?.(this.#store(received[done]!)) ?? this.#store(received[done]!);
       if (ended) return;
     }
   }
@@ -80,12 +122,20 @@ export class FakeServer implements AsyncDisposable {
     this.gallery.revision++;
     this.gallery.templateCount++;
     this.#residues.push(this.#kernel.multiplyByMonomial(this.#kernel.unpack(ciphertext!.data), 4 * slot));
-    const entry = { templateId, subjectId, placement: { block: 0, slot, stride: 4 }, revision: this.gallery.revision, deleted: false };
+    const entry = {
+      templateId,
+      subjectId,
+      placement: { block: 0, slot, stride: 4 },
+      revision: this.gallery.revision,
+      deleted: false,
+    };
     this.entries.push(entry);
     return { entry, block: undefined, struckTemplateIds: [] };
   }
 
-  async *#compare(requests: AsyncIterable<{ target: { subjectId: string } | undefined; pieces: ProbePiece[] }>): AsyncGenerator<CompareTemplatesResponse> {
+  async *#compare(
+    requests: AsyncIterable<{ target: { subjectId: string } | undefined; pieces: ProbePiece[] }>,
+  ): AsyncGenerator<CompareTemplatesResponse> {
     for await (const { target, pieces } of requests) {
       const entries = this.entries.filter(({ subjectId }) => subjectId === target?.subjectId);
       const reply = { distances: this.#multiply(pieces[0]!), entries };
@@ -95,7 +145,10 @@ export class FakeServer implements AsyncDisposable {
 
   async *#search(requests: AsyncIterable<{ pieces: ProbePiece[] }>): AsyncGenerator<SearchGalleryResponse> {
     for await (const { pieces } of requests) {
-      for (const reply of [{ revision: this.gallery.revision, distances: undefined }, { revision: 0, distances: this.#multiply(pieces[0]!) }]) {
+      for (const reply of [
+        { revision: this.gallery.revision, distances: undefined },
+        { revision: 0, distances: this.#multiply(pieces[0]!) },
+      ]) {
         const sent = this.falsify.search === undefined ? reply : this.falsify.search(structuredClone(reply));
         if (sent !== undefined) yield sent;
       }

@@ -1,10 +1,28 @@
-// A matching server in this process that keeps galleries in memory, packed blocks and drafts too, and lets a test interfere.
+// A matching server in this process that keeps galleries in memory, packed blocks and drafts too, and lets a test
+// interfere.
 import { createHash } from "node:crypto";
 import { RingKernel, layoutOf, parameterSet } from "@veilface/fhe";
-import { ContextServiceDefinition, GalleryServiceDefinition, MatchingServiceDefinition, Metric, ParameterSet } from "@veilface/proto";
+import {
+  ContextServiceDefinition,
+  GalleryServiceDefinition,
+  MatchingServiceDefinition,
+  Metric,
+  ParameterSet,
+} from "@veilface/proto";
 import type {
-  Ciphertext, Context, EnrollTemplatesRequest, EnrollTemplatesResponse, Gallery, LooseTemplate, PackedBlock, PackedScheme, ProbePiece, ReadTemplatesResponse,
-  SearchGalleryRequest, SearchGalleryResponse, TemplateEntry,
+  Ciphertext,
+  Context,
+  EnrollTemplatesRequest,
+  EnrollTemplatesResponse,
+  Gallery,
+  LooseTemplate,
+  PackedBlock,
+  PackedScheme,
+  ProbePiece,
+  ReadTemplatesResponse,
+  SearchGalleryRequest,
+  SearchGalleryResponse,
+  TemplateEntry,
 } from "@veilface/proto";
 import { packedContextId } from "@veilface/fhe";
 import type { ParameterSetName } from "@veilface/fhe";
@@ -58,19 +76,36 @@ export class MemoryServer implements AsyncDisposable {
   }
 
   private constructor() {
-    this.#server.add(ContextServiceDefinition, { createContext: (requests) => this.#createContext(requests), getContext: unsupported, listContexts: unsupported, deleteContext: unsupported });
+    this.#server.add(ContextServiceDefinition, {
+      createContext: (requests) => this.#createContext(requests),
+      getContext: unsupported,
+      listContexts: unsupported,
+      deleteContext: unsupported,
+    });
     this.#server.add(GalleryServiceDefinition, {
       createGallery: ({ gallery }) => Promise.resolve({ gallery: this.#create(gallery!) }),
       getGallery: ({ galleryId }) => Promise.resolve({ gallery: describe(this.#gallery(galleryId)) }),
-      listGalleries: ({ contextId }) => Promise.resolve({ galleries: [...this.galleries.values()].map(describe).filter((info) => info.contextId === contextId), nextPageToken: "" }),
-      deleteGallery: ({ galleryId }) => Promise.resolve(this.#gallery(galleryId)).then(() => void this.galleries.delete(galleryId)).then(() => ({})),
+      listGalleries: ({ contextId }) =>
+        Promise.resolve({
+          galleries: [...this.galleries.values()].map(describe).filter((info) => info.contextId === contextId),
+          nextPageToken: "",
+        }),
+      deleteGallery: ({ galleryId }) =>
+        Promise.resolve(this.#gallery(galleryId))
+          .then(() => void this.galleries.delete(galleryId))
+          .then(() => ({})),
       listTemplates: ({ galleryId, sinceRevision }) => Promise.resolve(this.#list(galleryId, sinceRevision)),
       deleteTemplates: ({ galleryId, templateIds }) => Promise.resolve(this.#delete(galleryId, templateIds)),
       enrollTemplates: (requests) => this.#enroll(requests),
       readTemplates: ({ galleryId }) => this.#read(galleryId),
-      replaceGallery: ({ galleryId, draftId, expectedRevision }) => Promise.resolve(this.#replace(galleryId, draftId, expectedRevision)),
+      replaceGallery: ({ galleryId, draftId, expectedRevision }) =>
+        Promise.resolve(this.#replace(galleryId, draftId, expectedRevision)),
     });
-    this.#server.add(MatchingServiceDefinition, { compareTemplates: unsupported, searchGallery: (requests) => this.#search(requests), compareCiphertexts: unsupported });
+    this.#server.add(MatchingServiceDefinition, {
+      compareTemplates: unsupported,
+      searchGallery: (requests) => this.#search(requests),
+      compareCiphertexts: unsupported,
+    });
   }
 
   get address(): string {
@@ -86,7 +121,9 @@ export class MemoryServer implements AsyncDisposable {
   blocks(galleryId: string): { stride: number; packed: boolean; templateIds: string[] }[] {
     const { blocks, roster } = this.#gallery(galleryId);
     return [...blocks].map(([number, { stride, packed }]) => {
-      const templateIds = [...roster.values()].filter(({ placement }) => placement?.block === number).map(({ templateId }) => templateId);
+      const templateIds = [...roster.values()]
+        .filter(({ placement }) => placement?.block === number)
+        .map(({ templateId }) => templateId);
       return { stride, packed: packed !== undefined, templateIds };
     });
   }
@@ -94,7 +131,11 @@ export class MemoryServer implements AsyncDisposable {
   async #createContext(requests: AsyncIterable<{ context: Context | undefined }>): Promise<{ context: Context }> {
     for await (const { context } of requests) {
       const { keyId } = packedSchemeOf(context!);
-      const created = { ...context!, contextId: packedContextId(parameterSetOf(context!), keyId), createTime: new Date(1) };
+      const created = {
+        ...context!,
+        contextId: packedContextId(parameterSetOf(context!), keyId),
+        createTime: new Date(1),
+      };
       this.#contexts.set(created.contextId, created);
       return { context: created };
     }
@@ -104,8 +145,17 @@ export class MemoryServer implements AsyncDisposable {
   #create(wanted: Gallery): Gallery {
     if (this.galleries.has(wanted.galleryId)) throw refusal("GALLERY_EXISTS");
     this.#lastTime = Math.max(Date.now(), this.#lastTime + 1);
-    const info = { ...wanted, packedStride: wanted.packedStride === 0 ? 4 : wanted.packedStride, createTime: new Date(this.#lastTime) };
-    const gallery = { info, roster: new Map<string, TemplateEntry>(), blocks: new Map<number, MemoryBlock>(), nextBlock: 0 };
+    const info = {
+      ...wanted,
+      packedStride: wanted.packedStride === 0 ? 4 : wanted.packedStride,
+      createTime: new Date(this.#lastTime),
+    };
+    const gallery = {
+      info,
+      roster: new Map<string, TemplateEntry>(),
+      blocks: new Map<number, MemoryBlock>(),
+      nextBlock: 0,
+    };
     this.galleries.set(info.galleryId, gallery);
     return describe(gallery);
   }
@@ -128,11 +178,13 @@ export class MemoryServer implements AsyncDisposable {
     for await (const { message } of requests) {
       let reply: EnrollTemplatesResponse | undefined;
       if (message?.$case === "target") gallery = this.#gallery(message.value.galleryId);
-      if (message?.$case === "template") reply = { entry: this.#putLoose(gallery!, message.value), block: undefined, struckTemplateIds: [] };
+      if (message?.$case === "template")
+        reply = { entry: this.#putLoose(gallery!, message.value), block: undefined, struckTemplateIds: [] };
       if (message?.$case === "block") [head, pieces] = [message.value, []];
       if (message?.$case === "pieces") {
         pieces.push(...message.value.pieces);
-        if (pieces.length === layoutOf(encodedDimension(gallery!.info), head!.stride).pieces) reply = this.#putBlock(gallery!, head!, pieces);
+        if (pieces.length === layoutOf(encodedDimension(gallery!.info), head!.stride).pieces)
+          reply = this.#putBlock(gallery!, head!, pieces);
       }
       if (reply === undefined) continue;
       this.interference.enroll?.(reply);
@@ -142,36 +194,72 @@ export class MemoryServer implements AsyncDisposable {
 
   #putLoose(gallery: MemoryGallery, { templateId, subjectId, ciphertext }: LooseTemplate): TemplateEntry {
     const stride = encodedDimension(gallery.info);
-    const last = [...gallery.blocks].findLast(([, block]) => block.packed === undefined && block.loose.size < layoutOf(stride, stride).slots);
-    const [number, block] = last ?? [gallery.nextBlock++, { stride, packed: undefined, loose: new Map<number, Uint32Array>() }];
+    const last = [...gallery.blocks].findLast(
+      ([, block]) => block.packed === undefined && block.loose.size < layoutOf(stride, stride).slots,
+    );
+    const [number, block] = last ?? [
+      gallery.nextBlock++,
+      { stride, packed: undefined, loose: new Map<number, Uint32Array>() },
+    ];
     gallery.blocks.set(number, block);
     const slot = block.loose.size;
     const kernel = this.#kernel(gallery, 1);
     block.loose.set(slot, kernel.multiplyByMonomial(kernel.unpack(ciphertext!.data), slot * stride));
-    return record(gallery, { templateId, subjectId, placement: { block: number, slot, stride }, revision: ++gallery.info.revision, deleted: false });
+    return record(gallery, {
+      templateId,
+      subjectId,
+      placement: { block: number, slot, stride },
+      revision: ++gallery.info.revision,
+      deleted: false,
+    });
   }
 
-  #putBlock(gallery: MemoryGallery, { stride, slots }: PackedBlock, pieces: readonly Ciphertext[]): EnrollTemplatesResponse {
+  #putBlock(
+    gallery: MemoryGallery,
+    { stride, slots }: PackedBlock,
+    pieces: readonly Ciphertext[],
+  ): EnrollTemplatesResponse {
     const kernel = this.#kernel(gallery, 1);
     const block = gallery.nextBlock++;
     const firstRevision = gallery.info.revision + 1;
     gallery.blocks.set(block, { stride, packed: pieces.map(({ data }) => kernel.unpack(data)), loose: new Map() });
-    slots.forEach(({ templateId, subjectId }, slot) => record(gallery, { templateId, subjectId, placement: { block, slot, stride }, revision: ++gallery.info.revision, deleted: false }));
+    slots.forEach(({ templateId, subjectId }, slot) =>
+      record(gallery, {
+        templateId,
+        subjectId,
+        placement: { block, slot, stride },
+        revision: ++gallery.info.revision,
+        deleted: false,
+      }),
+    );
     return { entry: undefined, block: { block, stride, count: slots.length, firstRevision }, struckTemplateIds: [] };
   }
 
   #list(galleryId: string, since: number): { entries: TemplateEntry[]; nextPageToken: string; revision: number } {
     this.interference.list?.();
     const { roster, info } = this.#gallery(galleryId);
-    const entries = [...roster.values()].filter(({ revision }) => revision > since).sort((a, b) => a.revision - b.revision);
+    const entries = [...roster.values()]
+      .filter(({ revision }) => revision > since)
+      .sort((a, b) => a.revision - b.revision);
     return { entries, nextPageToken: "", revision: info.revision };
   }
 
-  #delete(galleryId: string, ids: readonly string[]): { entries: TemplateEntry[]; revision: number; struckTemplateIds: string[] } {
+  #delete(
+    galleryId: string,
+    ids: readonly string[],
+  ): { entries: TemplateEntry[]; revision: number; struckTemplateIds: string[] } {
     const gallery = this.#gallery(galleryId);
     const entries = ids.flatMap((templateId) => {
       if (gallery.roster.get(templateId)?.deleted !== false) return [];
-      return [record(gallery, { templateId, subjectId: "", placement: undefined, revision: ++gallery.info.revision, deleted: true })];
+      return [
+        record(gallery, {
+          templateId,
+          subjectId: "",
+          placement: undefined,
+          revision: ++gallery.info.revision,
+          deleted: true,
+        }),
+      ];
     });
     this.interference.delete?.();
     return { entries, revision: gallery.info.revision, struckTemplateIds: [] };
@@ -183,7 +271,10 @@ export class MemoryServer implements AsyncDisposable {
     const wire = (residues: Uint32Array): Ciphertext => ciphertext(gallery.info.contextId, kernel.pack(residues));
     for (const [block, { stride, packed, loose }] of gallery.blocks) {
       const live = [...gallery.roster.values()].filter(({ placement }) => placement?.block === block);
-      const parts = packed === undefined ? live.map((entry) => ({ entries: [entry], pieces: [loose.get(entry.placement!.slot)!] })) : [{ entries: live, pieces: packed }];
+      const parts =
+        packed === undefined
+          ? live.map((entry) => ({ entries: [entry], pieces: [loose.get(entry.placement!.slot)!] }))
+          : [{ entries: live, pieces: packed }];
       for (const { entries, pieces } of parts) {
         yield { message: { $case: "block", value: { block, stride, entries, pieces: pieces.length } } };
         for (const piece of pieces) yield { message: { $case: "pieces", value: { pieces: [wire(piece)] } } };
@@ -201,7 +292,8 @@ export class MemoryServer implements AsyncDisposable {
 
   #replace(galleryId: string, draftId: string, expectedRevision: number): { gallery: Gallery } {
     const [gallery, draft] = [this.#gallery(galleryId), this.#gallery(draftId)];
-    if (gallery.info.revision !== expectedRevision || draft.info.draftOf !== galleryId) throw refusal("GALLERY_CHANGED");
+    if (gallery.info.revision !== expectedRevision || draft.info.draftOf !== galleryId)
+      throw refusal("GALLERY_CHANGED");
     this.galleries.delete(draftId);
     this.galleries.set(galleryId, draft);
     draft.info = { ...draft.info, galleryId, draftOf: "" };
@@ -234,7 +326,10 @@ export class MemoryServer implements AsyncDisposable {
       const polynomials = packed ?? [kernel.sum(loose.values())];
       const [product] = kernel.matchBlock([toTiles([...polynomials])]);
       const answer = ciphertext(gallery.info.contextId, kernel.pack(product!));
-      yield { revision: 0, distances: { block, stride, ciphertext: answer, identical: false, refused: 0, damagedSlots: [] } };
+      yield {
+        revision: 0,
+        distances: { block, stride, ciphertext: answer, identical: false, refused: 0, damagedSlots: [] },
+      };
     }
   }
 }
@@ -244,7 +339,9 @@ function packedSchemeOf({ scheme }: Context): PackedScheme {
 }
 
 function parameterSetOf(context: Context): ParameterSetName {
-  return packedSchemeOf(context).parameterSet === ParameterSet.PARAMETER_SET_PACKED_N4096_Q60 ? "PACKED_N4096_Q60" : "PACKED_N4096_Q30";
+  return packedSchemeOf(context).parameterSet === ParameterSet.PARAMETER_SET_PACKED_N4096_Q60
+    ? "PACKED_N4096_Q60"
+    : "PACKED_N4096_Q30";
 }
 
 function encodedDimension({ space }: Gallery): number {
@@ -268,7 +365,9 @@ function ciphertext(contextId: string, packed: Uint8Array): Ciphertext {
 }
 
 function refusal(reason: string): RichServerError {
-  return new RichServerError(Status.FAILED_PRECONDITION, reason, [ErrorInfo.fromPartial({ reason, domain: "veilface.dev" })]);
+  return new RichServerError(Status.FAILED_PRECONDITION, reason, [
+    ErrorInfo.fromPartial({ reason, domain: "veilface.dev" }),
+  ]);
 }
 
 function unsupported(): never {

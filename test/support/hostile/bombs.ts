@@ -1,4 +1,5 @@
-// Compressed streams that unpack to far more than any ciphertext: real ones, made without ever holding what they unpack to.
+// Compressed streams that unpack to far more than any ciphertext: real ones, made without ever holding what they unpack
+// to.
 import { createDeflate, createZstdCompress } from "node:zlib";
 
 const CHUNK = Buffer.alloc(4 << 20);
@@ -12,9 +13,11 @@ export async function bomb(compression: "zlib" | "zstd"): Promise<Buffer> {
   const parts: Buffer[] = [];
   compressor.on("data", (part: Buffer) => parts.push(part));
   for (let left = BOMB_BYTES; left > 0; left -= CHUNK.length) {
-    await new Promise<void>((resolve) => compressor.write(CHUNK, () => {
-      resolve();
-    }));
+    await new Promise<void>((resolve) =>
+      compressor.write(CHUNK, () => {
+        resolve();
+      }),
+    );
   }
   await new Promise<void>((resolve) => {
     compressor.once("end", resolve).end();

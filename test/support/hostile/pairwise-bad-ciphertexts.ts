@@ -1,4 +1,5 @@
-// Ciphertexts that a server must refuse under a pairwise context, with the reason it must give. Each is made from a good one.
+// Ciphertexts that a server must refuse under a pairwise context, with the reason it must give. Each is made from a
+// good one.
 import type { CiphertextMessage } from "../independent/gallery-fixture.ts";
 import { CIPHERTEXT_WORDS_AT, sealEnvelope } from "../independent/independent-crypto.ts";
 import { secretForms, textForms } from "./pairwise-bad-uploads.ts";
@@ -34,7 +35,13 @@ const MALFORMED = { reason: "CIPHERTEXT_MALFORMED", says: /./ } as const;
 
 export function badPairwiseCiphertexts(ingredients: Ingredients): BadCiphertext[] {
   return [
-    ...secretKeys(ingredients), ...damaged(ingredients), ...patched(ingredients), ...foreign(ingredients), ...oversized(ingredients), ...badVectors(ingredients), ...envelopes(ingredients),
+    ...secretKeys(ingredients),
+    ...damaged(ingredients),
+    ...patched(ingredients),
+    ...foreign(ingredients),
+    ...oversized(ingredients),
+    ...badVectors(ingredients),
+    ...envelopes(ingredients),
   ];
 }
 
@@ -42,35 +49,81 @@ export function badPairwiseCiphertexts(ingredients: Ingredients): BadCiphertext[
 function secretKeys({ context, other, packedSecret }: Ingredients): BadCiphertext[] {
   const { maker } = context;
   const keys = [
-    ...secretForms("the same parameters", (compression) => maker.secretKey(compression)), ...secretForms("other parameters", (compression) => other.secretKey(compression)).slice(1, 4),
+    ...secretForms("the same parameters", (compression) => maker.secretKey(compression)),
+    ...secretForms("other parameters", (compression) => other.secretKey(compression)).slice(1, 4),
     ...secretForms("the packed scheme", packedSecret).slice(0, 1),
   ];
   const contexts = [{ name: "a TenSEAL context with its secret key", bytes: maker.secretContext() }];
   const inVectors = keys.map(({ name, bytes }) => ({ name: `${name}, in a TenSEAL vector`, bytes: vectorOf(bytes) }));
-  return [...keys, ...inVectors, ...[...contexts, ...inVectors.slice(0, 1)].flatMap((form) => [form, ...textForms(form)])].flatMap(({ name, bytes }) =>
-    ENCODINGS.map((encoding) => ({ name: `${name}, labelled ${encoding}`, ciphertext: context.envelope(bytes, encoding), reason: "SECRET_KEY_REFUSED", says: /secret key/ })),
+  return [
+    ...keys,
+    ...inVectors,
+    ...[...contexts, ...inVectors.slice(0, 1)].flatMap((form) => [form, ...textForms(form)]),
+  ].flatMap(({ name, bytes }) =>
+    ENCODINGS.map((encoding) => ({
+      name: `${name}, labelled ${encoding}`,
+      ciphertext: context.envelope(bytes, encoding),
+      reason: "SECRET_KEY_REFUSED",
+      says: /secret key/,
+    })),
   );
 }
 
 /** Cut short, in either encoding; or with a flipped bit under the SHA-256 of the good bytes. */
 function damaged({ context, vector }: Ingredients): BadCiphertext[] {
   const plain = context.maker.ciphertext(vector, { compression: "none" });
-  const lengths = [0, 1, 15, 16, 47, 49, 57, 65, 73, 81, 89, 105, 113, Math.floor(plain.length / 2), plain.length - 8, plain.length - 1];
+  const lengths = [
+    0,
+    1,
+    15,
+    16,
+    47,
+    49,
+    57,
+    65,
+    73,
+    81,
+    89,
+    105,
+    113,
+    Math.floor(plain.length / 2),
+    plain.length - 8,
+    plain.length - 1,
+  ];
   const cut = lengths.flatMap((length) =>
     [plain.subarray(0, length), withLength(plain.subarray(0, length))].flatMap((bytes, k) => [
-      { name: `SEAL cut to ${length} bytes${k === 1 ? ", with that length in its header" : ""}`, ciphertext: context.envelope(bytes), ...MALFORMED },
-      { name: `TenSEAL's vector of SEAL cut to ${length} bytes${k === 1 ? ", with that length in its header" : ""}`, ciphertext: context.envelope(vectorOf(bytes, vector.length), "TENSEAL_CKKS_VECTOR"), ...MALFORMED },
+      {
+        name: `SEAL cut to ${length} bytes${k === 1 ? ", with that length in its header" : ""}`,
+        ciphertext: context.envelope(bytes),
+        ...MALFORMED,
+      },
+      {
+        name: `TenSEAL's vector of SEAL cut to ${length} bytes${k === 1 ? ", with that length in its header" : ""}`,
+        ciphertext: context.envelope(vectorOf(bytes, vector.length), "TENSEAL_CKKS_VECTOR"),
+        ...MALFORMED,
+      },
     ]),
   );
-  const compressed = (["zlib", "zstd"] as const).flatMap((compression) => [false, true].map((seeded) => {
-    const bytes = context.maker.ciphertext(vector, { compression, seeded });
-    return { name: `${compression}, ${seeded ? "seeded" : "whole"}, cut in half`, ciphertext: context.envelope(withLength(bytes.subarray(0, bytes.length / 2))), ...MALFORMED };
-  }));
+  const compressed = (["zlib", "zstd"] as const).flatMap((compression) =>
+    [false, true].map((seeded) => {
+      const bytes = context.maker.ciphertext(vector, { compression, seeded });
+      return {
+        name: `${compression}, ${seeded ? "seeded" : "whole"}, cut in half`,
+        ciphertext: context.envelope(withLength(bytes.subarray(0, bytes.length / 2))),
+        ...MALFORMED,
+      };
+    }),
+  );
   const flipped = ENCODINGS.map((encoding) => {
     const good = context.vector(vector, encoding);
     const data = Buffer.from(good.data);
     data[data.length - 100]! ^= 1;
-    return { name: `${encoding}: a bit flipped`, ciphertext: { ...good, data }, reason: "CIPHERTEXT_CORRUPT", says: /SHA-256/ };
+    return {
+      name: `${encoding}: a bit flipped`,
+      ciphertext: { ...good, data },
+      reason: "CIPHERTEXT_CORRUPT",
+      says: /SHA-256/,
+    };
   });
   return [...cut, ...compressed, ...flipped];
 }
@@ -86,7 +139,11 @@ function patched({ context, vector }: Ingredients): BadCiphertext[] {
     change(bytes);
     return { name, ciphertext: context.envelope(bytes), ...MALFORMED };
   };
-  const zeroed = (from: number, to: number): BadCiphertext => ({ ...of("", (bytes) => bytes.fill(0, CIPHERTEXT_WORDS_AT + from, CIPHERTEXT_WORDS_AT + to)), reason: "CIPHERTEXT_TRANSPARENT", says: /transparent/ });
+  const zeroed = (from: number, to: number): BadCiphertext => ({
+    ...of("", (bytes) => bytes.fill(0, CIPHERTEXT_WORDS_AT + from, CIPHERTEXT_WORDS_AT + to)),
+    reason: "CIPHERTEXT_TRANSPARENT",
+    says: /transparent/,
+  });
   return [
     of("not in NTT form", (bytes) => bytes.writeUInt8(0, 48)),
     of("one component", (bytes) => bytes.writeBigUInt64LE(1n, 49)),
@@ -119,27 +176,75 @@ function foreign({ context, vector, other, answer }: Ingredients): BadCiphertext
   const elsewhere = { reason: "PARAMETER_SET_MISMATCH", says: /degree.*primes/ } as const;
   const good = context.vector(vector);
   return [
-    ...COMPRESSIONS.map((compression) => ({ name: `of other parameters, ${compression}`, ciphertext: context.envelope(other.ciphertext(vector, { compression })), ...elsewhere })),
-    { name: "a TenSEAL vector of other parameters", ciphertext: context.envelope(other.vector(vector), "TENSEAL_CKKS_VECTOR"), ...elsewhere },
+    ...COMPRESSIONS.map((compression) => ({
+      name: `of other parameters, ${compression}`,
+      ciphertext: context.envelope(other.ciphertext(vector, { compression })),
+      ...elsewhere,
+    })),
+    {
+      name: "a TenSEAL vector of other parameters",
+      ciphertext: context.envelope(other.vector(vector), "TENSEAL_CKKS_VECTOR"),
+      ...elsewhere,
+    },
     { name: "an answer, which was computed with", ciphertext: context.envelope(answer), ...elsewhere },
-    { name: "encrypted at half the scale", ciphertext: context.vector(vector, "SEAL", { scale: context.maker.parameters.scale / 2 }), ...MALFORMED, says: /scale/ },
-    ...(["publicKey", "encryptionParameters"] as const).map((kind) => ({ name: `a ${kind}`, ciphertext: context.envelope(context.maker[kind]("none")), reason: "ANY", says: /./ })),
-    { name: "labelled as packed residues", ciphertext: { ...good, encoding: "CIPHERTEXT_ENCODING_PACKED_RESIDUES" }, reason: "SCHEME_MISMATCH", says: /scheme/ },
-    { name: "SEAL labelled as TenSEAL's vector", ciphertext: context.envelope(good.data, "TENSEAL_CKKS_VECTOR"), ...MALFORMED },
-    { name: "TenSEAL's vector labelled SEAL", ciphertext: context.envelope(context.maker.vector(vector)), ...MALFORMED },
-    ...ENCODINGS.flatMap((encoding) => textForms({ name: `base64 of a good one, ${encoding}`, bytes: context.vector(vector, encoding).data }).map(({ name, bytes }) => (
-      { name, ciphertext: context.envelope(bytes, encoding), ...MALFORMED, says: /base64.*decode/ }))),
+    {
+      name: "encrypted at half the scale",
+      ciphertext: context.vector(vector, "SEAL", { scale: context.maker.parameters.scale / 2 }),
+      ...MALFORMED,
+      says: /scale/,
+    },
+    ...(["publicKey", "encryptionParameters"] as const).map((kind) => ({
+      name: `a ${kind}`,
+      ciphertext: context.envelope(context.maker[kind]("none")),
+      reason: "ANY",
+      says: /./,
+    })),
+    {
+      name: "labelled as packed residues",
+      ciphertext: { ...good, encoding: "CIPHERTEXT_ENCODING_PACKED_RESIDUES" },
+      reason: "SCHEME_MISMATCH",
+      says: /scheme/,
+    },
+    {
+      name: "SEAL labelled as TenSEAL's vector",
+      ciphertext: context.envelope(good.data, "TENSEAL_CKKS_VECTOR"),
+      ...MALFORMED,
+    },
+    {
+      name: "TenSEAL's vector labelled SEAL",
+      ciphertext: context.envelope(context.maker.vector(vector)),
+      ...MALFORMED,
+    },
+    ...ENCODINGS.flatMap((encoding) =>
+      textForms({ name: `base64 of a good one, ${encoding}`, bytes: context.vector(vector, encoding).data }).map(
+        ({ name, bytes }) => ({
+          name,
+          ciphertext: context.envelope(bytes, encoding),
+          ...MALFORMED,
+          says: /base64.*decode/,
+        }),
+      ),
+    ),
   ];
 }
 
 /** Longer than any ciphertext, at once or after decompression. */
 function oversized({ context, bombs }: Ingredients): BadCiphertext[] {
-  const large = withLength(Buffer.concat([context.maker.ciphertext([1], { compression: "none" }), Buffer.alloc(1_900_000)]));
+  const large = withLength(
+    Buffer.concat([context.maker.ciphertext([1], { compression: "none" }), Buffer.alloc(1_900_000)]),
+  );
   const tooLarge = { reason: "CIPHERTEXT_TOO_LARGE", says: /bytes/ } as const;
-  const bombed = (["zlib", "zstd"] as const).map((compression) => ({ name: `a ${compression} bomb`, bytes: sealEnvelope(compression, bombs[compression]) }));
+  const bombed = (["zlib", "zstd"] as const).map((compression) => ({
+    name: `a ${compression} bomb`,
+    bytes: sealEnvelope(compression, bombs[compression]),
+  }));
   return [
     ...bombed.map(({ name, bytes }) => ({ name, ciphertext: context.envelope(bytes), ...tooLarge })),
-    ...bombed.map(({ name, bytes }) => ({ name: `${name} in a TenSEAL vector`, ciphertext: context.envelope(vectorOf(bytes), "TENSEAL_CKKS_VECTOR"), ...tooLarge })),
+    ...bombed.map(({ name, bytes }) => ({
+      name: `${name} in a TenSEAL vector`,
+      ciphertext: context.envelope(vectorOf(bytes), "TENSEAL_CKKS_VECTOR"),
+      ...tooLarge,
+    })),
     { name: "more than 1,900,000 bytes", ciphertext: context.envelope(large), ...tooLarge },
   ];
 }
@@ -148,13 +253,22 @@ function oversized({ context, bombs }: Ingredients): BadCiphertext[] {
 function badVectors({ context, vector }: Ingredients): BadCiphertext[] {
   const seal = context.maker.ciphertext(vector);
   const good = vectorOf(seal, vector.length);
-  const of = (name: string, bytes: Buffer, says = /./): BadCiphertext => ({ name: `TenSEAL's vector ${name}`, ciphertext: context.envelope(bytes, "TENSEAL_CKKS_VECTOR"), reason: "CIPHERTEXT_MALFORMED", says });
+  const of = (name: string, bytes: Buffer, says = /./): BadCiphertext => ({
+    name: `TenSEAL's vector ${name}`,
+    ciphertext: context.envelope(bytes, "TENSEAL_CKKS_VECTOR"),
+    reason: "CIPHERTEXT_MALFORMED",
+    says,
+  });
   return [
     of("without anything in it", Buffer.alloc(0), /empty|CKKSVectorProto/),
     of("without a ciphertext", encodeTensealVector({ sizes: [vector.length], ciphertexts: [] }), /no ciphertext/),
     of("without a size", encodeTensealVector({ sizes: [], ciphertexts: [seal] }), /size/),
     of("of size 0", encodeTensealVector({ sizes: [0], ciphertexts: [seal] }), /size/),
-    of("of two ciphertexts", encodeTensealVector({ sizes: [vector.length, vector.length], ciphertexts: [seal, seal] }), /2 ciphertexts/),
+    of(
+      "of two ciphertexts",
+      encodeTensealVector({ sizes: [vector.length, vector.length], ciphertexts: [seal, seal] }),
+      /2 ciphertexts/,
+    ),
     of("of two sizes", encodeTensealVector({ sizes: [1, vector.length], ciphertexts: [seal] }), /size/),
     of("cut in half", good.subarray(0, good.length / 2)),
     of("with a field that TenSEAL does not have", Buffer.concat([good, rawBytesField(7, Buffer.alloc(2000, 3))])),
@@ -169,8 +283,18 @@ function envelopes({ context, vector }: Ingredients): BadCiphertext[] {
   const invalid = { reason: "FIELD_INVALID" } as const;
   return [
     { name: "no ciphertext", ciphertext: undefined, ...invalid, says: /required/ },
-    ...["CIPHERTEXT_ENCODING_UNSPECIFIED", 99, -1].map((encoding) => ({ name: `encoding ${encoding}`, ciphertext: { ...good, encoding: encoding as string }, ...invalid, says: /CIPHERTEXT_ENCODING_SEAL/ })),
-    ...[0, 31, 33].map((length) => ({ name: `a SHA-256 of ${length} bytes`, ciphertext: { ...good, sha256: Buffer.alloc(length) }, ...invalid, says: /32 bytes/ })),
+    ...["CIPHERTEXT_ENCODING_UNSPECIFIED", 99, -1].map((encoding) => ({
+      name: `encoding ${encoding}`,
+      ciphertext: { ...good, encoding: encoding as string },
+      ...invalid,
+      says: /CIPHERTEXT_ENCODING_SEAL/,
+    })),
+    ...[0, 31, 33].map((length) => ({
+      name: `a SHA-256 of ${length} bytes`,
+      ciphertext: { ...good, sha256: Buffer.alloc(length) },
+      ...invalid,
+      says: /32 bytes/,
+    })),
   ];
 }
 

@@ -24,8 +24,15 @@ export async function storedTables(folder: string): Promise<Map<string, Buffer[]
     // Opening a table ends the transaction that a range is read in.
     for (const name of [...root.getKeys()]) {
       // Undefined for a key of the root table that is no table's name.
-      const table = root.openDB<Buffer, Buffer>(name, { encoding: "binary", keyEncoding: "binary" }) as Database<Buffer, Buffer> | undefined;
-      tables.set(name, table === undefined ? [Buffer.from(root.get(name)!)] : Array.from(table.getRange(), ({ value }) => Buffer.from(value)));
+      const table = root.openDB<Buffer, Buffer>(name, { encoding: "binary", keyEncoding: "binary" }) as
+        | Database<Buffer, Buffer>
+        | undefined;
+      tables.set(
+        name,
+        table === undefined
+          ? [Buffer.from(root.get(name)!)]
+          : Array.from(table.getRange(), ({ value }) => Buffer.from(value)),
+      );
     }
     return tables;
   } finally {
@@ -37,8 +44,9 @@ export async function storedTables(folder: string): Promise<Map<string, Buffer[]
 export type Polynomial = BigUint64Array;
 
 /**
- * Every run of polynomials in the values of a table: words of 64 bits in SEAL objects, which may go on from value to value; words of 32
- * bits with and without a digest before them; and those of packed blocks, whose pieces share tiles and go on from value to value.
+ * Every run of polynomials in the values of a table: words of 64 bits in SEAL objects, which may go on from value to
+ * value; words of 32 bits with and without a digest before them; and those of packed blocks, whose pieces share tiles
+ * and go on from value to value.
  */
 export function polynomialRuns(values: readonly Buffer[]): Polynomial[][] {
   const whole = Buffer.concat(values);
@@ -65,7 +73,9 @@ function wordsOfObject(bytes: Buffer, at: number): BigUint64Array {
 
 /** The object whose header is there, or as much of it as there is. */
 function objectAt(bytes: Buffer, at: number): Buffer {
-  return bytes.length - at < HEADER_BYTES ? bytes.subarray(at) : bytes.subarray(at, at + Number(bytes.readBigUInt64LE(at + 8)));
+  return bytes.length - at < HEADER_BYTES
+    ? bytes.subarray(at)
+    : bytes.subarray(at, at + Number(bytes.readBigUInt64LE(at + 8)));
 }
 
 /** Whole polynomials of words of 32 bits; none if the bytes are no such polynomials. */
@@ -75,7 +85,10 @@ function words32(bytes: Buffer, at: number): BigUint64Array {
   return BigUint64Array.from(new Uint32Array(body.buffer), BigInt);
 }
 
-/** [prime][tile][piece][component][T] to [piece][component][prime][coefficient], for every number of primes and pieces that fits. */
+/**
+ * [prime][tile][piece][component][T] to [piece][component][prime][coefficient], for every number of primes and pieces
+ * that fits.
+ */
 function untiled(words: BigUint64Array): BigUint64Array[] {
   return [1, 2].flatMap((primes) => {
     const pieces = words.length / (2 * primes * DEGREE);
@@ -97,7 +110,9 @@ function untile(words: BigUint64Array, primes: number, pieces: number): BigUint6
 }
 
 function polynomialsOf(words: BigUint64Array): Polynomial[] {
-  return Array.from({ length: Math.floor(words.length / DEGREE) }, (_, i) => words.subarray(i * DEGREE, (i + 1) * DEGREE));
+  return Array.from({ length: Math.floor(words.length / DEGREE) }, (_, i) =>
+    words.subarray(i * DEGREE, (i + 1) * DEGREE),
+  );
 }
 
 /** Ciphertexts of one key, and what they are to be read as. */
@@ -110,7 +125,10 @@ export class KeyHunt implements Disposable {
   readonly #parmsId: Buffer;
   readonly #prey: readonly { readonly ciphertext: Buffer; readonly truth: Float64Array }[];
 
-  /** `primes`: the reserved one last. `secretKey`: SEAL's bytes of the real key. `ciphertexts`: uncompressed SEAL bytes under it. */
+  /**
+   * `primes`: the reserved one last. `secretKey`: SEAL's bytes of the real key. `ciphertexts`: uncompressed SEAL bytes
+   * under it.
+   */
   static async create(primes: readonly bigint[], secretKey: Buffer, ciphertexts: readonly Buffer[]): Promise<KeyHunt> {
     return new KeyHunt(await initialize(), primes, secretKey, ciphertexts);
   }
@@ -119,7 +137,9 @@ export class KeyHunt implements Disposable {
     this.#seal = seal;
     const parameters = this.#owned.use(new seal.EncryptionParameters(seal.SchemeType.ckks));
     parameters.setPolyModulusDegree(DEGREE);
-    parameters.setCoeffModulus(this.#owned.use(seal.vecFromArrayModulus(primes.map((prime) => this.#owned.use(new seal.Modulus(prime))))));
+    parameters.setCoeffModulus(
+      this.#owned.use(seal.vecFromArrayModulus(primes.map((prime) => this.#owned.use(new seal.Modulus(prime))))),
+    );
     this.#context = this.#owned.use(new seal.SEALContext(parameters, true, seal.SecLevelType.none));
     this.#rings = primes.slice(0, -1).map((prime) => new IndependentRing(prime));
     using parmsId = this.#context.keyParmsId();
@@ -153,7 +173,9 @@ export class KeyHunt implements Disposable {
     return runs.flatMap((run) =>
       run.slice(this.#rings.length - 1).flatMap((_, i) => {
         const group = this.#rings.map((ring, k) => Array.from(run[i + k]!, (x) => x % ring.prime));
-        return [group, group.map((coefficients, k) => this.#rings[k]!.forward(coefficients))].map((key) => this.#keyBytes(key));
+        return [group, group.map((coefficients, k) => this.#rings[k]!.forward(coefficients))].map((key) =>
+          this.#keyBytes(key),
+        );
       }),
     );
   }

@@ -8,7 +8,9 @@ import { leaksIn, watchedCount } from "../leak-watch.ts";
 import { ServerProcess } from "../../../scripts/dev/server-process.ts";
 
 /** A server for a test file; it goes away after the file's last test. `args`: more flags for the server. */
-export async function startContractServer(args: readonly string[] = []): Promise<{ server: ServerProcess; client: IndependentClient }> {
+export async function startContractServer(
+  args: readonly string[] = [],
+): Promise<{ server: ServerProcess; client: IndependentClient }> {
   const server = await ServerProcess.start(args);
   const client = new IndependentClient(server.address);
   after(async () => {

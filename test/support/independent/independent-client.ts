@@ -1,4 +1,5 @@
-// A gRPC client that knows nothing but the published descriptor set: @grpc/grpc-js, @grpc/proto-loader, and no generated code.
+// A gRPC client that knows nothing but the published descriptor set: @grpc/grpc-js, @grpc/proto-loader, and no
+// generated code.
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { Client, Metadata, credentials } from "@grpc/grpc-js";
@@ -8,7 +9,10 @@ import type { MethodDefinition, PackageDefinition, ServiceDefinition } from "@gr
 import { readStatusDetails } from "./status-details.ts";
 import { WELL_KNOWN_PROTOCOLS } from "./well-known-protocols.ts";
 
-/** A message as proto-loader gives it: field names as in the .proto, enums as strings, int64 as numbers, bytes as Buffers. */
+/**
+ * A message as proto-loader gives it: field names as in the .proto, enums as strings, int64 as numbers, bytes as
+ * Buffers.
+ */
 export type Message = Record<string, unknown>;
 type Method = MethodDefinition<object, object>;
 
@@ -24,8 +28,12 @@ const wellKnown = fromJSON(WELL_KNOWN_PROTOCOLS, CONVERSION);
 
 /** Every rpc of a package, by "package.Service/Method". */
 export function methodsOf(definition: PackageDefinition): Map<string, Method> {
-  const services = Object.entries(definition).filter((entry): entry is [string, ServiceDefinition] => !("format" in entry[1]));
-  return new Map(services.flatMap(([, methods]) => Object.values(methods).map((method) => [method.path.slice(1), method])));
+  const services = Object.entries(definition).filter(
+    (entry): entry is [string, ServiceDefinition] => !("format" in entry[1]),
+  );
+  return new Map(
+    services.flatMap(([, methods]) => Object.values(methods).map((method) => [method.path.slice(1), method])),
+  );
 }
 
 const methods = new Map([...methodsOf(contract), ...methodsOf(wellKnown)]);
@@ -51,7 +59,12 @@ export class CallRefused extends Error {
     this.details = error.details;
     this.received = received;
     const binary = error.metadata.get("grpc-status-details-bin")[0];
-    ({ reason: this.reason, domain: this.domain, fields: this.fields, retryAfterMs: this.retryAfterMs } = readStatusDetails(Buffer.isBuffer(binary) ? binary : undefined));
+    ({
+      reason: this.reason,
+      domain: this.domain,
+      fields: this.fields,
+      retryAfterMs: this.retryAfterMs,
+    } = readStatusDetails(Buffer.isBuffer(binary) ? binary : undefined));
   }
 }
 
@@ -72,11 +85,17 @@ export class IndependentClient implements Disposable {
   readonly #channel: Client;
 
   constructor(address: string) {
-    const options = { "grpc.max_receive_message_length": -1, "grpc.max_send_message_length": -1, "grpc.use_local_subchannel_pool": 1 };
+    const options = {
+      "grpc.max_receive_message_length": -1,
+      "grpc.max_send_message_length": -1,
+      "grpc.use_local_subchannel_pool": 1,
+    };
     this.#channel = new Client(address, credentials.createInsecure(), options);
   }
 
-  /** Sends messages, ends, and collects the answers: on the wire all four shapes of an rpc are this. Throws CallRefused. */
+  /**
+   * Sends messages, ends, and collects the answers: on the wire all four shapes of an rpc are this. Throws CallRefused.
+   */
   async call<T extends object = Message>(rpc: string, ...requests: readonly object[]): Promise<T[]> {
     const call = this.open(rpc);
     requests.forEach((request) => {
@@ -114,7 +133,13 @@ export class IndependentClient implements Disposable {
   #open(rpc: string, serialize: (message: unknown) => Buffer, deadlineMs: number): OpenCall {
     const method = methodOf(rpc);
     const options = { deadline: Date.now() + deadlineMs };
-    const stream = this.#channel.makeBidiStreamRequest(method.path, serialize, (bytes) => method.responseDeserialize(bytes) as Message, new Metadata(), options);
+    const stream = this.#channel.makeBidiStreamRequest(
+      method.path,
+      serialize,
+      (bytes) => method.responseDeserialize(bytes) as Message,
+      new Metadata(),
+      options,
+    );
     return trackCall(rpc, stream);
   }
 
@@ -174,7 +199,8 @@ function trackCall(rpc: string, stream: ClientDuplexStream<unknown, Message>): O
       stream.cancel();
     },
     next: async () => {
-      while (received.length === 0 && (outcome === "open" || (outcome === "ended" && !settled))) await new Promise<void>((resolve) => (wake = resolve));
+      while (received.length === 0 && (outcome === "open" || (outcome === "ended" && !settled)))
+        await new Promise<void>((resolve) => (wake = resolve));
       const message = received.shift();
       if (message !== undefined) taken.push(message);
       if (message === undefined && outcome instanceof CallRefused) throw outcome;
@@ -185,6 +211,10 @@ function trackCall(rpc: string, stream: ClientDuplexStream<unknown, Message>): O
 
 /** The closed list of ErrorReason, as ErrorInfo spells it: without the prefix. */
 export function closedReasons(): ReadonlySet<string> {
-  const { type } = contract["veilface.v1.ErrorReason"] as { readonly type: { readonly value: readonly { readonly name: string }[] } };
-  return new Set(type.value.map(({ name }) => name.replace("ERROR_REASON_", "")).filter((name) => name !== "UNSPECIFIED"));
+  const { type } = contract["veilface.v1.ErrorReason"] as {
+    readonly type: { readonly value: readonly { readonly name: string }[] };
+  };
+  return new Set(
+    type.value.map(({ name }) => name.replace("ERROR_REASON_", "")).filter((name) => name !== "UNSPECIFIED"),
+  );
 }

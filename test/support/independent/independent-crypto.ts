@@ -1,5 +1,6 @@
-// The key holder's half of the packed scheme, from the contract's comments alone: node-seal for sampling and decrypting, BigInt for
-// the rest. Nothing of fhe/, client/ or generated code: if this works, the wire format is documented well enough.
+// The key holder's half of the packed scheme, from the contract's comments alone: node-seal for sampling and
+// decrypting, BigInt for the rest. Nothing of fhe/, client/ or generated code: if this works, the wire format is
+// documented well enough.
 import { createHash, randomBytes } from "node:crypto";
 import initialize from "node-seal";
 import type { Ciphertext, Encryptor, MainModule, Plaintext, SEALContext, SecretKey } from "node-seal";
@@ -44,7 +45,9 @@ export class IndependentKey implements Disposable {
     this.#seal = seal;
     this.set = set;
     this.keyId = randomBytes(32);
-    this.contextId = createHash("sha256").update(`veilface.v1 packed ${set} ${this.keyId.toString("hex")}\n`).digest("hex");
+    this.contextId = createHash("sha256")
+      .update(`veilface.v1 packed ${set} ${this.keyId.toString("hex")}\n`)
+      .digest("hex");
     using parameters = new seal.EncryptionParameters(seal.SchemeType.ckks);
     using primes = seal.vecFromArrayModulus(MODULUS[set].map((prime) => new seal.Modulus(prime)));
     parameters.setPolyModulusDegree(DEGREE);
@@ -69,7 +72,10 @@ export class IndependentKey implements Disposable {
     return this.#write(ciphertext, form);
   }
 
-  /** The same with the second component replaced by the seed it is drawn from, as SEAL's Serializable<Ciphertext> saves it. */
+  /**
+   * The same with the second component replaced by the seed it is drawn from, as SEAL's Serializable<Ciphertext> saves
+   * it.
+   */
   encryptSeeded(coefficients: readonly number[], compression: Exclude<Form, "packed"> = "none"): Buffer {
     using plaintext = this.#plaintext(coefficients);
     using ciphertext = this.#encryptor.encryptSymmetricSerializable(plaintext);
@@ -128,7 +134,9 @@ export class IndependentKey implements Disposable {
   }
 
   #write(ciphertext: Ciphertext, form: Form): Buffer {
-    const bytes = Buffer.from(ciphertext.saveToArray(this.#seal.ComprModeType[form === "packed" ? "none" : form]) as Uint8Array);
+    const bytes = Buffer.from(
+      ciphertext.saveToArray(this.#seal.ComprModeType[form === "packed" ? "none" : form]) as Uint8Array,
+    );
     const data = form === "packed" ? pack(words(bytes, CIPHERTEXT_WORDS_AT)) : bytes;
     watchBytes(data);
     return data;

@@ -36,11 +36,18 @@ export function templatePolynomial(space: Space, embedding: readonly number[], s
 }
 
 /** G polynomials: component g*s + l at coefficient s - 1 - l of polynomial g. */
-export function probePolynomials(space: Space, embedding: readonly number[], stride: number, scale: number): number[][] {
+export function probePolynomials(
+  space: Space,
+  embedding: readonly number[],
+  stride: number,
+  scale: number,
+): number[][] {
   const v = normalized(space, embedding);
   const vector = space.metric === "METRIC_EUCLIDEAN" ? [...v, 0.5] : v;
   return Array.from({ length: Math.ceil(vector.length / stride) }, (_, piece) =>
-    Array.from({ length: DEGREE }, (_unused, i) => (i < stride ? Math.round(scale * (vector[piece * stride + stride - 1 - i] ?? 0)) : 0)),
+    Array.from({ length: DEGREE }, (_unused, i) =>
+      i < stride ? Math.round(scale * (vector[piece * stride + stride - 1 - i] ?? 0)) : 0,
+    ),
   );
 }
 
@@ -59,7 +66,10 @@ export function plainDistance(space: Space, a: readonly number[], b: readonly nu
 
 /** A vector of independent normal components, scaled to a length. */
 export function randomEmbedding(dimension: number, length = 1): number[] {
-  const vector = Array.from({ length: dimension }, () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random()));
+  const vector = Array.from(
+    { length: dimension },
+    () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random()),
+  );
   const norm = Math.sqrt(dot(vector, vector));
   return vector.map((x) => (x * length) / norm);
 }

@@ -1,5 +1,5 @@
-// A public TenSEAL context of hundreds of megabytes, written without ever being in memory: the keys that a test needs are real, the
-// others are copies of one of them, which nobody reads.
+// A public TenSEAL context of hundreds of megabytes, written without ever being in memory: the keys that a test needs
+// are real, the others are copies of one of them, which nobody reads.
 import { createReadStream, createWriteStream } from "node:fs";
 import { open, rm, stat } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
@@ -24,7 +24,14 @@ export async function writeLargeContext(path: string, maker: TensealMaker, keys:
   const galois = { header: sealHeader(HEADER_BYTES + size), length: HEADER_BYTES + size };
   const scale = Buffer.alloc(8);
   scale.writeDoubleLE(maker.parameters.scale);
-  const publicPart = Buffer.concat([field(1, maker.publicKey()), Buffer.of(16, 7, 25), scale, field(4, keys.relinKeys()), tag(5, galois.length), galois.header]);
+  const publicPart = Buffer.concat([
+    field(1, maker.publicKey()),
+    Buffer.of(16, 7, 25),
+    scale,
+    field(4, keys.relinKeys()),
+    tag(5, galois.length),
+    galois.header,
+  ]);
   const head = Buffer.concat([field(1, maker.encryptionParameters()), tag(2, publicPart.length + size), publicPart]);
   await pipeline(async function* () {
     yield head;

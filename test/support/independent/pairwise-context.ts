@@ -1,4 +1,5 @@
-// What tests do with a pairwise context over the independent client: upload its keys, compare ciphertexts, and read distances back.
+// What tests do with a pairwise context over the independent client: upload its keys, compare ciphertexts, and read
+// distances back.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import type { CiphertextMessage } from "./gallery-fixture.ts";
@@ -53,28 +54,51 @@ export function tensealUpload(bytes: Buffer): ContextUpload {
 export function sealUpload(maker: TensealMaker, keys: EvaluationKeys, written: Written = {}): ContextUpload {
   return {
     pairwise: { encryption_parameters: maker.encryptionParameters(written.compression), scale: maker.parameters.scale },
-    uploads: [{ material: "SEAL_RELIN_KEYS", bytes: keys.relinKeys(written) }, { material: "SEAL_GALOIS_KEYS", bytes: keys.galoisKeys(written) }],
+    uploads: [
+      { material: "SEAL_RELIN_KEYS", bytes: keys.relinKeys(written) },
+      { material: "SEAL_GALOIS_KEYS", bytes: keys.galoisKeys(written) },
+    ],
   };
 }
 
 /** The first message of an upload. */
-export function announcement({ pairwise, uploads }: ContextUpload): { readonly context: object; readonly key_uploads: readonly object[] } {
-  const key_uploads = uploads.map(({ material, bytes }) => ({ material: `KEY_MATERIAL_${material}`, total_bytes: bytes.length, sha256: sha256(bytes) }));
+export function announcement({ pairwise, uploads }: ContextUpload): {
+  readonly context: object;
+  readonly key_uploads: readonly object[];
+} {
+  const key_uploads = uploads.map(({ material, bytes }) => ({
+    material: `KEY_MATERIAL_${material}`,
+    total_bytes: bytes.length,
+    sha256: sha256(bytes),
+  }));
   return { context: { pairwise }, key_uploads };
 }
 
 /** The later messages of an upload. */
-export function chunks({ uploads }: ContextUpload, chunkBytes = CHUNK_BYTES): { readonly key_chunk: { readonly material: string; readonly offset: number; readonly data: Buffer } }[] {
+export function chunks(
+  { uploads }: ContextUpload,
+  chunkBytes = CHUNK_BYTES,
+): { readonly key_chunk: { readonly material: string; readonly offset: number; readonly data: Buffer } }[] {
   return uploads.flatMap(({ material, bytes }) =>
     Array.from({ length: Math.ceil(bytes.length / chunkBytes) }, (_, k) => {
       const offset = k * chunkBytes;
-      return { key_chunk: { material: `KEY_MATERIAL_${material}`, offset, data: bytes.subarray(offset, offset + chunkBytes) } };
+      return {
+        key_chunk: { material: `KEY_MATERIAL_${material}`, offset, data: bytes.subarray(offset, offset + chunkBytes) },
+      };
     }),
   );
 }
 
-export async function createPairwiseContext(client: IndependentClient, upload: ContextUpload, chunkBytes?: number): Promise<PairwiseContextMessage> {
-  const [answer] = await client.call<{ context: PairwiseContextMessage }>("ContextService/CreateContext", announcement(upload), ...chunks(upload, chunkBytes));
+export async function createPairwiseContext(
+  client: IndependentClient,
+  upload: ContextUpload,
+  chunkBytes?: number,
+): Promise<PairwiseContextMessage> {
+  const [answer] = await client.call<{ context: PairwiseContextMessage }>(
+    "ContextService/CreateContext",
+    announcement(upload),
+    ...chunks(upload, chunkBytes),
+  );
   return answer!.context;
 }
 
@@ -110,14 +134,24 @@ export class TestContext {
 
   /** An encrypted vector in its envelope. */
   vector(components: readonly number[], encoding: Encoding = "SEAL", form: VectorForm = {}): CiphertextMessage {
-    return this.envelope(encoding === "SEAL" ? this.maker.ciphertext(components, form) : this.maker.vector(components, form), encoding);
+    return this.envelope(
+      encoding === "SEAL" ? this.maker.ciphertext(components, form) : this.maker.vector(components, form),
+      encoding,
+    );
   }
 
   /** The answer to a comparison, held to what the contract says of every answer. */
-  async ask(first: CiphertextMessage, second: CiphertextMessage, { operation = "SQUARED_DISTANCE", reply, ...rest }: Question): Promise<CiphertextMessage> {
+  async ask(
+    first: CiphertextMessage,
+    second: CiphertextMessage,
+    { operation = "SQUARED_DISTANCE", reply, ...rest }: Question,
+  ): Promise<CiphertextMessage> {
     const reply_encoding = reply === undefined ? undefined : `CIPHERTEXT_ENCODING_${reply}`;
     const request = { first, second, operation: `PAIRWISE_OPERATION_${operation}`, reply_encoding, ...rest };
-    const [answer] = await this.client.call<{ distance: CiphertextMessage }>("MatchingService/CompareCiphertexts", request);
+    const [answer] = await this.client.call<{ distance: CiphertextMessage }>(
+      "MatchingService/CompareCiphertexts",
+      request,
+    );
     const { distance } = answer!;
     assertReply(distance, this.contextId, reply_encoding ?? first.encoding);
     return distance;
@@ -148,7 +182,9 @@ export function plainResult(operation: Operation, x: readonly number[], y: reado
 }
 
 export async function listContextIds(client: IndependentClient): Promise<string[]> {
-  const [page] = await client.call<{ contexts: { context_id: string }[] }>("ContextService/ListContexts", { page_size: 1000 });
+  const [page] = await client.call<{ contexts: { context_id: string }[] }>("ContextService/ListContexts", {
+    page_size: 1000,
+  });
   return page!.contexts.map(({ context_id }) => context_id);
 }
 

@@ -1,7 +1,18 @@
-// What tests do with a gallery under a pairwise context: enroll, search, compare, read, and turn answers into distances.
+// What tests do with a gallery under a pairwise context: enroll, search, compare, read, and turn answers into
+// distances.
 import assert from "node:assert/strict";
 import { freshId } from "./gallery-fixture.ts";
-import type { CiphertextMessage, CompareMessage, EntryMessage, GalleryMessage, Person, PieceMessage, RosterMessage, SearchMessage, TemplateMessage } from "./gallery-fixture.ts";
+import type {
+  CiphertextMessage,
+  CompareMessage,
+  EntryMessage,
+  GalleryMessage,
+  Person,
+  PieceMessage,
+  RosterMessage,
+  SearchMessage,
+  TemplateMessage,
+} from "./gallery-fixture.ts";
 import type { Space } from "./independent-encoding.ts";
 import type { IndependentClient } from "./independent-client.ts";
 import { assertReply, plainResult } from "./pairwise-context.ts";
@@ -29,7 +40,9 @@ export class PairwiseGallery {
 
   static async create(context: TestContext, space: Space): Promise<PairwiseGallery> {
     const gallery_id = freshId("pairwise");
-    await context.client.call("GalleryService/CreateGallery", { gallery: { gallery_id, context_id: context.contextId, space } });
+    await context.client.call("GalleryService/CreateGallery", {
+      gallery: { gallery_id, context_id: context.contextId, space },
+    });
     return new PairwiseGallery(context, space, gallery_id);
   }
 
@@ -61,51 +74,89 @@ export class PairwiseGallery {
   }
 
   async enrollTemplates(templates: readonly TemplateMessage[]): Promise<EntryMessage[]> {
-    const answers = await this.client.call<{ entry: EntryMessage }>("GalleryService/EnrollTemplates", { target: this.target }, ...templates.map((template) => ({ template })));
+    const answers = await this.client.call<{ entry: EntryMessage }>(
+      "GalleryService/EnrollTemplates",
+      { target: this.target },
+      ...templates.map((template) => ({ template })),
+    );
     return answers.map(({ entry }) => entry);
   }
 
   /** Results by template id, of every live template. */
   async search(probe: readonly number[], sent: Sent = {}, reply?: Encoding): Promise<Map<string, number>> {
     const target = { ...this.target, ...replyWish(reply) };
-    const [first, ...rest] = await this.client.call<SearchMessage>("MatchingService/SearchGallery", { target, pieces: this.pieces(probe, sent) });
+    const [first, ...rest] = await this.client.call<SearchMessage>("MatchingService/SearchGallery", {
+      target,
+      pieces: this.pieces(probe, sent),
+    });
     assert.equal(first?.distances, null, "the first answer of a search carries the revision alone");
     const entries = await this.roster();
     return new Map(rest.map(({ distances }) => this.#read(distances!, entries, reply ?? sent.encoding ?? "SEAL")));
   }
 
   /** Results by template id, of one subject's templates. */
-  async compare(subjectId: string, probe: readonly number[], sent: Sent = {}, reply?: Encoding): Promise<Map<string, number>> {
+  async compare(
+    subjectId: string,
+    probe: readonly number[],
+    sent: Sent = {},
+    reply?: Encoding,
+  ): Promise<Map<string, number>> {
     const target = { ...this.target, subject_id: subjectId, ...replyWish(reply) };
-    const answers = await this.client.call<CompareMessage>("MatchingService/CompareTemplates", { target, pieces: this.pieces(probe, sent) });
-    return new Map(answers.map(({ distances, entries }) => this.#read(distances, entries, reply ?? sent.encoding ?? "SEAL")));
+    const answers = await this.client.call<CompareMessage>("MatchingService/CompareTemplates", {
+      target,
+      pieces: this.pieces(probe, sent),
+    });
+    return new Map(
+      answers.map(({ distances, entries }) => this.#read(distances, entries, reply ?? sent.encoding ?? "SEAL")),
+    );
   }
 
   /** What the server answers for a pair without any encryption. */
   plain(embedding: readonly number[], probe: readonly number[]): number {
-    return plainResult(this.space.metric === "METRIC_EUCLIDEAN" ? "SQUARED_DISTANCE" : "INNER_PRODUCT", embedding, probe);
+    return plainResult(
+      this.space.metric === "METRIC_EUCLIDEAN" ? "SQUARED_DISTANCE" : "INNER_PRODUCT",
+      embedding,
+      probe,
+    );
   }
 
   /** The whole roster. */
   async roster(sinceRevision = 0): Promise<EntryMessage[]> {
-    const [page] = await this.client.call<RosterMessage>("GalleryService/ListTemplates", { gallery_id: this.galleryId, since_revision: sinceRevision, page_size: 10_000 });
+    const [page] = await this.client.call<RosterMessage>("GalleryService/ListTemplates", {
+      gallery_id: this.galleryId,
+      since_revision: sinceRevision,
+      page_size: 10_000,
+    });
     return [...page!.entries];
   }
 
   async describe(): Promise<GalleryMessage & { readonly packed_stride: number }> {
-    const [answer] = await this.client.call<{ gallery: GalleryMessage & { packed_stride: number } }>("GalleryService/GetGallery", { gallery_id: this.galleryId });
+    const [answer] = await this.client.call<{ gallery: GalleryMessage & { packed_stride: number } }>(
+      "GalleryService/GetGallery",
+      { gallery_id: this.galleryId },
+    );
     return answer!.gallery;
   }
 
-  async delete(request: { template_ids?: readonly string[]; subject_ids?: readonly string[] }): Promise<EntryMessage[]> {
-    const [answer] = await this.client.call<{ entries: EntryMessage[]; struck_template_ids: string[] }>("GalleryService/DeleteTemplates", { gallery_id: this.galleryId, ...request });
+  async delete(request: {
+    template_ids?: readonly string[];
+    subject_ids?: readonly string[];
+  }): Promise<EntryMessage[]> {
+    const [answer] = await this.client.call<{ entries: EntryMessage[]; struck_template_ids: string[] }>(
+      "GalleryService/DeleteTemplates",
+      { gallery_id: this.galleryId, ...request },
+    );
     assert.deepEqual(answer!.struck_template_ids, [], "a template of its own block is gone at once");
     return answer!.entries;
   }
 
   /** Everything that ReadTemplates gives, block by block. */
   async read(): Promise<ReadBlock[]> {
-    const [first, ...rest] = await this.client.call<{ gallery?: GalleryMessage; block?: Omit<ReadBlock, "pieces">; pieces?: { pieces: CiphertextMessage[] } }>("GalleryService/ReadTemplates", { gallery_id: this.galleryId });
+    const [first, ...rest] = await this.client.call<{
+      gallery?: GalleryMessage;
+      block?: Omit<ReadBlock, "pieces">;
+      pieces?: { pieces: CiphertextMessage[] };
+    }>("GalleryService/ReadTemplates", { gallery_id: this.galleryId });
     assert.equal(first?.gallery?.gallery_id, this.galleryId);
     const blocks: (ReadBlock & { readonly pieces: CiphertextMessage[] })[] = [];
     for (const { block, pieces } of rest) {
@@ -116,11 +167,18 @@ export class PairwiseGallery {
   }
 
   /** One answer: it is about exactly one template, whose block it names. */
-  #read({ block, stride, ciphertext }: NonNullable<SearchMessage["distances"]>, entries: readonly EntryMessage[], reply: Encoding): [string, number] {
+  #read(
+    { block, stride, ciphertext }: NonNullable<SearchMessage["distances"]>,
+    entries: readonly EntryMessage[],
+    reply: Encoding,
+  ): [string, number] {
     assertReply(ciphertext, this.context.contextId, `CIPHERTEXT_ENCODING_${reply}`);
     const owners = entries.filter(({ placement }) => placement?.block === block);
     assert.equal(owners.length, 1, "one template in a block");
-    assert.deepEqual({ stride, placement: owners[0]!.placement }, { stride: this.space.dimension, placement: { block, slot: 0, stride: this.space.dimension } });
+    assert.deepEqual(
+      { stride, placement: owners[0]!.placement },
+      { stride: this.space.dimension, placement: { block, slot: 0, stride: this.space.dimension } },
+    );
     return [owners[0]!.template_id, this.context.maker.decrypt(ciphertext.encoding, ciphertext.data)];
   }
 }

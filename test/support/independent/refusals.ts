@@ -31,8 +31,16 @@ export async function assertRefused(call: Promise<unknown>, expected: ExpectedRe
   );
   if (!(refusal instanceof CallRefused)) throw refusal;
   const { code, reason, domain, details, fields } = refusal;
-  assert.deepEqual({ code, reason, domain }, { code: STATUS[expected.status], reason: expected.reason, domain: "veilface.dev" }, details);
-  if (expected.field !== undefined) assert.ok(fields.includes(expected.field), `BadRequest names [${fields.join(", ")}]: expected ${expected.field}; ${details}`);
+  assert.deepEqual(
+    { code, reason, domain },
+    { code: STATUS[expected.status], reason: expected.reason, domain: "veilface.dev" },
+    details,
+  );
+  if (expected.field !== undefined)
+    assert.ok(
+      fields.includes(expected.field),
+      `BadRequest names [${fields.join(", ")}]: expected ${expected.field}; ${details}`,
+    );
   assert.match(details, expected.says ?? /\S.{15,}/);
   return refusal;
 }

@@ -29,9 +29,12 @@ interface MoreDetails {
 /** What the details of a refusal say; empty where they say nothing. */
 export function readStatusDetails(binary: Buffer | undefined): ErrorInfo & MoreDetails {
   const details = binary === undefined ? [] : (decode("Status", binary) as Status).details;
-  const of = (name: string): object[] => details.filter(({ type_url }) => type_url.endsWith(`/google.rpc.${name}`)).map(({ value }) => decode(name, value));
+  const of = (name: string): object[] =>
+    details.filter(({ type_url }) => type_url.endsWith(`/google.rpc.${name}`)).map(({ value }) => decode(name, value));
   const [info] = of("ErrorInfo") as ErrorInfo[];
-  const fields = (of("BadRequest") as BadRequest[]).flatMap((bad) => bad.field_violations.map((violation) => violation.field));
+  const fields = (of("BadRequest") as BadRequest[]).flatMap((bad) =>
+    bad.field_violations.map((violation) => violation.field),
+  );
   const [retry] = of("RetryInfo") as RetryInfo[];
   const retryAfterMs = retry && retry.retry_delay.seconds * 1000 + retry.retry_delay.nanos / 1e6;
   return { reason: info?.reason ?? "", domain: info?.domain ?? "", fields, retryAfterMs };

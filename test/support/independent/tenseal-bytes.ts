@@ -26,7 +26,8 @@ export interface TensealBytes {
   readonly maker: TensealMaker;
 }
 
-const REAL_FOLDER = process.env["VEILFACE_TENSEAL_BYTES"] ?? join(import.meta.dirname, "..", "..", "..", "..", "shared", "tenseal");
+const REAL_FOLDER =
+  process.env["VEILFACE_TENSEAL_BYTES"] ?? join(import.meta.dirname, "..", "..", "..", "..", "shared", "tenseal");
 
 /** Made by node-seal, with TenSEAL's tutorial's parameters. Frees its key after the file's last test. */
 export async function tensealBytesMadeHere(): Promise<TensealBytes> {
@@ -45,18 +46,42 @@ export async function tensealBytesMadeHere(): Promise<TensealBytes> {
   };
 }
 
-/** Made by TenSEAL itself; undefined where they are not at hand, which is said on standard error: `lost` is what goes untested. */
+/**
+ * Made by TenSEAL itself; undefined where they are not at hand, which is said on standard error: `lost` is what goes
+ * untested.
+ */
 export async function realTensealBytes(lost: string): Promise<TensealBytes | undefined> {
   if (!existsSync(join(REAL_FOLDER, "public.bin"))) {
-    process.stderr.write(`\nSKIPPED: ${lost}: no bytes of a real TenSEAL in ${REAL_FOLDER}. Set VEILFACE_TENSEAL_BYTES to a folder that has them.\n\n`);
+    process.stderr.write(
+      `\nSKIPPED: ${lost}: no bytes of a real TenSEAL in ${REAL_FOLDER}. Set VEILFACE_TENSEAL_BYTES to a folder that has them.\n\n`,
+    );
     return undefined;
   }
-  const files = ["public.bin", "secret.bin", "v1.bin", "v2.bin", "d.bin", "vectors.json"].map((name) => readFile(join(REAL_FOLDER, name)));
-  const [publicContext, secretContext, v1, v2, ownAnswer, vectors] = (await Promise.all(files)) as [Buffer, Buffer, Buffer, Buffer, Buffer, Buffer];
+  const files = ["public.bin", "secret.bin", "v1.bin", "v2.bin", "d.bin", "vectors.json"].map((name) =>
+    readFile(join(REAL_FOLDER, name)),
+  );
+  const [publicContext, secretContext, v1, v2, ownAnswer, vectors] = (await Promise.all(files)) as [
+    Buffer,
+    Buffer,
+    Buffer,
+    Buffer,
+    Buffer,
+    Buffer,
+  ];
   const plain = JSON.parse(vectors.toString()) as { readonly v1: number[]; readonly v2: number[]; readonly d2: number };
   for (const bytes of [publicContext, secretContext, v1, v2]) watchBytes(bytes);
   const maker = await heldUntilTheEnd(TensealMaker.create(TUTORIAL, secretContext));
-  return { publicContext, secretContext, v1, v2, plain1: plain.v1, plain2: plain.v2, squaredDistance: plain.d2, ownAnswer, maker };
+  return {
+    publicContext,
+    secretContext,
+    v1,
+    v2,
+    plain1: plain.v1,
+    plain2: plain.v2,
+    squaredDistance: plain.d2,
+    ownAnswer,
+    maker,
+  };
 }
 
 async function heldUntilTheEnd(making: Promise<TensealMaker>): Promise<TensealMaker> {

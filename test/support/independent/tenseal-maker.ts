@@ -1,13 +1,30 @@
-// Plays TenSEAL: makes keys, contexts and encrypted vectors as TenSEAL writes them, and reads the answers. With node-seal and an
-// independent protobuf codec alone, nothing of fhe/, client/ or generated code.
+// Plays TenSEAL: makes keys, contexts and encrypted vectors as TenSEAL writes them, and reads the answers. With
+// node-seal and an independent protobuf codec alone, nothing of fhe/, client/ or generated code.
 import { createHash } from "node:crypto";
 import initialize from "node-seal";
 import type {
-  CKKSEncoder, Decryptor, Encryptor, EncryptionParameters, GaloisKeys, KeyGenerator, MainModule, Plaintext, PublicKey, RelinKeys, SEALContext,
-  SecretKey, SerializableGaloisKeys, SerializableRelinKeys,
+  CKKSEncoder,
+  Decryptor,
+  Encryptor,
+  EncryptionParameters,
+  GaloisKeys,
+  KeyGenerator,
+  MainModule,
+  Plaintext,
+  PublicKey,
+  RelinKeys,
+  SEALContext,
+  SecretKey,
+  SerializableGaloisKeys,
+  SerializableRelinKeys,
 } from "node-seal";
 import { watchBytes } from "../leak-watch.ts";
-import { decodeTensealContext, decodeTensealVector, encodeTensealContext, encodeTensealVector } from "./tenseal-wire.ts";
+import {
+  decodeTensealContext,
+  decodeTensealVector,
+  encodeTensealContext,
+  encodeTensealVector,
+} from "./tenseal-wire.ts";
 import type { TensealContextMessage } from "./tenseal-wire.ts";
 
 /** SEAL's compression of what it writes. TenSEAL writes zstd. */
@@ -30,8 +47,9 @@ export const TUTORIAL: CkksParameters = { degree: 8192, primeBits: [60, 40, 40, 
 export const SMALL: CkksParameters = { degree: 4096, primeBits: [35, 34, 40], scale: 2 ** 31.5 };
 
 /**
- * How far a result for unit vectors may be off with SMALL. Measured: a standard deviation of 2e-6 * sqrt(dimension) for noise, and of
- * 5e-5 from key to key, because SEAL's digits are not centred when it switches keys, which shows in slot 0 above all. Four to seven times that.
+ * How far a result for unit vectors may be off with SMALL. Measured: a standard deviation of 2e-6 * sqrt(dimension) for
+ * noise, and of 5e-5 from key to key, because SEAL's digits are not centred when it switches keys, which shows in slot
+ * 0 above all. Four to seven times that.
  */
 export const smallTolerance = (dimension: number): number => 2e-4 + 8e-6 * Math.sqrt(dimension);
 
@@ -44,7 +62,10 @@ export interface Written {
 
 /** How a vector is encrypted and written. */
 export interface VectorForm extends Written {
-  /** What is in the slots past the vector: the vector again and again (TenSEAL's way, the default), zeros, or other numbers of about its size. */
+  /**
+   * What is in the slots past the vector: the vector again and again (TenSEAL's way, the default), zeros, or other
+   * numbers of about its size.
+   */
   readonly fill?: "repeated" | "zeros" | "others";
   /** Instead of the key's own scale. */
   readonly scale?: number;
@@ -69,7 +90,9 @@ export class EvaluationKeys implements Disposable {
     this.#seal = seal;
     const relin = this.#owned.use(generator.createRelinKeysSerializable());
     const galois = this.#owned.use(
-      steps === undefined ? generator.createGaloisKeysSerializable() : generator.createGaloisKeysSerializableWithSteps(Int32Array.from(steps)),
+      steps === undefined
+        ? generator.createGaloisKeysSerializable()
+        : generator.createGaloisKeysSerializableWithSteps(Int32Array.from(steps)),
     );
     this.#relin = { seeded: relin, whole: this.#owned.use(new seal.RelinKeys()) };
     this.#galois = { seeded: galois, whole: this.#owned.use(new seal.GaloisKeys()) };
@@ -119,11 +142,15 @@ export class TensealMaker implements Disposable {
     const owned = this.#owned;
     this.#sealParameters = owned.use(new seal.EncryptionParameters(seal.SchemeType.ckks));
     this.#sealParameters.setPolyModulusDegree(parameters.degree);
-    this.#sealParameters.setCoeffModulus(owned.use(seal.CoeffModulus.Create(parameters.degree, Int32Array.from(parameters.primeBits))));
+    this.#sealParameters.setCoeffModulus(
+      owned.use(seal.CoeffModulus.Create(parameters.degree, Int32Array.from(parameters.primeBits))),
+    );
     // Without a security level: a server must refuse weak parameters by itself, so tests make some.
     this.#context = owned.use(new seal.SEALContext(this.#sealParameters, true, seal.SecLevelType.none));
     const given = secretContext === undefined ? undefined : this.#loadSecretKey(secretContext);
-    this.#generator = owned.use(given === undefined ? new seal.KeyGenerator(this.#context) : new seal.KeyGenerator(this.#context, given));
+    this.#generator = owned.use(
+      given === undefined ? new seal.KeyGenerator(this.#context) : new seal.KeyGenerator(this.#context, given),
+    );
     this.#secretKey = owned.use(this.#generator.secretKey());
     this.#publicKey = owned.use(this.#generator.createPublicKey());
     this.#encryptor = owned.use(new seal.Encryptor(this.#context, this.#publicKey, this.#secretKey));
@@ -141,7 +168,10 @@ export class TensealMaker implements Disposable {
     });
   }
 
-  /** New evaluation keys. `steps`: the rotations they are for; without, all that SEAL makes by itself: 1, 2, 4, ... N/4 both ways, and conjugation. */
+  /**
+   * New evaluation keys. `steps`: the rotations they are for; without, all that SEAL makes by itself: 1, 2, 4, ... N/4
+   * both ways, and conjugation.
+   */
   makeKeys(steps?: readonly number[]): EvaluationKeys {
     return this.#owned.use(new EvaluationKeys(this.#seal, this.#context, this.#generator, steps));
   }
@@ -167,14 +197,31 @@ export class TensealMaker implements Disposable {
   }
 
   /** The same before it is serialised, for tests that change it. */
-  publicContextMessage(keys: EvaluationKeys, written: Written = {}): TensealContextMessage & { readonly public_context: object } {
+  publicContextMessage(
+    keys: EvaluationKeys,
+    written: Written = {},
+  ): TensealContextMessage & { readonly public_context: object } {
     const own = this.#ownMessage(written.compression);
-    return { ...own, public_context: { ...own.public_context, relin_keys: keys.relinKeys(written), galois_keys: keys.galoisKeys(written) } };
+    return {
+      ...own,
+      public_context: {
+        ...own.public_context,
+        relin_keys: keys.relinKeys(written),
+        galois_keys: keys.galoisKeys(written),
+      },
+    };
   }
 
-  /** TenSEALContextProto, as serialize(save_secret_key=True) writes it: the evaluation keys are not in it, they are made anew. */
+  /**
+   * TenSEALContextProto, as serialize(save_secret_key=True) writes it: the evaluation keys are not in it, they are made
+   * anew.
+   */
   secretContext(compression: Compression = "zstd"): Buffer {
-    const private_context = { secret_key: this.secretKey(compression), relin_keys_generated: true, galois_keys_generated: true };
+    const private_context = {
+      secret_key: this.secretKey(compression),
+      relin_keys_generated: true,
+      galois_keys_generated: true,
+    };
     const bytes = encodeTensealContext({ ...this.#ownMessage(compression), private_context });
     watchBytes(private_context.secret_key);
     return bytes;
@@ -182,7 +229,11 @@ export class TensealMaker implements Disposable {
 
   /** CKKSVectorProto of at most N/2 components. */
   vector(components: readonly number[], form: VectorForm = {}): Buffer {
-    return encodeTensealVector({ sizes: [components.length], ciphertexts: [this.ciphertext(components, form)], scale: this.parameters.scale });
+    return encodeTensealVector({
+      sizes: [components.length],
+      ciphertexts: [this.ciphertext(components, form)],
+      scale: this.parameters.scale,
+    });
   }
 
   /** A SEAL Ciphertext of at most N/2 components. */
@@ -206,7 +257,9 @@ export class TensealMaker implements Disposable {
 
   /** The value in slot 0 of a ciphertext in either encoding, by the wire's name of it. */
   decrypt(encoding: string, data: Uint8Array): number {
-    return this.decryptSlots(encoding === "CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR" ? decodeTensealVector(data).ciphertexts[0]! : data)[0]!;
+    return this.decryptSlots(
+      encoding === "CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR" ? decodeTensealVector(data).ciphertexts[0]! : data,
+    )[0]!;
   }
 
   /** All slots of a SEAL Ciphertext. */
@@ -219,12 +272,17 @@ export class TensealMaker implements Disposable {
     return this.#encoder.decodeFloat64(plaintext) as Float64Array;
   }
 
-  /** The id of the context of these keys, from the contract's comment. `relin`, `galois`: SEAL's bytes without seeds and compression. */
+  /**
+   * The id of the context of these keys, from the contract's comment. `relin`, `galois`: SEAL's bytes without seeds and
+   * compression.
+   */
   contextId(relin: Uint8Array, galois: Uint8Array): string {
     const scale = Buffer.alloc(8);
     scale.writeDoubleBE(this.parameters.scale);
     const [parameters, relinKeys, galoisKeys] = [this.encryptionParameters("none"), relin, galois].map(sha256Hex);
-    return sha256Hex(Buffer.from(`veilface.v1 pairwise ${parameters} ${scale.toString("hex")} ${relinKeys} ${galoisKeys}\n`));
+    return sha256Hex(
+      Buffer.from(`veilface.v1 pairwise ${parameters} ${scale.toString("hex")} ${relinKeys} ${galoisKeys}\n`),
+    );
   }
 
   [Symbol.dispose](): void {
@@ -251,9 +309,17 @@ export class TensealMaker implements Disposable {
   #encode(components: readonly number[], { fill = "repeated", scale = this.parameters.scale }: VectorForm): Plaintext {
     // The root mean square of numbers up to 1 is 1 / sqrt(3).
     const most = Math.sqrt((3 * components.reduce((sum, x) => sum + x * x, 0)) / components.length);
-    const past = { repeated: (i: number) => components[i % components.length]!, zeros: () => 0, others: () => most * (2 * Math.random() - 1) }[fill];
+    const past = {
+      repeated: (i: number) => components[i % components.length]!,
+      zeros: () => 0,
+      others: () => most * (2 * Math.random() - 1),
+    }[fill];
     const plaintext = new this.#seal.Plaintext();
-    this.#encoder.encode(Float64Array.from({ length: this.slots }, (_, i) => components[i] ?? past(i)), scale, plaintext);
+    this.#encoder.encode(
+      Float64Array.from({ length: this.slots }, (_, i) => components[i] ?? past(i)),
+      scale,
+      plaintext,
+    );
     return plaintext;
   }
 

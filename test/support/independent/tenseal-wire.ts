@@ -33,8 +33,14 @@ export interface TensealVectorMessage {
   readonly scale?: number;
 }
 
-const contextType = contract["tenseal.TenSEALContextProto"] as MessageTypeDefinition<TensealContextMessage, TensealContextMessage>;
-const vectorType = contract["tenseal.CKKSVectorProto"] as MessageTypeDefinition<TensealVectorMessage, TensealVectorMessage>;
+const contextType = contract["tenseal.TenSEALContextProto"] as MessageTypeDefinition<
+  TensealContextMessage,
+  TensealContextMessage
+>;
+const vectorType = contract["tenseal.CKKSVectorProto"] as MessageTypeDefinition<
+  TensealVectorMessage,
+  TensealVectorMessage
+>;
 
 export function encodeTensealContext(message: TensealContextMessage): Buffer {
   return contextType.serialize(message);
@@ -63,14 +69,19 @@ export interface RawField {
 
 const FIXED_BYTES: Readonly<Record<number, number>> = { 1: 8, 5: 4 };
 
-/** The fields of a message in the order of its bytes, without knowing its type. Throws where the bytes are no message. */
+/**
+ * The fields of a message in the order of its bytes, without knowing its type. Throws where the bytes are no message.
+ */
 export function rawFields(bytes: Buffer): RawField[] {
   const fields: RawField[] = [];
   for (let at = 0; at < bytes.length; ) {
     const tag = readVarint(bytes, at);
     const wireType = tag.value & 7;
     const head = wireType === 2 ? readVarint(bytes, tag.end) : tag;
-    const end = wireType === 0 ? readVarint(bytes, tag.end).end : head.end + (wireType === 2 ? head.value : FIXED_BYTES[wireType]!);
+    const end =
+      wireType === 0
+        ? readVarint(bytes, tag.end).end
+        : head.end + (wireType === 2 ? head.value : FIXED_BYTES[wireType]!);
     if (!(end <= bytes.length)) throw new Error(`field ${tag.value >> 3} ends outside its message`);
     fields.push({ number: tag.value >> 3, wireType, value: bytes.subarray(head.end, end) });
     at = end;

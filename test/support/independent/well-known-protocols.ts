@@ -1,4 +1,5 @@
-// Protocols that are not veilface's own, as their standards give them: health checking, server reflection, rich error details.
+// Protocols that are not veilface's own, as their standards give them: health checking, server reflection, rich error
+// details.
 import type { fromJSON } from "@grpc/proto-loader";
 
 const field = (id: number, type: string, rule?: "repeated") => ({ id, type, ...(rule === undefined ? {} : { rule }) });
@@ -20,12 +21,22 @@ const health = {
 const reflection = {
   ServerReflection: {
     methods: {
-      ServerReflectionInfo: { requestType: "ServerReflectionRequest", responseType: "ServerReflectionResponse", requestStream: true, responseStream: true },
+      ServerReflectionInfo: {
+        requestType: "ServerReflectionRequest",
+        responseType: "ServerReflectionResponse",
+        requestStream: true,
+        responseStream: true,
+      },
     },
   },
   ServerReflectionRequest: {
     oneofs: { message_request: { oneof: ["file_by_filename", "file_containing_symbol", "list_services"] } },
-    fields: { host: field(1, "string"), file_by_filename: field(3, "string"), file_containing_symbol: field(4, "string"), list_services: field(7, "string") },
+    fields: {
+      host: field(1, "string"),
+      file_by_filename: field(3, "string"),
+      file_containing_symbol: field(4, "string"),
+      list_services: field(7, "string"),
+    },
   },
   ServerReflectionResponse: {
     oneofs: { message_response: { oneof: ["file_descriptor_response", "list_services_response", "error_response"] } },
@@ -52,12 +63,18 @@ const errors = {
   FieldViolation: { fields: { field: field(1, "string"), description: field(2, "string") } },
 };
 
-const inPackage = (path: string, nested: object): object => path.split(".").reduceRight((inner: object, name) => ({ [name]: { nested: inner } }), nested);
+const inPackage = (path: string, nested: object): object =>
+  path.split(".").reduceRight((inner: object, name) => ({ [name]: { nested: inner } }), nested);
 
 /** In protobufjs's JSON form. Reflection under v1 and v1alpha: the same messages under two names. */
 export const WELL_KNOWN_PROTOCOLS = {
   nested: {
-    grpc: { nested: { ...inPackage("health.v1", health), reflection: { nested: { ...inPackage("v1", reflection), ...inPackage("v1alpha", reflection) } } } },
+    grpc: {
+      nested: {
+        ...inPackage("health.v1", health),
+        reflection: { nested: { ...inPackage("v1", reflection), ...inPackage("v1alpha", reflection) } },
+      },
+    },
     ...inPackage("google.rpc", errors),
   },
 } as unknown as Parameters<typeof fromJSON>[0];

@@ -22,7 +22,10 @@ export interface CliOptions {
 
 /** Runs it to its end, without a terminal. */
 export function runCli(args: readonly string[], { env = {}, interruptAfterMs }: CliOptions = {}): Promise<CliRun> {
-  const child = spawn(process.execPath, [LAUNCHER, ...args], { stdio: ["ignore", "pipe", "pipe"], env: bareEnvironment(env) });
+  const child = spawn(process.execPath, [LAUNCHER, ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: bareEnvironment(env),
+  });
   const printed = { stdout: "", stderr: "" };
   child.stdout.setEncoding("utf8").on("data", (text: string) => (printed.stdout += text));
   child.stderr.setEncoding("utf8").on("data", (text: string) => (printed.stderr += text));
@@ -42,6 +45,8 @@ export async function temporaryFolder(): Promise<{ folder: string; remove: () =>
 
 // Nothing of the user's own set-up may decide a test.
 function bareEnvironment(env: CliOptions["env"]): NodeJS.ProcessEnv {
-  const kept = ["PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "VEILFACE_CACHE"].map((name) => [name, process.env[name]] as const);
+  const kept = ["PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "VEILFACE_CACHE"].map(
+    (name) => [name, process.env[name]] as const,
+  );
   return Object.fromEntries([...kept, ...Object.entries(env ?? {})].filter(([, value]) => value !== undefined));
 }

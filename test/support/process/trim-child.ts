@@ -4,8 +4,14 @@ import { trimContext } from "../../../client/pairwise/context-trimmer.ts";
 import { streamTensealFile } from "../../../client/pairwise/tenseal-files.ts";
 
 const [path, dimension] = process.argv.slice(2) as [string, string];
-const peakBytes = (): number => Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1]) * 1024;
+const peakBytes = (): number =>
+  Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1]) * 1024;
 
 const before = peakBytes();
 const { keys } = await trimContext({ source: streamTensealFile(path), dimension: Number(dimension), name: path });
-console.log(JSON.stringify({ keptBytes: keys.reduce((sum, { bytes }) => sum + bytes.length, 0), grownBytes: peakBytes() - before }));
+console.log(
+  JSON.stringify({
+    keptBytes: keys.reduce((sum, { bytes }) => sum + bytes.length, 0),
+    grownBytes: peakBytes() - before,
+  }),
+);

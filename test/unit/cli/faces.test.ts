@@ -10,7 +10,11 @@ import { ServerProcess } from "../../../scripts/dev/server-process.ts";
 
 const { folder, remove } = await temporaryFolder();
 const server = await ServerProcess.start(["--log-level", "error"]);
-const env = { VEILFACE_KEY: join(folder, "a.key"), VEILFACE_PASSPHRASE: "a passphrase", VEILFACE_SERVER: server.address };
+const env = {
+  VEILFACE_KEY: join(folder, "a.key"),
+  VEILFACE_PASSPHRASE: "a passphrase",
+  VEILFACE_SERVER: server.address,
+};
 after(async () => {
   await server[Symbol.asyncDispose]();
   await remove();
@@ -36,9 +40,14 @@ const [CONNERY, CONNERY_AGAIN] = PEOPLE.connery.map(photoPath) as [string, strin
 
 before(async () => {
   await json(0, "keygen");
-  const { gallery } = (await json(0, "gallery", "create", "staff")) as { gallery: { dimension: number; metric: string } };
+  const { gallery } = (await json(0, "gallery", "create", "staff")) as {
+    gallery: { dimension: number; metric: string };
+  };
   assert.deepEqual([gallery.dimension, gallery.metric], [128, "euclidean"]);
-  for (const [person, photos] of [["cage", PEOPLE.cage], ["bieber", PEOPLE.bieber]] as const) {
+  for (const [person, photos] of [
+    ["cage", PEOPLE.cage],
+    ["bieber", PEOPLE.bieber],
+  ] as const) {
     await mkdir(join(folder, "people", person), { recursive: true });
     for (const photo of photos) await copyFile(photoPath(photo), join(folder, "people", person, photo));
   }
@@ -59,10 +68,23 @@ test("people are enrolled from folders, one by one, verified, identified, listed
     json(1, "identify", "staff", photoPath(PEOPLE.obama[0])),
   ]);
   assert.deepEqual([genuine["accepted"], impostor["accepted"], strict["accepted"]], [true, false, false]);
-  assert.ok(Math.abs(Number(genuine["distance"]) - Number(plain["distance"])) < 1e-5, "the encrypted distance is the plain one");
+  assert.ok(
+    Math.abs(Number(genuine["distance"]) - Number(plain["distance"])) < 1e-5,
+    "the encrypted distance is the plain one",
+  );
   const { candidates } = identified as { candidates: { subjectId: string; accepted: boolean }[] };
-  assert.deepEqual(candidates.map(({ subjectId, accepted }) => [subjectId === "connery", accepted]), [[true, true], [false, false]]);
-  assert.deepEqual([identified["threshold"], genuine["threshold"]], [0.5, 0.6], "a search is stricter than a comparison");
+  assert.deepEqual(
+    candidates.map(({ subjectId, accepted }) => [subjectId === "connery", accepted]),
+    [
+      [true, true],
+      [false, false],
+    ],
+  );
+  assert.deepEqual(
+    [identified["threshold"], genuine["threshold"]],
+    [0.5, 0.6],
+    "a search is stricter than a comparison",
+  );
   assert.ok(Math.abs(Number(identified["expectedFalseMatches"]) - 3e-5 * Number(identified["templates"])) < 1e-9);
   assert.equal(identified["templates"], 5);
   assert.ok((unknown as { candidates: { accepted: boolean }[] }).candidates.every(({ accepted }) => !accepted));
@@ -84,7 +106,10 @@ test("the same photos enrolled again are passed over, or replaced where that is 
 test("compare says same or different by its exit code, without key or server", async () => {
   const others = [CONNERY_AGAIN, photoPath(PEOPLE.cage[0])];
   const runs = await Promise.all(others.map((other) => runCli(["compare", CONNERY, other])));
-  assert.deepEqual(runs.map(({ code }) => code), [0, 1]);
+  assert.deepEqual(
+    runs.map(({ code }) => code),
+    [0, 1],
+  );
   assert.match(runs[0]!.stdout, /^same person: distance 0\.\d{6} \(threshold 0\.6, euclidean, dlib-resnet-128\)\n$/);
   assert.match(runs[1]!.stdout, /^different people: /);
 });
@@ -95,10 +120,28 @@ test("one bad photo among several is named and nothing of the run is enrolled", 
   const cut = join(folder, "cut.jpg");
   await writeFile(cut, (await readFile(CONNERY)).subarray(0, 3000));
   const two = join(folder, "two.png");
-  const [a, b] = await Promise.all([PEOPLE.cage[0], PEOPLE.bieber[0]].map(async (name) => sharp(await readPhoto(name)).resize(400, 500, { fit: "cover" }).toBuffer()));
-  await sharp({ create: { width: 800, height: 500, channels: 3, background: "#888" } }).composite([{ input: a!, left: 0, top: 0 }, { input: b!, left: 400, top: 0 }]).png().toFile(two);
+  const [a, b] = await Promise.all(
+    [PEOPLE.cage[0], PEOPLE.bieber[0]].map(async (name) =>
+      sharp(await readPhoto(name))
+        .resize(400, 500, { fit: "cover" })
+        .toBuffer(),
+    ),
+  );
+  await sharp({ create: { width: 800, height: 500, channels: 3, background: "#888" } })
+    .composite([
+      { input: a!, left: 0, top: 0 },
+      { input: b!, left: 400, top: 0 },
+    ])
+    .png()
+    .toFile(two);
   const before = await enrolled();
-  const bad: [string, string][] = [[text, "NOT_AN_IMAGE"], [cut, "NOT_AN_IMAGE"], [photoPath(PHOTO_WITHOUT_FACE), "NO_FACE"], [two, "SEVERAL_FACES"], [join(folder, "none.jpg"), "USAGE"]];
+  const bad: [string, string][] = [
+    [text, "NOT_AN_IMAGE"],
+    [cut, "NOT_AN_IMAGE"],
+    [photoPath(PHOTO_WITHOUT_FACE), "NO_FACE"],
+    [two, "SEVERAL_FACES"],
+    [join(folder, "none.jpg"), "USAGE"],
+  ];
   const runs = await Promise.all(bad.map(([path]) => json(2, "enroll", "staff", "new", CONNERY, path)));
   bad.forEach(([path, reason], i) => {
     const { error } = runs[i] as { error: { reason: string; message: string } };

@@ -9,7 +9,11 @@ import { ServerProcess } from "../../../scripts/dev/server-process.ts";
 
 const { folder, remove } = await temporaryFolder();
 const server = await ServerProcess.start(["--log-level", "error"]);
-const env = { VEILFACE_KEY: join(folder, "a.key"), VEILFACE_PASSPHRASE: "a passphrase", VEILFACE_SERVER: server.address };
+const env = {
+  VEILFACE_KEY: join(folder, "a.key"),
+  VEILFACE_PASSPHRASE: "a passphrase",
+  VEILFACE_SERVER: server.address,
+};
 after(async () => {
   await server[Symbol.asyncDispose]();
   await remove();
@@ -36,10 +40,30 @@ before(async () => {
 });
 
 test("a gallery takes its space from the model pack, or from flags", async () => {
-  const { gallery } = (await json(0, "gallery", "create", "theirs", "--dimension", "512", "--metric", "cosine", "--model-id", "their-model")) as { gallery: Record<string, unknown> };
-  assert.deepEqual([gallery["dimension"], gallery["metric"], gallery["modelId"], gallery["normBound"]], [512, "cosine", "their-model", 1]);
+  const { gallery } = (await json(
+    0,
+    "gallery",
+    "create",
+    "theirs",
+    "--dimension",
+    "512",
+    "--metric",
+    "cosine",
+    "--model-id",
+    "their-model",
+  )) as { gallery: Record<string, unknown> };
+  assert.deepEqual(
+    [gallery["dimension"], gallery["metric"], gallery["modelId"], gallery["normBound"]],
+    [512, "cosine", "their-model", 1],
+  );
   const { galleries } = (await json(0, "gallery", "list")) as { galleries: { galleryId: string; modelId: string }[] };
-  assert.deepEqual(galleries.map(({ galleryId, modelId }) => [galleryId, modelId]), [["staff", "dlib-resnet-128"], ["theirs", "their-model"]]);
+  assert.deepEqual(
+    galleries.map(({ galleryId, modelId }) => [galleryId, modelId]),
+    [
+      ["staff", "dlib-resnet-128"],
+      ["theirs", "their-model"],
+    ],
+  );
   assert.equal(await reasonOf("gallery", "create", "theirs"), "GALLERY_EXISTS");
   assert.equal(await reasonOf("enroll", "theirs", "ada", PHOTO), "MODEL_MISMATCH");
 });
@@ -50,22 +74,44 @@ test("embeddings of another version of a model are refused, where the gallery st
   await json(0, "gallery", "create", "unversioned", ...model);
   const path = join(folder, "versioned.csv");
   await writeFile(path, "ada,1,0,0,0\n");
-  const enroll = (gallery: string, version: string): string[] =>
-    ["enroll", gallery, "--embeddings", path, "--model-id", "their-model", "--model-version", version];
+  const enroll = (gallery: string, version: string): string[] => [
+    "enroll",
+    gallery,
+    "--embeddings",
+    path,
+    "--model-id",
+    "their-model",
+    "--model-version",
+    version,
+  ];
   assert.equal(await reasonOf(...enroll("second", "1.0")), "MODEL_MISMATCH");
   await json(0, ...enroll("second", "2.0"));
   await json(0, ...enroll("unversioned", "1.0"));
-  const { galleries } = (await json(0, "gallery", "list")) as { galleries: { galleryId: string; modelVersion?: string }[] };
-  const versions = galleries.filter(({ galleryId }) => ["second", "staff", "unversioned"].includes(galleryId)).map((g) => g.modelVersion);
+  const { galleries } = (await json(0, "gallery", "list")) as {
+    galleries: { galleryId: string; modelVersion?: string }[];
+  };
+  const versions = galleries
+    .filter(({ galleryId }) => ["second", "staff", "unversioned"].includes(galleryId))
+    .map((g) => g.modelVersion);
   assert.deepEqual(versions, ["2.0", DEFAULT_CARD.version, undefined]);
   assert.equal(await reasonOf("gallery", "create", "odd", ...model, "--model-version", "a b"), "FIELD_INVALID");
 });
 
 test("an unknown gallery is told by every command before a photo is looked at", async () => {
   const none = join(folder, "there-is-no-such-photo.jpg");
-  const commands = [["gallery", "delete", "nope"], ["list", "nope"], ["delete", "nope", "--subject", "ada"], ["identify", "nope", none], ["verify", "nope", "ada", none], ["enroll", "nope", "ada", none]];
+  const commands = [
+    ["gallery", "delete", "nope"],
+    ["list", "nope"],
+    ["delete", "nope", "--subject", "ada"],
+    ["identify", "nope", none],
+    ["verify", "nope", "ada", none],
+    ["enroll", "nope", "ada", none],
+  ];
   const reasons = await Promise.all(commands.map((args) => reasonOf(...args)));
-  assert.deepEqual(reasons, commands.map(() => "GALLERY_NOT_FOUND"));
+  assert.deepEqual(
+    reasons,
+    commands.map(() => "GALLERY_NOT_FOUND"),
+  );
 });
 
 test("a deleted gallery is gone, and its id free", async () => {
@@ -84,7 +130,10 @@ test("the galleries of another key are neither listed nor opened", async () => {
 test("a person enrolled with one parameter set or the other is accepted at a distance near zero from the same photo", async () => {
   const other = ["--key", join(folder, "b.key")];
   await json(0, "gallery", "create", "compact", ...other);
-  for (const [gallery, largest, flags] of [["staff", 2e-3, []], ["compact", 0.3, other]] as const) {
+  for (const [gallery, largest, flags] of [
+    ["staff", 2e-3, []],
+    ["compact", 0.3, other],
+  ] as const) {
     await json(0, "enroll", gallery, "connery", PHOTO, ...flags);
     const { accepted, distance } = await json(0, "verify", gallery, "connery", PHOTO, ...flags);
     assert.ok(accepted === true && Number(distance) < largest, `${gallery}: distance ${String(distance)}`);

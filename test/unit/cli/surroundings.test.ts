@@ -74,18 +74,14 @@ test("every variable that an option reads is as not set when empty, and switches
       for (const yes of ["true", "1", "yes", "on", " TRUE "]) assert.equal(kept(yes), true, `${name}=${yes}`);
       for (const no of ["false", "0", "no", "off", "Off", " "]) assert.equal(kept(no), false, `${name}=${no}`);
       const says = new RegExp(`^${name} is not understood: expected true, 1, yes, on, or false, 0, no, off$`);
-      for (const odd of ["maybe", "2", "tru", "-1"])
-        assert.throws(() => kept(odd), { reason: "USAGE", message: says });
+      for (const odd of ["maybe", "2", "tru", "-1"]) assert.throws(() => kept(odd), { reason: "USAGE", message: says });
     }
   }
 });
 
 test("empty variables are as not set in a run, passphrases too, and only --insecure allows plain text", async () => {
   const empty = Object.fromEntries(
-    ["SERVER", "TLS", "TLS_CA", "KEY", "PASSPHRASE", "NEW_PASSPHRASE", "CACHE"].map((name) => [
-      `VEILFACE_${name}`,
-      "",
-    ]),
+    ["SERVER", "TLS", "TLS_CA", "KEY", "PASSPHRASE", "NEW_PASSPHRASE", "CACHE"].map((name) => [`VEILFACE_${name}`, ""]),
   );
   const passphrase = { VEILFACE_PASSPHRASE: "a passphrase" };
   const [plain, noPassphrase, sameKey, noKey, insecure, odd] = await Promise.all([
@@ -124,23 +120,21 @@ test("a reader that goes away is no error", { skip: process.platform === "win32"
   assert.deepEqual([failed.code, failed.signal], [2, null]);
 });
 
-test(
-  "what cannot be written to standard output is one line and code 2",
-  { skip: process.platform !== "linux" },
-  async () => {
-    await using full = await open("/dev/full", "w");
-    const picture = join(folder, "none.jpg");
-    for (const args of [
-      ["--help"],
-      ["--version"],
-      ["keygen", "--force", "--key", join(folder, "other.key")],
-      ["compare", picture, picture, "--json"],
-    ]) {
-      const run = await cli(args, { env: withKey, stdio: ["ignore", full.fd, "pipe"] });
-      assertError(run, /^veilface: standard output cannot be written: no space left on device\n$/);
-    }
-  },
-);
+test("what cannot be written to standard output is one line and code 2", {
+  skip: process.platform !== "linux",
+}, async () => {
+  await using full = await open("/dev/full", "w");
+  const picture = join(folder, "none.jpg");
+  for (const args of [
+    ["--help"],
+    ["--version"],
+    ["keygen", "--force", "--key", join(folder, "other.key")],
+    ["compare", picture, picture, "--json"],
+  ]) {
+    const run = await cli(args, { env: withKey, stdio: ["ignore", full.fd, "pipe"] });
+    assertError(run, /^veilface: standard output cannot be written: no space left on device\n$/);
+  }
+});
 
 test("a user without a home folder is told what to set, and works with that", { skip: !isRoot }, async () => {
   const nobody = { uid: NOBODY, env: { VEILFACE_PASSPHRASE: "a passphrase" } };
@@ -182,78 +176,70 @@ test("a key file that is open to others comes with advice that its reader can fo
   assertError(copied, /no veilface server answers/);
 });
 
-test(
-  "a pipe, device or folder where a file is needed is told at once",
-  { skip: process.platform === "win32" },
-  async () => {
-    const pipe = join(folder, "pipe.csv");
-    const photo = join(folder, "pipe.jpg");
-    for (const path of [pipe, photo]) execFileSync("mkfifo", [path]);
-    const cases: [string[], RegExp][] = [
-      [["gallery", "list", "--key", photo], /the key file .* cannot be read: it is a named pipe/],
-      [["gallery", "list", "--passphrase-file", photo], /the passphrase file .* cannot be read: it is a named pipe/],
-      [["gallery", "list", "--tls-ca", photo], /the certificates .* cannot be read: it is a named pipe/],
-      [["keygen", "--key", photo, "--force"], /cannot be written: a named pipe is there/],
-      [["keygen", "--key", "/dev/null", "--force"], /cannot be written: a device is there/],
-      [["tenseal", "upload", photo], /cannot be read: it is a named pipe/],
-      [["gallery", "list", "--tls-ca", join(folder, "none")], /none cannot be read: no such file or directory/],
-    ];
-    const runs = await Promise.all(cases.map(([args]) => cli(args, { env: withKey })));
-    for (const [path, says] of [
-      [photo, /a named pipe/],
-      ["/dev/zero", /a device/],
-      [folder, /a folder/],
-      [join(folder, "none"), /no such file/],
-    ] as const) {
-      await assert.rejects(readPhoto(path), { reason: "USAGE", message: says });
-    }
-    await assert.rejects(readEmbeddings(pipe).next(), {
-      reason: "USAGE",
-      message: /it is a named pipe, expected a file/,
-    });
-    runs.forEach((run, i) => {
-      assertError(run, cases[i]![1]);
-    });
-  },
-);
+test("a pipe, device or folder where a file is needed is told at once", {
+  skip: process.platform === "win32",
+}, async () => {
+  const pipe = join(folder, "pipe.csv");
+  const photo = join(folder, "pipe.jpg");
+  for (const path of [pipe, photo]) execFileSync("mkfifo", [path]);
+  const cases: [string[], RegExp][] = [
+    [["gallery", "list", "--key", photo], /the key file .* cannot be read: it is a named pipe/],
+    [["gallery", "list", "--passphrase-file", photo], /the passphrase file .* cannot be read: it is a named pipe/],
+    [["gallery", "list", "--tls-ca", photo], /the certificates .* cannot be read: it is a named pipe/],
+    [["keygen", "--key", photo, "--force"], /cannot be written: a named pipe is there/],
+    [["keygen", "--key", "/dev/null", "--force"], /cannot be written: a device is there/],
+    [["tenseal", "upload", photo], /cannot be read: it is a named pipe/],
+    [["gallery", "list", "--tls-ca", join(folder, "none")], /none cannot be read: no such file or directory/],
+  ];
+  const runs = await Promise.all(cases.map(([args]) => cli(args, { env: withKey })));
+  for (const [path, says] of [
+    [photo, /a named pipe/],
+    ["/dev/zero", /a device/],
+    [folder, /a folder/],
+    [join(folder, "none"), /no such file/],
+  ] as const) {
+    await assert.rejects(readPhoto(path), { reason: "USAGE", message: says });
+  }
+  await assert.rejects(readEmbeddings(pipe).next(), {
+    reason: "USAGE",
+    message: /it is a named pipe, expected a file/,
+  });
+  runs.forEach((run, i) => {
+    assertError(run, cases[i]![1]);
+  });
+});
 
-test(
-  "a passphrase may come through a pipe that the shell opened",
-  { skip: process.platform !== "linux" },
-  async () => {
-    const list = `"${process.execPath}" "${LAUNCHER}" gallery list --key ${key} --server 127.0.0.1:1`;
-    const command = `echo a passphrase | ${list} --passphrase-file /dev/stdin`;
-    const run = await runIn(["sh", "-c", command], { env: { HOME: home } });
-    assertError(run, /no veilface server answers/);
-  },
-);
+test("a passphrase may come through a pipe that the shell opened", { skip: process.platform !== "linux" }, async () => {
+  const list = `"${process.execPath}" "${LAUNCHER}" gallery list --key ${key} --server 127.0.0.1:1`;
+  const command = `echo a passphrase | ${list} --passphrase-file /dev/stdin`;
+  const run = await runIn(["sh", "-c", command], { env: { HOME: home } });
+  assertError(run, /no veilface server answers/);
+});
 
-test(
-  "SIGTERM at the passphrase prompt leaves the terminal as it was and ends with 143",
-  { skip: process.platform !== "linux" },
-  async () => {
-    const settings = join(folder, "settings");
-    const pid = join(folder, "pid");
-    // The shell's child writes down its number, then becomes the program.
-    const program = `sh -c 'echo $$ >${pid}; exec "${process.execPath}" "${LAUNCHER}" gallery list'`;
-    const command = `stty -g >${settings}.before; ${program}; echo ended $?; stty -g >${settings}.after`;
-    const killAtPrompt = (child: ChildProcess): void => {
-      child.stdout?.on("data", (text: string) => {
-        if (text.includes("Passphrase of"))
-          setTimeout(() => void readFile(pid, "utf8").then((text) => process.kill(Number(text), "SIGTERM")), 500);
-      });
-    };
-    const stdio: Surroundings["stdio"] = ["pipe", "pipe", "pipe"];
-    const { stdout } = await runIn(["script", "-qec", command, "/dev/null"], {
-      env: { HOME: home },
-      stdio,
-      meanwhile: killAtPrompt,
+test("SIGTERM at the passphrase prompt leaves the terminal as it was and ends with 143", {
+  skip: process.platform !== "linux",
+}, async () => {
+  const settings = join(folder, "settings");
+  const pid = join(folder, "pid");
+  // The shell's child writes down its number, then becomes the program.
+  const program = `sh -c 'echo $$ >${pid}; exec "${process.execPath}" "${LAUNCHER}" gallery list'`;
+  const command = `stty -g >${settings}.before; ${program}; echo ended $?; stty -g >${settings}.after`;
+  const killAtPrompt = (child: ChildProcess): void => {
+    child.stdout?.on("data", (text: string) => {
+      if (text.includes("Passphrase of"))
+        setTimeout(() => void readFile(pid, "utf8").then((text) => process.kill(Number(text), "SIGTERM")), 500);
     });
-    assert.match(stdout, /ended 143/);
-    assert.match(stdout, /no passphrase was given/);
-    assert.equal(await readFile(`${settings}.after`, "utf8"), await readFile(`${settings}.before`, "utf8"));
-  },
-);
+  };
+  const stdio: Surroundings["stdio"] = ["pipe", "pipe", "pipe"];
+  const { stdout } = await runIn(["script", "-qec", command, "/dev/null"], {
+    env: { HOME: home },
+    stdio,
+    meanwhile: killAtPrompt,
+  });
+  assert.match(stdout, /ended 143/);
+  assert.match(stdout, /no passphrase was given/);
+  assert.equal(await readFile(`${settings}.after`, "utf8"), await readFile(`${settings}.before`, "utf8"));
+});
 
 test("SIGTERM stops what is under way, with a shell's code for it", async () => {
   const silent = createServer().listen(0, "127.0.0.1");
@@ -269,48 +255,46 @@ test("SIGTERM stops what is under way, with a shell's code for it", async () => 
   }
 });
 
-test(
-  "the trusted certificates of the system are those --tls trusts",
-  { skip: process.platform !== "linux" },
-  async () => {
-    const at = (name: string): string => join(folder, name);
-    const openssl = (...args: string[]): Buffer => execFileSync("openssl", args, { stdio: "pipe" });
-    openssl(
-      "req",
-      "-x509",
-      "-newkey",
-      "rsa:2048",
-      "-nodes",
-      "-days",
-      "2",
-      "-subj",
-      "/CN=localhost",
-      "-addext",
-      "subjectAltName=DNS:localhost",
-      "-keyout",
-      at("tls.key"),
-      "-out",
-      at("tls.pem"),
-    );
-    await writeFile(at("empty.pem"), "");
-    const { ServerProcess } = await import("../../../scripts/dev/server-process.ts");
-    await using server = await ServerProcess.start([
-      "--log-level",
-      "error",
-      "--tls-cert",
-      at("tls.pem"),
-      "--tls-key",
-      at("tls.key"),
-    ]);
-    const args = ["gallery", "list", "--tls", "--server", server.address.replace("127.0.0.1", "localhost")];
-    const nowhere = { SSL_CERT_DIR: home };
-    const trusted = await cli(args, { env: { ...withKey, ...nowhere, SSL_CERT_FILE: at("tls.pem") } });
-    assert.deepEqual(trusted, { code: 0, signal: null, stdout: "no galleries under this key\n", stderr: "" });
-    assertError(
-      await cli(args, { env: { ...withKey, ...nowhere, SSL_CERT_FILE: at("empty.pem") } }),
-      /self-signed certificate/,
-    );
-    const extra = await cli(args, { env: { ...withKey, NODE_EXTRA_CA_CERTS: at("tls.pem") } });
-    assert.equal(extra.code, 0, extra.stderr);
-  },
-);
+test("the trusted certificates of the system are those --tls trusts", {
+  skip: process.platform !== "linux",
+}, async () => {
+  const at = (name: string): string => join(folder, name);
+  const openssl = (...args: string[]): Buffer => execFileSync("openssl", args, { stdio: "pipe" });
+  openssl(
+    "req",
+    "-x509",
+    "-newkey",
+    "rsa:2048",
+    "-nodes",
+    "-days",
+    "2",
+    "-subj",
+    "/CN=localhost",
+    "-addext",
+    "subjectAltName=DNS:localhost",
+    "-keyout",
+    at("tls.key"),
+    "-out",
+    at("tls.pem"),
+  );
+  await writeFile(at("empty.pem"), "");
+  const { ServerProcess } = await import("../../../scripts/dev/server-process.ts");
+  await using server = await ServerProcess.start([
+    "--log-level",
+    "error",
+    "--tls-cert",
+    at("tls.pem"),
+    "--tls-key",
+    at("tls.key"),
+  ]);
+  const args = ["gallery", "list", "--tls", "--server", server.address.replace("127.0.0.1", "localhost")];
+  const nowhere = { SSL_CERT_DIR: home };
+  const trusted = await cli(args, { env: { ...withKey, ...nowhere, SSL_CERT_FILE: at("tls.pem") } });
+  assert.deepEqual(trusted, { code: 0, signal: null, stdout: "no galleries under this key\n", stderr: "" });
+  assertError(
+    await cli(args, { env: { ...withKey, ...nowhere, SSL_CERT_FILE: at("empty.pem") } }),
+    /self-signed certificate/,
+  );
+  const extra = await cli(args, { env: { ...withKey, NODE_EXTRA_CA_CERTS: at("tls.pem") } });
+  assert.equal(extra.code, 0, extra.stderr);
+});

@@ -7,7 +7,26 @@ import { after, before, test } from "node:test";
 import { runCli, temporaryFolder } from "../../support/process/cli-process.ts";
 import type { CliRun } from "../../support/process/cli-process.ts";
 
-const COMMANDS = [["keygen"], ["gallery"], ["gallery", "create"], ["gallery", "list"], ["gallery", "delete"], ["gallery", "pack"], ["key"], ["key", "rotate"], ["enroll"], ["verify"], ["identify"], ["list"], ["delete"], ["compare"], ["tenseal"], ["tenseal", "upload"], ["tenseal", "compare"], ["tenseal", "delete"]];
+const COMMANDS = [
+  ["keygen"],
+  ["gallery"],
+  ["gallery", "create"],
+  ["gallery", "list"],
+  ["gallery", "delete"],
+  ["gallery", "pack"],
+  ["key"],
+  ["key", "rotate"],
+  ["enroll"],
+  ["verify"],
+  ["identify"],
+  ["list"],
+  ["delete"],
+  ["compare"],
+  ["tenseal"],
+  ["tenseal", "upload"],
+  ["tenseal", "compare"],
+  ["tenseal", "delete"],
+];
 
 const { folder, remove } = await temporaryFolder();
 const key = join(folder, "a.key");
@@ -38,11 +57,14 @@ before(async () => {
 });
 
 test("every command explains itself with examples on --help, and so does the program", async () => {
-  const runs = await Promise.all([[], ...COMMANDS].map(async (command) => ({ command, run: await runCli([...command, "--help"]) })));
+  const runs = await Promise.all(
+    [[], ...COMMANDS].map(async (command) => ({ command, run: await runCli([...command, "--help"]) })),
+  );
   for (const { command, run } of runs) {
     assert.deepEqual([run.code, run.stderr], [0, ""], command.join(" "));
     assert.match(run.stdout, new RegExp(`^Usage: veilface ${command.join(" ")}`.trim()));
-    if (!["gallery", "key", "tenseal"].includes(command.join())) assert.match(run.stdout, /(Examples?|A first run[^\n]*):\n {2}veilface /);
+    if (!["gallery", "key", "tenseal"].includes(command.join()))
+      assert.match(run.stdout, /(Examples?|A first run[^\n]*):\n {2}veilface /);
   }
 });
 
@@ -59,7 +81,15 @@ test("a new key file is its owner's alone and keygen keeps it unless forced", as
 });
 
 test("wrong usage is one line and exit code 2, in JSON where asked for", async () => {
-  const wrong = [[], ["no-such-command"], ["verify", "g"], ["keygen", "--parameter-set", "WEAK"], ["identify", "g", "a.jpg", "--top", "0"], ["verify", "g", "s", "a.jpg", "--threshold", "x"], ["keygen", "--no-such-flag"]];
+  const wrong = [
+    [],
+    ["no-such-command"],
+    ["verify", "g"],
+    ["keygen", "--parameter-set", "WEAK"],
+    ["identify", "g", "a.jpg", "--top", "0"],
+    ["verify", "g", "s", "a.jpg", "--threshold", "x"],
+    ["keygen", "--no-such-flag"],
+  ];
   for (const run of await Promise.all(wrong.map((args) => runCli(args, { env })))) assertError(run, /--help/);
   assertJsonError(await runCli(["verify", "g", "--json"], { env }), "USAGE");
   assertError(await runCli(["enroll", "g"], { env }), /nothing to enroll/);
@@ -72,7 +102,8 @@ test("wrong usage is one line and exit code 2, in JSON where asked for", async (
 });
 
 test("a key that is not there, damaged, open to others or under another passphrase is told apart", async () => {
-  const list = (more: Record<string, string | undefined>, ...args: string[]): Promise<CliRun> => runCli(["gallery", "list", "--json", ...args], { env: { ...env, ...more } });
+  const list = (more: Record<string, string | undefined>, ...args: string[]): Promise<CliRun> =>
+    runCli(["gallery", "list", "--json", ...args], { env: { ...env, ...more } });
   assertJsonError(await list({ VEILFACE_KEY: join(folder, "none.key") }), "KEY_FILE_MISSING");
   assertJsonError(await list({ VEILFACE_PASSPHRASE: "another one" }), "WRONG_PASSPHRASE");
   assertJsonError(await list({ VEILFACE_PASSPHRASE: undefined }), "PASSPHRASE_MISSING");
@@ -89,13 +120,19 @@ test("the passphrase may come from the first line of a file, which goes before t
   await writeFile(file, "a passphrase\r\nand more\n");
   // An unreachable server is met only once the key is open.
   const args = ["gallery", "list", "--server", "127.0.0.1:1", "--json"];
-  assertJsonError(await runCli([...args, "--passphrase-file", file], { env: { ...env, VEILFACE_PASSPHRASE: "wrong" } }), "SERVER_UNAVAILABLE");
+  assertJsonError(
+    await runCli([...args, "--passphrase-file", file], { env: { ...env, VEILFACE_PASSPHRASE: "wrong" } }),
+    "SERVER_UNAVAILABLE",
+  );
   assertJsonError(await runCli([...args, "--passphrase-file", join(folder, "none")], { env }), "PASSPHRASE_MISSING");
 });
 
 test("a server that is down is told with its address", async () => {
   assertError(await runCli(["gallery", "list"], { env: { ...env, VEILFACE_SERVER: "127.0.0.1:1" } }), /127\.0\.0\.1:1/);
-  assertJsonError(await runCli(["verify", "g", "s", "a.jpg", "--server", "127.0.0.1:1", "--json"], { env }), "SERVER_UNAVAILABLE");
+  assertJsonError(
+    await runCli(["verify", "g", "s", "a.jpg", "--server", "127.0.0.1:1", "--json"], { env }),
+    "SERVER_UNAVAILABLE",
+  );
 });
 
 test("plain text to another machine is refused unless it is spelled out", async () => {
@@ -115,9 +152,11 @@ test("people folders that cannot be enrolled say why", async () => {
 
 test("Ctrl-C while a server keeps silent ends with 130 and no half output", async () => {
   const silent = createServer().listen(0, "127.0.0.1");
-  const { port } = await new Promise<AddressInfo>((resolve) => silent.once("listening", () => {
-    resolve(silent.address() as AddressInfo);
-  }));
+  const { port } = await new Promise<AddressInfo>((resolve) =>
+    silent.once("listening", () => {
+      resolve(silent.address() as AddressInfo);
+    }),
+  );
   try {
     const run = await runCli(["gallery", "list", "--server", `127.0.0.1:${port}`], { env, interruptAfterMs: 2500 });
     assert.deepEqual(run, { code: 130, stdout: "", stderr: "veilface: the call was cancelled\n" });

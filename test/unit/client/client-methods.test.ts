@@ -60,11 +60,7 @@ test("once the client is closed every method says so, and closing it again does 
   client[Symbol.dispose]();
   for (const [name, run] of methods)
     await assert.rejects(run(client, {}), isError("USAGE", /the client is closed/), name);
-  await assert.rejects(
-    client.deleteTemplates("g", {}),
-    isError("USAGE", /the client is closed/),
-    "with nothing to do",
-  );
+  await assert.rejects(client.deleteTemplates("g", {}), isError("USAGE", /the client is closed/), "with nothing to do");
   await assert.rejects(client.rotate(newKeyHolder, { galleryIds: [] }), isError("USAGE", /the client is closed/));
 });
 
@@ -131,56 +127,55 @@ test("a deadline of no end is one", async () => {
 /** Values of types that the compiler refuses, as JavaScript passes them. */
 const wrong = (value: unknown): never => value as never;
 
-const BAD_ARGUMENTS: readonly (readonly [string, ClientErrorReason, (client: VeilfaceClient) => Promise<unknown>])[] =
+const BAD_ARGUMENTS: readonly (readonly [string, ClientErrorReason, (client: VeilfaceClient) => Promise<unknown>])[] = [
+  ["a threshold that is not a number", "USAGE", (client) => client.verify("g", "s", PROBE, { threshold: NaN })],
+  ["a negative threshold", "USAGE", (client) => client.identify("g", PROBE, { threshold: -1 })],
+  ["a top that is not whole", "USAGE", (client) => client.identify("g", PROBE, { top: 1.5 })],
+  ["an empty gallery id", "USAGE", (client) => client.identify("", PROBE)],
+  ["an empty gallery id to tidy up", "USAGE", (client) => client.discardDrafts("")],
+  ["an empty gallery id to create", "USAGE", (client) => client.createGallery("", SPACE)],
+  ["an empty subject id", "USAGE", (client) => client.verify("g", "", PROBE, { threshold: 0.5 })],
+  ["a missing subject id", "USAGE", (client) => client.verify("g", wrong(undefined), PROBE, { threshold: 0.5 })],
+  ["an empty template id", "USAGE", (client) => client.enroll("g", [{ ...PERSON, templateId: "" }])],
+  ["a missing template id", "USAGE", (client) => client.enroll("g", [wrong({ subjectId: "s", embedding: PROBE })])],
+  ["an empty id to delete", "USAGE", (client) => client.deleteTemplates("g", { templateIds: [""] })],
+  ["no iterable source", "USAGE", (client) => client.enroll("g", wrong(5))],
+  ["no room under way", "USAGE", (client) => client.enroll("g", [PERSON], { maxInFlight: 0 })],
+  ["room under way that is not a number", "USAGE", (client) => client.enroll("g", [PERSON], { maxInFlight: NaN })],
   [
-    ["a threshold that is not a number", "USAGE", (client) => client.verify("g", "s", PROBE, { threshold: NaN })],
-    ["a negative threshold", "USAGE", (client) => client.identify("g", PROBE, { threshold: -1 })],
-    ["a top that is not whole", "USAGE", (client) => client.identify("g", PROBE, { top: 1.5 })],
-    ["an empty gallery id", "USAGE", (client) => client.identify("", PROBE)],
-    ["an empty gallery id to tidy up", "USAGE", (client) => client.discardDrafts("")],
-    ["an empty gallery id to create", "USAGE", (client) => client.createGallery("", SPACE)],
-    ["an empty subject id", "USAGE", (client) => client.verify("g", "", PROBE, { threshold: 0.5 })],
-    ["a missing subject id", "USAGE", (client) => client.verify("g", wrong(undefined), PROBE, { threshold: 0.5 })],
-    ["an empty template id", "USAGE", (client) => client.enroll("g", [{ ...PERSON, templateId: "" }])],
-    ["a missing template id", "USAGE", (client) => client.enroll("g", [wrong({ subjectId: "s", embedding: PROBE })])],
-    ["an empty id to delete", "USAGE", (client) => client.deleteTemplates("g", { templateIds: [""] })],
-    ["no iterable source", "USAGE", (client) => client.enroll("g", wrong(5))],
-    ["no room under way", "USAGE", (client) => client.enroll("g", [PERSON], { maxInFlight: 0 })],
-    ["room under way that is not a number", "USAGE", (client) => client.enroll("g", [PERSON], { maxInFlight: NaN })],
-    [
-      "a template of another dimension",
-      "EMBEDDING_INVALID",
-      (client) => client.enroll("g", [{ ...PERSON, embedding: [1] }]),
-    ],
-    [
-      "a template without embedding",
-      "EMBEDDING_INVALID",
-      (client) => client.enroll("g", [wrong({ templateId: "t", subjectId: "s" })]),
-    ],
-    ["a probe of another dimension", "EMBEDDING_INVALID", (client) => client.identify("g", [1, 0, 0])],
-    [
-      "a probe with what is not a number",
-      "EMBEDDING_INVALID",
-      (client) => client.verify("g", "s", [1, NaN, 0, 0], { threshold: 0.5 }),
-    ],
-    ["no probe", "EMBEDDING_INVALID", (client) => client.identify("g", wrong(undefined))],
-    ["a dimension of zero", "USAGE", (client) => client.createGallery("h", { ...SPACE, dimension: 0 })],
-    ["a dimension that is not a number", "USAGE", (client) => client.createGallery("h", { ...SPACE, dimension: NaN })],
-    ["an unknown metric", "USAGE", (client) => client.createGallery("h", wrong({ ...SPACE, metric: "manhattan" }))],
-    [
-      "a norm bound that is not a number",
-      "USAGE",
-      (client) => client.createGallery("h", { ...SPACE, metric: "euclidean", normBound: NaN }),
-    ],
-    ["an empty model id", "USAGE", (client) => client.createGallery("h", { ...SPACE, modelId: "" })],
-    ["a stride that is not whole", "USAGE", (client) => client.createGallery("h", SPACE, { packedStride: 1.5 })],
-    ["a negative expectation", "USAGE", (client) => client.createGallery("h", SPACE, { expectedTemplates: -1 })],
-    ["a stride to pack at that is not whole", "USAGE", (client) => client.pack("g", { stride: NaN })],
-    ["the old key to rotate to", "USAGE", (client) => client.rotate(keyHolder)],
-    ["no options at all", "INTERNAL", (client) => client.identify("g", PROBE, wrong(null))],
+    "a template of another dimension",
+    "EMBEDDING_INVALID",
+    (client) => client.enroll("g", [{ ...PERSON, embedding: [1] }]),
+  ],
+  [
+    "a template without embedding",
+    "EMBEDDING_INVALID",
+    (client) => client.enroll("g", [wrong({ templateId: "t", subjectId: "s" })]),
+  ],
+  ["a probe of another dimension", "EMBEDDING_INVALID", (client) => client.identify("g", [1, 0, 0])],
+  [
+    "a probe with what is not a number",
+    "EMBEDDING_INVALID",
+    (client) => client.verify("g", "s", [1, NaN, 0, 0], { threshold: 0.5 }),
+  ],
+  ["no probe", "EMBEDDING_INVALID", (client) => client.identify("g", wrong(undefined))],
+  ["a dimension of zero", "USAGE", (client) => client.createGallery("h", { ...SPACE, dimension: 0 })],
+  ["a dimension that is not a number", "USAGE", (client) => client.createGallery("h", { ...SPACE, dimension: NaN })],
+  ["an unknown metric", "USAGE", (client) => client.createGallery("h", wrong({ ...SPACE, metric: "manhattan" }))],
+  [
+    "a norm bound that is not a number",
+    "USAGE",
+    (client) => client.createGallery("h", { ...SPACE, metric: "euclidean", normBound: NaN }),
+  ],
+  ["an empty model id", "USAGE", (client) => client.createGallery("h", { ...SPACE, modelId: "" })],
+  ["a stride that is not whole", "USAGE", (client) => client.createGallery("h", SPACE, { packedStride: 1.5 })],
+  ["a negative expectation", "USAGE", (client) => client.createGallery("h", SPACE, { expectedTemplates: -1 })],
+  ["a stride to pack at that is not whole", "USAGE", (client) => client.pack("g", { stride: NaN })],
+  ["the old key to rotate to", "USAGE", (client) => client.rotate(keyHolder)],
+  ["no options at all", "INTERNAL", (client) => client.identify("g", PROBE, wrong(null))],
   ["no options at all to pack with", "INTERNAL", (client) => client.pack("g", wrong(null))],
   ["no options where some are required", "INTERNAL", (client) => client.verify("g", "s", PROBE, wrong(undefined))],
-  ];
+];
 
 test("bad arguments are ClientErrors that say what was wrong", async () => {
   await using server = await FakeServer.start(keyHolder.contextId);

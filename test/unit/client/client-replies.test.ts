@@ -23,7 +23,10 @@ const PEOPLE: Enrollment[] = [
   { templateId: "t-ada-2", subjectId: "ada", embedding: [0.6, 0, 0.8, 0] },
 ];
 
-const refusedAs = (reason: ClientErrorReason) => (error: unknown): boolean => error instanceof ClientError && error.reason === reason;
+const refusedAs =
+  (reason: ClientErrorReason) =>
+  (error: unknown): boolean =>
+    error instanceof ClientError && error.reason === reason;
 
 function enrollment(i: number): Enrollment {
   return { templateId: `t-${i}`, subjectId: "many", embedding: [0, 0, 0, 1] };
@@ -31,7 +34,12 @@ function enrollment(i: number): Enrollment {
 
 test("an honest server's replies give the plain distances, the nearest template of a subject and the nearest subjects", async () => {
   const acknowledged: string[] = [];
-  assert.equal(await client.enroll("g", PEOPLE, { onProgress: (count, { templateId }) => acknowledged.push(`${count} ${templateId}`) }), 3);
+  assert.equal(
+    await client.enroll("g", PEOPLE, {
+      onProgress: (count, { templateId }) => acknowledged.push(`${count} ${templateId}`),
+    }),
+    3,
+  );
   assert.deepEqual(acknowledged, ["1 t-ada", "2 t-bob", "3 t-ada-2"]);
   const verified = await client.verify("g", "ada", [0.6, 0, 0.8, 0], { threshold: 0.5 });
   assert.equal(verified.templateId, "t-ada-2");
@@ -39,12 +47,21 @@ test("an honest server's replies give the plain distances, the nearest template 
   const impostor = await client.verify("g", "bob", [0.6, 0, 0.8, 0], { threshold: 0.5 });
   assert.ok(!impostor.accepted && Math.abs(impostor.distance - 1) < 1e-5);
   const candidates = await client.identify("g", [0.8, 0.6, 0, 0]);
-  assert.deepEqual(candidates.map(({ subjectId, templateId }) => [subjectId, templateId]), [["ada", "t-ada"], ["bob", "t-bob"]]);
+  assert.deepEqual(
+    candidates.map(({ subjectId, templateId }) => [subjectId, templateId]),
+    [
+      ["ada", "t-ada"],
+      ["bob", "t-bob"],
+    ],
+  );
   candidates.forEach(({ distance }, i) => {
     assert.ok(Math.abs(distance - [0.2, 0.4][i]!) < 1e-5);
   });
   for (const options of [{ threshold: 0.3 }, { top: 1 }]) {
-    assert.deepEqual((await client.identify("g", [0.8, 0.6, 0, 0], options)).map(({ subjectId }) => subjectId), ["ada"]);
+    assert.deepEqual(
+      (await client.identify("g", [0.8, 0.6, 0, 0], options)).map(({ subjectId }) => subjectId),
+      ["ada"],
+    );
   }
 });
 
@@ -81,10 +98,19 @@ for (const [name, change] of Object.entries(damage)) {
 }
 
 const comparisons: Record<string, (reply: CompareTemplatesResponse) => CompareTemplatesResponse> = {
-  "another subject's template": (reply) => ({ ...reply, entries: reply.entries.map((entry) => ({ ...entry, subjectId: "bob" })) }),
+  "another subject's template": (reply) => ({
+    ...reply,
+    entries: reply.entries.map((entry) => ({ ...entry, subjectId: "bob" })),
+  }),
   "no template": (reply) => ({ ...reply, entries: [] }),
-  "a template of another block": (reply) => ({ ...reply, entries: reply.entries.map((entry) => ({ ...entry, placement: { ...entry.placement!, block: 1 } })) }),
-  "a slot beyond the block": (reply) => ({ ...reply, entries: reply.entries.map((entry) => ({ ...entry, placement: { ...entry.placement!, slot: 1024 } })) }),
+  "a template of another block": (reply) => ({
+    ...reply,
+    entries: reply.entries.map((entry) => ({ ...entry, placement: { ...entry.placement!, block: 1 } })),
+  }),
+  "a slot beyond the block": (reply) => ({
+    ...reply,
+    entries: reply.entries.map((entry) => ({ ...entry, placement: { ...entry.placement!, slot: 1024 } })),
+  }),
   "a deleted template": (reply) => ({ ...reply, entries: reply.entries.map((entry) => ({ ...entry, deleted: true })) }),
 };
 
@@ -125,7 +151,14 @@ test("an acknowledgement of another template than the one sent ends the enrollme
 
 test("no more templates are under way than were allowed, however many there are and however slow the server is", async () => {
   server.mostInFlight = 0;
-  assert.equal(await client.enroll("g", Array.from({ length: 40 }, (_, i) => enrollment(i)), { maxInFlight: 8 }), 40);
+  assert.equal(
+    await client.enroll(
+      "g",
+      Array.from({ length: 40 }, (_, i) => enrollment(i)),
+      { maxInFlight: 8 },
+    ),
+    40,
+  );
   assert.ok(server.mostInFlight <= 8 && server.mostInFlight > 1, `${server.mostInFlight} were under way`);
 });
 
@@ -146,9 +179,12 @@ test("a cancelled call ends as cancelled, one without an answer in time as past 
   await assert.rejects(client.identify("g", [1, 0, 0, 0], { signal: cancelled }), refusedAs("CANCELLED"));
   const aborting = new AbortController();
   const source = Array.from({ length: 1000 }, (_, i) => enrollment(i));
-  const enrolling = client.enroll("g", source, { signal: aborting.signal, onProgress: (count) => {
-    if (count === 3) aborting.abort();
-  } });
+  const enrolling = client.enroll("g", source, {
+    signal: aborting.signal,
+    onProgress: (count) => {
+      if (count === 3) aborting.abort();
+    },
+  });
   await assert.rejects(enrolling, refusedAs("CANCELLED"));
   server.ackDelayMs = 1000;
   await assert.rejects(client.enroll("g", [enrollment(1)], { deadlineMs: 200 }), refusedAs("DEADLINE_EXCEEDED"));

@@ -29,7 +29,8 @@ test("a threshold that cannot be one, or a distance that is no number, decides n
 test("ids are 1 to 64 characters of a-z, 0-9 and a dash", () => {
   const allowed = "abcdefghijklmnopqrstuvwxyz0123456789-";
   for (const id of ["a", "-", "0", "a".repeat(64), allowed.slice(0, 37)]) assert.equal(checkId("subject", id), id);
-  for (const id of ["", "a".repeat(65), "A", "a b", "a\n", "ä", "a_b", "../a"]) assert.throws(() => checkId("subject", id), isUsage, id);
+  for (const id of ["", "a".repeat(65), "A", "a b", "a\n", "ä", "a_b", "../a"])
+    assert.throws(() => checkId("subject", id), isUsage, id);
 });
 
 test("a model card's similarity threshold becomes the cosine distance that accepts the same pairs", () => {
@@ -45,17 +46,38 @@ test("plain text goes to this machine only, unless it is spelled out or TLS is u
     openServices(options).close();
   };
   for (const address of ["127.0.0.1:1", "127.8.9.1:50051", "localhost:50051", "[::1]:50051"]) opens({ address });
-  for (const address of ["192.0.2.1:50051", "example.org:443", "127.0.0.1.example.org:1", "localhost.example.org:1", "[2001:db8::1]:443"]) {
-    assert.throws(() => {
-      opens({ address });
-    }, isUsage, address);
+  for (const address of [
+    "192.0.2.1:50051",
+    "example.org:443",
+    "127.0.0.1.example.org:1",
+    "localhost.example.org:1",
+    "[2001:db8::1]:443",
+  ]) {
+    assert.throws(
+      () => {
+        opens({ address });
+      },
+      isUsage,
+      address,
+    );
     opens({ address, insecure: true });
     opens({ address, tls: true });
   }
 });
 
 test("what is not host:port is refused before anything is sent", () => {
-  for (const address of ["", "localhost", ":50051", "localhost:", "localhost:0", "localhost:65536", "http://localhost:1", "::1:50051", "a b:1", "unix:/tmp/x"]) {
+  for (const address of [
+    "",
+    "localhost",
+    ":50051",
+    "localhost:",
+    "localhost:0",
+    "localhost:65536",
+    "http://localhost:1",
+    "::1:50051",
+    "a b:1",
+    "unix:/tmp/x",
+  ]) {
     assert.throws(() => openServices({ address, insecure: true }), isUsage, address);
   }
 });

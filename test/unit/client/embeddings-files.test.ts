@@ -13,7 +13,11 @@ const folder = await mkdtemp(join(tmpdir(), "veilface-embeddings-"));
 after(() => rm(folder, { recursive: true, force: true }));
 
 /** Writes a file and reads it as embeddings. */
-async function read(name: string, content: string | Uint8Array, options: ReadEmbeddingsOptions = {}): Promise<{ templateId: string; subjectId: string; embedding: number[] }[]> {
+async function read(
+  name: string,
+  content: string | Uint8Array,
+  options: ReadEmbeddingsOptions = {},
+): Promise<{ templateId: string; subjectId: string; embedding: number[] }[]> {
   const path = join(folder, name);
   await writeFile(path, content);
   const rows: Enrollment[] = [];
@@ -22,7 +26,12 @@ async function read(name: string, content: string | Uint8Array, options: ReadEmb
 }
 
 /** That reading is refused, with the file's name and these words. */
-async function assertRefused(says: RegExp, name: string, content: string | Uint8Array, options: ReadEmbeddingsOptions = {}): Promise<void> {
+async function assertRefused(
+  says: RegExp,
+  name: string,
+  content: string | Uint8Array,
+  options: ReadEmbeddingsOptions = {},
+): Promise<void> {
   await assert.rejects(read(name, content, options), (error) => {
     assert.ok(error instanceof ClientError, String(error));
     assert.equal(error.reason, "EMBEDDINGS_FILE_INVALID");
@@ -32,17 +41,29 @@ async function assertRefused(says: RegExp, name: string, content: string | Uint8
 }
 
 const WRITERS = {
-  "<f4": (view: DataView, at: number, x: number): void => { view.setFloat32(at, x, true); },
-  "<f8": (view: DataView, at: number, x: number): void => { view.setFloat64(at, x, true); },
+  "<f4": (view: DataView, at: number, x: number): void => {
+    view.setFloat32(at, x, true);
+  },
+  "<f8": (view: DataView, at: number, x: number): void => {
+    view.setFloat64(at, x, true);
+  },
 } as const;
 
 /** A .npy file as NEP 1 describes it. */
-function npy(rows: readonly (readonly number[])[], { descr = "<f4", version = 1, header }: { descr?: "<f4" | "<f8"; version?: 1 | 2 | 3; header?: string } = {}): Uint8Array {
+function npy(
+  rows: readonly (readonly number[])[],
+  { descr = "<f4", version = 1, header }: { descr?: "<f4" | "<f8"; version?: 1 | 2 | 3; header?: string } = {},
+): Uint8Array {
   const shape = `(${rows.length}, ${rows[0]?.length ?? 4})`;
   const text = header ?? `{'descr': '${descr}', 'fortran_order': False, 'shape': ${shape}, }`;
   const lengthBytes = version === 1 ? 2 : 4;
   const padded = `${text.padEnd(Math.ceil((text.length + 9 + lengthBytes) / 64) * 64 - 9 - lengthBytes)}\n`;
-  const head = Buffer.concat([Buffer.from("\x93NUMPY", "latin1"), Buffer.from([version, 0]), Buffer.alloc(lengthBytes), Buffer.from(padded)]);
+  const head = Buffer.concat([
+    Buffer.from("\x93NUMPY", "latin1"),
+    Buffer.from([version, 0]),
+    Buffer.alloc(lengthBytes),
+    Buffer.from(padded),
+  ]);
   if (version === 1) head.writeUInt16LE(padded.length, 8);
   else head.writeUInt32LE(padded.length, 8);
   const numbers = rows.flat();
@@ -57,15 +78,36 @@ function npy(rows: readonly (readonly number[])[], { descr = "<f4", version = 1,
 // Without -0, which is written as "0".
 const component = fc.double({ min: -1e6, max: 1e6, noNaN: true }).map((x) => x + 0);
 const id = fc.stringMatching(/^[a-z0-9-]{1,12}$/);
-const table = fc.integer({ min: 1, max: 6 }).chain((dimension) => fc.array(fc.record({ templateId: id, subjectId: id, embedding: fc.array(component, { minLength: dimension, maxLength: dimension }) }, { noNullPrototype: true }), { minLength: 1, maxLength: 20 }));
+const table = fc.integer({ min: 1, max: 6 }).chain((dimension) =>
+  fc.array(
+    fc.record(
+      {
+        templateId: id,
+        subjectId: id,
+        embedding: fc.array(component, { minLength: dimension, maxLength: dimension }),
+      },
+      { noNullPrototype: true },
+    ),
+    { minLength: 1, maxLength: 20 },
+  ),
+);
 
 test("a .npy file of any shape, float type and version reads back as it was written, rows numbered from 1", async () => {
   await fc.assert(
-    fc.asyncProperty(table, fc.constantFrom("<f4" as const, "<f8" as const), fc.constantFrom(1 as const, 2 as const, 3 as const), async (rows, descr, version) => {
-      const embeddings = rows.map(({ embedding }) => (descr === "<f4" ? embedding.map(Math.fround) : embedding));
-      const expected = embeddings.map((embedding, i) => ({ templateId: `row-${String(i + 1).padStart(7, "0")}`, subjectId: `row-${String(i + 1).padStart(7, "0")}`, embedding }));
-      assert.deepEqual(await read("any.npy", npy(embeddings, { descr, version })), expected);
-    }),
+    fc.asyncProperty(
+      table,
+      fc.constantFrom("<f4" as const, "<f8" as const),
+      fc.constantFrom(1 as const, 2 as const, 3 as const),
+      async (rows, descr, version) => {
+        const embeddings = rows.map(({ embedding }) => (descr === "<f4" ? embedding.map(Math.fround) : embedding));
+        const expected = embeddings.map((embedding, i) => ({
+          templateId: `row-${String(i + 1).padStart(7, "0")}`,
+          subjectId: `row-${String(i + 1).padStart(7, "0")}`,
+          embedding,
+        }));
+        assert.deepEqual(await read("any.npy", npy(embeddings, { descr, version })), expected);
+      },
+    ),
     { numRuns: 60 },
   );
 });
@@ -75,7 +117,9 @@ test("every finite half-precision number is read exactly", async () => {
   const bits = Uint16Array.from({ length: 65_536 }, (_, i) => i).filter((i) => (i & 0x7c00) !== 0x7c00);
   const dimension = bits.length / rows;
   const head = npy([], { header: `{'descr': '<f2', 'fortran_order': False, 'shape': (${rows}, ${dimension}), }` });
-  const values = (await read("half.npy", Buffer.concat([head, new Uint8Array(bits.buffer)]))).flatMap(({ embedding }) => embedding);
+  const values = (await read("half.npy", Buffer.concat([head, new Uint8Array(bits.buffer)]))).flatMap(
+    ({ embedding }) => embedding,
+  );
   // binary16 by its definition: sign, 5 bits of exponent with bias 15, 10 bits of fraction.
   const expected = Array.from(bits, (x) => {
     const [sign, exponent, fraction] = [x >> 15 ? -1 : 1, (x >> 10) & 31, x & 1023];
@@ -87,17 +131,49 @@ test("every finite half-precision number is read exactly", async () => {
 test("rows of a .npy file take their names from a file, with or without template ids", async () => {
   const names = join(folder, "names.txt");
   await writeFile(names, "t-1,ada\r\nbob\nt-3,ada");
-  const rows = await read("named.npy", npy([[1, 2], [3, 4], [5, 6]]), { ids: names });
-  assert.deepEqual(rows.map(({ templateId, subjectId }) => [templateId, subjectId]), [["t-1", "ada"], ["row-0000002", "bob"], ["t-3", "ada"]]);
-  const cases: [string, RegExp][] = [["ada\nbob\n", /2 lines: expected one for each of 3/], ["a\nb\nc\nd\n", /line 4 is one too many/], ["a\nB\nc", /line 2: subject id "B"/], ["a,b,c\nb\nc", /line 1 has 3 fields/]];
+  const rows = await read(
+    "named.npy",
+    npy([
+      [1, 2],
+      [3, 4],
+      [5, 6],
+    ]),
+    { ids: names },
+  );
+  assert.deepEqual(
+    rows.map(({ templateId, subjectId }) => [templateId, subjectId]),
+    [
+      ["t-1", "ada"],
+      ["row-0000002", "bob"],
+      ["t-3", "ada"],
+    ],
+  );
+  const cases: [string, RegExp][] = [
+    ["ada\nbob\n", /2 lines: expected one for each of 3/],
+    ["a\nb\nc\nd\n", /line 4 is one too many/],
+    ["a\nB\nc", /line 2: subject id "B"/],
+    ["a,b,c\nb\nc", /line 1 has 3 fields/],
+  ];
   for (const [content, says] of cases) {
     await writeFile(names, content);
-    await assertRefused(says, "named.npy", npy([[1, 2], [3, 4], [5, 6]]), { ids: names });
+    await assertRefused(
+      says,
+      "named.npy",
+      npy([
+        [1, 2],
+        [3, 4],
+        [5, 6],
+      ]),
+      { ids: names },
+    );
   }
 });
 
 test("a .npy file that is not a whole plain array of finite rows is refused, naming the row", async () => {
-  const good = npy([[1, 2, 3], [4, 5, 6]]);
+  const good = npy([
+    [1, 2, 3],
+    [4, 5, 6],
+  ]);
   const cases: [RegExp, Uint8Array][] = [
     [/does not start as/, Buffer.from("id,1,2,3\n")],
     [/does not start as/, Buffer.alloc(0)],
@@ -107,16 +183,34 @@ test("a .npy file that is not a whole plain array of finite rows is refused, nam
     [/something follows/, Buffer.concat([good, Buffer.from([0])])],
     [/ends within its header/, good.subarray(0, 40)],
     [/header has \d+ bytes/, good.with(9, 255)],
-    [/row 2: component 3/, npy([[1, 2, 3], [4, 5, NaN]])],
+    [
+      /row 2: component 3/,
+      npy([
+        [1, 2, 3],
+        [4, 5, NaN],
+      ]),
+    ],
     [/row 1: component 1/, npy([[Infinity, 2, 3]], { descr: "<f8" })],
-    ...(["{'descr': '>f4', 'fortran_order': False, 'shape': (1, 3), }", "{'descr': '|O', 'fortran_order': False, 'shape': (1, 3), }"].map((header): [RegExp, Uint8Array] => [/of type/, npy([], { header })])),
+    ...[
+      "{'descr': '>f4', 'fortran_order': False, 'shape': (1, 3), }",
+      "{'descr': '|O', 'fortran_order': False, 'shape': (1, 3), }",
+    ].map((header): [RegExp, Uint8Array] => [/of type/, npy([], { header })]),
     [/Fortran order/, npy([], { header: "{'descr': '<f4', 'fortran_order': True, 'shape': (1, 3), }" })],
     [/1 dimensions: expected two/, npy([], { header: "{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }" })],
-    [/3 dimensions: expected two/, npy([], { header: "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 3, 3), }" })],
+    [
+      /3 dimensions: expected two/,
+      npy([], { header: "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 3, 3), }" }),
+    ],
     [/expected 1 to 2048/, npy([], { header: "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 0), }" })],
-    [/expected 1 to 2048/, npy([], { header: "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999, 3), }" })],
+    [
+      /expected 1 to 2048/,
+      npy([], { header: "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999, 3), }" }),
+    ],
     [/plain array/, npy([], { header: "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3), 'x': 1, }" })],
-    [/plain array|another kind/, npy([], { header: "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1, 3), }" })],
+    [
+      /plain array|another kind/,
+      npy([], { header: "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1, 3), }" }),
+    ],
     [/another kind/, npy([], { header: "{'descr': '<f4', 'descr': '<f4', 'shape': (1, 3), }" })],
     [/another kind/, npy([], { header: "{'descr': '<f4', 'fortran_order': (1,), 'shape': (1, 3), }" })],
   ];
@@ -125,7 +219,10 @@ test("a .npy file that is not a whole plain array of finite rows is refused, nam
 });
 
 test("a .npy file with any one bit flipped in its header is read as something consistent or refused, never misread silently", async () => {
-  const good = npy([[1, 2], [3, 4]]);
+  const good = npy([
+    [1, 2],
+    [3, 4],
+  ]);
   await fc.assert(
     fc.asyncProperty(fc.integer({ min: 0, max: 8 * 128 - 1 }), async (bit) => {
       const flipped = good.with(bit >> 3, good[bit >> 3]! ^ (1 << (bit & 7)));
@@ -133,32 +230,56 @@ test("a .npy file with any one bit flipped in its header is read as something co
         assert.ok(error instanceof ClientError, String(error));
         return undefined;
       });
-      if (rows !== undefined) assert.equal(rows.reduce((sum, { embedding }) => sum + embedding.length, 0), 4);
+      if (rows !== undefined)
+        assert.equal(
+          rows.reduce((sum, { embedding }) => sum + embedding.length, 0),
+          4,
+        );
     }),
   );
 });
 
 test("CSV and JSON lines read back what was written, with and without headers, subjects, quotes and either line end", async () => {
   await fc.assert(
-    fc.asyncProperty(table, fc.boolean(), fc.boolean(), fc.constantFrom("\n", "\r\n"), fc.boolean(), async (rows, header, quotes, end, subjects) => {
-      const dimension = rows[0]!.embedding.length;
-      const expected = rows.map((row) => (subjects ? row : { ...row, subjectId: row.templateId }))
-      const quoted = (text: string): string => (quotes ? `"${text}"` : text);
-      const names = ["id", ...(subjects ? ["subject"] : []), ...Array.from({ length: dimension }, (_, k) => `e${k}`)].map(quoted).join(",");
-      const lines = rows.map(({ templateId, subjectId, embedding }) => [quoted(templateId), ...(subjects ? [quoted(subjectId)] : []), ...embedding].join(","));
-      const csv = [...(header ? [names] : []), ...lines].join(end);
-      assert.deepEqual(await read("any.csv", csv, header ? {} : { dimension }), expected);
-      const jsonl = rows.map(({ subjectId, ...row }) => JSON.stringify(subjects ? { ...row, subjectId } : row)).join(end) + end;
-      assert.deepEqual(await read("any.jsonl", jsonl), expected);
-    }),
+    fc.asyncProperty(
+      table,
+      fc.boolean(),
+      fc.boolean(),
+      fc.constantFrom("\n", "\r\n"),
+      fc.boolean(),
+      async (rows, header, quotes, end, subjects) => {
+        const dimension = rows[0]!.embedding.length;
+        const expected = rows.map((row) => (subjects ? row : { ...row, subjectId: row.templateId }));
+        const quoted = (text: string): string => (quotes ? `"${text}"` : text);
+        const names = ["id", ...(subjects ? ["subject"] : []), ...Array.from({ length: dimension }, (_, k) => `e${k}`)]
+          .map(quoted)
+          .join(",");
+        const lines = rows.map(({ templateId, subjectId, embedding }) =>
+          [quoted(templateId), ...(subjects ? [quoted(subjectId)] : []), ...embedding].join(","),
+        );
+        const csv = [...(header ? [names] : []), ...lines].join(end);
+        assert.deepEqual(await read("any.csv", csv, header ? {} : { dimension }), expected);
+        const jsonl =
+          rows.map(({ subjectId, ...row }) => JSON.stringify(subjects ? { ...row, subjectId } : row)).join(end) + end;
+        assert.deepEqual(await read("any.jsonl", jsonl), expected);
+      },
+    ),
     { numRuns: 60 },
   );
 });
 
 test("without a header the second column is the subject where it is no number", async () => {
-  assert.deepEqual(await read("a.csv", "\ufefft-1,ada,1,2\n\nt-2,bob,3,4\n"), [{ templateId: "t-1", subjectId: "ada", embedding: [1, 2] }, { templateId: "t-2", subjectId: "bob", embedding: [3, 4] }]);
-  assert.deepEqual(await read("b.csv", "t-1,.5,-2e1\n"), [{ templateId: "t-1", subjectId: "t-1", embedding: [0.5, -20] }]);
-  assert.deepEqual(await read("c.jsonl", '{"embedding":[1]}\n\n{"embedding":[2]}'), [{ templateId: "row-0000001", subjectId: "row-0000001", embedding: [1] }, { templateId: "row-0000003", subjectId: "row-0000003", embedding: [2] }]);
+  assert.deepEqual(await read("a.csv", "\ufefft-1,ada,1,2\n\nt-2,bob,3,4\n"), [
+    { templateId: "t-1", subjectId: "ada", embedding: [1, 2] },
+    { templateId: "t-2", subjectId: "bob", embedding: [3, 4] },
+  ]);
+  assert.deepEqual(await read("b.csv", "t-1,.5,-2e1\n"), [
+    { templateId: "t-1", subjectId: "t-1", embedding: [0.5, -20] },
+  ]);
+  assert.deepEqual(await read("c.jsonl", '{"embedding":[1]}\n\n{"embedding":[2]}'), [
+    { templateId: "row-0000001", subjectId: "row-0000001", embedding: [1] },
+    { templateId: "row-0000003", subjectId: "row-0000003", embedding: [2] },
+  ]);
 });
 
 test("a text file that is not rows of as many finite numbers is refused, naming the line", async () => {
@@ -200,9 +321,15 @@ test("the fraction read grows to 1, and a file of many chunks loses no row at th
   const fractions: number[] = [];
   const lines = Array.from({ length: 60_000 }, (_, i) => `t-${i},${i % 97},${i % 89}`);
   const rows = await read("long.csv", lines.join("\n"), { onRead: (fraction) => fractions.push(fraction) });
-  assert.deepEqual(rows.map(({ templateId, embedding }) => `${templateId},${embedding.join(",")}`), lines);
+  assert.deepEqual(
+    rows.map(({ templateId, embedding }) => `${templateId},${embedding.join(",")}`),
+    lines,
+  );
   assert.equal(fractions.at(-1), 1);
-  assert.deepEqual(fractions, fractions.toSorted((a, b) => a - b));
+  assert.deepEqual(
+    fractions,
+    fractions.toSorted((a, b) => a - b),
+  );
 });
 
 const RANGE = Array.from({ length: 8 }, (_, k) => k);

@@ -180,12 +180,7 @@ for (const name of ["PACKED_N4096_Q60", "PACKED_N4096_Q30"] as const) {
         // Half of what is left below the modulus; there 8 standard deviations of the smaller set do not fit.
         if (embedding[0] !== 1 || name === "PACKED_N4096_Q30") continue;
         const beyond = sumWith(ring, product, scores(0.01, layout));
-        const refused = crypto.decryptDistances(
-          layout.stride,
-          "PACKED_RESIDUES",
-          ring.pack(beyond),
-          probe.squaredNorm,
-        );
+        const refused = crypto.decryptDistances(layout.stride, "PACKED_RESIDUES", ring.pack(beyond), probe.squaredNorm);
         assert.ok(refused.subarray(0, layout.slots).every(Number.isNaN));
       }
     });

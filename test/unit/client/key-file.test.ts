@@ -22,7 +22,10 @@ async function temporaryFolder(t: TestContext): Promise<string> {
   return folder;
 }
 
-const refusedAs = (...reasons: ClientErrorReason[]) => (error: unknown): boolean => error instanceof ClientError && reasons.includes(error.reason);
+const refusedAs =
+  (...reasons: ClientErrorReason[]) =>
+  (error: unknown): boolean =>
+    error instanceof ClientError && reasons.includes(error.reason);
 
 /** Key material whose bytes stand for a key: the format does not look inside. */
 function material(secretKey = Buffer.from("the secret bytes")): SecretKeyMaterial {
@@ -59,7 +62,8 @@ test("a key file is its owner's alone, leaves nothing beside it and holds the ke
   assert.deepEqual(await readdir(folder), ["a.key"]);
   const { secretKey } = holder.exportSecretKeyUnprotected();
   const file = await readFile(path);
-  for (let at = 100; at + 32 <= secretKey.length; at += 1000) assert.equal(file.includes(Buffer.from(secretKey.subarray(at, at + 32))), false);
+  for (let at = 100; at + 32 <= secretKey.length; at += 1000)
+    assert.equal(file.includes(Buffer.from(secretKey.subarray(at, at + 32))), false);
 });
 
 test("a key file that is there is kept unless it is forced", async (t) => {
@@ -79,7 +83,10 @@ test("of two keys saved to one place at once exactly one is there, whole", async
   const path = join(await temporaryFolder(t), "a.key");
   using first = await KeyHolder.create("PACKED_N4096_Q30");
   using second = await KeyHolder.create("PACKED_N4096_Q30");
-  const outcomes = await Promise.allSettled([saveKeyFile(path, first, PASSPHRASE), saveKeyFile(path, second, PASSPHRASE)]);
+  const outcomes = await Promise.allSettled([
+    saveKeyFile(path, first, PASSPHRASE),
+    saveKeyFile(path, second, PASSPHRASE),
+  ]);
   const winners = outcomes.map(({ status }) => status === "fulfilled");
   assert.equal(winners.filter(Boolean).length, 1);
   using loaded = await loadKeyFile(path, PASSPHRASE);
@@ -98,7 +105,11 @@ test("a file with any byte damaged is refused as damaged, and cut short anywhere
     const damaged = Buffer.from(file);
     damaged[at]! ^= 1 << (at % 8);
     await assert.rejects(decryptKeyFile(damaged, PASSPHRASE), refusedAs("KEY_FILE_INVALID"), `byte ${at}`);
-    await assert.rejects(decryptKeyFile(file.subarray(0, at), PASSPHRASE), refusedAs("KEY_FILE_INVALID"), `cut to ${at}`);
+    await assert.rejects(
+      decryptKeyFile(file.subarray(0, at), PASSPHRASE),
+      refusedAs("KEY_FILE_INVALID"),
+      `cut to ${at}`,
+    );
   }
 });
 
@@ -107,13 +118,24 @@ test("a file with any bit of its header, ciphertext or tag changed is refused ev
   for (let bit = 0; bit < 8 * (file.length - 32); bit++) {
     const body = Buffer.from(file.subarray(0, -32));
     body[bit >> 3]! ^= 1 << (bit & 7);
-    await assert.rejects(decryptKeyFile(withChecksum(body), PASSPHRASE), refusedAs("KEY_FILE_INVALID", "WRONG_PASSPHRASE"), `bit ${bit}`);
+    await assert.rejects(
+      decryptKeyFile(withChecksum(body), PASSPHRASE),
+      refusedAs("KEY_FILE_INVALID", "WRONG_PASSPHRASE"),
+      `bit ${bit}`,
+    );
   }
 });
 
 test("a header that asks scrypt for gigabytes or hours is refused at once", async () => {
   const file = await encryptKeyFile(material(), PASSPHRASE, CHEAP);
-  for (const cost of ['"N":1073741824,"r":8,"p":1', '"N":4194304,"r":2,"p":1', '"N":2,"r":536870912,"p":1', '"N":65536,"r":8,"p":100000', '"N":2,"r":1,"p":1e9', '"N":1e999,"r":8,"p":1']) {
+  for (const cost of [
+    '"N":1073741824,"r":8,"p":1',
+    '"N":4194304,"r":2,"p":1',
+    '"N":2,"r":536870912,"p":1',
+    '"N":65536,"r":8,"p":100000',
+    '"N":2,"r":1,"p":1e9',
+    '"N":1e999,"r":8,"p":1',
+  ]) {
     const hostile = editHeader(file, (header) => header.replace('"N":2,"r":1,"p":1', cost));
     assert.ok(hostile.includes(cost));
     const start = performance.now();
@@ -124,7 +146,17 @@ test("a header that asks scrypt for gigabytes or hours is refused at once", asyn
 
 test("costs that scrypt does not have are refused", async () => {
   const file = await encryptKeyFile(material(), PASSPHRASE, CHEAP);
-  for (const cost of ['"N":3,"r":1,"p":1', '"N":1,"r":1,"p":1', '"N":0,"r":1,"p":1', '"N":-2,"r":1,"p":1', '"N":2.5,"r":1,"p":1', '"N":"2","r":1,"p":1', '"N":2,"r":0,"p":1', '"r":1,"p":1', '"N":null,"r":1,"p":1']) {
+  for (const cost of [
+    '"N":3,"r":1,"p":1',
+    '"N":1,"r":1,"p":1',
+    '"N":0,"r":1,"p":1',
+    '"N":-2,"r":1,"p":1',
+    '"N":2.5,"r":1,"p":1',
+    '"N":"2","r":1,"p":1',
+    '"N":2,"r":0,"p":1',
+    '"r":1,"p":1',
+    '"N":null,"r":1,"p":1',
+  ]) {
     const hostile = editHeader(file, (header) => header.replace('"N":2,"r":1,"p":1', cost));
     await assert.rejects(decryptKeyFile(hostile, PASSPHRASE), refusedAs("KEY_FILE_INVALID"), cost);
   }
@@ -132,8 +164,14 @@ test("costs that scrypt does not have are refused", async () => {
 
 test("the same header written otherwise, or with a field more, is not a key file", async () => {
   const file = await encryptKeyFile(material(), PASSPHRASE, CHEAP);
-  const edits = [(h: string) => h.replace(",", ", "), (h: string) => h.replace(/}$/, ',"more":1}'), (h: string) => h.replace('"version":1', '"version":2'), (h: string) => h.replace("AES-256-GCM", "NONE")];
-  for (const edit of edits) await assert.rejects(decryptKeyFile(editHeader(file, edit), PASSPHRASE), refusedAs("KEY_FILE_INVALID"));
+  const edits = [
+    (h: string) => h.replace(",", ", "),
+    (h: string) => h.replace(/}$/, ',"more":1}'),
+    (h: string) => h.replace('"version":1', '"version":2'),
+    (h: string) => h.replace("AES-256-GCM", "NONE"),
+  ];
+  for (const edit of edits)
+    await assert.rejects(decryptKeyFile(editHeader(file, edit), PASSPHRASE), refusedAs("KEY_FILE_INVALID"));
 });
 
 test("files that are something else are refused, and an absent one is told", async (t) => {
@@ -147,7 +185,9 @@ test("files that are something else are refused, and an absent one is told", asy
   await assert.rejects(loadKeyFile(folder, PASSPHRASE), refusedAs("KEY_FILE_INVALID", "KEY_FILE_EXPOSED"));
 });
 
-test("a key file that the world can read or a group can write is refused; a group may read", { skip: process.platform === "win32" }, async (t) => {
+test("a key file that the world can read or a group can write is refused; a group may read", {
+  skip: process.platform === "win32",
+}, async (t) => {
   const folder = await temporaryFolder(t);
   const path = join(folder, "a.key");
   using holder = await KeyHolder.create("PACKED_N4096_Q30");

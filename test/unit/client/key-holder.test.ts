@@ -28,10 +28,16 @@ for (const name of ["PACKED_N4096_Q60", "PACKED_N4096_Q30"] as const) {
     const scale = 4096;
     // Without structure, so that the noise it is multiplied with keeps its deviation.
     const coefficients = Float64Array.from({ length: N }, () => randomInt(-512, 512));
-    const product = multiply(holder, ciphersOf(holder).encryptPolynomial(coefficients), ciphersOf(holder).encryptPolynomial(ONE.map((x) => x * scale)));
-    const errors = ciphersOf(holder).decryptProduct("PACKED_RESIDUES", product).map((x, i) => x / scale - coefficients[i]!);
+    const product = multiply(
+      holder,
+      ciphersOf(holder).encryptPolynomial(coefficients),
+      ciphersOf(holder).encryptPolynomial(ONE.map((x) => x * scale)),
+    );
+    const errors = ciphersOf(holder)
+      .decryptProduct("PACKED_RESIDUES", product)
+      .map((x, i) => x / scale - coefficients[i]!);
     // The constant's noise meets all coefficients, the coefficients' noise the constant: both of deviation 3.2.
-    const expected = 3.2 * Math.hypot(rms(coefficients) * Math.sqrt(N) / scale, 1);
+    const expected = 3.2 * Math.hypot((rms(coefficients) * Math.sqrt(N)) / scale, 1);
     assert.ok(Math.abs(rms(errors) / expected - 1) < 0.15, `deviation ${rms(errors)}, expected ${expected}`);
   });
 }
@@ -55,7 +61,11 @@ test("a key holder made from exported key material decrypts what the first one e
   assert.equal(second.contextId, first.contextId);
   assert.equal(second.pseudonym("photo", "ada"), first.pseudonym("photo", "ada"));
   const scaled = ONE.map((x) => x * 4096);
-  const product = multiply(first, ciphersOf(first).encryptPolynomial(scaled), ciphersOf(first).encryptPolynomial(scaled));
+  const product = multiply(
+    first,
+    ciphersOf(first).encryptPolynomial(scaled),
+    ciphersOf(first).encryptPolynomial(scaled),
+  );
   assert.ok(Math.abs(ciphersOf(second).decryptProduct("PACKED_RESIDUES", product)[0]! / 4096 ** 2 - 1) < 0.01);
 });
 
@@ -73,7 +83,10 @@ test("bytes that are not a secret key, or one of another parameter set, are refu
   const material = holder.exportSecretKeyUnprotected();
   const isRefused = (error: unknown): boolean => error instanceof ClientError && error.reason === "KEY_FILE_INVALID";
   await assert.rejects(KeyHolder.fromSecretKey({ ...material, secretKey: new Uint8Array(100) }), isRefused);
-  await assert.rejects(KeyHolder.fromSecretKey({ ...material, secretKey: material.secretKey.subarray(0, 5000) }), isRefused);
+  await assert.rejects(
+    KeyHolder.fromSecretKey({ ...material, secretKey: material.secretKey.subarray(0, 5000) }),
+    isRefused,
+  );
   await assert.rejects(KeyHolder.fromSecretKey({ ...material, parameterSet: "PACKED_N4096_Q60" }), isRefused);
 });
 
@@ -84,7 +97,10 @@ test("pseudonyms differ with the key, with every part and with where parts are c
   const parts = fc.array(fc.string({ maxLength: 4 }), { maxLength: 3 });
   fc.assert(
     fc.property(parts, parts, (a, b) => {
-      assert.equal(holder.pseudonym(...a) === holder.pseudonym(...b), a.length === b.length && a.every((part, i) => part === b[i]));
+      assert.equal(
+        holder.pseudonym(...a) === holder.pseudonym(...b),
+        a.length === b.length && a.every((part, i) => part === b[i]),
+      );
     }),
   );
 });

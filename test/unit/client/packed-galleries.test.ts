@@ -30,11 +30,20 @@ const STRIDE = 128;
 const SLOTS = 32;
 const PIECES = 2;
 
-const person = (i: number): Enrollment => ({ templateId: `t-${i}`, subjectId: `s-${i}`, embedding: unitVector(i, SPACE.dimension) });
+const person = (i: number): Enrollment => ({
+  templateId: `t-${i}`,
+  subjectId: `s-${i}`,
+  embedding: unitVector(i, SPACE.dimension),
+});
 const people = (count: number, from = 0): Enrollment[] => Array.from({ length: count }, (_, i) => person(from + i));
-const sizes = (galleryId: string): [string, number][] => server.blocks(galleryId).map(({ packed, templateIds }) => [packed ? "packed" : "loose", templateIds.length]);
-const isRefused = (reason: ClientErrorReason | undefined, serverReason?: string) => (error: unknown): boolean =>
-  error instanceof ClientError && (reason === undefined || error.reason === reason) && error.serverReason === serverReason;
+const sizes = (galleryId: string): [string, number][] =>
+  server.blocks(galleryId).map(({ packed, templateIds }) => [packed ? "packed" : "loose", templateIds.length]);
+const isRefused =
+  (reason: ClientErrorReason | undefined, serverReason?: string) =>
+  (error: unknown): boolean =>
+    error instanceof ClientError &&
+    (reason === undefined || error.reason === reason) &&
+    error.serverReason === serverReason;
 
 let galleries = 0;
 async function newGallery(packedStride = STRIDE): Promise<string> {
@@ -43,21 +52,48 @@ async function newGallery(packedStride = STRIDE): Promise<string> {
   return `g-${galleries}`;
 }
 
-const found = async (galleryId: string, i: number): Promise<string | undefined> => (await client.identify(galleryId, person(i).embedding, { top: 1, threshold: 0.01 }))[0]?.templateId;
+const found = async (galleryId: string, i: number): Promise<string | undefined> =>
+  (await client.identify(galleryId, person(i).embedding, { top: 1, threshold: 0.01 }))[0]?.templateId;
 
 test("blocks are filled, and of the rest more than a block has ciphertexts are packed, fewer are enrolled alone", async () => {
   for (const [count, expected] of [
-    [SLOTS * 2, [["packed", SLOTS], ["packed", SLOTS]]],
-    [SLOTS + PIECES + 1, [["packed", SLOTS], ["packed", PIECES + 1]]],
-    [SLOTS + PIECES, [["packed", SLOTS], ["loose", PIECES]]],
+    [
+      SLOTS * 2,
+      [
+        ["packed", SLOTS],
+        ["packed", SLOTS],
+      ],
+    ],
+    [
+      SLOTS + PIECES + 1,
+      [
+        ["packed", SLOTS],
+        ["packed", PIECES + 1],
+      ],
+    ],
+    [
+      SLOTS + PIECES,
+      [
+        ["packed", SLOTS],
+        ["loose", PIECES],
+      ],
+    ],
     [PIECES, [["loose", PIECES]]],
     [0, []],
   ] as const) {
     const galleryId = await newGallery();
     const acknowledged: string[] = [];
-    assert.equal(await client.enroll(galleryId, people(count), { onProgress: (n, { templateId, placement }) => acknowledged.push(`${n} ${templateId} ${placement.slot}`) }), count);
+    assert.equal(
+      await client.enroll(galleryId, people(count), {
+        onProgress: (n, { templateId, placement }) => acknowledged.push(`${n} ${templateId} ${placement.slot}`),
+      }),
+      count,
+    );
     assert.deepEqual(sizes(galleryId), expected);
-    assert.deepEqual(acknowledged.slice(0, SLOTS), people(Math.min(count, SLOTS)).map(({ templateId }, i) => `${i + 1} ${templateId} ${i}`));
+    assert.deepEqual(
+      acknowledged.slice(0, SLOTS),
+      people(Math.min(count, SLOTS)).map(({ templateId }, i) => `${i + 1} ${templateId} ${i}`),
+    );
     if (count > 0) assert.equal(await found(galleryId, count - 1), `t-${count - 1}`);
   }
 });
@@ -73,7 +109,10 @@ test("of an id that comes twice within a block the last stays", async () => {
   const source = [...people(10), { ...person(99), templateId: "t-3" }];
   assert.equal(await client.enroll(galleryId, source), 10);
   const entries = await client.listTemplates(galleryId);
-  assert.deepEqual(entries.filter(({ templateId }) => templateId === "t-3").map(({ subjectId }) => subjectId), ["s-99"]);
+  assert.deepEqual(
+    entries.filter(({ templateId }) => templateId === "t-3").map(({ subjectId }) => subjectId),
+    ["s-99"],
+  );
   assert.deepEqual([await found(galleryId, 99), await found(galleryId, 3)], ["t-3", undefined]);
 });
 
@@ -86,7 +125,10 @@ test("where the source fails, or yields what does not fit, what it yielded befor
   await assert.rejects(client.enroll(galleryId, failing()), /the disk is gone/);
   assert.deepEqual(sizes(galleryId), [["packed", 20]]);
   const other = await newGallery();
-  await assert.rejects(client.enroll(other, [...people(20), { ...person(20), embedding: [1, 2] }]), (error) => isRefused("EMBEDDING_INVALID")(error) && /template "t-20": /.test(String(error)));
+  await assert.rejects(
+    client.enroll(other, [...people(20), { ...person(20), embedding: [1, 2] }]),
+    (error) => isRefused("EMBEDDING_INVALID")(error) && /template "t-20": /.test(String(error)),
+  );
   assert.deepEqual(sizes(other), [["packed", 20]]);
 });
 
@@ -132,29 +174,50 @@ test("an acknowledgement of another block than the one sent ends the enrollment"
 test("packing takes in templates enrolled alone, drops deleted ones and keeps every distance to within the noise of one encryption", async () => {
   for (const metric of ["cosine", "euclidean"] as const) {
     const galleryId = `packing-${metric}`;
-    await client.createGallery(galleryId, { ...SPACE, metric, normBound: metric === "cosine" ? 1 : 1.5 }, { packedStride: STRIDE });
+    await client.createGallery(
+      galleryId,
+      { ...SPACE, metric, normBound: metric === "cosine" ? 1 : 1.5 },
+      { packedStride: STRIDE },
+    );
     await client.enroll(galleryId, people(40));
     await client.enroll(galleryId, people(20, 40), { packing: "never" });
     await client.deleteTemplates(galleryId, { templateIds: ["t-5", "t-45"] });
-    const distances = async (): Promise<Map<string, number>> => new Map((await client.identify(galleryId, person(7).embedding, { top: 100 })).map(({ templateId, distance }) => [templateId, distance]));
+    const distances = async (): Promise<Map<string, number>> =>
+      new Map(
+        (await client.identify(galleryId, person(7).embedding, { top: 100 })).map(({ templateId, distance }) => [
+          templateId,
+          distance,
+        ]),
+      );
     const before = await distances();
     const progress: string[] = [];
-    const { templates, gallery } = await client.pack(galleryId, { stride: 64, onProgress: (done, total) => progress.push(`${done}/${total}`) });
+    const { templates, gallery } = await client.pack(galleryId, {
+      stride: 64,
+      onProgress: (done, total) => progress.push(`${done}/${total}`),
+    });
     assert.deepEqual([templates, gallery.packedStride, gallery.draftOf], [58, 64, undefined]);
     assert.equal(progress.at(-1), "58/58");
     assert.deepEqual(sizes(galleryId), [["packed", 58]]);
     const after = await distances();
     assert.deepEqual([...after.keys()].sort(), [...before.keys()].sort());
-    for (const [templateId, distance] of after) if (templateId !== "t-7") assert.ok(Math.abs(distance - before.get(templateId)!) < 5e-7, templateId);
+    for (const [templateId, distance] of after)
+      if (templateId !== "t-7") assert.ok(Math.abs(distance - before.get(templateId)!) < 5e-7, templateId);
   }
 });
 
 test("a gallery keeps every template under a new key, and one that is there already is passed over", async () => {
   const galleryId = await newGallery();
   await client.enroll(galleryId, people(40));
-  assert.deepEqual((await client.rotate(newKeyHolder, { galleryIds: [galleryId] })).map(({ gallery, templates }) => [gallery.contextId, templates]), [[newKeyHolder.contextId, 40]]);
+  assert.deepEqual(
+    (await client.rotate(newKeyHolder, { galleryIds: [galleryId] })).map(({ gallery, templates }) => [
+      gallery.contextId,
+      templates,
+    ]),
+    [[newKeyHolder.contextId, 40]],
+  );
   using next = new VeilfaceClient({ keyHolder: newKeyHolder, address: server.address });
-  for (const i of [0, 31, 39]) assert.equal((await next.identify(galleryId, person(i).embedding))[0]?.templateId, `t-${i}`);
+  for (const i of [0, 31, 39])
+    assert.equal((await next.identify(galleryId, person(i).embedding))[0]?.templateId, `t-${i}`);
   await assert.rejects(client.identify(galleryId, person(0).embedding), isRefused("KEY_MISMATCH"));
   assert.deepEqual(await client.rotate(newKeyHolder, { galleryIds: [galleryId] }), []);
   await assert.rejects(client.rotate(keyHolder), isRefused("USAGE"));
@@ -177,11 +240,15 @@ test("a gallery whose reading leaves out templates, damages or misplaces them is
       return reply;
     },
     (reply) => {
-      if (reply.message?.$case === "block") for (const entry of reply.message.value.entries) entry.placement = { ...entry.placement!, block: 77 };
+      if (reply.message?.$case === "block")
+        for (const entry of reply.message.value.entries) entry.placement = { ...entry.placement!, block: 77 };
       return reply;
     },
     (reply) => {
-      if (reply.message?.$case === "block") reply.message.value.entries = reply.message.value.entries.map((entry): TemplateEntry => ({ ...entry, placement: { ...entry.placement!, slot: 4000 } }));
+      if (reply.message?.$case === "block")
+        reply.message.value.entries = reply.message.value.entries.map(
+          (entry): TemplateEntry => ({ ...entry, placement: { ...entry.placement!, slot: 4000 } }),
+        );
       return reply;
     },
   ];
@@ -190,7 +257,10 @@ test("a gallery whose reading leaves out templates, damages or misplaces them is
     await assert.rejects(client.pack(galleryId), isRefused("REPLY_INVALID"));
     server.interference = {};
     assert.equal(await found(galleryId, 39), "t-39");
-    assert.deepEqual((await client.listGalleries()).filter(({ draftOf }) => draftOf !== undefined), []);
+    assert.deepEqual(
+      (await client.listGalleries()).filter(({ draftOf }) => draftOf !== undefined),
+      [],
+    );
   }
 });
 
@@ -198,13 +268,21 @@ test("a gallery that changed while it was packed stays as it became, and the dra
   const galleryId = await newGallery();
   await client.enroll(galleryId, people(40));
   let changed: Promise<unknown> | undefined;
-  const packing = client.pack(galleryId, { onProgress: () => {
-    changed ??= client.enroll(galleryId, people(1, 200));
-  } });
-  await assert.rejects(packing, (error) => isRefused("SERVER_REFUSED", "GALLERY_CHANGED")(error) && /run it again/.test(String(error)));
+  const packing = client.pack(galleryId, {
+    onProgress: () => {
+      changed ??= client.enroll(galleryId, people(1, 200));
+    },
+  });
+  await assert.rejects(
+    packing,
+    (error) => isRefused("SERVER_REFUSED", "GALLERY_CHANGED")(error) && /run it again/.test(String(error)),
+  );
   await changed;
   assert.equal(await found(galleryId, 200), "t-200");
-  assert.deepEqual((await client.listGalleries()).filter(({ draftOf }) => draftOf !== undefined), []);
+  assert.deepEqual(
+    (await client.listGalleries()).filter(({ draftOf }) => draftOf !== undefined),
+    [],
+  );
 });
 
 test("a replacement whose answer was lost is recognised, and cancelled packing leaves no draft", async () => {
@@ -216,17 +294,29 @@ test("a replacement whose answer was lost is recognised, and cancelled packing l
   };
   assert.equal((await client.pack(galleryId)).templates, 40);
   const aborting = new AbortController();
-  await assert.rejects(client.pack(galleryId, { signal: aborting.signal, onProgress: () => {
-    aborting.abort();
-  } }), isRefused("CANCELLED"));
-  assert.deepEqual((await client.listGalleries()).filter(({ draftOf }) => draftOf !== undefined), []);
+  await assert.rejects(
+    client.pack(galleryId, {
+      signal: aborting.signal,
+      onProgress: () => {
+        aborting.abort();
+      },
+    }),
+    isRefused("CANCELLED"),
+  );
+  assert.deepEqual(
+    (await client.listGalleries()).filter(({ draftOf }) => draftOf !== undefined),
+    [],
+  );
   assert.equal(await found(galleryId, 39), "t-39");
 });
 
 test("drafts left behind are discarded when told, or once they are a day old, and packing a draft is wrong usage", async () => {
   const galleryId = await newGallery();
   await client.enroll(galleryId, people(40));
-  for (const [draft, hours] of [["old-draft", 25], ["new-draft", 23]] as const) {
+  for (const [draft, hours] of [
+    ["old-draft", 25],
+    ["new-draft", 23],
+  ] as const) {
     await client.createGallery(draft, SPACE);
     const { info } = server.galleries.get(draft)!;
     info.draftOf = galleryId;
@@ -234,7 +324,10 @@ test("drafts left behind are discarded when told, or once they are a day old, an
   }
   await assert.rejects(client.pack("new-draft"), isRefused("USAGE"));
   await client.pack(galleryId);
-  assert.deepEqual((await client.listGalleries()).filter(({ draftOf }) => draftOf === galleryId).map((draft) => draft.galleryId), ["new-draft"]);
+  assert.deepEqual(
+    (await client.listGalleries()).filter(({ draftOf }) => draftOf === galleryId).map((draft) => draft.galleryId),
+    ["new-draft"],
+  );
   assert.equal(await client.discardDrafts(galleryId), 1);
   assert.equal(await found(galleryId, 39), "t-39");
 });
@@ -246,10 +339,20 @@ test("a block whose templates were all deleted while the search ran does not fai
   const { roster, info } = server.galleries.get(galleryId)!;
   server.interference.search = ({ revision }) => {
     if (revision === 0) return;
-    for (let i = 0; i < SLOTS; i++) roster.set(`t-${i}`, { templateId: `t-${i}`, subjectId: "", placement: undefined, revision: ++info.revision, deleted: true });
+    for (let i = 0; i < SLOTS; i++)
+      roster.set(`t-${i}`, {
+        templateId: `t-${i}`,
+        subjectId: "",
+        placement: undefined,
+        revision: ++info.revision,
+        deleted: true,
+      });
   };
   const candidates = await client.identify(galleryId, person(3).embedding, { top: 1000 });
-  assert.deepEqual(candidates.map(({ templateId }) => Number(templateId.slice(2))).sort((a, b) => a - b), Array.from({ length: SLOTS }, (_, i) => SLOTS + i));
+  assert.deepEqual(
+    candidates.map(({ templateId }) => Number(templateId.slice(2))).sort((a, b) => a - b),
+    Array.from({ length: SLOTS }, (_, i) => SLOTS + i),
+  );
 });
 
 test("a gallery that is packed while it is searched is searched again, and nobody is taken for another", async () => {
@@ -264,7 +367,10 @@ test("a gallery that is packed while it is searched is searched again, and nobod
     searches.push(found(galleryId, 20 + i));
     await setTimeout(5);
   }
-  assert.deepEqual(await Promise.all(searches), Array.from({ length: 10 }, (_, i) => `t-${20 + i}`));
+  assert.deepEqual(
+    await Promise.all(searches),
+    Array.from({ length: 10 }, (_, i) => `t-${20 + i}`),
+  );
   await packed;
   assert.equal(await found(galleryId, 33), "t-33");
 });

@@ -27,7 +27,8 @@ async function deviation(client: VeilfaceClient, galleryId: string, vectors: rea
   let sum = 0;
   for (const probe of [randomUnit(), randomUnit()]) {
     const candidates = await client.identify(galleryId, probe, { top: TEMPLATES });
-    for (const { templateId, distance } of candidates) sum += (distance - (1 - vectors[Number(templateId)]!.reduce((dot, x, k) => dot + x * probe[k]!, 0))) ** 2;
+    for (const { templateId, distance } of candidates)
+      sum += (distance - (1 - vectors[Number(templateId)]!.reduce((dot, x, k) => dot + x * probe[k]!, 0))) ** 2;
   }
   return Math.sqrt(sum / (2 * TEMPLATES));
 }
@@ -39,13 +40,19 @@ for (const name of ["PACKED_N4096_Q60", "PACKED_N4096_Q30"] satisfies ParameterS
     const galleryId = name.slice(-3).toLowerCase();
     const vectors = Array.from({ length: TEMPLATES }, randomUnit);
     await client.createGallery(galleryId, SPACE, { packedStride: STRIDE });
-    await client.enroll(galleryId, vectors.map((embedding, i) => ({ templateId: String(i), subjectId: String(i), embedding })));
+    await client.enroll(
+      galleryId,
+      vectors.map((embedding, i) => ({ templateId: String(i), subjectId: String(i), embedding })),
+    );
     const fresh = expectedError(parameterSet(name), layoutOf(DIMENSION, STRIDE));
     for (let packings = 0; packings <= PACKINGS; packings++) {
       if (packings > 0) await client.pack(galleryId, { stride: STRIDE });
       const measured = await deviation(client, galleryId, vectors);
       const expected = fresh * Math.sqrt(1 + packings / 2);
-      assert.ok(Math.abs(measured / expected - 1) < 0.12, `after ${packings} packings ${measured}, expected ${expected}`);
+      assert.ok(
+        Math.abs(measured / expected - 1) < 0.12,
+        `after ${packings} packings ${measured}, expected ${expected}`,
+      );
     }
   });
 }

@@ -21,7 +21,12 @@ after(() => {
 const publicContext = maker.publicContext(maker.makeKeys([1, 2]));
 const vector: PairwiseCiphertext = { encoding: "tenseal", bytes: maker.vector([1, 2, 3]) };
 const other: PairwiseCiphertext = { encoding: "tenseal", bytes: maker.vector([4, 5, 6]) };
-const keys = { encryptionParameters: Buffer.from("p"), scale: 2 ** 30, relinKeys: Buffer.alloc(9, 1), galoisKeys: Buffer.alloc(9, 2) };
+const keys = {
+  encryptionParameters: Buffer.from("p"),
+  scale: 2 ** 30,
+  relinKeys: Buffer.alloc(9, 1),
+  galoisKeys: Buffer.alloc(9, 2),
+};
 const gallery = { galleryId: "g", contextId: FAKE_CONTEXT_ID, metric: "euclidean", dimension: 3 } as const;
 const operation = "squared-distance" as const;
 
@@ -35,7 +40,8 @@ const METHODS: Readonly<Record<MethodName, Method>> = {
   listContexts: (client, options) => client.listContexts(options),
   deleteContext: (client, options) => client.deleteContext(FAKE_CONTEXT_ID, options),
   compare: (client, options) => client.compare(FAKE_CONTEXT_ID, vector, other, { operation, ...options }),
-  compareMany: (client, options) => client.compareMany(FAKE_CONTEXT_ID, vector, [other], { operation, ...options }).next(),
+  compareMany: (client, options) =>
+    client.compareMany(FAKE_CONTEXT_ID, vector, [other], { operation, ...options }).next(),
   createGallery: (client, options) => client.createGallery(gallery, options),
   getGallery: (client, options) => client.getGallery("g", options),
   listGalleries: (client, options) => client.listGalleries(FAKE_CONTEXT_ID, options),
@@ -48,8 +54,10 @@ const METHODS: Readonly<Record<MethodName, Method>> = {
 };
 const methods = Object.entries(METHODS);
 
-const isError = (reason: ClientErrorReason, message = /./) => (error: unknown): boolean =>
-  error instanceof ClientError && error.reason === reason && message.test(error.message);
+const isError =
+  (reason: ClientErrorReason, message = /./) =>
+  (error: unknown): boolean =>
+    error instanceof ClientError && error.reason === reason && message.test(error.message);
 
 const open = (address: string): PairwiseClient => new PairwiseClient({ address });
 
@@ -62,23 +70,27 @@ test("once the client is closed every method says so", async () => {
   const client = open("127.0.0.1:1");
   client[Symbol.dispose]();
   client[Symbol.dispose]();
-  for (const [name, run] of methods) await assert.rejects(run(client, {}), isError("USAGE", /the client is closed/), name);
+  for (const [name, run] of methods)
+    await assert.rejects(run(client, {}), isError("USAGE", /the client is closed/), name);
 });
 
 test("where no server is every method says SERVER_UNAVAILABLE, where none answers in time DEADLINE_EXCEEDED", async () => {
   using nowhere = open(`127.0.0.1:${await freePort()}`);
   await using server = await silentServer();
   using unheard = open(server.address);
-  await Promise.all(methods.flatMap(([name, run]) => [
-    assert.rejects(run(nowhere, { deadlineMs: 1000 }), isError("SERVER_UNAVAILABLE", /ECONNREFUSED/), name),
-    assert.rejects(run(unheard, { deadlineMs: 300 }), isError("DEADLINE_EXCEEDED"), name),
-  ]));
+  await Promise.all(
+    methods.flatMap(([name, run]) => [
+      assert.rejects(run(nowhere, { deadlineMs: 1000 }), isError("SERVER_UNAVAILABLE", /ECONNREFUSED/), name),
+      assert.rejects(run(unheard, { deadlineMs: 300 }), isError("DEADLINE_EXCEEDED"), name),
+    ]),
+  );
 });
 
 test("a signal stops every method, before the call and under it", async () => {
   await using server = await silentServer();
   using client = open(server.address);
-  for (const [name, run] of methods) await assert.rejects(run(client, { signal: AbortSignal.abort() }), isError("CANCELLED"), name);
+  for (const [name, run] of methods)
+    await assert.rejects(run(client, { signal: AbortSignal.abort() }), isError("CANCELLED"), name);
   const signal = AbortSignal.timeout(250);
   await Promise.all(methods.map(([name, run]) => assert.rejects(run(client, { signal }), isError("CANCELLED"), name)));
 });
@@ -112,12 +124,16 @@ test("what the caller's own source throws comes back as it is", async () => {
     throw thrown;
   };
   const drained = async (): Promise<void> => {
-    for await (const distance of client.compareMany(FAKE_CONTEXT_ID, vector, failing(other), { operation })) assert.ok(distance);
+    for await (const distance of client.compareMany(FAKE_CONTEXT_ID, vector, failing(other), { operation }))
+      assert.ok(distance);
   };
   const isThrown = (error: unknown): boolean => error === thrown;
   await assert.rejects(drained(), isThrown);
   await assert.rejects(client.uploadTensealContext(failing(publicContext.subarray(0, 100))), isThrown);
-  await assert.rejects(client.uploadTensealContext(failing(publicContext.subarray(0, 100)), { dimension: 3 }), isThrown);
+  await assert.rejects(
+    client.uploadTensealContext(failing(publicContext.subarray(0, 100)), { dimension: 3 }),
+    isThrown,
+  );
 });
 
 test("what changes nothing is asked again where the server is away for a moment", async () => {
@@ -139,23 +155,39 @@ test("what changes nothing is asked again where the server is away for a moment"
 
 test("a stream is begun again where the server is away before it says anything, never afterwards", async () => {
   const services = openServices({ address: "127.0.0.1:1" });
-  after(() => { services.close(); });
+  after(() => {
+    services.close();
+  });
   const calls = new PairwiseCalls(services, 10_000);
   const isAway = new ClientError("SERVER_UNAVAILABLE", "away");
   const read = (begun: () => Generator<number>): Promise<number[]> =>
-    Array.fromAsync(calls.readStream({}, async function* () { yield* await Promise.resolve(begun()); }));
+    Array.fromAsync(
+      calls.readStream({}, async function* () {
+        yield* await Promise.resolve(begun());
+      }),
+    );
   let tries = 0;
-  assert.deepEqual(await read(function* () {
-    if (++tries < 3) throw isAway;
-    yield* [1, 2];
-  }), [1, 2]);
+  assert.deepEqual(
+    await read(function* () {
+      if (++tries < 3) throw isAway;
+      yield* [1, 2];
+    }),
+    [1, 2],
+  );
   tries = 0;
-  await assert.rejects(read(function* () {
-    tries++;
-    yield 1;
-    throw isAway;
-  }));
+  await assert.rejects(
+    read(function* () {
+      tries++;
+      yield 1;
+      throw isAway;
+    }),
+  );
   assert.equal(tries, 1);
   const nothing: readonly number[] = [];
-  assert.deepEqual(await read(function* () { yield* nothing; }), []);
+  assert.deepEqual(
+    await read(function* () {
+      yield* nothing;
+    }),
+    [],
+  );
 });

@@ -76,10 +76,7 @@ const CASES: readonly (readonly [Record<string, string>, string | undefined])[] 
   [{ http_proxy: "http://h", no_proxy: "other.example" }, "http_proxy h:80"],
   [{ http_proxy: "http://h", no_proxy: "other.example, .veilface.example" }, undefined],
   [{ http_proxy: "http://h", no_proxy: "*" }, undefined],
-  [
-    { http_proxy: "http://h", no_grpc_proxy: "other.example", no_proxy: "matcher.veilface.example" },
-    "http_proxy h:80",
-  ],
+  [{ http_proxy: "http://h", no_grpc_proxy: "other.example", no_proxy: "matcher.veilface.example" }, "http_proxy h:80"],
   [{ http_proxy: "http://h", no_grpc_proxy: "matcher.veilface.example" }, undefined],
 ];
 

@@ -26,14 +26,24 @@ after(async () => {
 
 const GALLERY = { galleryId: "staff", createTime: new Date(1_700_000_000_000) };
 
-const entry = (i: number, name = `template-of-${i}`): RosterEntry => ({ templateId: name, subjectId: `subject-${i % 7}`, placement: { block: i >> 4, slot: i & 15, stride: 2 }, revision: i + 1 });
+const entry = (i: number, name = `template-of-${i}`): RosterEntry => ({
+  templateId: name,
+  subjectId: `subject-${i % 7}`,
+  placement: { block: i >> 4, slot: i & 15, stride: 2 },
+  revision: i + 1,
+});
 
 /** A server with so many templates, one change each, that counts what is asked of it. */
-function served(entries: readonly RosterEntry[], revision = entries.length): { readPage: ReadRosterPage; asked: number[] } {
+function served(
+  entries: readonly RosterEntry[],
+  revision = entries.length,
+): { readPage: ReadRosterPage; asked: number[] } {
   const asked: number[] = [];
   const readPage: ReadRosterPage = (since) => {
     asked.push(since);
-    const changes = entries.filter((live) => live.revision > since).map((live) => ({ templateId: live.templateId, live, revision: live.revision }));
+    const changes = entries
+      .filter((live) => live.revision > since)
+      .map((live) => ({ templateId: live.templateId, live, revision: live.revision }));
     return Promise.resolve({ changes, revision, nextPageToken: "" });
   };
   return { readPage, asked };
@@ -52,7 +62,10 @@ test("a roster that was stored is loaded by the next process, which asks for the
   const first = served(people);
   await rosterFrom(first.readPage, cache.storeFor(GALLERY), 100);
   const second = served(people);
-  assert.deepEqual(await rosterFrom(second.readPage, new RosterCache(join(folder, "a"), keyHolder).storeFor(GALLERY), 100), people);
+  assert.deepEqual(
+    await rosterFrom(second.readPage, new RosterCache(join(folder, "a"), keyHolder).storeFor(GALLERY), 100),
+    people,
+  );
   assert.deepEqual([first.asked, second.asked], [[0], [99]]);
 });
 
@@ -82,7 +95,8 @@ test("a stored copy that is damaged, of another key or of an earlier gallery is 
       await writeFile(join(path, name!), (await readFile(join(path, name!))).subarray(0, 20));
       return new RosterCache(path, keyHolder).storeFor(GALLERY);
     },
-    "another creation": () => Promise.resolve(new RosterCache(path, keyHolder).storeFor({ ...GALLERY, createTime: new Date(5) })),
+    "another creation": () =>
+      Promise.resolve(new RosterCache(path, keyHolder).storeFor({ ...GALLERY, createTime: new Date(5) })),
   };
   for (const [name, storeOf] of Object.entries(cases)) {
     await rosterFrom(served(people).readPage, new RosterCache(path, keyHolder).storeFor(GALLERY), 100);
@@ -90,12 +104,25 @@ test("a stored copy that is damaged, of another key or of an earlier gallery is 
     assert.deepEqual(await rosterFrom(again.readPage, await storeOf(), 100), people, name);
     assert.deepEqual(again.asked, [0], name);
   }
-  assert.equal(ciphersOf(otherHolder).decryptLocally("x", ciphersOf(keyHolder).encryptLocally("x", randomBytes(40))), undefined);
-  assert.equal(ciphersOf(keyHolder).decryptLocally("y", ciphersOf(keyHolder).encryptLocally("x", randomBytes(40))), undefined);
+  assert.equal(
+    ciphersOf(otherHolder).decryptLocally("x", ciphersOf(keyHolder).encryptLocally("x", randomBytes(40))),
+    undefined,
+  );
+  assert.equal(
+    ciphersOf(keyHolder).decryptLocally("y", ciphersOf(keyHolder).encryptLocally("x", randomBytes(40))),
+    undefined,
+  );
 });
 
 test("a server that was put back from a backup and gave the places to others is believed, not the stored copy", async () => {
-  for (const [name, entries, revision] of [["another last change", [...people.slice(0, 90), ...people.slice(90).map((live, i) => entry(90 + i, `other-${live.revision}`))], 100], ["an earlier revision", people.slice(0, 50), 50]] as const) {
+  for (const [name, entries, revision] of [
+    [
+      "another last change",
+      [...people.slice(0, 90), ...people.slice(90).map((live, i) => entry(90 + i, `other-${live.revision}`))],
+      100,
+    ],
+    ["an earlier revision", people.slice(0, 50), 50],
+  ] as const) {
     const cache = new RosterCache(join(folder, "d"), keyHolder);
     await rosterFrom(served(people).readPage, cache.storeFor(GALLERY), 100);
     const restored = served(entries, revision);
@@ -114,7 +141,10 @@ test("a folder that cannot be written costs nothing but the copy", async () => {
 
 test("after any changes a table holds what a map would, and its stored copy the same, in the order of the last changes", () => {
   const id = fc.integer({ min: 0, max: 9 });
-  const step = fc.oneof(fc.record({ kind: fc.constant("set" as const), id, subject: id }), fc.record({ kind: fc.constant("delete" as const), id }));
+  const step = fc.oneof(
+    fc.record({ kind: fc.constant("set" as const), id, subject: id }),
+    fc.record({ kind: fc.constant("delete" as const), id }),
+  );
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
       const table = new RosterTable();
@@ -124,7 +154,12 @@ test("after any changes a table holds what a map would, and its stored copy the 
         model.delete(templateId);
         if (change.kind === "delete") table.delete(templateId);
         else {
-          const live = { templateId, subjectId: `s${change.subject}`, placement: { block: i >> 3, slot: i & 7, stride: 512 }, revision: i + 1 };
+          const live = {
+            templateId,
+            subjectId: `s${change.subject}`,
+            placement: { block: i >> 3, slot: i & 7, stride: 512 },
+            revision: i + 1,
+          };
           model.set(templateId, live);
           table.set(live);
         }
@@ -146,12 +181,20 @@ test("stored bytes that are not what was written are not taken", () => {
   });
   const bytes = table.toBytes(100);
   assert.ok(RosterColumns.fromBytes(bytes) !== undefined);
-  for (const other of [bytes.subarray(1), bytes.subarray(0, 23), Uint8Array.from([...bytes, 0]), bytes.with(0, 1), new Uint8Array(24).fill(255)]) assert.equal(RosterColumns.fromBytes(other), undefined);
+  for (const other of [
+    bytes.subarray(1),
+    bytes.subarray(0, 23),
+    Uint8Array.from([...bytes, 0]),
+    bytes.with(0, 1),
+    new Uint8Array(24).fill(255),
+  ])
+    assert.equal(RosterColumns.fromBytes(other), undefined);
 });
 
 test("among many thousands, with few values and subjects of many templates, candidates are those of a full sort", () => {
   const table = new RosterTable();
-  const random = (i: number, range: number): number => Math.floor(Math.abs(Math.sin(i * 12.9898) * 43_758.5453) % range);
+  const random = (i: number, range: number): number =>
+    Math.floor(Math.abs(Math.sin(i * 12.9898) * 43_758.5453) % range);
   const distances = Array.from({ length: 3 }, () => new Float64Array(4096));
   const all = Array.from({ length: 12_000 }, (_, i) => {
     const place = { block: Math.floor(i / 4096), slot: i % 4096 };
@@ -164,11 +207,17 @@ test("among many thousands, with few values and subjects of many templates, cand
   });
   for (const i of [0, 5000, 11_999]) table.delete(`t${i}`);
   const live = all.filter((_, i) => ![0, 5000, 11_999].includes(i) && i < 11_000);
-  live.sort((a, b) => a.distance - b.distance || (a.subjectId < b.subjectId ? -1 : Number(a.subjectId > b.subjectId)) || (a.templateId < b.templateId ? -1 : 1));
+  live.sort(
+    (a, b) =>
+      a.distance - b.distance ||
+      (a.subjectId < b.subjectId ? -1 : Number(a.subjectId > b.subjectId)) ||
+      (a.templateId < b.templateId ? -1 : 1),
+  );
   const seen = new Set<string>();
   const expected = live.filter(({ subjectId }) => !seen.has(subjectId) && seen.add(subjectId));
   const blocks = distances.map((values, block) => ({ block, stride: 1, distances: values }));
-  for (const top of [1, 10, 400, 5000]) assert.deepEqual(rankCandidates(table, { revision: 11_000, blocks }, top), expected.slice(0, top));
+  for (const top of [1, 10, 400, 5000])
+    assert.deepEqual(rankCandidates(table, { revision: 11_000, blocks }, top), expected.slice(0, top));
   assert.equal(lacksBlock(table, { revision: 11_000, blocks: blocks.slice(1) }), true);
   assert.equal(lacksBlock(table, { revision: 4000, blocks: blocks.slice(0, 1) }), false);
 });

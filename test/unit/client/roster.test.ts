@@ -9,7 +9,12 @@ import type { ReadRosterPage } from "../../../client/roster/roster.ts";
 import type { RosterChange } from "../../../client/remote/wire.ts";
 import type { RosterEntry } from "../../../client/remote/wire.ts";
 
-const entry = (templateId: string, subjectId: string, slot: number, revision: number): RosterEntry => ({ templateId, subjectId, placement: { block: 0, slot, stride: 1 }, revision });
+const entry = (templateId: string, subjectId: string, slot: number, revision: number): RosterEntry => ({
+  templateId,
+  subjectId,
+  placement: { block: 0, slot, stride: 1 },
+  revision,
+});
 
 /** A server's side of a roster: what it is now, and pages of what changed. */
 class ServedRoster {
@@ -36,9 +41,15 @@ class ServedRoster {
     this.reads++;
     await Promise.resolve();
     const after = pageToken === "" ? since : Number(pageToken);
-    const rest = [...this.#changes.values()].filter(({ revision }) => revision > after).sort((a, b) => a.revision - b.revision);
+    const rest = [...this.#changes.values()]
+      .filter(({ revision }) => revision > after)
+      .sort((a, b) => a.revision - b.revision);
     const page = rest.slice(0, 2);
-    return { changes: page.map(({ change }) => change), revision: this.revision, nextPageToken: rest.length > 2 ? String(page[1]!.revision) : "" };
+    return {
+      changes: page.map(({ change }) => change),
+      revision: this.revision,
+      nextPageToken: rest.length > 2 ? String(page[1]!.revision) : "",
+    };
   };
 
   #record(change: RosterChange): void {
@@ -46,7 +57,8 @@ class ServedRoster {
   }
 }
 
-const byId = (entries: Iterable<RosterEntry>): RosterEntry[] => [...entries].sort((a, b) => (a.templateId < b.templateId ? -1 : 1));
+const byId = (entries: Iterable<RosterEntry>): RosterEntry[] =>
+  [...entries].sort((a, b) => (a.templateId < b.templateId ? -1 : 1));
 
 test("after any history of changes and updates a roster is the server's, read by changes only", async () => {
   const id = fc.integer({ min: 0, max: 5 }).map(String);
@@ -91,7 +103,9 @@ test("an update that fails half way is made good by the next one", async () => {
   const served = new ServedRoster();
   for (const name of ["a", "b", "c", "d", "e"]) served.put(name, name);
   let failures = 1;
-  const roster = new Roster((since, pageToken) => (pageToken !== "" && failures-- > 0 ? Promise.reject(new Error("lost")) : served.readPage(since, pageToken)));
+  const roster = new Roster((since, pageToken) =>
+    pageToken !== "" && failures-- > 0 ? Promise.reject(new Error("lost")) : served.readPage(since, pageToken),
+  );
   await assert.rejects(roster.update(5), /lost/);
   assert.equal(roster.revision, 0);
   served.remove("a");
@@ -100,24 +114,47 @@ test("an update that fails half way is made good by the next one", async () => {
 });
 
 async function rosterOf(entries: readonly RosterEntry[]): Promise<Roster> {
-  const roster = new Roster(() => Promise.resolve({ changes: entries.map((live) => ({ templateId: live.templateId, live, revision: live.revision })), revision: 100, nextPageToken: "" }));
+  const roster = new Roster(() =>
+    Promise.resolve({
+      changes: entries.map((live) => ({ templateId: live.templateId, live, revision: live.revision })),
+      revision: 100,
+      nextPageToken: "",
+    }),
+  );
   await roster.update(100);
   return roster;
 }
 
-const distancesOf = (...distances: number[]): { block: number; stride: number; distances: Float64Array }[] => [{ block: 0, stride: 1, distances: Float64Array.from(distances) }];
+const distancesOf = (...distances: number[]): { block: number; stride: number; distances: Float64Array }[] => [
+  { block: 0, stride: 1, distances: Float64Array.from(distances) },
+];
 
 test("candidates are the subjects by their nearest template, nearest first, ties by id, at most as many as asked for", async () => {
   // Few values, so that ties are common.
   const template = fc.record({ subject: fc.integer({ min: 0, max: 4 }), distance: fc.integer({ min: 0, max: 3 }) });
   await fc.assert(
     fc.asyncProperty(fc.array(template, { maxLength: 12 }), fc.integer({ min: 1, max: 6 }), async (templates, top) => {
-      const roster = await rosterOf(templates.map(({ subject }, i) => entry(`t${String(i).padStart(2, "0")}`, `s${subject}`, i, 1)));
-      const candidates = rankCandidates(roster.table, { revision: 100, blocks: distancesOf(...templates.map(({ distance }) => distance)) }, top);
+      const roster = await rosterOf(
+        templates.map(({ subject }, i) => entry(`t${String(i).padStart(2, "0")}`, `s${subject}`, i, 1)),
+      );
+      const candidates = rankCandidates(
+        roster.table,
+        { revision: 100, blocks: distancesOf(...templates.map(({ distance }) => distance)) },
+        top,
+      );
       // By sorting everything and keeping the first of each subject.
-      const all = templates.map(({ subject, distance }, i) => ({ subjectId: `s${subject}`, templateId: `t${String(i).padStart(2, "0")}`, distance }));
-      all.sort((a, b) => a.distance - b.distance || a.subjectId.localeCompare(b.subjectId) || a.templateId.localeCompare(b.templateId));
-      const expected = all.filter(({ subjectId }, i) => all.findIndex((other) => other.subjectId === subjectId) === i).slice(0, top);
+      const all = templates.map(({ subject, distance }, i) => ({
+        subjectId: `s${subject}`,
+        templateId: `t${String(i).padStart(2, "0")}`,
+        distance,
+      }));
+      all.sort(
+        (a, b) =>
+          a.distance - b.distance || a.subjectId.localeCompare(b.subjectId) || a.templateId.localeCompare(b.templateId),
+      );
+      const expected = all
+        .filter(({ subjectId }, i) => all.findIndex((other) => other.subjectId === subjectId) === i)
+        .slice(0, top);
       assert.deepEqual(candidates, expected);
     }),
   );
@@ -125,13 +162,17 @@ test("candidates are the subjects by their nearest template, nearest first, ties
 
 test("templates that changed after the search began are left out of it", async () => {
   const roster = await rosterOf([entry("old", "ada", 0, 5), entry("new", "bob", 1, 6)]);
-  assert.deepEqual(rankCandidates(roster.table, { revision: 5, blocks: distancesOf(1, 0) }, 5).map(({ subjectId }) => subjectId), ["ada"]);
+  assert.deepEqual(
+    rankCandidates(roster.table, { revision: 5, blocks: distancesOf(1, 0) }, 5).map(({ subjectId }) => subjectId),
+    ["ada"],
+  );
 });
 
 test("an answer that lacks a block or a slot of the roster is refused rather than read as nobody", async () => {
   const roster = await rosterOf([entry("a", "ada", 0, 1), entry("b", "bob", 1, 1)]);
   const isRefused = (error: unknown): boolean => error instanceof ClientError && error.reason === "REPLY_INVALID";
-  const rank = (blocks: readonly BlockDistances[]) => (): unknown => rankCandidates(roster.table, { revision: 1, blocks }, 5);
+  const rank = (blocks: readonly BlockDistances[]) => (): unknown =>
+    rankCandidates(roster.table, { revision: 1, blocks }, 5);
   assert.throws(rank([]), isRefused);
   assert.throws(rank(distancesOf(0.5)), isRefused);
   assert.throws(rank([{ ...distancesOf(1, 2)[0]!, stride: 2 }]), isRefused);

@@ -28,7 +28,12 @@ afterEach(async () => {
 
 async function assertWhole(): Promise<void> {
   for (const { file, sha256 } of FILES) assert.equal(await hashFile(join(folder, file)), sha256);
-  assert.deepEqual((await readdir(folder)).sort(), ["descriptor.onnx", "detector.onnx", "landmarks.onnx", "model.json"]);
+  assert.deepEqual((await readdir(folder)).sort(), [
+    "descriptor.onnx",
+    "detector.onnx",
+    "landmarks.onnx",
+    "model.json",
+  ]);
 }
 
 test("the default pack is made at first use, with progress, and only read afterwards", async () => {
@@ -80,7 +85,10 @@ function startPreparation(): ChildProcess {
 test("processes that prepare the pack at the same time all end with a whole one", async () => {
   const exits = [startPreparation(), startPreparation()].map((child) => once(child, "exit"));
   await loadDefaultModelPack();
-  assert.deepEqual(await Promise.all(exits), [[0, null], [0, null]]);
+  assert.deepEqual(await Promise.all(exits), [
+    [0, null],
+    [0, null],
+  ]);
   await assertWhole();
 });
 

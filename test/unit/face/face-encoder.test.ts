@@ -40,10 +40,18 @@ async function assertRefused(work: Promise<unknown>, reason: FaceErrorReason): P
 
 /** Two portraits side by side, 500 pixels high. */
 async function sideBySide(left: string, right: string): Promise<{ image: Uint8Array; leftWidth: number }> {
-  const resize = async (name: string) => sharp(await readPhoto(name)).resize({ height: 500 }).toBuffer({ resolveWithObject: true });
+  const resize = async (name: string) =>
+    sharp(await readPhoto(name))
+      .resize({ height: 500 })
+      .toBuffer({ resolveWithObject: true });
   const [a, b] = [await resize(left), await resize(right)];
-  const canvas = sharp({ create: { width: a.info.width + b.info.width, height: 500, channels: 3, background: "#fff" } });
-  const composed = canvas.composite([{ input: a.data, left: 0, top: 0 }, { input: b.data, left: a.info.width, top: 0 }]);
+  const canvas = sharp({
+    create: { width: a.info.width + b.info.width, height: 500, channels: 3, background: "#fff" },
+  });
+  const composed = canvas.composite([
+    { input: a.data, left: 0, top: 0 },
+    { input: b.data, left: a.info.width, top: 0 },
+  ]);
   return { image: await composed.png().toBuffer(), leftWidth: a.info.width };
 }
 
@@ -98,7 +106,10 @@ test("what the detector hardly takes for a face is none", async () => {
   // A screen full of small pictures: measured 0.53 to 0.60 for four boxes that hold no whole face.
   const page = createRequire(import.meta.url).resolve("@vladmandic/face-api/package.json");
   const faces = await encoder.detect(await readFile(join(dirname(page), "demo", "screenshot-images.png")));
-  assert.deepEqual(faces.filter(({ score }) => score < 0.65), []);
+  assert.deepEqual(
+    faces.filter(({ score }) => score < 0.65),
+    [],
+  );
 });
 
 test("a photo without a face gives none, and is refused where one is expected", async () => {
@@ -123,7 +134,9 @@ test("a portrait cropped to the face alone is found, which one look without a bo
 });
 
 test("a photo stored turned, with its orientation noted, gives the same face as the upright one", async () => {
-  const upright = await sharp(await readPhoto(PEOPLE.cage[0])).png().toBuffer();
+  const upright = await sharp(await readPhoto(PEOPLE.cage[0]))
+    .png()
+    .toBuffer();
   // Stored a quarter turned anticlockwise; orientation 6 tells the reader to turn it back.
   const turned = await sharp(upright).rotate(270).withMetadata({ orientation: 6 }).png().toBuffer();
   const [a, b] = [await encoder.encodeSingle(upright), await encoder.encodeSingle(turned)];
@@ -135,7 +148,10 @@ test("a face in a photo of 26 megapixels is placed in the pixels of that photo a
   const photo = await readPhoto(PEOPLE.franck[0]!);
   const { width, height } = await sharp(photo).metadata();
   const factor = 8;
-  const large = await sharp(photo).resize(width * factor, height * factor).jpeg().toBuffer();
+  const large = await sharp(photo)
+    .resize(width * factor, height * factor)
+    .jpeg()
+    .toBuffer();
   const [small, big] = [await encoder.encodeSingle(photo), await encoder.encodeSingle(large)];
   const { left, top, right, bottom } = big.box;
   const scaled = { left: left / factor, top: top / factor, right: right / factor, bottom: bottom / factor };
@@ -146,16 +162,34 @@ test("a face in a photo of 26 megapixels is placed in the pixels of that photo a
 /** A descriptor that answers with the average colour of the face, times three columns of constants. */
 function colourDescriptor(): Uint8Array {
   const graph = new OnnxGraph("colour");
-  const average = graph.node("Flatten", [graph.node("GlobalAveragePool", [graph.input("face", [1, 3, 112, 112])])], { axis: 1 });
-  graph.node("MatMul", [average, graph.constant({ shape: [3, 4], data: Float32Array.of(1, 0, 0, 1, 0, 1, 0, 1, 0, 0, 1, 1) })], {}, "embedding");
+  const average = graph.node("Flatten", [graph.node("GlobalAveragePool", [graph.input("face", [1, 3, 112, 112])])], {
+    axis: 1,
+  });
+  graph.node(
+    "MatMul",
+    [average, graph.constant({ shape: [3, 4], data: Float32Array.of(1, 0, 0, 1, 0, 1, 0, 1, 0, 0, 1, 1) })],
+    {},
+    "embedding",
+  );
   graph.output("embedding", [1, 4]);
   return graph.encode();
 }
 
 async function writeColourPack(dimension: number): Promise<string> {
   const pack = await mkdtemp(join(folder, "pack-"));
-  const input = { width: 112, height: 112, layout: "NCHW", channelOrder: "BGR", mean: [0, 0, 0], scale: [1 / 255, 1 / 255, 1 / 255] };
-  const alignment = [{ landmarks: [36, 39], x: 38, y: 52 }, { landmarks: [42, 45], x: 74, y: 52 }, { landmarks: [30], x: 56, y: 72 }];
+  const input = {
+    width: 112,
+    height: 112,
+    layout: "NCHW",
+    channelOrder: "BGR",
+    mean: [0, 0, 0],
+    scale: [1 / 255, 1 / 255, 1 / 255],
+  };
+  const alignment = [
+    { landmarks: [36, 39], x: 38, y: 52 },
+    { landmarks: [42, 45], x: 74, y: 52 },
+    { landmarks: [30], x: 56, y: 72 },
+  ];
   const descriptor = { file: "colour.onnx", input, alignment };
   const card = { id: "colour", version: "1", licence: "none", metric: "cosine", threshold: 0.9, dimension, descriptor };
   await writeFile(join(pack, "model.json"), JSON.stringify(card));

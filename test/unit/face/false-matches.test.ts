@@ -6,7 +6,11 @@ import { expectedFalseMatches } from "../../../face/false-matches.ts";
 import { identificationThresholdOf, thresholdOf } from "../../../client/model-space.ts";
 
 const EUCLIDEAN = { id: "m", dimension: 4, metric: "euclidean", threshold: 0.6 } as const;
-const RATES = [{ threshold: 0.4, rate: 1e-6 }, { threshold: 0.5, rate: 1e-4 }, { threshold: 0.6, rate: 1e-3 }];
+const RATES = [
+  { threshold: 0.4, rate: 1e-6 },
+  { threshold: 0.5, rate: 1e-4 },
+  { threshold: 0.6, rate: 1e-3 },
+];
 
 test("false matches are expected in proportion to the templates, by the card's rate at the threshold", () => {
   const card = { ...EUCLIDEAN, falseMatchRates: RATES };
@@ -19,14 +23,25 @@ test("false matches are expected in proportion to the templates, by the card's r
 
 test("the rate never falls as the threshold grows, and stays within 0 and 1", () => {
   const threshold = fc.double({ min: 0, max: 4, noNaN: true });
-  fc.assert(fc.property(threshold, threshold, (a, b) => {
-    const [low, high] = [a, b].sort((x, y) => x - y).map((at) => expectedFalseMatches({ ...EUCLIDEAN, falseMatchRates: RATES }, at, 1)!);
-    assert.ok(low! >= 0 && low! <= high! && high! <= 1);
-  }));
+  fc.assert(
+    fc.property(threshold, threshold, (a, b) => {
+      const [low, high] = [a, b]
+        .sort((x, y) => x - y)
+        .map((at) => expectedFalseMatches({ ...EUCLIDEAN, falseMatchRates: RATES }, at, 1)!);
+      assert.ok(low! >= 0 && low! <= high! && high! <= 1);
+    }),
+  );
 });
 
 test("a cosine card states similarities, and the threshold is a distance", () => {
-  const card = { ...EUCLIDEAN, metric: "cosine" as const, falseMatchRates: [{ threshold: 0.5, rate: 1e-4 }, { threshold: 0.25, rate: 1e-2 }] };
+  const card = {
+    ...EUCLIDEAN,
+    metric: "cosine" as const,
+    falseMatchRates: [
+      { threshold: 0.5, rate: 1e-4 },
+      { threshold: 0.25, rate: 1e-2 },
+    ],
+  };
   assert.equal(expectedFalseMatches(card, 0.5, 1), 1e-4);
   assert.equal(expectedFalseMatches(card, 0.75, 1), 1e-2);
 });

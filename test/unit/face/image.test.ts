@@ -10,7 +10,10 @@ import { PEOPLE, readPhoto } from "../../../scripts/dev/photos.ts";
 
 /** Four flat quarters: red, green, blue, white, so that every orientation is told apart. */
 async function quarters(): Promise<Sharp> {
-  const tile = (background: string) => sharp({ create: { width: 20, height: 10, channels: 3, background } }).png().toBuffer();
+  const tile = (background: string) =>
+    sharp({ create: { width: 20, height: 10, channels: 3, background } })
+      .png()
+      .toBuffer();
   const [green, blue, white] = await Promise.all([tile("#0f0"), tile("#00f"), tile("#fff")]);
   return sharp({ create: { width: 40, height: 20, channels: 3, background: "#f00" } }).composite([
     { input: green, left: 20, top: 0 },
@@ -34,17 +37,31 @@ async function assertRefused(bytes: Uint8Array, reason: FaceErrorReason, message
 
 for (const format of ["png", "tiff", "webp", "gif", "avif"] as const) {
   test(`a ${format} image is decoded to its pixels`, async () => {
-    const lossless = { png: {}, tiff: { compression: "lzw" }, gif: {}, webp: { lossless: true }, avif: { lossless: true } }[format];
+    const lossless = {
+      png: {},
+      tiff: { compression: "lzw" },
+      gif: {},
+      webp: { lossless: true },
+      avif: { lossless: true },
+    }[format];
     const image = await decodeImage(await (await quarters()).toFormat(format, lossless).toBuffer());
     assert.deepEqual([image.width, image.height, image.data.length, image.pixelRatio], [40, 20, 40 * 20 * 3, 1]);
     const seen = [pixelAt(image, 5, 5), pixelAt(image, 35, 5), pixelAt(image, 5, 15), pixelAt(image, 35, 15)];
-    const expected = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]];
-    seen.flat().forEach((value, i) => { assert.ok(Math.abs(value - expected.flat()[i]!) <= 3); });
+    const expected = [
+      [255, 0, 0],
+      [0, 255, 0],
+      [0, 0, 255],
+      [255, 255, 255],
+    ];
+    seen.flat().forEach((value, i) => {
+      assert.ok(Math.abs(value - expected.flat()[i]!) <= 3);
+    });
   });
 }
 
 test("the EXIF orientation is applied: a photo stored on its side stands upright", async () => {
-  // Orientation 6 says: turn the stored pixels a quarter clockwise, so the stored bottom left (blue) is shown at the top left.
+  // Orientation 6 says: turn the stored pixels a quarter clockwise, so the stored bottom left (blue) is shown at the
+  // top left.
   const image = await decodeImage(await (await quarters()).withMetadata({ orientation: 6 }).png().toBuffer());
   assert.deepEqual([image.width, image.height], [20, 40]);
   assert.deepEqual(pixelAt(image, 5, 5), [0, 0, 255]);
@@ -66,13 +83,19 @@ test("grey, 16-bit and transparent images become plain 8-bit RGB", async () => {
 });
 
 test("a photo longer than 4096 pixels is reduced, and says by how much", async () => {
-  const wide = await sharp({ create: { width: 8192, height: 1000, channels: 3, background: "#456" } }).jpeg().toBuffer();
+  const wide = await sharp({ create: { width: 8192, height: 1000, channels: 3, background: "#456" } })
+    .jpeg()
+    .toBuffer();
   const image = await decodeImage(wide);
   assert.deepEqual([image.width, image.height, image.pixelRatio], [4096, 500, 2]);
 });
 
 test("what is not an image is refused with the list of what is", async () => {
-  await assertRefused(new TextEncoder().encode("Dear face recogniser, this is a letter."), "NOT_AN_IMAGE", /expected JPEG, PNG/);
+  await assertRefused(
+    new TextEncoder().encode("Dear face recogniser, this is a letter."),
+    "NOT_AN_IMAGE",
+    /expected JPEG, PNG/,
+  );
   await assertRefused(new Uint8Array(0), "NOT_AN_IMAGE", /empty/);
   await assertRefused(new Uint8Array(1000), "NOT_AN_IMAGE", /expected JPEG, PNG/);
 });
@@ -84,7 +107,8 @@ test("an SVG is refused, as it is a program rather than a photo", async () => {
 
 test("a JPEG cut short is refused as damaged, wherever it is cut", async () => {
   const photo = await readPhoto(PEOPLE.cage[0]);
-  for (const share of [0.1, 0.5, 0.95]) await assertRefused(photo.subarray(0, photo.length * share), "NOT_AN_IMAGE", /damaged|cannot|not an image/);
+  for (const share of [0.1, 0.5, 0.95])
+    await assertRefused(photo.subarray(0, photo.length * share), "NOT_AN_IMAGE", /damaged|cannot|not an image/);
 });
 
 /** A valid PNG header and hardly any data behind it. */
@@ -101,7 +125,12 @@ function pngBomb(width: number, height: number): Uint8Array {
   header.writeUInt32BE(height, 4);
   header.set([8, 2, 0, 0, 0], 8);
   const signature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
-  return Buffer.concat([signature, chunk("IHDR", header), chunk("IDAT", deflateSync(Buffer.alloc(1000))), chunk("IEND", Buffer.alloc(0))]);
+  return Buffer.concat([
+    signature,
+    chunk("IHDR", header),
+    chunk("IDAT", deflateSync(Buffer.alloc(1000))),
+    chunk("IEND", Buffer.alloc(0)),
+  ]);
 }
 
 test("a small file that would unpack to billions of pixels is refused by its header", async () => {

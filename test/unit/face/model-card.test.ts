@@ -14,7 +14,14 @@ const ARCFACE_CARD = {
   dimension: 512,
   descriptor: {
     file: "w600k.onnx",
-    input: { width: 112, height: 112, layout: "NCHW", channelOrder: "BGR", mean: [127.5, 127.5, 127.5], scale: [0.0078125, 0.0078125, 0.0078125] },
+    input: {
+      width: 112,
+      height: 112,
+      layout: "NCHW",
+      channelOrder: "BGR",
+      mean: [127.5, 127.5, 127.5],
+      scale: [0.0078125, 0.0078125, 0.0078125],
+    },
     alignment: [
       { landmarks: [36, 37, 38, 39, 40, 41], x: 38.2946, y: 51.6963 },
       { landmarks: [42, 43, 44, 45, 46, 47], x: 73.5318, y: 51.5014 },
@@ -60,7 +67,11 @@ const WRONG_FIELDS: readonly (readonly [path: string, value: unknown, message: R
   ["descriptor.input.mean", [0, 0], /: descriptor.input.mean: expected a list of 3 numbers, not 2/],
   ["descriptor.input.scale", [1, 1, null], /: descriptor.input.scale\[2\]: expected a number/],
   ["descriptor.alignment", [{ landmarks: [30], x: 1, y: 2 }], /: descriptor.alignment: expected 2 to 68 anchors/],
-  ["descriptor.alignment.0.landmarks", [68], /: descriptor.alignment\[0\].landmarks\[0\]: expected a number from 0 to 67/],
+  [
+    "descriptor.alignment.0.landmarks",
+    [68],
+    /: descriptor.alignment\[0\].landmarks\[0\]: expected a number from 0 to 67/,
+  ],
   ["descriptor.alignment.0.landmarks", [1.5], /: descriptor.alignment\[0\].landmarks: expected whole numbers/],
   ["detector", { kind: "yolo", file: "d.onnx" }, /: detector.kind: expected one of "ssd-mobilenet-v1"/],
 ];
@@ -93,7 +104,9 @@ test("a Euclidean threshold must be a distance above 0, and text that is not JSO
 test("pixels are laid out in the order, and normalised with the numbers, that the card says", () => {
   const chip = { width: 2, height: 1, data: Uint8Array.of(10, 20, 30, 40, 50, 60) };
   const input = { width: 2, height: 1, mean: [1, 2, 3], scale: [1, 10, 100] };
-  const values = (layout: "NCHW" | "NHWC", channelOrder: "RGB" | "BGR") => [...toInputTensor(chip, { ...input, layout, channelOrder })];
+  const values = (layout: "NCHW" | "NHWC", channelOrder: "RGB" | "BGR") => [
+    ...toInputTensor(chip, { ...input, layout, channelOrder }),
+  ];
   assert.deepEqual(values("NCHW", "RGB"), [9, 39, 180, 480, 2700, 5700]);
   assert.deepEqual(values("NHWC", "RGB"), [9, 180, 2700, 39, 480, 5700]);
   assert.deepEqual(values("NCHW", "BGR"), [29, 59, 180, 480, 700, 3700]);
@@ -102,7 +115,10 @@ test("pixels are laid out in the order, and normalised with the numbers, that th
 test("cosine embeddings have unit length, and the public mean is taken off first", () => {
   const output = Float32Array.of(4, 5, 1);
   assert.deepEqual([...toEmbedding(output, { dimension: 3, metric: "euclidean" })], [4, 5, 1]);
-  assert.deepEqual([...toEmbedding(output, { dimension: 3, metric: "euclidean", embeddingMean: [1, 1, 1] })], [3, 4, 0]);
+  assert.deepEqual(
+    [...toEmbedding(output, { dimension: 3, metric: "euclidean", embeddingMean: [1, 1, 1] })],
+    [3, 4, 0],
+  );
   const unit = toEmbedding(output, { dimension: 3, metric: "cosine", embeddingMean: [1, 1, 1] });
   assert.deepEqual([...unit], [Math.fround(0.6), Math.fround(0.8), 0]);
 });
@@ -116,7 +132,8 @@ test("a network that answers with the wrong length, infinities or nothing but ze
 
 test("a search may be stricter than a comparison, never laxer, in either metric", () => {
   const euclidean = { ...ARCFACE_CARD, metric: "euclidean", threshold: 0.6 };
-  const stricter = (card: object, identificationThreshold: unknown) => () => parseModelCard(JSON.stringify({ ...card, identificationThreshold }));
+  const stricter = (card: object, identificationThreshold: unknown) => () =>
+    parseModelCard(JSON.stringify({ ...card, identificationThreshold }));
   assert.equal(stricter(euclidean, 0.5)().identificationThreshold, 0.5);
   assert.equal(stricter(ARCFACE_CARD, 0.5)().identificationThreshold, 0.5);
   assertInvalid(stricter(euclidean, 0.7), /identificationThreshold.*no laxer than 0.6/);
@@ -125,10 +142,12 @@ test("a search may be stricter than a comparison, never laxer, in either metric"
 });
 
 test("false match rates go from the strictest threshold to the laxest, and grow", () => {
-  const rates = (...falseMatchRates: [threshold: number, rate: number][]) => () => {
-    const list = falseMatchRates.map(([threshold, rate]) => ({ threshold, rate }));
-    return parseModelCard(JSON.stringify({ ...ARCFACE_CARD, falseMatchRates: list })).falseMatchRates;
-  };
+  const rates =
+    (...falseMatchRates: [threshold: number, rate: number][]) =>
+    () => {
+      const list = falseMatchRates.map(([threshold, rate]) => ({ threshold, rate }));
+      return parseModelCard(JSON.stringify({ ...ARCFACE_CARD, falseMatchRates: list })).falseMatchRates;
+    };
   assert.equal(rates([0.6, 1e-6], [0.5, 1e-4])()?.length, 2);
   for (const wrong of [rates(), rates([0.6, 1e-6]), rates([0.5, 1e-4], [0.6, 1e-6]), rates([0.6, 1e-4], [0.5, 1e-6])]) {
     assertInvalid(wrong, /falseMatchRates.*growing/);

@@ -28,7 +28,10 @@ function reasonOf(work: () => unknown): string | undefined {
 test("of a dress that is hardly a face and a sure face a third of its size, the face is the largest", () => {
   const [dress, sure] = [face(173, 0.7, { doubt: 2.5 }), face(100, 0.998)];
   assert.equal(chooseFace([dress, sure], 0, true), sure);
-  assert.equal(reasonOf(() => chooseFace([dress, sure], 0, false)), "SEVERAL_FACES");
+  assert.equal(
+    reasonOf(() => chooseFace([dress, sure], 0, false)),
+    "SEVERAL_FACES",
+  );
 });
 
 test("of two sure faces the one of the larger box is taken", () => {
@@ -38,15 +41,33 @@ test("of two sure faces the one of the larger box is taken", () => {
 
 test("where the largest face cannot be recognised, no smaller one is taken for it", () => {
   const faces = [face(200, 0.95, { doubt: 0.9 }), face(100, 0.99)];
-  assert.equal(reasonOf(() => chooseFace(faces, 0, true)), "FACE_UNUSABLE");
+  assert.equal(
+    reasonOf(() => chooseFace(faces, 0, true)),
+    "FACE_UNUSABLE",
+  );
 });
 
 test("a photo without faces, a turned face and an unusable one are refused by their own names", () => {
-  assert.equal(reasonOf(() => chooseFace([], 0, false)), "NO_FACE");
-  assert.equal(reasonOf(() => chooseFace([face(100, 1, { doubt: 0.9 })], 90, false)), "FACE_TURNED");
-  assert.equal(reasonOf(() => chooseFace([face(100, 1, { doubt: 0.9 })], 0, false)), "FACE_UNUSABLE");
-  assert.equal(reasonOf(() => chooseFace([face(100, 1, { doubt: 2.5 })], 90, false)), "FACE_UNUSABLE");
-  assert.equal(reasonOf(() => chooseFace([face(100, 1, { flaw: "blurred" })], 90, false)), "FACE_UNUSABLE");
+  assert.equal(
+    reasonOf(() => chooseFace([], 0, false)),
+    "NO_FACE",
+  );
+  assert.equal(
+    reasonOf(() => chooseFace([face(100, 1, { doubt: 0.9 })], 90, false)),
+    "FACE_TURNED",
+  );
+  assert.equal(
+    reasonOf(() => chooseFace([face(100, 1, { doubt: 0.9 })], 0, false)),
+    "FACE_UNUSABLE",
+  );
+  assert.equal(
+    reasonOf(() => chooseFace([face(100, 1, { doubt: 2.5 })], 90, false)),
+    "FACE_UNUSABLE",
+  );
+  assert.equal(
+    reasonOf(() => chooseFace([face(100, 1, { flaw: "blurred" })], 90, false)),
+    "FACE_UNUSABLE",
+  );
 });
 
 test("a doubt that is no number is the greatest doubt", () => {
@@ -98,7 +119,12 @@ test("mirroring landmarks twice gives them back, and exchanges left and right", 
   const mirrored = mirrorLandmarks(points, 100);
   assert.deepEqual(mirrorLandmarks(mirrored, 100), points);
   // Ends of the jaw, outer corners of the eyes, corners of the mouth; the bridge of the nose stays.
-  for (const [left, right] of [[0, 16], [36, 45], [48, 54], [27, 27]] as const) {
+  for (const [left, right] of [
+    [0, 16],
+    [36, 45],
+    [48, 54],
+    [27, 27],
+  ] as const) {
     assert.deepEqual(mirrored[left], { x: 100 - right, y: 2 * right });
   }
 });

@@ -2,7 +2,15 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { deflateSync, zstdCompressSync } from "node:zlib";
 import fc from "fast-check";
-import { CiphertextCodec, DEGREE, FheError, RingKernel, loadSealForKeyHolder, parameterSet, sealCiphertext } from "@veilface/fhe";
+import {
+  CiphertextCodec,
+  DEGREE,
+  FheError,
+  RingKernel,
+  loadSealForKeyHolder,
+  parameterSet,
+  sealCiphertext,
+} from "@veilface/fhe";
 import type { ParameterSetName } from "@veilface/fhe";
 
 const seal = await loadSealForKeyHolder();
@@ -20,15 +28,24 @@ function sealObjects(name: ParameterSetName) {
   using ciphertext = new seal.Ciphertext();
   using squared = new seal.Ciphertext();
   using evaluator = new seal.Evaluator(codec.context);
-  using seeded = (encoder.encode(new Float64Array(DEGREE / 2).fill(0.5), 1, plaintext), encryptor.encryptSymmetricSerializable(plaintext));
+  using seeded =
+    (encoder.encode(new Float64Array(DEGREE / 2).fill(0.5), 1, plaintext),
+    encryptor.encryptSymmetricSerializable(plaintext));
   encryptor.encryptSymmetric(plaintext, ciphertext);
   evaluator.square(ciphertext, squared);
-  const bytes = (object: { saveToArray(mode: typeof seal.ComprModeType.none): unknown }, mode: keyof typeof modes = "none") => Uint8Array.from(object.saveToArray(modes[mode] as typeof seal.ComprModeType.none) as Uint8Array);
+  const bytes = (
+    object: { saveToArray(mode: typeof seal.ComprModeType.none): unknown },
+    mode: keyof typeof modes = "none",
+  ) => Uint8Array.from(object.saveToArray(modes[mode] as typeof seal.ComprModeType.none) as Uint8Array);
   const modes = { none: seal.ComprModeType.none, zlib: seal.ComprModeType.zlib, zstd: seal.ComprModeType.zstd };
   return {
-    codec, set,
+    codec,
+    set,
     fresh: { none: bytes(ciphertext), zlib: bytes(ciphertext, "zlib"), zstd: bytes(ciphertext, "zstd") },
-    product: bytes(squared), seeded: bytes(seeded), plaintext: bytes(plaintext), publicKey: bytes(publicKey),
+    product: bytes(squared),
+    seeded: bytes(seeded),
+    plaintext: bytes(plaintext),
+    publicKey: bytes(publicKey),
     secretKeys: [bytes(secretKey), bytes(secretKey, "zlib"), bytes(secretKey, "zstd")],
   };
 }
@@ -43,7 +60,11 @@ function wordsOf(bytes: Uint8Array): bigint[] {
 }
 
 function refused(codec: CiphertextCodec, data: Uint8Array, reason: string): void {
-  assert.throws(() => codec.parseFresh("SEAL", data), (error) => error instanceof FheError && error.reason === reason, reason);
+  assert.throws(
+    () => codec.parseFresh("SEAL", data),
+    (error) => error instanceof FheError && error.reason === reason,
+    reason,
+  );
 }
 
 for (const { codec, set, fresh, product } of [q60, q30]) {
@@ -63,7 +84,9 @@ for (const { codec, set, fresh, product } of [q60, q30]) {
     for (const secretKey of sealObjectsOf(set.name).secretKeys) {
       refused(codec, secretKey, "SECRET_KEY_REFUSED");
     }
-    assert.throws(() => codec.parseFresh("PACKED_RESIDUES", sealObjectsOf(set.name).secretKeys[0]!), { reason: "SECRET_KEY_REFUSED" });
+    assert.throws(() => codec.parseFresh("PACKED_RESIDUES", sealObjectsOf(set.name).secretKeys[0]!), {
+      reason: "SECRET_KEY_REFUSED",
+    });
   });
 }
 
@@ -85,16 +108,26 @@ void test("other SEAL objects, other sizes and other parameters are refused", ()
 
 void test("a ciphertext that hides nothing, modulo one prime or all, is refused as transparent", () => {
   const residues = q60.codec.parseFresh("SEAL", q60.fresh.none);
-  for (const [from, to] of [[2 * DEGREE, 4 * DEGREE], [2 * DEGREE, 3 * DEGREE], [3 * DEGREE, 4 * DEGREE]] as const) {
+  for (const [from, to] of [
+    [2 * DEGREE, 4 * DEGREE],
+    [2 * DEGREE, 3 * DEGREE],
+    [3 * DEGREE, 4 * DEGREE],
+  ] as const) {
     const transparent = residues.slice().fill(0, from, to);
     refused(q60.codec, sealCiphertext(q60.codec.parmsId, 2, transparent), "CIPHERTEXT_TRANSPARENT");
-    assert.throws(() => q60.codec.parseFresh("PACKED_RESIDUES", q60.codec.serialize("PACKED_RESIDUES", transparent)), { reason: "CIPHERTEXT_TRANSPARENT" });
+    assert.throws(() => q60.codec.parseFresh("PACKED_RESIDUES", q60.codec.serialize("PACKED_RESIDUES", transparent)), {
+      reason: "CIPHERTEXT_TRANSPARENT",
+    });
   }
 });
 
 void test("a residue that is not below its prime is refused in either encoding", () => {
   const residues = q60.codec.parseFresh("SEAL", q60.fresh.none);
-  for (const [index, value] of [[0, 1073668097], [DEGREE, 1073692673], [3 * DEGREE + 5, 2 ** 30 - 1]] as const) {
+  for (const [index, value] of [
+    [0, 1073668097],
+    [DEGREE, 1073692673],
+    [3 * DEGREE + 5, 2 ** 30 - 1],
+  ] as const) {
     const bytes = sealCiphertext(q60.codec.parmsId, 2, residues.with(index, value));
     refused(q60.codec, bytes, "CIPHERTEXT_MALFORMED");
   }
@@ -157,6 +190,9 @@ void test("any cut or any flipped header byte is refused with a closed reason, a
 });
 
 test("a ciphertext in a Buffer that is part of a larger one is read as it is", () => {
-  const inside = Buffer.concat([Buffer.alloc(5, 7), q60.fresh.none, Buffer.alloc(3, 7)]).subarray(5, 5 + q60.fresh.none.length);
+  const inside = Buffer.concat([Buffer.alloc(5, 7), q60.fresh.none, Buffer.alloc(3, 7)]).subarray(
+    5,
+    5 + q60.fresh.none.length,
+  );
   assert.deepEqual(q60.codec.parseFresh("SEAL", inside), q60.codec.parseFresh("SEAL", q60.fresh.none));
 });

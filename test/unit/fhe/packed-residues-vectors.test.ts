@@ -26,7 +26,9 @@ for (const vector of vectors) {
     assert.equal(Buffer.from(packed.subarray(0, 15)).toString("hex"), vector.firstBytes);
     assert.equal(packed.length, vector.byteLength);
     assert.equal(createHash("sha256").update(packed).digest("hex"), vector.sha256);
-    const byDefinition = Array.from({ length: vector.polynomials }, (_, p) => packedByDefinition(Array.from(residues.subarray(4096 * p, 4096 * (p + 1)), BigInt)));
+    const byDefinition = Array.from({ length: vector.polynomials }, (_, p) =>
+      packedByDefinition(Array.from(residues.subarray(4096 * p, 4096 * (p + 1)), BigInt)),
+    );
     assert.equal(createHash("sha256").update(Buffer.concat(byDefinition)).digest("hex"), vector.sha256);
   });
 }

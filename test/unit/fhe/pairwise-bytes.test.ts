@@ -2,7 +2,16 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { deflateSync, inflateSync, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import fc from "fast-check";
-import { FheError, PairwiseEvaluator, checkGaloisKeys, checkPublicKey, checkRelinKeys, loadPublicSeal, readEncryptionParameters, withScale } from "@veilface/fhe";
+import {
+  FheError,
+  PairwiseEvaluator,
+  checkGaloisKeys,
+  checkPublicKey,
+  checkRelinKeys,
+  loadPublicSeal,
+  readEncryptionParameters,
+  withScale,
+} from "@veilface/fhe";
 import { checkFreshCiphertext } from "../../../fhe/pairwise/fresh-ciphertext.ts";
 import { COMPRESSIONS, SMALL, TensealMaker } from "../../support/independent/tenseal-maker.ts";
 import type { Compression } from "../../support/independent/tenseal-maker.ts";
@@ -12,7 +21,10 @@ const HANG_MS = 60_000;
 const seal = await loadPublicSeal();
 const maker = await TensealMaker.create(SMALL);
 const stranger = await TensealMaker.create({ ...SMALL, primeBits: [34, 35, 40], scale: 2 ** 31 });
-const evaluator = new PairwiseEvaluator(seal, withScale(readEncryptionParameters(seal, maker.encryptionParameters()), SMALL.scale));
+const evaluator = new PairwiseEvaluator(
+  seal,
+  withScale(readEncryptionParameters(seal, maker.encryptionParameters()), SMALL.scale),
+);
 const { levels } = evaluator;
 const keys = maker.makeKeys([1, 2, 4]);
 after(() => {
@@ -30,23 +42,59 @@ interface Specimen {
 }
 
 const KEY_REASONS = ["KEYS_MALFORMED", "KEYS_MISMATCH"];
-const CIPHERTEXT_REASONS = ["CIPHERTEXT_MALFORMED", "CIPHERTEXT_TOO_LARGE", "CIPHERTEXT_TRANSPARENT", "PARAMETER_SET_MISMATCH"];
+const CIPHERTEXT_REASONS = [
+  "CIPHERTEXT_MALFORMED",
+  "CIPHERTEXT_TOO_LARGE",
+  "CIPHERTEXT_TRANSPARENT",
+  "PARAMETER_SET_MISMATCH",
+];
 const checkFresh = (data: Uint8Array): Uint8Array => checkFreshCiphertext(levels, data);
 // One ciphertext each, whatever its compression: encrypting is random.
-const freshPlain = ([false, true] as const).map((seeded) => maker.ciphertext([0.5, -0.25, 1], { seeded, compression: "none" }));
+const freshPlain = ([false, true] as const).map((seeded) =>
+  maker.ciphertext([0.5, -0.25, 1], { seeded, compression: "none" }),
+);
 const specimens: readonly Specimen[] = [
   ...[false, true].flatMap((seeded, i): Specimen[] => {
     const form = seeded ? "with seeds" : "whole";
     return [
-      { kind: "RelinKeys", name: `RelinKeys ${form}`, check: (data) => checkRelinKeys(levels, data), write: (compression) => keys.relinKeys({ compression, seeded }), reasons: KEY_REASONS },
-      { kind: "GaloisKeys", name: `GaloisKeys ${form}`, check: (data) => checkGaloisKeys(levels, data), write: (compression) => keys.galoisKeys({ compression, seeded }), reasons: [...KEY_REASONS, "ROTATION_KEYS_MISSING"] },
-      { kind: "Ciphertext", name: `a Ciphertext ${form}`, check: checkFresh, write: (compression) => compressed(freshPlain[i]!, compression), reasons: CIPHERTEXT_REASONS },
+      {
+        kind: "RelinKeys",
+        name: `RelinKeys ${form}`,
+        check: (data) => checkRelinKeys(levels, data),
+        write: (compression) => keys.relinKeys({ compression, seeded }),
+        reasons: KEY_REASONS,
+      },
+      {
+        kind: "GaloisKeys",
+        name: `GaloisKeys ${form}`,
+        check: (data) => checkGaloisKeys(levels, data),
+        write: (compression) => keys.galoisKeys({ compression, seeded }),
+        reasons: [...KEY_REASONS, "ROTATION_KEYS_MISSING"],
+      },
+      {
+        kind: "Ciphertext",
+        name: `a Ciphertext ${form}`,
+        check: checkFresh,
+        write: (compression) => compressed(freshPlain[i]!, compression),
+        reasons: CIPHERTEXT_REASONS,
+      },
     ];
   }),
-  { kind: "PublicKey", name: "a PublicKey", check: (data) => { checkPublicKey(levels, data); }, write: (compression) => maker.publicKey(compression), reasons: KEY_REASONS },
+  {
+    kind: "PublicKey",
+    name: "a PublicKey",
+    check: (data) => {
+      checkPublicKey(levels, data);
+    },
+    write: (compression) => maker.publicKey(compression),
+    reasons: KEY_REASONS,
+  },
 ];
 
-const refusedWith = (reasons: readonly string[]) => (error: unknown): boolean => error instanceof FheError && reasons.includes(error.reason);
+const refusedWith =
+  (reasons: readonly string[]) =>
+  (error: unknown): boolean =>
+    error instanceof FheError && reasons.includes(error.reason);
 
 /** Fails unless the bytes are refused for one of the specimen's reasons. */
 function assertRefused({ check, reasons }: Specimen, data: Uint8Array, message: string): void {
@@ -57,7 +105,9 @@ function assertRefused({ check, reasons }: Specimen, data: Uint8Array, message: 
 function compressed(plain: Buffer, compression: Compression): Buffer {
   if (compression === "none") return plain;
   const body = plain.subarray(16);
-  const bytes = honest(Buffer.concat([plain.subarray(0, 16), compression === "zlib" ? deflateSync(body) : zstdCompressSync(body)]));
+  const bytes = honest(
+    Buffer.concat([plain.subarray(0, 16), compression === "zlib" ? deflateSync(body) : zstdCompressSync(body)]),
+  );
   bytes.writeUInt8(compression === "zlib" ? 1 : 2, 5);
   return bytes;
 }
@@ -76,7 +126,10 @@ function honest(bytes: Uint8Array): Buffer {
   return copy;
 }
 
-/** Where an uncompressed object's structure is: bytes that mean something, and among them the places of u64 counts and lengths. */
+/**
+ * Where an uncompressed object's structure is: bytes that mean something, and among them the places of u64 counts and
+ * lengths.
+ */
 interface Structure {
   readonly sense: number[];
   readonly counts: number[];
@@ -146,12 +199,31 @@ for (const specimen of specimens) {
     }
   });
 
-  test(`${name} with a count or length of anything else, up to 2^64 - 1, is refused without an endless loop, and in little memory`, { timeout: HANG_MS }, () => {
+  test(`${name} with a count or length of anything else, up to 2^64 - 1, is refused without an endless loop, and in little memory`, {
+    timeout: HANG_MS,
+  }, () => {
     const changed = Buffer.from(plain);
     const before = process.memoryUsage.rss();
     for (const at of structure.counts) {
       const good = changed.readBigUInt64LE(at);
-      for (const value of [0n, 1n, 2n, 3n, good - 1n, good + 1n, good * 2n, 1n << 20n, 1n << 31n, 1n << 32n, 1n << 40n, (1n << 53n) - 1n, 1n << 53n, 1n << 60n, 1n << 63n, (1n << 64n) - 1n]) {
+      for (const value of [
+        0n,
+        1n,
+        2n,
+        3n,
+        good - 1n,
+        good + 1n,
+        good * 2n,
+        1n << 20n,
+        1n << 31n,
+        1n << 32n,
+        1n << 40n,
+        (1n << 53n) - 1n,
+        1n << 53n,
+        1n << 60n,
+        1n << 63n,
+        (1n << 64n) - 1n,
+      ]) {
         if (value === good || value < 0n) continue;
         changed.writeBigUInt64LE(value, at);
         assertRefused(specimen, changed, `${value} at ${at}`);
@@ -175,35 +247,52 @@ for (const specimen of specimens) {
   });
 
   test(`${name} that anything follows is refused`, () => {
-    for (const more of [Buffer.alloc(1), Buffer.alloc(8), maker.encryptionParameters("none")]) assertRefused(specimen, honest(Buffer.concat([plain, more])), `${more.length}`);
+    for (const more of [Buffer.alloc(1), Buffer.alloc(8), maker.encryptionParameters("none")])
+      assertRefused(specimen, honest(Buffer.concat([plain, more])), `${more.length}`);
   });
 
   test(`${name} with a damaged compressed stream is refused, or only its residues changed`, () => {
     fc.assert(
-      fc.property(fc.constantFrom("zlib", "zstd"), fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), fc.integer({ min: 1, max: 255 }), (compression, place, flip) => {
-        const bytes = Buffer.from(write(compression));
-        bytes[16 + Math.floor(place * (bytes.length - 16))]! ^= flip;
-        try {
-          check(bytes);
-        } catch (error) {
-          assert.ok(refusedWith(specimen.reasons)(error), String(error));
-          return;
-        }
-        const body = bytes.subarray(16);
-        const damaged = Buffer.concat([plain.subarray(0, 16), compression === "zlib" ? inflateSync(body) : zstdDecompressSync(body)]);
-        assert.ok(structure.sense.every((at) => damaged[at] === plain[at]));
-      }),
+      fc.property(
+        fc.constantFrom("zlib", "zstd"),
+        fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
+        fc.integer({ min: 1, max: 255 }),
+        (compression, place, flip) => {
+          const bytes = Buffer.from(write(compression));
+          bytes[16 + Math.floor(place * (bytes.length - 16))]! ^= flip;
+          try {
+            check(bytes);
+          } catch (error) {
+            assert.ok(refusedWith(specimen.reasons)(error), String(error));
+            return;
+          }
+          const body = bytes.subarray(16);
+          const damaged = Buffer.concat([
+            plain.subarray(0, 16),
+            compression === "zlib" ? inflateSync(body) : zstdDecompressSync(body),
+          ]);
+          assert.ok(structure.sense.every((at) => damaged[at] === plain[at]));
+        },
+      ),
       { numRuns: 20 },
     );
   });
 
   test(`other bytes in the place of ${name} are refused`, () => {
     fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 500 }), fc.nat(3), fc.nat(structure.sense.length - 1), (body, compression, k) => {
-        const headed = honest(Buffer.concat([Buffer.of(0x5e, 0xa1, 16, 4, 1, compression, 0, 0), Buffer.alloc(8), body]));
-        const begun = honest(Buffer.concat([plain.subarray(0, structure.sense[k]), body]));
-        for (const bytes of [Buffer.from(body), headed, begun]) assertRefused(specimen, bytes, bytes.subarray(0, 64).toString("hex"));
-      }),
+      fc.property(
+        fc.uint8Array({ maxLength: 500 }),
+        fc.nat(3),
+        fc.nat(structure.sense.length - 1),
+        (body, compression, k) => {
+          const headed = honest(
+            Buffer.concat([Buffer.of(0x5e, 0xa1, 16, 4, 1, compression, 0, 0), Buffer.alloc(8), body]),
+          );
+          const begun = honest(Buffer.concat([plain.subarray(0, structure.sense[k]), body]));
+          for (const bytes of [Buffer.from(body), headed, begun])
+            assertRefused(specimen, bytes, bytes.subarray(0, 64).toString("hex"));
+        },
+      ),
       { numRuns: 100 },
     );
     for (const other of specimens.filter((candidate) => candidate.kind !== kind)) {
@@ -225,9 +314,14 @@ test("anything past the end of a compressed stream is refused", () => {
   const accepted: string[] = [];
   for (const specimen of specimens) {
     for (const compression of ["zlib", "zstd"] as const) {
-      for (const [what, more] of [["a byte", Buffer.alloc(1)], ["another object", maker.encryptionParameters(compression)], ["a frame that decoders skip", skippable(stranger.publicKey())]] as const) {
+      for (const [what, more] of [
+        ["a byte", Buffer.alloc(1)],
+        ["another object", maker.encryptionParameters(compression)],
+        ["a frame that decoders skip", skippable(stranger.publicKey())],
+      ] as const) {
         const bytes = honest(Buffer.concat([specimen.write(compression), more]));
-        if (taken(() => specimen.check(bytes), specimen.reasons)) accepted.push(`${what} after ${specimen.name} in ${compression}`);
+        if (taken(() => specimen.check(bytes), specimen.reasons))
+          accepted.push(`${what} after ${specimen.name} in ${compression}`);
       }
     }
   }

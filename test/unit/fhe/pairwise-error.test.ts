@@ -1,8 +1,15 @@
-// The error that is predicted of distances, held to the error that they have: SEAL itself encrypts, computes and decrypts.
+// The error that is predicted of distances, held to the error that they have: SEAL itself encrypts, computes and
+// decrypts.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  PairwiseEvaluator, checkGaloisKeys, checkRelinKeys, expectedPairwiseError, loadPublicSeal, readEncryptionParameters, withScale,
+  PairwiseEvaluator,
+  checkGaloisKeys,
+  checkRelinKeys,
+  expectedPairwiseError,
+  loadPublicSeal,
+  readEncryptionParameters,
+  withScale,
 } from "@veilface/fhe";
 import type { PairwiseOperation, PairwiseParameters, PairwiseTask } from "@veilface/fhe";
 import { rescalesFirst } from "../../../fhe/pairwise/expected-error.ts";
@@ -56,8 +63,13 @@ function errorsOf(maker: TensealMaker): number[] {
   using evaluator = new PairwiseEvaluator(seal, checked(maker));
   const { levels } = evaluator;
   const [relin, galois] = [keys.relinKeys({ compression: "none" }), keys.galoisKeys({ compression: "none" })];
-  evaluator.loadKeys({ relinKeys: checkRelinKeys(levels, relin).bytes, galoisKeys: checkGaloisKeys(levels, galois).bytes });
-  return OPERATIONS.flatMap((operation) => [undefined, 4].map((bound) => errorOf(maker, evaluator, { operation, bound })));
+  evaluator.loadKeys({
+    relinKeys: checkRelinKeys(levels, relin).bytes,
+    galoisKeys: checkGaloisKeys(levels, galois).bytes,
+  });
+  return OPERATIONS.flatMap((operation) =>
+    [undefined, 4].map((bound) => errorOf(maker, evaluator, { operation, bound })),
+  );
 }
 
 function errorOf(maker: TensealMaker, evaluator: PairwiseEvaluator, task: Omit<PairwiseTask, "dimension">): number {
@@ -74,7 +86,8 @@ for (const each of [...GOOD, ...NOISY, HOPELESS]) {
     const expected = expectedPairwiseError(checked(maker), DIMENSION);
     const errors = Array.from({ length: KEYINGS }, () => errorsOf(maker)).flat();
     const rms = Math.hypot(...errors) / Math.sqrt(errors.length);
-    // Normal, with half of what is expected as its deviation: all within 5 sigma, and not all of them within sigma / 25.
+    // Normal, with half of what is expected as its deviation: all within 5 sigma, and not all of them within sigma /
+    // 25.
     assert.ok(Math.max(...errors.map(Math.abs)) <= 2.5 * expected, `${errors.join(" ")}: predicted ${expected}`);
     assert.ok(rms >= 0.02 * expected, `${rms}: predicted ${expected}`);
     if (each !== HOPELESS) assert.ok(rms < 1e-2, `${rms}`);
@@ -82,8 +95,12 @@ for (const each of [...GOOD, ...NOISY, HOPELESS]) {
 }
 
 /** The parameters with powers of two for primes. */
-const plain = ({ degree, primeBits, bits }: Case): PairwiseParameters =>
-  ({ degree, primes: primeBits.map((size) => 1n << BigInt(size)), scale: 2 ** bits, encoded: new Uint8Array() });
+const plain = ({ degree, primeBits, bits }: Case): PairwiseParameters => ({
+  degree,
+  primes: primeBits.map((size) => 1n << BigInt(size)),
+  scale: 2 ** bits,
+  encoded: new Uint8Array(),
+});
 
 test("contexts whose noise is small keep the quick order of steps, and those that drowned are expected to be right", () => {
   for (const each of GOOD) assert.equal(rescalesFirst(plain(each)), true, nameOf(each));
@@ -97,7 +114,10 @@ test("contexts whose noise is small keep the quick order of steps, and those tha
 test("the predicted error grows with the dimension", () => {
   for (const each of [...GOOD, ...NOISY, HOPELESS]) {
     const errors = Array.from({ length: Math.log2(each.degree) }, (_, k) => expectedPairwiseError(plain(each), 2 ** k));
-    assert.deepEqual(errors, errors.toSorted((a, b) => a - b));
+    assert.deepEqual(
+      errors,
+      errors.toSorted((a, b) => a - b),
+    );
     assert.ok(errors[0]! > 0);
   }
 });

@@ -1,13 +1,22 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { after, test } from "node:test";
-import { PairwiseEvaluator, checkGaloisKeys, checkPublicKey, checkRelinKeys, loadPublicSeal, readEncryptionParameters, withScale } from "@veilface/fhe";
+import {
+  PairwiseEvaluator,
+  checkGaloisKeys,
+  checkPublicKey,
+  checkRelinKeys,
+  loadPublicSeal,
+  readEncryptionParameters,
+  withScale,
+} from "@veilface/fhe";
 import { openPairwiseContext } from "../../../fhe/pairwise/levels.ts";
 import { COMPRESSIONS, SMALL, TensealMaker } from "../../support/independent/tenseal-maker.ts";
 
 const { degree } = SMALL;
 const PRIMES = SMALL.primeBits.length;
-// KSwitchKeys: header 16, parms_id 32, count 8, then for each index a count 8 and its ciphertexts of 113 bytes and their words.
+// KSwitchKeys: header 16, parms_id 32, count 8, then for each index a count 8 and its ciphertexts of 113 bytes and
+// their words.
 const COUNT_AT = 48;
 const COUNTS_AT = 56;
 const COMPONENT_BYTES = 8 * PRIMES * degree;
@@ -55,7 +64,10 @@ function galoisElement(step: number): number {
 test("keys that are accepted keep the SHA-256 of all that was uploaded, uncompressed", () => {
   for (const seeded of [false, true]) {
     const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
-    const [relin, galois] = [keys.relinKeys({ compression: "none", seeded }), keys.galoisKeys({ compression: "none", seeded })];
+    const [relin, galois] = [
+      keys.relinKeys({ compression: "none", seeded }),
+      keys.galoisKeys({ compression: "none", seeded }),
+    ];
     for (const compression of COMPRESSIONS) {
       assert.equal(checkRelinKeys(levels, keys.relinKeys({ compression, seeded })).sha256, sha256(relin));
       assert.equal(checkGaloisKeys(levels, keys.galoisKeys({ compression, seeded })).sha256, sha256(galois));
@@ -64,9 +76,26 @@ test("keys that are accepted keep the SHA-256 of all that was uploaded, uncompre
 });
 
 for (const [name, check, plain, starts] of [
-  ["relinearization keys", (data: Uint8Array) => checkRelinKeys(levels, data), keys.relinKeys({ compression: "none" }), partsOf],
-  ["Galois keys", (data: Uint8Array) => checkGaloisKeys(levels, data), keys.galoisKeys({ compression: "none" }), partsOf],
-  ["a public key", (data: Uint8Array) => { checkPublicKey(levels, data); }, maker.publicKey("none"), () => [0]],
+  [
+    "relinearization keys",
+    (data: Uint8Array) => checkRelinKeys(levels, data),
+    keys.relinKeys({ compression: "none" }),
+    partsOf,
+  ],
+  [
+    "Galois keys",
+    (data: Uint8Array) => checkGaloisKeys(levels, data),
+    keys.galoisKeys({ compression: "none" }),
+    partsOf,
+  ],
+  [
+    "a public key",
+    (data: Uint8Array) => {
+      checkPublicKey(levels, data);
+    },
+    maker.publicKey("none"),
+    () => [0],
+  ],
 ] as const) {
   test(`${name} of which any part shows the secret, modulo one prime or all, are refused`, () => {
     const revealing = { name: "FheError", reason: "KEYS_MALFORMED", message: /hides nothing/ };
@@ -89,7 +118,9 @@ test("keys of other parameters are told from damaged ones", () => {
   for (const compression of COMPRESSIONS) {
     assert.throws(() => checkRelinKeys(levels, others.relinKeys({ compression })), mismatch);
     assert.throws(() => checkGaloisKeys(levels, others.galoisKeys({ compression, seeded: true })), mismatch);
-    assert.throws(() => { checkPublicKey(levels, stranger.publicKey(compression)); }, mismatch);
+    assert.throws(() => {
+      checkPublicKey(levels, stranger.publicKey(compression));
+    }, mismatch);
   }
 });
 
@@ -101,7 +132,10 @@ for (const seeded of [false, true]) {
     assert.deepEqual(rotationSteps, wanted);
     using galoisKeys = new seal.GaloisKeys();
     galoisKeys.loadFromArray(context, bytes);
-    assert.deepEqual([galoisKeys.size(), ...wanted.map((step) => galoisKeys.hasKey(galoisElement(step)))], [wanted.length, ...wanted.map(() => true)]);
+    assert.deepEqual(
+      [galoisKeys.size(), ...wanted.map((step) => galoisKeys.hasKey(galoisElement(step)))],
+      [wanted.length, ...wanted.map(() => true)],
+    );
     using sealEvaluator = new seal.Evaluator(context);
     const slots = Array.from({ length: degree / 2 }, (_, i) => (i % 97) / 97);
     using ciphertext = evaluator.open(maker.ciphertext(slots));
@@ -114,7 +148,10 @@ for (const seeded of [false, true]) {
       });
     }
     // SEAL makes a rotation by 5 of those by 4 and 1, but needs -1 for 3.
-    for (const step of [3, 8, -2]) assert.throws(() => { sealEvaluator.rotateVector(ciphertext, step, galoisKeys, rotated); });
+    for (const step of [3, 8, -2])
+      assert.throws(() => {
+        sealEvaluator.rotateVector(ciphertext, step, galoisKeys, rotated);
+      });
   });
 }
 
@@ -132,17 +169,31 @@ test("of relinearization keys only that of the square of the secret reaches SEAL
 test("keys may have as many places as there are Galois elements, and no more", () => {
   const galois = keys.galoisKeys({ compression: "none" });
   const places = Number(galois.readBigUInt64LE(COUNT_AT));
-  const withPlaces = (count: number): Buffer => keysOf(Buffer.concat([galois, Buffer.alloc(8 * (count - places))]), count);
+  const withPlaces = (count: number): Buffer =>
+    keysOf(Buffer.concat([galois, Buffer.alloc(8 * (count - places))]), count);
   assert.deepEqual(checkGaloisKeys(levels, withPlaces(degree)).rotationSteps, [1, 2, 4]);
-  for (const count of [degree + 1, 2 * degree]) assert.throws(() => checkGaloisKeys(levels, withPlaces(count)), { reason: "KEYS_MALFORMED", message: /at most 4096/ });
+  for (const count of [degree + 1, 2 * degree])
+    assert.throws(() => checkGaloisKeys(levels, withPlaces(count)), {
+      reason: "KEYS_MALFORMED",
+      message: /at most 4096/,
+    });
 });
 
 test("keys without the one that all comparisons need are refused, and it is said which", () => {
   const empty = keysOf(keys.relinKeys({ compression: "none" }).subarray(0, COUNTS_AT), 0);
   assert.throws(() => checkRelinKeys(levels, empty), { reason: "KEYS_MALFORMED", message: /empty/ });
   assert.throws(() => checkRelinKeys(levels, Buffer.alloc(0)), { reason: "KEYS_MALFORMED" });
-  for (const galois of [Buffer.alloc(0), empty, maker.makeKeys([2, 4]).galoisKeys(), maker.makeKeys([3, -1]).galoisKeys()]) {
-    assert.throws(() => checkGaloisKeys(levels, galois), { name: "FheError", reason: "ROTATION_KEYS_MISSING", message: /2048 components/ });
+  for (const galois of [
+    Buffer.alloc(0),
+    empty,
+    maker.makeKeys([2, 4]).galoisKeys(),
+    maker.makeKeys([3, -1]).galoisKeys(),
+  ]) {
+    assert.throws(() => checkGaloisKeys(levels, galois), {
+      name: "FheError",
+      reason: "ROTATION_KEYS_MISSING",
+      message: /2048 components/,
+    });
   }
 });
 
@@ -150,6 +201,9 @@ test("the rotations that are missing are named, and no others", () => {
   for (const have of [[], [2, 4], [2, 8, 1024]]) {
     const missing = Array.from({ length: 11 }, (_, k) => 2 ** k).filter((step) => !have.includes(step));
     const galois = have.length === 0 ? Buffer.alloc(0) : maker.makeKeys(have).galoisKeys();
-    assert.throws(() => checkGaloisKeys(levels, galois), { reason: "ROTATION_KEYS_MISSING", message: new RegExp(`left by ${missing.join(", ")}, which`) });
+    assert.throws(() => checkGaloisKeys(levels, galois), {
+      reason: "ROTATION_KEYS_MISSING",
+      message: new RegExp(`left by ${missing.join(", ")}, which`),
+    });
   }
 });

@@ -7,11 +7,22 @@ import type { EncryptionParameters, PairwiseParameters } from "../../../fhe/pair
 import { sealParameters } from "../../support/hostile/pairwise-bad-uploads.ts";
 import { COMPRESSIONS, SMALL, TUTORIAL, TensealMaker } from "../../support/independent/tenseal-maker.ts";
 
-// HomomorphicEncryption.org security standard, table 1: bits of the modulus at 128 bits of classical security, ternary secret.
-const MOST_BITS: Readonly<Record<number, number>> = { 1024: 27, 2048: 54, 4096: 109, 8192: 218, 16384: 438, 32768: 881 };
+// HomomorphicEncryption.org security standard, table 1: bits of the modulus at 128 bits of classical security, ternary
+// secret.
+const MOST_BITS: Readonly<Record<number, number>> = {
+  1024: 27,
+  2048: 54,
+  4096: 109,
+  8192: 218,
+  16384: 438,
+  32768: 881,
+};
 const DEGREES = Object.keys(MOST_BITS).map(Number);
 const HEADER_BYTES = 16;
-/** What a header has beside its magic: its own length, major version, compression and the object's length. Minor version and reserved bytes say nothing. */
+/**
+ * What a header has beside its magic: its own length, major version, compression and the object's length. Minor version
+ * and reserved bytes say nothing.
+ */
 const HEADER_SENSE = [0, 1, 2, 3, 5, 8, 9, 10, 11, 12, 13, 14, 15];
 // Where uncompressed parameters have the first of their moduli, each a header and a u64.
 const MODULI_AT = HEADER_BYTES + 1 + 8 + 8;
@@ -19,8 +30,12 @@ const MODULUS_BYTES = HEADER_BYTES + 8;
 
 const seal = await loadPublicSeal();
 const read = (data: Uint8Array): EncryptionParameters => readEncryptionParameters(seal, data);
-const ofPrimes = (degree: number, primes: readonly bigint[]): EncryptionParameters => read(sealParameters({ degree, primes }));
-const refused = (reason: string, says = /./) => (error: unknown): boolean => error instanceof FheError && error.reason === reason && says.test(error.message);
+const ofPrimes = (degree: number, primes: readonly bigint[]): EncryptionParameters =>
+  read(sealParameters({ degree, primes }));
+const refused =
+  (reason: string, says = /./) =>
+  (error: unknown): boolean =>
+    error instanceof FheError && error.reason === reason && says.test(error.message);
 
 function assertInvalid(data: Uint8Array, says?: RegExp, message?: string): void {
   assert.throws(() => read(data), refused("PARAMETERS_INVALID", says), message);
@@ -34,7 +49,11 @@ function honest(bytes: Uint8Array): Buffer {
 }
 
 /** Numbers in the place of primes, of so many bits: readers leave it to SEAL whether they are prime. */
-const moduli = (minLength: number, maxLength: number) => fc.array(fc.integer({ min: 8, max: 60 }).chain((bits) => fc.bigInt(1n << BigInt(bits - 1), (1n << BigInt(bits)) - 1n)), { minLength, maxLength });
+const moduli = (minLength: number, maxLength: number) =>
+  fc.array(
+    fc.integer({ min: 8, max: 60 }).chain((bits) => fc.bigInt(1n << BigInt(bits - 1), (1n << BigInt(bits)) - 1n)),
+    { minLength, maxLength },
+  );
 const bitsOf = (value: bigint): number => value.toString(2).length;
 const product = (values: readonly bigint[]): bigint => values.reduce((all, value) => all * value, 1n);
 
@@ -43,7 +62,10 @@ for (const shape of [SMALL, TUTORIAL, { degree: 16384, primeBits: [60, 40, 40, 6
     using maker = await TensealMaker.create(shape);
     for (const compression of COMPRESSIONS) {
       const parameters = read(maker.encryptionParameters(compression));
-      assert.deepEqual([parameters.degree, parameters.primes, modulusBits(parameters)], [shape.degree, maker.primes, shape.primeBits]);
+      assert.deepEqual(
+        [parameters.degree, parameters.primes, modulusBits(parameters)],
+        [shape.degree, maker.primes, shape.primeBits],
+      );
       assert.deepEqual(Buffer.from(parameters.encoded), maker.encryptionParameters("none"));
       assert.equal(freshCiphertextBytes(parameters), maker.ciphertext([1], { compression: "none" }).length);
     }
@@ -51,7 +73,20 @@ for (const shape of [SMALL, TUTORIAL, { degree: 16384, primeBits: [60, 40, 40, 6
 }
 
 test("the ring degree is a power of two in [1024, 32768]", () => {
-  const degrees = [0, 1, 3, 1000, 1023, 1025, 4095, 24576, 32767, 2 ** 40, 2 ** 53, ...Array.from({ length: 24 }, (_, k) => 2 ** k)];
+  const degrees = [
+    0,
+    1,
+    3,
+    1000,
+    1023,
+    1025,
+    4095,
+    24576,
+    32767,
+    2 ** 40,
+    2 ** 53,
+    ...Array.from({ length: 24 }, (_, k) => 2 ** k),
+  ];
   for (const degree of degrees) {
     const data = sealParameters({ degree, primes: [5n, 7n, 11n] });
     if (degree in MOST_BITS) assert.equal(read(data).degree, degree);
@@ -61,16 +96,19 @@ test("the ring degree is a power of two in [1024, 32768]", () => {
 
 test("three primes are the fewest", () => {
   const primes = [101n, 103n, 107n, 109n];
-  for (const count of [0, 1, 2]) assertInvalid(sealParameters({ degree: 4096, primes: primes.slice(0, count) }), /at least 3/);
+  for (const count of [0, 1, 2])
+    assertInvalid(sealParameters({ degree: 4096, primes: primes.slice(0, count) }), /at least 3/);
   for (const count of [3, 4]) assert.deepEqual(ofPrimes(4096, primes.slice(0, count)).primes, primes.slice(0, count));
 });
 
 test("each prime has 2 to 60 bits, wherever it stands", () => {
   const [smallest, largest] = [2n, (1n << 60n) - 1n];
   for (const place of [0, 1, 2]) {
-    const withPrime = (prime: bigint): Buffer => sealParameters({ degree: 8192, primes: [101n, 103n, 107n].with(place, prime) });
+    const withPrime = (prime: bigint): Buffer =>
+      sealParameters({ degree: 8192, primes: [101n, 103n, 107n].with(place, prime) });
     for (const good of [smallest, largest]) assert.equal(read(withPrime(good)).primes[place], good);
-    for (const bad of [0n, 1n, 1n << 60n, (1n << 61n) - 1n, 1n << 63n, (1n << 64n) - 1n]) assertInvalid(withPrime(bad), new RegExp(`prime number ${place + 1} is out of range`));
+    for (const bad of [0n, 1n, 1n << 60n, (1n << 61n) - 1n, 1n << 63n, (1n << 64n) - 1n])
+      assertInvalid(withPrime(bad), new RegExp(`prime number ${place + 1} is out of range`));
   }
 });
 
@@ -87,17 +125,31 @@ test("the primes have as many bits in sum as SEAL's table for 128 bits of securi
   );
 });
 
-for (const [degree, sizes] of [[1024, [9, 9, 9]], [2048, [18, 18, 18]], [4096, [36, 36, 37]], [8192, [55, 54, 54, 55]], [16384, [55, 55, 55, 55, 55, 55, 54, 54]]] as const) {
+for (const [degree, sizes] of [
+  [1024, [9, 9, 9]],
+  [2048, [18, 18, 18]],
+  [4096, [36, 36, 37]],
+  [8192, [55, 54, 54, 55]],
+  [16384, [55, 55, 55, 55, 55, 55, 54, 54]],
+] as const) {
   test(`at ring degree ${degree} a modulus just below 2^${MOST_BITS[degree]!} is taken and one just above is not`, () => {
-    const sized = (offset: bigint): bigint[] => sizes.map((bits) => (1n << BigInt(bits)) + offset * (1n << BigInt(Math.max(0, bits - 30))));
+    const sized = (offset: bigint): bigint[] =>
+      sizes.map((bits) => (1n << BigInt(bits)) + offset * (1n << BigInt(Math.max(0, bits - 30))));
     assert.equal(ofPrimes(degree, sized(-1n)).primes.length, sizes.length);
-    assertInvalid(sealParameters({ degree, primes: sized(1n) }), new RegExp(`${MOST_BITS[degree]! + 1} bits in sum.*at most ${MOST_BITS[degree]!}`));
+    assertInvalid(
+      sealParameters({ degree, primes: sized(1n) }),
+      new RegExp(`${MOST_BITS[degree]! + 1} bits in sum.*at most ${MOST_BITS[degree]!}`),
+    );
   });
 }
 
 test("a fresh ciphertext has at most 1,900,000 bytes", () => {
   const primes = (count: number): bigint[] => Array.from({ length: count }, (_, i) => 1009n + BigInt(i));
-  for (const [degree, most] of [[32768, 4], [16384, 8], [8192, 15]] as const) {
+  for (const [degree, most] of [
+    [32768, 4],
+    [16384, 8],
+    [8192, 15],
+  ] as const) {
     const largest = ofPrimes(degree, primes(most));
     assert.ok(freshCiphertextBytes(largest) <= 1_900_000);
     const bytes = 113 + 16 * most * degree;
@@ -107,8 +159,13 @@ test("a fresh ciphertext has at most 1,900,000 bytes", () => {
 });
 
 test("schemes other than CKKS are refused, and so is a plain modulus", () => {
-  for (const scheme of [0, 1, 3, 4, 255]) assertInvalid(sealParameters({ scheme, degree: 4096, primes: [101n, 103n, 107n], plainModulus: 65537n }), /not of the scheme CKKS/);
-  for (const plainModulus of [1n, 65537n, (1n << 64n) - 1n]) assertInvalid(sealParameters({ degree: 4096, primes: [101n, 103n, 107n], plainModulus }), /plain modulus/);
+  for (const scheme of [0, 1, 3, 4, 255])
+    assertInvalid(
+      sealParameters({ scheme, degree: 4096, primes: [101n, 103n, 107n], plainModulus: 65537n }),
+      /not of the scheme CKKS/,
+    );
+  for (const plainModulus of [1n, 65537n, (1n << 64n) - 1n])
+    assertInvalid(sealParameters({ degree: 4096, primes: [101n, 103n, 107n], plainModulus }), /plain modulus/);
 });
 
 test("parameters that are cut anywhere are refused, whatever length their header claims", async () => {
@@ -170,16 +227,23 @@ test("bytes that are none are refused, with a SEAL header or without", () => {
   );
 });
 
-// 2^10 <= scale^2 / p and scale^2 / p <= q / 32, in integers: a double below 2^900 is a whole number once it is doubled often enough.
+// 2^10 <= scale^2 / p and scale^2 / p <= q / 32, in integers: a double below 2^900 is a whole number once it is doubled
+// often enough.
 function scaleFits(scale: number, { primes }: EncryptionParameters): boolean {
   let [whole, denominator] = [scale, 1n];
   for (; !Number.isInteger(whole); whole *= 2) denominator *= 2n;
   const [squared, p] = [BigInt(whole) ** 2n, primes.at(-2)!];
-  return squared >= 1024n * p * denominator ** 2n && 32n * squared <= product(primes.slice(0, -2)) * p * denominator ** 2n;
+  return (
+    squared >= 1024n * p * denominator ** 2n && 32n * squared <= product(primes.slice(0, -2)) * p * denominator ** 2n
+  );
 }
 
 /** Parameters whose checked ones are not looked at: the calculations need the primes alone. */
-const withPrimes = (primes: readonly bigint[]): EncryptionParameters => ({ degree: 4096, primes, encoded: new Uint8Array() });
+const withPrimes = (primes: readonly bigint[]): EncryptionParameters => ({
+  degree: 4096,
+  primes,
+  encoded: new Uint8Array(),
+});
 
 test("a scale is taken exactly where a distance keeps 2^10 of precision and room for 8", () => {
   const scales = fc.double({ min: 1, max: 200, noNaN: true }).map((log) => 2 ** log);
@@ -198,29 +262,47 @@ test("a scale is taken exactly where a distance keeps 2^10 of precision and room
 test("the smallest and the largest scale are taken, and their neighbours beyond are not", () => {
   // Powers of two, so that both edges are doubles: 2^10 * 2^30 = (2^20)^2, and 2^35 / 32 * 2^30 = (2^30)^2.
   const parameters = withPrimes([1n << 35n, 1n << 30n, 1n << 40n]);
-  for (const scale of [2 ** 20, 2 ** 30, 2 ** 20 * (1 + 2 ** -52), 2 ** 30 * (1 - 2 ** -53)]) assert.equal(withScale(parameters, scale).scale, scale);
+  for (const scale of [2 ** 20, 2 ** 30, 2 ** 20 * (1 + 2 ** -52), 2 ** 30 * (1 - 2 ** -53)])
+    assert.equal(withScale(parameters, scale).scale, scale);
   assert.throws(() => withScale(parameters, 2 ** 20 * (1 - 2 ** -53)), refused("SCALE_OVERFLOW", /drown in noise/));
   assert.throws(() => withScale(parameters, 2 ** 30 * (1 + 2 ** -52)), refused("SCALE_OVERFLOW", /overflow/));
 });
 
 test("what is no scale at all is refused", () => {
   const parameters = withPrimes([1n << 35n, 1n << 30n, 1n << 40n]);
-  for (const scale of [0, -0, -1, -(2 ** 25), NaN, Infinity, -Infinity, Number.MIN_VALUE, Number.MAX_VALUE, 2 ** 1000]) {
+  for (const scale of [
+    0,
+    -0,
+    -1,
+    -(2 ** 25),
+    NaN,
+    Infinity,
+    -Infinity,
+    Number.MIN_VALUE,
+    Number.MAX_VALUE,
+    2 ** 1000,
+  ]) {
     assert.throws(() => withScale(parameters, scale), refused("SCALE_OVERFLOW", /scale/), `${scale}`);
   }
 });
 
 test("primes that leave no room for any scale refuse all of them", () => {
-  for (let log = 1; log < 60; log++) assert.throws(() => withScale(withPrimes([1n << 14n, 1n << 30n, 1n << 40n]), 2 ** log), refused("SCALE_OVERFLOW"));
+  for (let log = 1; log < 60; log++)
+    assert.throws(() => withScale(withPrimes([1n << 14n, 1n << 30n, 1n << 40n]), 2 ** log), refused("SCALE_OVERFLOW"));
 });
 
-/** The largest distance with so many primes dropped, in integers but for the scale: a quarter of the primes that are left, times p, over scale^2. */
+/**
+ * The largest distance with so many primes dropped, in integers but for the scale: a quarter of the primes that are
+ * left, times p, over scale^2.
+ */
 function plainMaxDistance({ primes, scale }: PairwiseParameters, dropped: number): number {
   const left = primes.slice(0, primes.length - 2 - dropped);
-  return (Number(product(left)) / scale) * (Number(primes.at(-2)!) / scale) / 4;
+  return ((Number(product(left)) / scale) * (Number(primes.at(-2)!) / scale)) / 4;
 }
 
-const scaled = fc.record({ primes: moduli(3, 8), log: fc.double({ min: 10, max: 70, noNaN: true }) }).map(({ primes, log }): PairwiseParameters => ({ ...withPrimes(primes), scale: 2 ** log }));
+const scaled = fc
+  .record({ primes: moduli(3, 8), log: fc.double({ min: 10, max: 70, noNaN: true }) })
+  .map(({ primes, log }): PairwiseParameters => ({ ...withPrimes(primes), scale: 2 ** log }));
 
 test("the scale of distances and the largest of them are those of plain arithmetic", () => {
   fc.assert(
@@ -239,13 +321,26 @@ test("the scale of distances and the largest of them are those of plain arithmet
 test("as many primes may be dropped as leave room for the bound and one hundredth of it, and never all", () => {
   // Anywhere, and close to where the room for one prime less ends.
   const anywhere = fc.double({ min: -20, max: 200, noNaN: true }).map((log) => () => 2 ** log);
-  const close = fc.tuple(fc.nat(5), fc.double({ min: 0.97, max: 1.03, noNaN: true })).map(([dropped, part]) => (parameters: PairwiseParameters) => part * plainMaxDistance(parameters, dropped % (parameters.primes.length - 2)));
+  const close = fc.tuple(fc.nat(5), fc.double({ min: 0.97, max: 1.03, noNaN: true })).map(
+    ([dropped, part]) =>
+      (parameters: PairwiseParameters) =>
+        part * plainMaxDistance(parameters, dropped % (parameters.primes.length - 2)),
+  );
   fc.assert(
     fc.property(scaled, fc.oneof(anywhere, close), (parameters, boundOf) => {
       const bound = boundOf(parameters);
-      const choices = Array.from({ length: parameters.primes.length - 2 }, (_, dropped) => plainMaxDistance(parameters, dropped) / (1.01 * bound));
+      const choices = Array.from(
+        { length: parameters.primes.length - 2 },
+        (_, dropped) => plainMaxDistance(parameters, dropped) / (1.01 * bound),
+      );
       fc.pre(choices.every((room) => Math.abs(room - 1) > 1e-9));
-      assert.equal(droppablePrimes(parameters, bound), Math.max(0, choices.findLastIndex((room) => room >= 1)));
+      assert.equal(
+        droppablePrimes(parameters, bound),
+        Math.max(
+          0,
+          choices.findLastIndex((room) => room >= 1),
+        ),
+      );
       assert.equal(droppablePrimes(parameters, undefined), 0);
     }),
     { numRuns: 1000 },

@@ -9,7 +9,10 @@ import { largestResidues, negacyclicProduct, primeAt, PRIMES, randomResidues, ra
 const kernels = [RingKernel.create([PRIMES[0]]), RingKernel.create([PRIMES[1]]), RingKernel.create(PRIMES)] as const;
 const anyKernel = fc.constantFrom(...kernels);
 const anySeed = fc.integer({ min: 1, max: 2 ** 31 });
-const hasReason = (reason: string) => (error: unknown): boolean => error instanceof FheError && error.reason === reason;
+const hasReason =
+  (reason: string) =>
+  (error: unknown): boolean =>
+    error instanceof FheError && error.reason === reason;
 
 /** The largest |c| the kernel takes: below 2^51 and below Q/2. */
 function limitOf(kernel: RingKernel): number {
@@ -32,12 +35,28 @@ function pointwise(kernel: RingKernel, a: Uint32Array, b: Uint32Array): Uint32Ar
 }
 
 test("decoding gives back what was encoded, up to the largest coefficients", () => {
-  fc.assert(fc.property(anyKernel, anySeed, (kernel, seed) => {
-    const limit = limitOf(kernel);
-    const coefficients = randomCoefficients(randomSource(seed), limit);
-    coefficients.set([limit, -limit, limit - 1, 1 - limit, 0, 1, -1, kernel.primes[0]! >> 1, -(kernel.primes[0]! >> 1)]);
-    assert.deepEqual(kernel.decode(kernel.encode(coefficients)).map((c) => c + 0), coefficients.map((c) => c + 0));
-  }), { numRuns: 30 });
+  fc.assert(
+    fc.property(anyKernel, anySeed, (kernel, seed) => {
+      const limit = limitOf(kernel);
+      const coefficients = randomCoefficients(randomSource(seed), limit);
+      coefficients.set([
+        limit,
+        -limit,
+        limit - 1,
+        1 - limit,
+        0,
+        1,
+        -1,
+        kernel.primes[0]! >> 1,
+        -(kernel.primes[0]! >> 1),
+      ]);
+      assert.deepEqual(
+        kernel.decode(kernel.encode(coefficients)).map((c) => c + 0),
+        coefficients.map((c) => c + 0),
+      );
+    }),
+    { numRuns: 30 },
+  );
 });
 
 test("multiples of the primes and their neighbours survive, where a quotient in doubles is at its least exact", () => {
@@ -47,7 +66,10 @@ test("multiples of the primes and their neighbours survive, where a quotient in 
       const values = Float64Array.from({ length: N }, () => prime * ((next() >>> 11) - 2 ** 20) + offset);
       const encoded = kernels[2].encode(values);
       kernels[2].checkRange(encoded);
-      assert.deepEqual(kernels[2].decode(encoded).map((c) => c + 0), values.map((c) => c + 0));
+      assert.deepEqual(
+        kernels[2].decode(encoded).map((c) => c + 0),
+        values.map((c) => c + 0),
+      );
     }
   }
 });
@@ -59,7 +81,9 @@ test("values of any size below Q/2 are decoded as the nearest doubles", () => {
   for (const value of sources) {
     // A constant polynomial's NTT form is that constant everywhere.
     const residues = new Uint32Array(2 * N);
-    PRIMES.forEach((prime, i) => residues.fill(Number(((value % BigInt(prime)) + BigInt(prime)) % BigInt(prime)), i * N, (i + 1) * N));
+    PRIMES.forEach((prime, i) =>
+      residues.fill(Number(((value % BigInt(prime)) + BigInt(prime)) % BigInt(prime)), i * N, (i + 1) * N),
+    );
     const decoded = kernel.decode(residues);
     assert.equal(decoded[0], Number(value));
     assert.ok(decoded.subarray(1).every((c) => c === 0));
@@ -69,11 +93,14 @@ test("values of any size below Q/2 are decoded as the nearest doubles", () => {
 test("the pointwise product of NTT forms is the negacyclic product of the polynomials", () => {
   const anyTerm = fc.tuple(fc.integer({ min: 0, max: N - 1 }), fc.integer({ min: -1000, max: 1000 }));
   const anySparse = fc.array(anyTerm, { maxLength: 30 }).map(sparse);
-  fc.assert(fc.property(anyKernel, anySparse, anySeed, (kernel, a, seed) => {
-    const dense = randomCoefficients(randomSource(seed), 15);
-    const product = kernel.decode(pointwise(kernel, kernel.encode(a), kernel.encode(dense)));
-    assert.deepEqual(Array.from(product, BigInt), negacyclicProduct(a, dense));
-  }), { numRuns: 15 });
+  fc.assert(
+    fc.property(anyKernel, anySparse, anySeed, (kernel, a, seed) => {
+      const dense = randomCoefficients(randomSource(seed), 15);
+      const product = kernel.decode(pointwise(kernel, kernel.encode(a), kernel.encode(dense)));
+      assert.deepEqual(Array.from(product, BigInt), negacyclicProduct(a, dense));
+    }),
+    { numRuns: 15 },
+  );
 });
 
 test("the pointwise product of two dense polynomials is their negacyclic product", () => {
@@ -92,8 +119,10 @@ test("coefficients that are too many, fractional, infinite or too large are refu
   for (const kernel of kernels) {
     const limit = limitOf(kernel);
     assert.throws(() => kernel.encode(new Float64Array(N - 1)), hasReason("LAYOUT_INVALID"));
-    for (const bad of [0.5, Number.NaN, Infinity]) assert.throws(() => kernel.encode(sparse([[4095, bad]])), hasReason("EMBEDDING_INVALID"));
-    for (const bad of [limit + 1, -limit - 1]) assert.throws(() => kernel.encode(sparse([[17, bad]])), hasReason("SCALE_OVERFLOW"));
+    for (const bad of [0.5, Number.NaN, Infinity])
+      assert.throws(() => kernel.encode(sparse([[4095, bad]])), hasReason("EMBEDDING_INVALID"));
+    for (const bad of [limit + 1, -limit - 1])
+      assert.throws(() => kernel.encode(sparse([[17, bad]])), hasReason("SCALE_OVERFLOW"));
   }
 });
 
@@ -111,19 +140,23 @@ function packByBits(residues: Uint32Array): Uint8Array {
   const packed = new Uint8Array((residues.length / N) * PACKED_POLYNOMIAL_BYTES);
   residues.forEach((residue, i) => {
     const first = Math.floor(i / N) * PACKED_POLYNOMIAL_BYTES * 8 + (i % N) * 30;
-    for (let bit = 0; bit < 30; bit++) if ((residue >>> bit) & 1) packed[(first + bit) >> 3]! |= 1 << ((first + bit) & 7);
+    for (let bit = 0; bit < 30; bit++)
+      if ((residue >>> bit) & 1) packed[(first + bit) >> 3]! |= 1 << ((first + bit) & 7);
   });
   return packed;
 }
 
 test("packing puts bit b of residue i at bit 30 i + b, and unpacking takes it back", () => {
   assert.equal(PACKED_POLYNOMIAL_BYTES, 15_360);
-  fc.assert(fc.property(anyKernel, fc.integer({ min: 1, max: 3 }), anySeed, (kernel, components, seed) => {
-    const residues = randomResidues(kernel.primes, components, randomSource(seed));
-    const packed = kernel.pack(residues);
-    assert.deepEqual(packed, packByBits(residues));
-    assert.deepEqual(kernel.unpack(packed), residues);
-  }), { numRuns: 20 });
+  fc.assert(
+    fc.property(anyKernel, fc.integer({ min: 1, max: 3 }), anySeed, (kernel, components, seed) => {
+      const residues = randomResidues(kernel.primes, components, randomSource(seed));
+      const packed = kernel.pack(residues);
+      assert.deepEqual(packed, packByBits(residues));
+      assert.deepEqual(kernel.unpack(packed), residues);
+    }),
+    { numRuns: 20 },
+  );
 });
 
 test("the largest residues survive packing, and so does a single polynomial of two primes", () => {
@@ -135,17 +168,29 @@ test("the largest residues survive packing, and so does a single polynomial of t
 });
 
 test("a residue equal to its prime is refused wherever it stands", () => {
-  fc.assert(fc.property(anyKernel, fc.integer({ min: 1, max: 3 }), fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), (kernel, components, place) => {
-    const residues = largestResidues(kernel.primes, components);
-    const index = Math.floor(place * residues.length);
-    kernel.checkRange(residues);
-    residues[index]! += 1;
-    assert.throws(() => { kernel.checkRange(residues); }, hasReason("CIPHERTEXT_MALFORMED"));
-    assert.throws(() => kernel.pack(residues), hasReason("CIPHERTEXT_MALFORMED"));
-    assert.throws(() => kernel.unpack(packByBits(residues)), hasReason("CIPHERTEXT_MALFORMED"));
-  }), { numRuns: 20 });
+  fc.assert(
+    fc.property(
+      anyKernel,
+      fc.integer({ min: 1, max: 3 }),
+      fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
+      (kernel, components, place) => {
+        const residues = largestResidues(kernel.primes, components);
+        const index = Math.floor(place * residues.length);
+        kernel.checkRange(residues);
+        residues[index]! += 1;
+        assert.throws(() => {
+          kernel.checkRange(residues);
+        }, hasReason("CIPHERTEXT_MALFORMED"));
+        assert.throws(() => kernel.pack(residues), hasReason("CIPHERTEXT_MALFORMED"));
+        assert.throws(() => kernel.unpack(packByBits(residues)), hasReason("CIPHERTEXT_MALFORMED"));
+      },
+    ),
+    { numRuns: 20 },
+  );
   const high = new Uint32Array(N).fill(2 ** 32 - 1, 5, 6);
-  assert.throws(() => { kernels[0].checkRange(high); }, hasReason("CIPHERTEXT_MALFORMED"));
+  assert.throws(() => {
+    kernels[0].checkRange(high);
+  }, hasReason("CIPHERTEXT_MALFORMED"));
 });
 
 test("lengths that are not whole polynomials are refused", () => {
@@ -154,7 +199,9 @@ test("lengths that are not whole polynomials are refused", () => {
   }
   for (const length of [0, 1, N - 1, N + 4]) {
     assert.throws(() => kernels[0].pack(new Uint32Array(length)), hasReason("CIPHERTEXT_MALFORMED"));
-    assert.throws(() => { kernels[0].checkRange(new Uint32Array(length)); }, hasReason("CIPHERTEXT_MALFORMED"));
+    assert.throws(() => {
+      kernels[0].checkRange(new Uint32Array(length));
+    }, hasReason("CIPHERTEXT_MALFORMED"));
   }
   assert.throws(() => kernels[2].multiplyByMonomial(new Uint32Array(N), 0), hasReason("CIPHERTEXT_MALFORMED"));
 });
@@ -169,29 +216,52 @@ function shifted(coefficients: Float64Array, exponent: number): Float64Array {
 }
 
 test("multiplying by X^e moves coefficients up by e, with a change of sign past the end", () => {
-  const anyExponent = fc.oneof(fc.constantFrom(0, 1, 128, N - 1, N, N + 1, 2 * N - 1), fc.integer({ min: 0, max: 2 * N - 1 }));
-  fc.assert(fc.property(anyKernel, anyExponent, anySeed, (kernel, exponent, seed) => {
-    const coefficients = randomCoefficients(randomSource(seed), limitOf(kernel));
-    const encoded = kernel.encode(coefficients);
-    const twoComponents = new Uint32Array(2 * encoded.length);
-    twoComponents.set(encoded);
-    twoComponents.set(encoded, encoded.length);
-    const product = kernel.multiplyByMonomial(twoComponents, exponent);
-    for (const component of [product.subarray(0, encoded.length), product.subarray(encoded.length)]) {
-      assert.deepEqual(kernel.decode(component).map((c) => c + 0), shifted(coefficients, exponent));
-    }
-  }), { numRuns: 30 });
-  for (const exponent of [-1, 0.5, 2 * N, Number.NaN]) assert.throws(() => kernels[0].multiplyByMonomial(new Uint32Array(N), exponent), hasReason("LAYOUT_INVALID"));
+  const anyExponent = fc.oneof(
+    fc.constantFrom(0, 1, 128, N - 1, N, N + 1, 2 * N - 1),
+    fc.integer({ min: 0, max: 2 * N - 1 }),
+  );
+  fc.assert(
+    fc.property(anyKernel, anyExponent, anySeed, (kernel, exponent, seed) => {
+      const coefficients = randomCoefficients(randomSource(seed), limitOf(kernel));
+      const encoded = kernel.encode(coefficients);
+      const twoComponents = new Uint32Array(2 * encoded.length);
+      twoComponents.set(encoded);
+      twoComponents.set(encoded, encoded.length);
+      const product = kernel.multiplyByMonomial(twoComponents, exponent);
+      for (const component of [product.subarray(0, encoded.length), product.subarray(encoded.length)]) {
+        assert.deepEqual(
+          kernel.decode(component).map((c) => c + 0),
+          shifted(coefficients, exponent),
+        );
+      }
+    }),
+    { numRuns: 30 },
+  );
+  for (const exponent of [-1, 0.5, 2 * N, Number.NaN])
+    assert.throws(() => kernels[0].multiplyByMonomial(new Uint32Array(N), exponent), hasReason("LAYOUT_INVALID"));
 });
 
 test("a sum is coefficientwise modulo each prime, over many parts, as words or as unaligned bytes", () => {
-  fc.assert(fc.property(anyKernel, fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, max: 40 }), anySeed, (kernel, components, count, seed) => {
-    const next = randomSource(seed);
-    const parts = Array.from({ length: count }, (_, i) => (i % 4 === 3 ? largestResidues(kernel.primes, components) : randomResidues(kernel.primes, components, next)));
-    const expected = Array.from(parts[0]!, (_, i) => Number(parts.reduce((sum, part) => sum + BigInt(part[i]!), 0n) % primeAt(kernel.primes, i)));
-    assert.deepEqual(Array.from(kernel.sum(parts)), expected);
-    assert.deepEqual(Array.from(kernel.sum(parts.map(unaligned))), expected);
-  }), { numRuns: 5 });
+  fc.assert(
+    fc.property(
+      anyKernel,
+      fc.integer({ min: 1, max: 3 }),
+      fc.integer({ min: 1, max: 40 }),
+      anySeed,
+      (kernel, components, count, seed) => {
+        const next = randomSource(seed);
+        const parts = Array.from({ length: count }, (_, i) =>
+          i % 4 === 3 ? largestResidues(kernel.primes, components) : randomResidues(kernel.primes, components, next),
+        );
+        const expected = Array.from(parts[0]!, (_, i) =>
+          Number(parts.reduce((sum, part) => sum + BigInt(part[i]!), 0n) % primeAt(kernel.primes, i)),
+        );
+        assert.deepEqual(Array.from(kernel.sum(parts)), expected);
+        assert.deepEqual(Array.from(kernel.sum(parts.map(unaligned))), expected);
+      },
+    ),
+    { numRuns: 5 },
+  );
 });
 
 function unaligned(words: Uint32Array): Uint8Array {
@@ -203,7 +273,12 @@ function unaligned(words: Uint32Array): Uint8Array {
 test("sums of nothing, of unequal parts and of more than three components are refused", () => {
   const kernel = kernels[2];
   assert.throws(() => kernel.sum([]), hasReason("LAYOUT_INVALID"));
-  for (const parts of [[new Uint32Array(2 * N), new Uint32Array(4 * N)], [new Uint32Array(0)], [new Uint32Array(N)], [new Uint32Array(8 * N)]]) {
+  for (const parts of [
+    [new Uint32Array(2 * N), new Uint32Array(4 * N)],
+    [new Uint32Array(0)],
+    [new Uint32Array(N)],
+    [new Uint32Array(8 * N)],
+  ]) {
     assert.throws(() => kernel.sum(parts), hasReason("CIPHERTEXT_MALFORMED"));
   }
 });
@@ -211,7 +286,16 @@ test("sums of nothing, of unequal parts and of more than three components are re
 test("moduli that are not NTT primes between 2^29 and 2^30 are refused", () => {
   const [first, second] = PRIMES;
   const composite = 2 ** 30 - 2 * N + 1;
-  for (const primes of [[], [first, first], [first, second, 1_073_651_713], [composite], [first + 2], [12_289], [2 ** 31 - 1], [first + 0.5]]) {
+  for (const primes of [
+    [],
+    [first, first],
+    [first, second, 1_073_651_713],
+    [composite],
+    [first + 2],
+    [12_289],
+    [2 ** 31 - 1],
+    [first + 0.5],
+  ]) {
     assert.throws(() => RingKernel.create(primes), hasReason("PARAMETERS_INVALID"));
   }
 });

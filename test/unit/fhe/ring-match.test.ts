@@ -12,7 +12,12 @@ const SMALLEST_PRIME = 536_903_681;
 // Enough coefficients to meet both primes, every place in a tile and both ends of a polynomial, few enough for BigInt.
 const SAMPLED = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 2047, 2048, 4079, 4080, 4095];
 
-function assertProducts(primes: readonly number[], template: readonly Uint32Array[], probe: readonly Uint32Array[], products: Uint32Array): void {
+function assertProducts(
+  primes: readonly number[],
+  template: readonly Uint32Array[],
+  probe: readonly Uint32Array[],
+  products: Uint32Array,
+): void {
   const component = primes.length * N;
   assert.equal(products.length, 3 * component);
   for (let prime = 0; prime < primes.length; prime++) {
@@ -35,7 +40,10 @@ function bytesOf(words: Uint32Array): Uint8Array {
   return new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
 }
 
-const hasReason = (reason: string) => (error: unknown): boolean => error instanceof FheError && error.reason === reason;
+const hasReason =
+  (reason: string) =>
+  (error: unknown): boolean =>
+    error instanceof FheError && error.reason === reason;
 
 for (const pieces of [1, 2, 7, 8, 9, 16, 17, 129, 513]) {
   test(`the largest residues in ${pieces} pieces give the products of exact arithmetic`, () => {
@@ -101,16 +109,26 @@ function* chunksOf(bytes: Uint8Array, size: number): Generator<Uint8Array> {
 }
 
 test("tiles put coefficient 4 tile + i of component c of piece g at [prime][tile][g][c][i], and fromTiles takes them back", () => {
-  const property = fc.property(fc.integer({ min: 1, max: 5 }), fc.constantFrom<readonly number[]>([PRIMES[0]], PRIMES), fc.integer({ min: 1, max: 2 ** 31 }), (pieces, primes, seed) => {
-    const next = randomSource(seed);
-    const ciphertexts = Array.from({ length: pieces }, () => randomResidues(primes, 2, next));
-    const tiles = toTiles(ciphertexts);
-    assert.deepEqual(fromTiles(tiles, pieces), ciphertexts);
-    for (let i = 0; i < tiles.length; i += 97) {
-      const [inTile, component, piece, tile] = [i % 4, Math.floor(i / 4) % 2, Math.floor(i / 8) % pieces, Math.floor(i / (8 * pieces))];
-      assert.equal(tiles[i], ciphertexts[piece]![component * primes.length * N + tile * 4 + inTile]);
-    }
-  });
+  const property = fc.property(
+    fc.integer({ min: 1, max: 5 }),
+    fc.constantFrom<readonly number[]>([PRIMES[0]], PRIMES),
+    fc.integer({ min: 1, max: 2 ** 31 }),
+    (pieces, primes, seed) => {
+      const next = randomSource(seed);
+      const ciphertexts = Array.from({ length: pieces }, () => randomResidues(primes, 2, next));
+      const tiles = toTiles(ciphertexts);
+      assert.deepEqual(fromTiles(tiles, pieces), ciphertexts);
+      for (let i = 0; i < tiles.length; i += 97) {
+        const [inTile, component, piece, tile] = [
+          i % 4,
+          Math.floor(i / 4) % 2,
+          Math.floor(i / 8) % pieces,
+          Math.floor(i / (8 * pieces)),
+        ];
+        assert.equal(tiles[i], ciphertexts[piece]![component * primes.length * N + tile * 4 + inTile]);
+      }
+    },
+  );
   fc.assert(property, { numRuns: 20 });
 });
 
@@ -119,23 +137,47 @@ test("probes that do not fit, blocks that are cut short or too long, and kernels
   const ciphertext = largestResidues([PRIMES[0]], 2);
   const tiles = toTiles([ciphertext, ciphertext]);
   assert.throws(() => kernel.matchBlock([tiles]), hasReason("LAYOUT_INVALID"));
-  assert.throws(() => { kernel.loadProbes([]); }, hasReason("LAYOUT_INVALID"));
-  assert.throws(() => { kernel.loadProbes([tiles, tiles]); }, hasReason("LAYOUT_INVALID"));
-  assert.throws(() => { kernel.loadProbes([tiles.subarray(16)]); }, hasReason("LAYOUT_INVALID"));
+  assert.throws(() => {
+    kernel.loadProbes([]);
+  }, hasReason("LAYOUT_INVALID"));
+  assert.throws(() => {
+    kernel.loadProbes([tiles, tiles]);
+  }, hasReason("LAYOUT_INVALID"));
+  assert.throws(() => {
+    kernel.loadProbes([tiles.subarray(16)]);
+  }, hasReason("LAYOUT_INVALID"));
   kernel.loadProbes([tiles]);
-  for (const chunks of [[], [tiles.subarray(16)], [tiles.subarray(1)], [tiles, tiles.subarray(0, 16)], [bytesOf(tiles).subarray(0, 100)]]) {
+  for (const chunks of [
+    [],
+    [tiles.subarray(16)],
+    [tiles.subarray(1)],
+    [tiles, tiles.subarray(0, 16)],
+    [bytesOf(tiles).subarray(0, 100)],
+  ]) {
     assert.throws(() => kernel.matchBlock(chunks), hasReason("LAYOUT_INVALID"));
   }
   assert.equal(kernel.matchBlock([tiles]).length, 1);
-  assert.throws(() => { RingKernel.create([PRIMES[0]]).loadProbes([tiles]); }, hasReason("LAYOUT_INVALID"));
-  for (const room of [{ probes: 0, pieces: 1 }, { probes: 2, pieces: 1 }, { probes: 1, pieces: 1.5 }, { probes: 1, pieces: 2 ** 20 }]) {
+  assert.throws(() => {
+    RingKernel.create([PRIMES[0]]).loadProbes([tiles]);
+  }, hasReason("LAYOUT_INVALID"));
+  for (const room of [
+    { probes: 0, pieces: 1 },
+    { probes: 2, pieces: 1 },
+    { probes: 1, pieces: 1.5 },
+    { probes: 1, pieces: 2 ** 20 },
+  ]) {
     assert.throws(() => RingKernel.create([PRIMES[0]], room), hasReason("PARAMETERS_INVALID"));
   }
 });
 
 test("ciphertexts of different or odd sizes do not make tiles", () => {
   const ciphertext = largestResidues(PRIMES, 2);
-  for (const pieces of [[], [ciphertext, ciphertext.subarray(N)], [ciphertext.subarray(1)], [ciphertext.subarray(0, N)]]) {
+  for (const pieces of [
+    [],
+    [ciphertext, ciphertext.subarray(N)],
+    [ciphertext.subarray(1)],
+    [ciphertext.subarray(0, N)],
+  ]) {
     assert.throws(() => toTiles(pieces), hasReason("LAYOUT_INVALID"));
   }
   for (const pieces of [0, -1, 1.5, 3]) assert.throws(() => fromTiles(ciphertext, pieces), hasReason("LAYOUT_INVALID"));

@@ -21,7 +21,7 @@ export function negacyclicProduct(a: Float64Array, b: Float64Array): bigint[] {
 
 /** A small deterministic generator (xorshift32): whole arrays from one seed that fast-check can shrink and print. */
 export function randomSource(seed: number): () => number {
-  let state = (seed >>> 0) || 1;
+  let state = seed >>> 0 || 1;
   return () => {
     state ^= state << 13;
     state ^= state >>> 17;
@@ -31,7 +31,11 @@ export function randomSource(seed: number): () => number {
 }
 
 /** Whole components of uniform residues. */
-export function randomResidues(primes: readonly number[], components: number, next: () => number): Uint32Array<ArrayBuffer> {
+export function randomResidues(
+  primes: readonly number[],
+  components: number,
+  next: () => number,
+): Uint32Array<ArrayBuffer> {
   return residuesFrom(primes, components, (prime) => next() % prime);
 }
 
@@ -40,7 +44,11 @@ export function largestResidues(primes: readonly number[], components: number): 
   return residuesFrom(primes, components, (prime) => prime - 1);
 }
 
-function residuesFrom(primes: readonly number[], components: number, residue: (prime: number) => number): Uint32Array<ArrayBuffer> {
+function residuesFrom(
+  primes: readonly number[],
+  components: number,
+  residue: (prime: number) => number,
+): Uint32Array<ArrayBuffer> {
   const residues = new Uint32Array(components * primes.length * N);
   for (let i = 0; i < residues.length; i++) residues[i] = residue(primes[Math.floor(i / N) % primes.length]!);
   return residues;
@@ -51,13 +59,26 @@ export function primeAt(primes: readonly number[], index: number): bigint {
   return BigInt(primes[Math.floor(index / N) % primes.length]!);
 }
 
-/** The three-component product summed over the pieces, at one coefficient of one component; index as in [prime][coefficient]. */
-export function productAt(template: readonly Uint32Array[], probe: readonly Uint32Array[], index: number, prime: bigint): [bigint, bigint, bigint] {
+/**
+ * The three-component product summed over the pieces, at one coefficient of one component; index as in
+ * [prime][coefficient].
+ */
+export function productAt(
+  template: readonly Uint32Array[],
+  probe: readonly Uint32Array[],
+  index: number,
+  prime: bigint,
+): [bigint, bigint, bigint] {
   const sums: [bigint, bigint, bigint] = [0n, 0n, 0n];
   template.forEach((t, piece) => {
     const p = probe[piece]!;
     const half = t.length / 2;
-    const [t0, t1, p0, p1] = [t[index]!, t[index + half]!, p[index]!, p[index + half]!].map(BigInt) as [bigint, bigint, bigint, bigint];
+    const [t0, t1, p0, p1] = [t[index]!, t[index + half]!, p[index]!, p[index + half]!].map(BigInt) as [
+      bigint,
+      bigint,
+      bigint,
+      bigint,
+    ];
     sums[0] += t0 * p0;
     sums[1] += t0 * p1 + t1 * p0;
     sums[2] += t1 * p1;

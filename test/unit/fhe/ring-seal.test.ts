@@ -32,7 +32,9 @@ function words(bytes: Uint8Array, header: number): Uint32Array {
 function withWords(bytes: Uint8Array, header: number, residues: Uint32Array): Uint8Array {
   const copy = bytes.slice();
   const view = new DataView(copy.buffer, header);
-  residues.forEach((residue, i) => { view.setBigUint64(8 * i, BigInt(residue), true); });
+  residues.forEach((residue, i) => {
+    view.setBigUint64(8 * i, BigInt(residue), true);
+  });
   return copy;
 }
 
@@ -43,7 +45,11 @@ const plaintextResidues = (plaintext: Plaintext): Uint32Array => words(saved(pla
 
 function sealEncoded(value: number, scale: number): Plaintext {
   const plaintext = new seal.Plaintext();
-  encoder.encode(Float64Array.from({ length: N / 2 }, (_, i) => (i % 7) * value), scale, plaintext);
+  encoder.encode(
+    Float64Array.from({ length: N / 2 }, (_, i) => (i % 7) * value),
+    scale,
+    plaintext,
+  );
   return plaintext;
 }
 
@@ -69,7 +75,10 @@ function coefficientsBelow(limit: number, seed: number): Float64Array {
 }
 
 test("SEAL picks the primes the other tests use", () => {
-  assert.deepEqual(Array.from(seal.jsArrayFromVecModulus(parameters.coeffModulus()) as BigUint64Array, Number).slice(0, 2), [...PRIMES]);
+  assert.deepEqual(
+    Array.from(seal.jsArrayFromVecModulus(parameters.coeffModulus()) as BigUint64Array, Number).slice(0, 2),
+    [...PRIMES],
+  );
 });
 
 test("a plaintext that SEAL encoded decodes to small integers and encodes to the same residues again", () => {
@@ -119,7 +128,8 @@ test("SEAL decrypts the kernel's product to the negacyclic product, up to the no
   using reply = new seal.Ciphertext();
   reply.loadFromArray(context, withWords(saved(product), CIPHERTEXT_HEADER, residues!));
   const decrypted = decrypt(reply);
-  // Each coefficient gathers noise * dense (4096 terms) and sparse * noise: 3.2 * sqrt(4096) * 2^20 = 2^27.7 standard, 2^31 is ten of them.
+  // Each coefficient gathers noise * dense (4096 terms) and sparse * noise: 3.2 * sqrt(4096) * 2^20 = 2^27.7 standard,
+  // 2^31 is ten of them.
   negacyclicProduct(sparse, dense).forEach((expected, i) => {
     assert.ok(Math.abs(decrypted[i]! - Number(expected)) < 2 ** 31);
   });

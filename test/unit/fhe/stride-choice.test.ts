@@ -7,11 +7,17 @@ const set = parameterSet("PACKED_N4096_Q60");
 
 void test("no stride makes a search cheaper by the model than the chosen one", () => {
   fc.assert(
-    fc.property(fc.constantFrom(...PARAMETER_SET_NAMES), fc.integer({ min: 1, max: 600 }), fc.integer({ min: 0, max: 2e6 }), (name, dimension, templates) => {
-      const chosen = chooseStride(parameterSet(name), dimension, templates);
-      const seconds = searchSeconds(parameterSet(name), dimension, chosen, templates);
-      for (let stride = 1; stride <= dimension; stride++) assert.ok(searchSeconds(parameterSet(name), dimension, stride, templates) >= seconds);
-    }),
+    fc.property(
+      fc.constantFrom(...PARAMETER_SET_NAMES),
+      fc.integer({ min: 1, max: 600 }),
+      fc.integer({ min: 0, max: 2e6 }),
+      (name, dimension, templates) => {
+        const chosen = chooseStride(parameterSet(name), dimension, templates);
+        const seconds = searchSeconds(parameterSet(name), dimension, chosen, templates);
+        for (let stride = 1; stride <= dimension; stride++)
+          assert.ok(searchSeconds(parameterSet(name), dimension, stride, templates) >= seconds);
+      },
+    ),
     { numRuns: 50 },
   );
 });

@@ -17,7 +17,8 @@ class ContractCopy implements AsyncDisposable {
 
   static async create(): Promise<ContractCopy> {
     const folder = await mkdtemp(join(tmpdir(), "veilface-contract-"));
-    for (const path of ["buf.yaml", "proto/released.binpb", "proto/veilface", "proto/tenseal"]) await cp(join(ROOT, path), join(folder, path), { recursive: true });
+    for (const path of ["buf.yaml", "proto/released.binpb", "proto/veilface", "proto/tenseal"])
+      await cp(join(ROOT, path), join(folder, path), { recursive: true });
     return new ContractCopy(folder);
   }
 
@@ -33,7 +34,9 @@ class ContractCopy implements AsyncDisposable {
     await writeFile(path, parts.join(after));
   }
 
-  /** Runs the script as npm does, with the repository's own buf. Resolves with its exit code and all that it printed. */
+  /**
+   * Runs the script as npm does, with the repository's own buf. Resolves with its exit code and all that it printed.
+   */
   async gate(): Promise<{ code: number; printed: string }> {
     const env = { ...process.env, PATH: [join(ROOT, "node_modules", ".bin"), process.env["PATH"]].join(delimiter) };
     return new Promise((resolve) => {
@@ -55,16 +58,31 @@ test("the contract as it is passes the gate", async () => {
 
 test("the released contract is a whole one, with every service", async () => {
   const { file } = fromBinary(FileDescriptorSetSchema, await readFile(join(ROOT, "proto", "released.binpb")));
-  const rpcs = file.flatMap(({ service }) => service.flatMap(({ name, method }) => method.map((rpc) => `${name}/${rpc.name}`)));
-  for (const rpc of ["ContextService/CreateContext", "GalleryService/EnrollTemplates", "MatchingService/SearchGallery"]) assert.ok(rpcs.includes(rpc));
+  const rpcs = file.flatMap(({ service }) =>
+    service.flatMap(({ name, method }) => method.map((rpc) => `${name}/${rpc.name}`)),
+  );
+  for (const rpc of ["ContextService/CreateContext", "GalleryService/EnrollTemplates", "MatchingService/SearchGallery"])
+    assert.ok(rpcs.includes(rpc));
 });
 
 const BREAKS: readonly (readonly [string, string, string, string, RegExp])[] = [
   ["a field with another number", "template.proto", "int32 slot = 2;", "int32 slot = 9;", /slot/],
   ["a field of another type", "template.proto", "int32 slot = 2;", "string slot = 2;", /type/],
   ["a field of another name", "distance.proto", "int32 piece = 2;", "int32 part = 2;", /piece.*part/],
-  ["an rpc less", "gallery_service.proto", "rpc ReplaceGallery(ReplaceGalleryRequest) returns (ReplaceGalleryResponse) {\n    option idempotency_level = IDEMPOTENT;\n  }", "", /ReplaceGallery/],
-  ["an rpc that streams no more", "matching_service.proto", "rpc SearchGallery(stream SearchGalleryRequest)", "rpc SearchGallery(SearchGalleryRequest)", /SearchGallery/],
+  [
+    "an rpc less",
+    "gallery_service.proto",
+    "rpc ReplaceGallery(ReplaceGalleryRequest) returns (ReplaceGalleryResponse) {\n    option idempotency_level = IDEMPOTENT;\n  }",
+    "",
+    /ReplaceGallery/,
+  ],
+  [
+    "an rpc that streams no more",
+    "matching_service.proto",
+    "rpc SearchGallery(stream SearchGalleryRequest)",
+    "rpc SearchGallery(SearchGalleryRequest)",
+    /SearchGallery/,
+  ],
   ["an enum value less", "context.proto", "PARAMETER_SET_PACKED_N4096_Q30 = 2;", "", /enum value "2"/],
 ];
 

@@ -1,4 +1,5 @@
-// The bytes of every message, held to golden ones by two codecs that share no code: the generated one and proto-loader's.
+// The bytes of every message, held to golden ones by two codecs that share no code: the generated one and
+// proto-loader's.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -15,7 +16,10 @@ import { readVector } from "../../vectors/read-vectors.ts";
 type Json = Readonly<Record<string, unknown>>;
 
 const golden = readVector("wire.json") as Readonly<Record<string, readonly WireVector[]>>;
-const descriptorSet = fromBinary(FileDescriptorSetSchema, readFileSync(fileURLToPath(import.meta.resolve("@veilface/proto/descriptor-set"))));
+const descriptorSet = fromBinary(
+  FileDescriptorSetSchema,
+  readFileSync(fileURLToPath(import.meta.resolve("@veilface/proto/descriptor-set"))),
+);
 const OUR_PACKAGES = new Set(["veilface.v1", "tenseal"]);
 
 /** proto-loader's codecs of a descriptor set; its messages look as the JSON mapping, but for names and timestamps. */
@@ -31,14 +35,24 @@ function codecOf(definition: PackageDefinition, name: string): MessageTypeDefini
 /** The JSON mapping with names as in the .proto, and timestamps as messages. */
 function asInProto(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(asInProto);
-  if (typeof value === "string" && /^\d{4}-.*Z$/.test(value)) return { seconds: String(Math.floor(Date.parse(value) / 1000)), nanos: (Date.parse(value) % 1000) * 1e6 };
+  if (typeof value === "string" && /^\d{4}-.*Z$/.test(value))
+    return { seconds: String(Math.floor(Date.parse(value) / 1000)), nanos: (Date.parse(value) % 1000) * 1e6 };
   if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([name, member]) => [name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), asInProto(member)]));
+  return Object.fromEntries(
+    Object.entries(value).map(([name, member]) => [
+      name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+      asInProto(member),
+    ]),
+  );
 }
 
 const contract = load(descriptorSet);
 const messages: ReadonlyMap<string, DescriptorProto> = new Map(
-  descriptorSet.file.filter((file) => OUR_PACKAGES.has(file.package)).flatMap((file) => file.messageType.map((message): [string, DescriptorProto] => [`${file.package}.${message.name}`, message])),
+  descriptorSet.file
+    .filter((file) => OUR_PACKAGES.has(file.package))
+    .flatMap((file) =>
+      file.messageType.map((message): [string, DescriptorProto] => [`${file.package}.${message.name}`, message]),
+    ),
 );
 
 for (const [name, vectors] of Object.entries(golden)) {
@@ -57,9 +71,15 @@ for (const [name, vectors] of Object.entries(golden)) {
 }
 
 test("every message that an rpc takes or gives has golden bytes of its own, and so have TenSEAL's", () => {
-  const ofRpcs = descriptorSet.file.flatMap(({ service }) => service).flatMap(({ method }) => method.flatMap(({ inputType, outputType }) => [inputType.slice(1), outputType.slice(1)]));
+  const ofRpcs = descriptorSet.file
+    .flatMap(({ service }) => service)
+    .flatMap(({ method }) => method.flatMap(({ inputType, outputType }) => [inputType.slice(1), outputType.slice(1)]));
   assert.ok(ofRpcs.length >= 2 * 16);
-  for (const name of [...ofRpcs, "tenseal.TenSEALContextProto", "tenseal.CKKSVectorProto"]) assert.ok((golden[name]?.length ?? 0) > 0, `${name} has no golden bytes: add an example to scripts/vectors/wire-examples.ts`);
+  for (const name of [...ofRpcs, "tenseal.TenSEALContextProto", "tenseal.CKKSVectorProto"])
+    assert.ok(
+      (golden[name]?.length ?? 0) > 0,
+      `${name} has no golden bytes: add an example to scripts/vectors/wire-examples.ts`,
+    );
 });
 
 /** Every field that the examples fill, as "message.field", by walking them along the descriptors. */
@@ -87,19 +107,32 @@ test("every field of every message is filled in some golden message", () => {
 /** The golden messages whose bytes proto-loader writes otherwise, or cannot write, by this descriptor set. */
 function differing(set: FileDescriptorSet): string[] {
   const definition = load(set);
-  return Object.entries(golden).filter(([name, vectors]) => {
-    try {
-      return vectors.some(({ json, hex }) => codecOf(definition, name).serialize(asInProto(json) as Json).toString("hex") !== hex);
-    } catch {
-      return true;
-    }
-  }).map(([name]) => name);
+  return Object.entries(golden)
+    .filter(([name, vectors]) => {
+      try {
+        return vectors.some(
+          ({ json, hex }) =>
+            codecOf(definition, name)
+              .serialize(asInProto(json) as Json)
+              .toString("hex") !== hex,
+        );
+      } catch {
+        return true;
+      }
+    })
+    .map(([name]) => name);
 }
 
 /** A copy of the descriptor set in which one field was changed. */
-function withChange(message: string, field: string, change: (descriptor: FieldDescriptorProto, owner: DescriptorProto) => void): FileDescriptorSet {
+function withChange(
+  message: string,
+  field: string,
+  change: (descriptor: FieldDescriptorProto, owner: DescriptorProto) => void,
+): FileDescriptorSet {
   const copy = fromBinary(FileDescriptorSetSchema, toBinary(FileDescriptorSetSchema, descriptorSet));
-  const owner = copy.file.flatMap((file) => file.messageType.map((type) => ({ type, name: `${file.package}.${type.name}` }))).find(({ name }) => name === message)!.type;
+  const owner = copy.file
+    .flatMap((file) => file.messageType.map((type) => ({ type, name: `${file.package}.${type.name}` })))
+    .find(({ name }) => name === message)!.type;
   change(owner.field.find(({ name }) => name === field)!, owner);
   return copy;
 }

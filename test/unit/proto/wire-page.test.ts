@@ -5,13 +5,27 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import {
-  CiphertextCodec, RingKernel, expectedError, layoutOf, loadSealForKeyHolder, packedContextId, parameterSet, scalesOf, sealCiphertext, sealPlaintext,
+  CiphertextCodec,
+  RingKernel,
+  expectedError,
+  layoutOf,
+  loadSealForKeyHolder,
+  packedContextId,
+  parameterSet,
+  scalesOf,
+  sealCiphertext,
+  sealPlaintext,
 } from "@veilface/fhe";
 import type { ParameterSetName } from "@veilface/fhe";
 import { ParameterSet } from "@veilface/proto";
 import type { PackedVector } from "../../../scripts/vectors/packed-vector.ts";
 import type { NttVector, SmallBlock } from "../../../scripts/vectors/ring-vectors.ts";
-import { MAX_PAIRWISE_CIPHERTEXT_BYTES, distanceScale, freshCiphertextBytes, maxDistance } from "../../../fhe/pairwise/parameters.ts";
+import {
+  MAX_PAIRWISE_CIPHERTEXT_BYTES,
+  distanceScale,
+  freshCiphertextBytes,
+  maxDistance,
+} from "../../../fhe/pairwise/parameters.ts";
 import { MAX_UPLOAD_BYTES } from "../../../server/requests/key-upload.ts";
 import { contract } from "../../support/independent/independent-client.ts";
 import { unpack } from "../../support/independent/independent-crypto.ts";
@@ -30,13 +44,21 @@ function marked(name: string): string {
 
 /** The rows of a marked table, without its head; backquotes dropped. */
 function table(name: string): string[][] {
-  const rows = marked(name).split("\n").filter((line) => line.startsWith("|"));
-  return rows.slice(2).map((row) => row.slice(1, -1).split("|").map((cell) => cell.trim().replaceAll("`", "")));
+  const rows = marked(name)
+    .split("\n")
+    .filter((line) => line.startsWith("|"));
+  return rows.slice(2).map((row) =>
+    row
+      .slice(1, -1)
+      .split("|")
+      .map((cell) => cell.trim().replaceAll("`", "")),
+  );
 }
 
 const numbers = (text: string): number[] => (text.match(/-?\d+(\.\d+)?(e[-+]?\d+)?/g) ?? []).map(Number);
 const setOf = (name: string): ReturnType<typeof parameterSet> => parameterSet(name);
-const codecOf = (name: string): CiphertextCodec => new CiphertextCodec(seal, RingKernel.create(setOf(name).dataPrimes), setOf(name));
+const codecOf = (name: string): CiphertextCodec =>
+  new CiphertextCodec(seal, RingKernel.create(setOf(name).dataPrimes), setOf(name));
 
 test("the parameter sets are the closed list, with their primes in order", () => {
   const rows = table("parameter-sets");
@@ -45,16 +67,24 @@ test("the parameter sets are the closed list, with their primes in order", () =>
     const set = setOf(name);
     assert.equal(Number(value), ParameterSet[`PARAMETER_SET_${name as ParameterSetName}`]);
     assert.deepEqual([numbers(primes), Number(reserved)], [set.dataPrimes, set.reservedPrime]);
-    assert.equal(BigInt(q), set.dataPrimes.reduce((product, prime) => product * BigInt(prime), 1n));
+    assert.equal(
+      BigInt(q),
+      set.dataPrimes.reduce((product, prime) => product * BigInt(prime), 1n),
+    );
   }
 });
 
 test("psi and the inverses are those of the transform, and so are the values to check against", () => {
-  assert.deepEqual(table("ntt-primes").map((row) => row.map(Number)), ntt.map(({ prime, psi, inversePsi, inverseDegree }) => [prime, psi, inversePsi, inverseDegree]));
+  assert.deepEqual(
+    table("ntt-primes").map((row) => row.map(Number)),
+    ntt.map(({ prime, psi, inversePsi, inverseDegree }) => [prime, psi, inversePsi, inverseDegree]),
+  );
   const rows = table("ntt-checks");
   assert.equal(rows.length, 4);
   for (const [polynomial, prime, values] of rows as [string, string, string][]) {
-    const transform = ntt.find((vector) => vector.prime === Number(prime))!.transforms.find((one) => one.polynomial === polynomial)!;
+    const transform = ntt
+      .find((vector) => vector.prime === Number(prime))!
+      .transforms.find((one) => one.polynomial === polynomial)!;
     assert.deepEqual(numbers(values), [...transform.first.slice(0, 4), transform.last]);
   }
 });
@@ -72,19 +102,38 @@ test("the scales are those that the code derives, to the digits shown", () => {
   const rows = table("scales");
   assert.equal(rows.length, 10);
   for (const [name, ...cells] of rows as [string, ...string[]][]) {
-    const [d, s, pieces, slots, template, probe, error] = cells.map(Number) as [number, number, number, number, number, number, number];
+    const [d, s, pieces, slots, template, probe, error] = cells.map(Number) as [
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
+    ];
     const layout = layoutOf(d, s);
     const scales = scalesOf(setOf(name), layout);
     assert.deepEqual([pieces, slots], [layout.pieces, layout.slots]);
-    assert.deepEqual([template, probe], [Number(scales.template.toPrecision(12)), Number(scales.probe.toPrecision(12))]);
+    assert.deepEqual(
+      [template, probe],
+      [Number(scales.template.toPrecision(12)), Number(scales.probe.toPrecision(12))],
+    );
     assert.equal(error, Number(expectedError(setOf(name), layout).toPrecision(2)));
   }
 });
 
 test("the small block is the one of the vectors", () => {
-  const { templates, probe, templatePolynomials, probePolynomials, product } = readVector("small-block.json") as SmallBlock;
+  const { templates, probe, templatePolynomials, probePolynomials, product } = readVector(
+    "small-block.json",
+  ) as SmallBlock;
   const lines = marked("small-block").split("\n");
-  const rowOf = (label: string): number[] => numbers(lines.find((line) => line.trim().startsWith(label))!.trim().slice(label.length));
+  const rowOf = (label: string): number[] =>
+    numbers(
+      lines
+        .find((line) => line.trim().startsWith(label))!
+        .trim()
+        .slice(label.length),
+    );
   const vectors = [...marked("small-block").matchAll(/\w+ = \(([^)]*)\)/g)].map(([, text]) => numbers(text!));
   assert.deepEqual(vectors, [...templates, probe]);
   assert.deepEqual([rowOf("T0 "), rowOf("T1 ")], templatePolynomials);
@@ -103,9 +152,14 @@ test("the sizes are those of the bytes that the codec writes", () => {
     const name = /PACKED_N4096_Q\d+/.exec(what)![0];
     using codec = codecOf(name);
     const residues = new Uint32Array((what.includes("product") ? 3 : 2) * setOf(name).dataPrimes.length * 4096);
-    assert.deepEqual([codec.serialize("PACKED_RESIDUES", residues).length, codec.serialize("SEAL", residues).length], [Number(packed), Number(uncompressed)]);
+    assert.deepEqual(
+      [codec.serialize("PACKED_RESIDUES", residues).length, codec.serialize("SEAL", residues).length],
+      [Number(packed), Number(uncompressed)],
+    );
   }
-  const polynomial = RingKernel.create([1073692673]).pack(Uint32Array.from({ length: 4096 }, (_, i) => (i < 4 ? i + 1 : 0)));
+  const polynomial = RingKernel.create([1073692673]).pack(
+    Uint32Array.from({ length: 4096 }, (_, i) => (i < 4 ? i + 1 : 0)),
+  );
   assert.equal(Buffer.from(polynomial.subarray(0, 15)).toString("hex"), marked("packed-bytes").replaceAll(/\s/g, ""));
 });
 
@@ -131,7 +185,10 @@ test("a SEAL ciphertext has the values of the table at its offsets", () => {
   };
   const at = (content: string): number => read("seal-ciphertext", content);
   assert.deepEqual(["magic", "size of", "SEAL's major", "SEAL's minor", "compression"].map(at), [0xa15e, 16, 4, 1, 0]);
-  assert.deepEqual(["bytes in all", "in NTT form", "components", "N", "data primes", "correction", "number of values"].map(at), [131185, 1, 2, 4096, 2, 1, 4 * 4096]);
+  assert.deepEqual(
+    ["bytes in all", "in NTT form", "components", "N", "data primes", "correction", "number of values"].map(at),
+    [131185, 1, 2, 4096, 2, 1, 4 * 4096],
+  );
   const scaleRow = table("seal-ciphertext").find((row) => row[2]!.startsWith("scale"))!;
   assert.equal(bytes.readDoubleLE(Number(scaleRow[0])), Number(scaleRow[3]));
   assert.equal(bytes[16], 7);
@@ -143,7 +200,16 @@ test("a SEAL plaintext has the values of the table at its offsets", () => {
   const bytes = Buffer.from(sealPlaintext(new Uint8Array(32).fill(7), new Uint32Array(2 * 4096).fill(9)));
   const offsets = fields("seal-plaintext").map(([offset]) => offset);
   assert.deepEqual(offsets, [0, 16, 48, 56, 64, 80, 88]);
-  assert.deepEqual([bytes[16], bytes.readBigUInt64LE(48), bytes.readDoubleLE(56), bytes.readBigUInt64LE(80), bytes.readBigUInt64LE(88)], [7, 8192n, 1, 8192n, 9n]);
+  assert.deepEqual(
+    [
+      bytes[16],
+      bytes.readBigUInt64LE(48),
+      bytes.readDoubleLE(56),
+      bytes.readBigUInt64LE(80),
+      bytes.readBigUInt64LE(88),
+    ],
+    [7, 8192n, 1, 8192n, 9n],
+  );
   assert.equal(Number(bytes.readBigUInt64LE(72)), 24 + 8 * 8192);
 });
 
@@ -159,20 +225,34 @@ test("the parms_ids are SEAL's", () => {
 
 test("the worked examples are those of the vectors", () => {
   const rows = table("worked-example");
-  const columns = [readPackedVector("packed-q60-cosine.json"), readPackedVector("packed-q30-euclidean.json")].map(worked);
-  assert.deepEqual(rows.map(([step]) => step), Object.keys(columns[0]!));
+  const columns = [readPackedVector("packed-q60-cosine.json"), readPackedVector("packed-q30-euclidean.json")].map(
+    worked,
+  );
+  assert.deepEqual(
+    rows.map(([step]) => step),
+    Object.keys(columns[0]!),
+  );
   rows.forEach(([step, ...cells]) => {
-    assert.deepEqual(cells, columns.map((column) => column[step!]), step);
+    assert.deepEqual(
+      cells,
+      columns.map((column) => column[step!]),
+      step,
+    );
   });
 });
 
 test("the tutorials' parameters have the sizes and ranges of the pairwise scheme's table", () => {
-  for (const [degree, sizes, scale, fresh, resultScale, largest] of table("tutorial").map((row) => row.map(numbers)) as [number[], number[], number[], number[], number[], number[]][]) {
+  for (const [degree, sizes, scale, fresh, resultScale, largest] of table("tutorial").map((row) =>
+    row.map(numbers),
+  ) as [number[], number[], number[], number[], number[], number[]][]) {
     using modulus = seal.CoeffModulus.Create(degree[0]!, Int32Array.from(sizes));
     const primes = Array.from(seal.jsArrayFromVecModulus(modulus) as BigUint64Array);
     const parameters = { degree: degree[0]!, primes, scale: scale[0]!, encoded: new Uint8Array() };
     assert.deepEqual([[freshCiphertextBytes(parameters)], [2 ** 40]], [fresh, scale]);
-    assert.deepEqual([Number(distanceScale(parameters).toPrecision(5)), Number(maxDistance(parameters).toPrecision(5))], [resultScale[0], largest[0]]);
+    assert.deepEqual(
+      [Number(distanceScale(parameters).toPrecision(5)), Number(maxDistance(parameters).toPrecision(5))],
+      [resultScale[0], largest[0]],
+    );
   }
   const bytes = Buffer.alloc(8);
   bytes.writeDoubleBE(2 ** 40);
@@ -181,13 +261,18 @@ test("the tutorials' parameters have the sizes and ranges of the pairwise scheme
 
 test("the limits of the pairwise scheme are the server's", () => {
   const limit = (what: string): string => new RegExp(`^\\| ${what}.*? \\| (.*?) \\|`, "m").exec(page)![1]!;
-  assert.equal(Number(limit("`Ciphertext.data`, pairwise").split(" ")[0]!.replaceAll(",", "")), MAX_PAIRWISE_CIPHERTEXT_BYTES);
+  assert.equal(
+    Number(limit("`Ciphertext.data`, pairwise").split(" ")[0]!.replaceAll(",", "")),
+    MAX_PAIRWISE_CIPHERTEXT_BYTES,
+  );
   assert.equal(limit("key material").split(",")[0], `${MAX_UPLOAD_BYTES / 2 ** 20} MiB`);
 });
 
 /** As the descriptor set has a message: "1 name (type), 2 name (repeated type)". */
 function fieldsOf(message: string): string {
-  const { type } = contract[`tenseal.${message}`] as unknown as { type: { field: { name: string; number: number; label: string; type: string; typeName: string }[] } };
+  const { type } = contract[`tenseal.${message}`] as unknown as {
+    type: { field: { name: string; number: number; label: string; type: string; typeName: string }[] };
+  };
   return type.field
     .map(({ name, number, label, type: kind, typeName }) => {
       const typeText = typeName === "" ? kind.replace("TYPE_", "").toLowerCase() : typeName.split(".").at(-1)!;
@@ -198,13 +283,29 @@ function fieldsOf(message: string): string {
 
 test("TenSEAL's messages are those of the descriptor set", () => {
   const rows = table("tenseal") as [string, string][];
-  assert.deepEqual(rows.map(([message]) => `tenseal.${message}`).sort(), Object.keys(contract).filter((name) => /^tenseal\..*Proto$/.test(name)).sort());
+  assert.deepEqual(
+    rows.map(([message]) => `tenseal.${message}`).sort(),
+    Object.keys(contract)
+      .filter((name) => /^tenseal\..*Proto$/.test(name))
+      .sort(),
+  );
   for (const [message, text] of rows) assert.equal(text, fieldsOf(message));
 });
 
 /** What the page says of a vector, by the name of its row. */
-function worked({ keyId, contextId, secretKey, stride, scales, template, probe, product, plainDistance }: PackedVector): Record<string, string> {
-  const firstValues = (packed: { readonly packedResidues: string }): string => unpack(bytesOf(packed).subarray(0, 15)).join(", ");
+function worked({
+  keyId,
+  contextId,
+  secretKey,
+  stride,
+  scales,
+  template,
+  probe,
+  product,
+  plainDistance,
+}: PackedVector): Record<string, string> {
+  const firstValues = (packed: { readonly packedResidues: string }): string =>
+    unpack(bytesOf(packed).subarray(0, 15)).join(", ");
   const first = (list: readonly number[]): string => list.slice(0, 3).join(", ");
   const shown = (value: number): string => String(Number(value.toPrecision(12)));
   return {

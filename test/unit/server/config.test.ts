@@ -16,10 +16,15 @@ function read(env: Record<string, string>, ...args: string[]): Outcome {
   const before = { ...process.env };
   const said: string[] = [];
   const mocks = [
-    mock.method(process, "exit", (code: unknown) => { throw new Ended(code); }),
-    ...[process.stdout, process.stderr].map((stream) => mock.method(stream, "write", (text: string) => said.push(text) > 0)),
+    mock.method(process, "exit", (code: unknown) => {
+      throw new Ended(code);
+    }),
+    ...[process.stdout, process.stderr].map((stream) =>
+      mock.method(stream, "write", (text: string) => said.push(text) > 0),
+    ),
   ];
-  for (const name of Object.keys(process.env)) if (name.startsWith("VEILFACE_")) Reflect.deleteProperty(process.env, name);
+  for (const name of Object.keys(process.env))
+    if (name.startsWith("VEILFACE_")) Reflect.deleteProperty(process.env, name);
   Object.assign(process.env, env);
   try {
     return { config: readConfig(args), code: 0, said: said.join("") };
@@ -62,25 +67,48 @@ const FALSE = ["false", "0", "no", "off", "False", " OFF "];
 const WORDS = /expected true, 1, yes, on or false, 0, no, off/;
 
 function boolean(field: "insecure" | "reflection"): Variable {
-  const good = [...TRUE.map((text) => [text, { [field]: true }] as const), ...FALSE.map((text) => [text, { [field]: false }] as const)];
+  const good = [
+    ...TRUE.map((text) => [text, { [field]: true }] as const),
+    ...FALSE.map((text) => [text, { [field]: false }] as const),
+  ];
   return { good, nonsense: ["maybe", "2", "-1", "yes please"], expected: WORDS };
 }
 
 function whole(field: keyof ServerConfig, value: number, ...nonsense: string[]): Variable {
-  return { good: [[String(value), { [field]: value }]], nonsense: ["many", "1.5", "-1", ...nonsense], expected: /expected a whole number in \[\d+, \d+\]/ };
+  return {
+    good: [[String(value), { [field]: value }]],
+    nonsense: ["many", "1.5", "-1", ...nonsense],
+    expected: /expected a whole number in \[\d+, \d+\]/,
+  };
 }
 
 const VARIABLES: Readonly<Record<string, Variable>> = {
-  VEILFACE_ADDRESS: { good: [["127.0.0.1:1", { address: "127.0.0.1:1" }]], nonsense: ["nowhere", ":1", "127.0.0.1:70000"], expected: /host:port/ },
+  VEILFACE_ADDRESS: {
+    good: [["127.0.0.1:1", { address: "127.0.0.1:1" }]],
+    nonsense: ["nowhere", ":1", "127.0.0.1:70000"],
+    expected: /host:port/,
+  },
   VEILFACE_DATA: { good: [["/some/where", { dataFolder: "/some/where" }]], nonsense: [] },
   VEILFACE_WORKERS: whole("workers", 3, "0", "257"),
   VEILFACE_MAX_DATA_BYTES: whole("maxDataBytes", 2 ** 21, "1"),
   VEILFACE_MAP_BYTES: whole("mapBytes", 2 ** 21, "1"),
   VEILFACE_REFLECTION: boolean("reflection"),
-  VEILFACE_LOG_LEVEL: { good: [["debug", { logLevel: "debug" }]], nonsense: ["loud"], expected: /trace, debug, info, warn, error, silent/ },
+  VEILFACE_LOG_LEVEL: {
+    good: [["debug", { logLevel: "debug" }]],
+    nonsense: ["loud"],
+    expected: /trace, debug, info, warn, error, silent/,
+  },
   VEILFACE_GRACE: whole("graceSeconds", 0, "3601"),
-  VEILFACE_TLS_CERT: { good: [["/a", { tls: { certificateFile: "/a", keyFile: "/b" } }]], nonsense: [], beside: { VEILFACE_TLS_KEY: "/b" } },
-  VEILFACE_TLS_KEY: { good: [["/b", { tls: { certificateFile: "/a", keyFile: "/b" } }]], nonsense: [], beside: { VEILFACE_TLS_CERT: "/a" } },
+  VEILFACE_TLS_CERT: {
+    good: [["/a", { tls: { certificateFile: "/a", keyFile: "/b" } }]],
+    nonsense: [],
+    beside: { VEILFACE_TLS_KEY: "/b" },
+  },
+  VEILFACE_TLS_KEY: {
+    good: [["/b", { tls: { certificateFile: "/a", keyFile: "/b" } }]],
+    nonsense: [],
+    beside: { VEILFACE_TLS_CERT: "/a" },
+  },
   VEILFACE_INSECURE: boolean("insecure"),
   VEILFACE_KEEPALIVE: whole("keepaliveSeconds", 7, "0"),
   VEILFACE_MAX_IDLE: whole("maxIdleSeconds", 8, "0"),
@@ -90,9 +118,16 @@ const VARIABLES: Readonly<Record<string, Variable>> = {
 };
 
 test("every option of the server but the other half of --reflection has a variable of its own, and this test knows each", () => {
-  const without = serverOptions().filter(({ envVar }) => envVar === undefined).map(({ long }) => long);
+  const without = serverOptions()
+    .filter(({ envVar }) => envVar === undefined)
+    .map(({ long }) => long);
   assert.deepEqual(without, ["--no-reflection"]);
-  assert.deepEqual(serverOptions().flatMap(({ envVar }) => envVar ?? []).sort(), Object.keys(VARIABLES).sort());
+  assert.deepEqual(
+    serverOptions()
+      .flatMap(({ envVar }) => envVar ?? [])
+      .sort(),
+    Object.keys(VARIABLES).sort(),
+  );
 });
 
 for (const [name, { good, nonsense, expected, beside = {} }] of Object.entries(VARIABLES)) {
@@ -117,22 +152,24 @@ test("plain text beyond loopback is refused unless the variable says yes", () =>
     assert.equal(code, 1);
     assert.match(said, /not a loopback address/);
   }
-  for (const text of TRUE) assert.equal((configOf({ VEILFACE_ADDRESS: "0.0.0.0:1", VEILFACE_INSECURE: text })).insecure, true);
+  for (const text of TRUE)
+    assert.equal(configOf({ VEILFACE_ADDRESS: "0.0.0.0:1", VEILFACE_INSECURE: text }).insecure, true);
 });
 
 test("a flag counts more than its variable", () => {
-  assert.equal((configOf({ VEILFACE_REFLECTION: "yes" }, "--no-reflection")).reflection, false);
-  assert.equal((configOf({ VEILFACE_REFLECTION: "no" }, "--reflection")).reflection, true);
-  assert.equal((configOf({ VEILFACE_INSECURE: "yes" }, "--insecure=no")).insecure, false);
-  assert.equal((configOf({ VEILFACE_INSECURE: "no" }, "--insecure")).insecure, true);
-  assert.equal((configOf({ VEILFACE_WORKERS: "3" }, "--workers", "4")).workers, 4);
+  assert.equal(configOf({ VEILFACE_REFLECTION: "yes" }, "--no-reflection").reflection, false);
+  assert.equal(configOf({ VEILFACE_REFLECTION: "no" }, "--reflection").reflection, true);
+  assert.equal(configOf({ VEILFACE_INSECURE: "yes" }, "--insecure=no").insecure, false);
+  assert.equal(configOf({ VEILFACE_INSECURE: "no" }, "--insecure").insecure, true);
+  assert.equal(configOf({ VEILFACE_WORKERS: "3" }, "--workers", "4").workers, 4);
 });
 
 test("a flag that is empty is refused, not taken for one that is not there", () => {
-  for (const flag of ["--workers", "--grace", "--address"]) assert.equal((read({}, flag, "")).code, 1, flag);
+  for (const flag of ["--workers", "--grace", "--address"]) assert.equal(read({}, flag, "").code, 1, flag);
 });
 
 test("the help names every flag with its variable", () => {
   const { said } = read({}, "--help");
-  for (const { long, envVar } of serverOptions()) assert.ok(said.includes(long!) && said.includes(envVar ?? ""), `${long!} ${envVar ?? ""}`);
+  for (const { long, envVar } of serverOptions())
+    assert.ok(said.includes(long!) && said.includes(envVar ?? ""), `${long!} ${envVar ?? ""}`);
 });

@@ -11,8 +11,14 @@ const context = (i: number): StoredContext => ({
   contextId: idOf(i),
   createTime: new Date(0),
   scheme: {
-    kind: "pairwise", parameters: new Uint8Array(300), scale: 2 ** 40, degree: 16384, modulusBits: [60, 40, 60],
-    rotationSteps: Array.from({ length: 4095 }, (_, step) => -step), maxDimension: 8192, maxDistance: 1,
+    kind: "pairwise",
+    parameters: new Uint8Array(300),
+    scale: 2 ** 40,
+    degree: 16384,
+    modulusBits: [60, 40, 60],
+    rotationSteps: Array.from({ length: 4095 }, (_, step) => -step),
+    maxDimension: 8192,
+    maxDistance: 1,
   },
 });
 
@@ -32,7 +38,10 @@ test("pages of contexts with the most rotations are shorter than gRPC's limit, a
     token = page.nextPageToken;
     if (token === "") break;
   }
-  assert.deepEqual(ids, Array.from({ length: 1000 }, (_, i) => idOf(i)));
+  assert.deepEqual(
+    ids,
+    Array.from({ length: 1000 }, (_, i) => idOf(i)),
+  );
 });
 
 test("a page of few contexts is as long as was asked for", async () => {

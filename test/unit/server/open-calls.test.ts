@@ -13,7 +13,13 @@ import { readStatusDetails } from "../../support/independent/status-details.ts";
 
 const same = (bytes: Buffer): Buffer => bytes;
 const rpc = (name: string, requestStream: boolean, responseStream: boolean) => ({
-  path: `/test/${name}`, requestStream, responseStream, requestSerialize: same, requestDeserialize: same, responseSerialize: same, responseDeserialize: same,
+  path: `/test/${name}`,
+  requestStream,
+  responseStream,
+  requestSerialize: same,
+  requestDeserialize: same,
+  responseSerialize: same,
+  responseDeserialize: same,
 });
 const METHODS = { Unary: rpc("Unary", false, false), Bidi: rpc("Bidi", true, true), Flood: rpc("Flood", false, true) };
 const PATIENCE: CallPatience = { firstMs: 400, idleMs: 1500, newcomerMs: 300, sweepMs: 50 };
@@ -25,8 +31,12 @@ async function serve({ most = 1000, ...patience }: Partial<CallPatience> & { mos
   const server = new Server({ interceptors: [callGuard(pino({ level: "silent" }), UNREAD_MS), calls.interceptor] });
   const state = { cancelled: 0 };
   const implementation: UntypedServiceImplementation = {
-    Unary: (call: { request: Buffer }, answer: (error: null, value: Buffer) => void) => { answer(null, call.request); },
-    Bidi: (call: NodeJS.ReadWriteStream) => { call.pipe(call); },
+    Unary: (call: { request: Buffer }, answer: (error: null, value: Buffer) => void) => {
+      answer(null, call.request);
+    },
+    Bidi: (call: NodeJS.ReadWriteStream) => {
+      call.pipe(call);
+    },
     Flood: (call: NodeJS.WritableStream) => {
       call.on("cancelled", () => state.cancelled++);
       for (let i = 0; i < 100; i++) call.write(Buffer.alloc(100_000));
@@ -34,7 +44,10 @@ async function serve({ most = 1000, ...patience }: Partial<CallPatience> & { mos
   };
   server.addService(METHODS, implementation);
   const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) => { if (error) reject(error); else resolve(bound); });
+    server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) => {
+      if (error) reject(error);
+      else resolve(bound);
+    });
   });
   const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure());
   const end = (): void => {
@@ -45,12 +58,17 @@ async function serve({ most = 1000, ...patience }: Partial<CallPatience> & { mos
   return { client, port, state, [Symbol.dispose]: end };
 }
 
-const open = (client: Client, { path }: { path: string }) => client.makeBidiStreamRequest(path, same, same, new Metadata(), {});
+const open = (client: Client, { path }: { path: string }) =>
+  client.makeBidiStreamRequest(path, same, same, new Metadata(), {});
 
 /** The status that a call ends with. */
 async function ended(call: ReturnType<typeof open>): Promise<ServiceError> {
   call.on("data", () => undefined);
-  return new Promise((resolve) => { call.on("error", (error) => { resolve(error as ServiceError); }); });
+  return new Promise((resolve) => {
+    call.on("error", (error) => {
+      resolve(error as ServiceError);
+    });
+  });
 }
 
 function assertOverLimit(error: ServiceError): void {
@@ -63,7 +81,10 @@ function assertOverLimit(error: ServiceError): void {
 test("a call of any kind that sends nothing is ended, and one that sends in time is not", async () => {
   using served = await serve({});
   const { client } = served;
-  for (const error of await Promise.all([METHODS.Unary, METHODS.Bidi, METHODS.Flood].map((method) => ended(open(client, method))))) assertOverLimit(error);
+  for (const error of await Promise.all(
+    [METHODS.Unary, METHODS.Bidi, METHODS.Flood].map((method) => ended(open(client, method))),
+  ))
+    assertOverLimit(error);
   const call = open(client, METHODS.Bidi);
   let answers = 0;
   call.on("data", () => answers++);
@@ -86,7 +107,11 @@ test("where too many calls are open a newcomer is refused, until the one that wa
   await sleep(50);
   assertOverLimit(await ended(open(client, METHODS.Bidi)));
   await sleep(400);
-  const answer = await new Promise<unknown>((resolve) => { client.makeUnaryRequest(METHODS.Unary.path, same, same, Buffer.of(5), (error, value) => { resolve(error ?? value); }); });
+  const answer = await new Promise<unknown>((resolve) => {
+    client.makeUnaryRequest(METHODS.Unary.path, same, same, Buffer.of(5), (error, value) => {
+      resolve(error ?? value);
+    });
+  });
   assert.deepEqual(answer, Buffer.of(5));
   assertOverLimit(await firstEnded);
 });
@@ -94,7 +119,12 @@ test("where too many calls are open a newcomer is refused, until the one that wa
 test("calls that end make room for as many others", async () => {
   using served = await serve({ most: 2 });
   const { client } = served;
-  const unary = async () => new Promise<unknown>((resolve) => { client.makeUnaryRequest(METHODS.Unary.path, same, same, Buffer.of(5), (error) => { resolve(error); }); });
+  const unary = async () =>
+    new Promise<unknown>((resolve) => {
+      client.makeUnaryRequest(METHODS.Unary.path, same, same, Buffer.of(5), (error) => {
+        resolve(error);
+      });
+    });
   for (let i = 0; i < 20; i++) assert.equal(await unary(), null);
   for (let i = 0; i < 20; i++) {
     const call = open(client, METHODS.Bidi);
@@ -110,7 +140,12 @@ test("a call whose answers nobody reads is dropped, and what waits to be sent go
   using served = await serve({});
   const session = connect(`http://127.0.0.1:${served.port}`);
   try {
-    const headers = { ":method": "POST", ":path": METHODS.Flood.path, "content-type": "application/grpc", "te": "trailers" };
+    const headers = {
+      ":method": "POST",
+      ":path": METHODS.Flood.path,
+      "content-type": "application/grpc",
+      te: "trailers",
+    };
     const stream = session.request(headers);
     const closed = once(stream, "close");
     stream.on("error", () => undefined);

@@ -34,11 +34,23 @@ function refuse(): never {
 }
 
 function assertSecret(data: Uint8Array, message: string): void {
-  assert.throws(() => readOutside(data, refuse), (error) => error instanceof FheError && error.reason === "SECRET_KEY_REFUSED" && error.cause === REFUSAL && error.message.length < 200, message);
+  assert.throws(
+    () => readOutside(data, refuse),
+    (error) =>
+      error instanceof FheError &&
+      error.reason === "SECRET_KEY_REFUSED" &&
+      error.cause === REFUSAL &&
+      error.message.length < 200,
+    message,
+  );
 }
 
 function assertHarmless(data: Uint8Array, message: string): void {
-  assert.throws(() => readOutside(data, refuse), (error) => error instanceof FheError && error.reason === REFUSAL.reason, message);
+  assert.throws(
+    () => readOutside(data, refuse),
+    (error) => error instanceof FheError && error.reason === REFUSAL.reason,
+    message,
+  );
 }
 
 /** Ways to write base64 text. */
@@ -54,13 +66,19 @@ const TEXTS: Readonly<Record<string, (bytes: Buffer) => string>> = {
 
 /** Bytes as they are, and as base64 text in every way. */
 function forms(bytes: Buffer): (readonly [string, Buffer])[] {
-  return [["as it is", bytes], ...Object.entries(TEXTS).map(([name, write]) => [`as base64 ${name}`, Buffer.from(write(bytes), "latin1")] as const)];
+  return [
+    ["as it is", bytes],
+    ...Object.entries(TEXTS).map(
+      ([name, write]) => [`as base64 ${name}`, Buffer.from(write(bytes), "latin1")] as const,
+    ),
+  ];
 }
 
 /** TenSEAL messages with some bytes in the place of each field that takes bytes. */
 function messagesWith(bytes: Buffer): (readonly [string, Buffer])[] {
   const message = maker.publicContextMessage(keys);
-  const inPublic = (field: string): Buffer => encodeTensealContext({ ...message, public_context: { ...message.public_context, [field]: bytes } });
+  const inPublic = (field: string): Buffer =>
+    encodeTensealContext({ ...message, public_context: { ...message.public_context, [field]: bytes } });
   const vector = maker.ciphertext([1, 2]);
   return [
     ["encryption_parameters", encodeTensealContext({ ...message, encryption_parameters: bytes })],
@@ -89,7 +107,14 @@ for (const made of makers) {
 test("a secret key is recognised at any offset of a buffer", () => {
   for (const compression of COMPRESSIONS) {
     const secret = maker.secretKey(compression);
-    for (const offset of [1, 3, 8, 61]) assertSecret(Buffer.concat([Buffer.alloc(offset, 0x41), secret, Buffer.alloc(offset, 0x41)]).subarray(offset, offset + secret.length), compression);
+    for (const offset of [1, 3, 8, 61])
+      assertSecret(
+        Buffer.concat([Buffer.alloc(offset, 0x41), secret, Buffer.alloc(offset, 0x41)]).subarray(
+          offset,
+          offset + secret.length,
+        ),
+        compression,
+      );
   }
 });
 
@@ -112,12 +137,19 @@ test("a TenSEAL context with a private_context is refused, whatever is in that",
   const whole = encodeTensealContext(message);
   const contexts: Record<string, Buffer> = {
     "as serialize() writes it": maker.secretContext(),
-    "uncompressed": maker.secretContext("none"),
-    "beside the public one": encodeTensealContext({ ...message, private_context: { secret_key: maker.secretKey(), galois_keys_generated: true } }),
-    "empty": encodeTensealContext({ ...message, private_context: {} }),
+    uncompressed: maker.secretContext("none"),
+    "beside the public one": encodeTensealContext({
+      ...message,
+      private_context: { secret_key: maker.secretKey(), galois_keys_generated: true },
+    }),
+    empty: encodeTensealContext({ ...message, private_context: {} }),
     "without a key": encodeTensealContext({ ...message, private_context: { relin_keys_generated: true } }),
     "in front": Buffer.concat([rawBytesField(3, rawBytesField(1, maker.secretKey())), whole]),
-    "replaced by an empty one": Buffer.concat([whole, rawBytesField(3, rawBytesField(1, maker.secretKey())), rawBytesField(3, Buffer.alloc(0))]),
+    "replaced by an empty one": Buffer.concat([
+      whole,
+      rawBytesField(3, rawBytesField(1, maker.secretKey())),
+      rawBytesField(3, Buffer.alloc(0)),
+    ]),
   };
   for (const [name, context] of Object.entries(contexts)) {
     for (const [form, bytes] of forms(context)) assertSecret(bytes, `${name} ${form}`);
@@ -161,38 +193,65 @@ test("no random bytes are taken for a secret key, with a SEAL header or without"
   );
 });
 
-const messagesWithout = (body: Uint8Array): Buffer[] => [rawBytesField(1, Buffer.from(body)), rawBytesField(2, rawBytesField(1, Buffer.from(body)))];
+const messagesWithout = (body: Uint8Array): Buffer[] => [
+  rawBytesField(1, Buffer.from(body)),
+  rawBytesField(2, rawBytesField(1, Buffer.from(body))),
+];
 
 test("base64 text of anything harmless is refused with the hint to decode it, and other bytes with the reader's own words", () => {
   for (const [form, bytes] of forms(keys.relinKeys())) {
-    assert.throws(() => readOutside(bytes, refuse), form === "as it is" ? (error) => error === REFUSAL : { reason: REFUSAL.reason, message: /base64 text: decode it/ });
+    assert.throws(
+      () => readOutside(bytes, refuse),
+      form === "as it is"
+        ? (error) => error === REFUSAL
+        : { reason: REFUSAL.reason, message: /base64 text: decode it/ },
+    );
   }
 });
 
 test("what a reader accepts is given on, and failures of other kinds stay what they are", () => {
   const bytes = keys.relinKeys();
-  assert.equal(readOutside(bytes, (data) => data), bytes);
+  assert.equal(
+    readOutside(bytes, (data) => data),
+    bytes,
+  );
   const failure = new TypeError("a fault of our own");
-  const fail = (): never => { throw failure; };
-  for (const [form, data] of forms(bytes)) assert.throws(() => readOutside(data, fail), (error) => error === failure, form);
+  const fail = (): never => {
+    throw failure;
+  };
+  for (const [form, data] of forms(bytes))
+    assert.throws(
+      () => readOutside(data, fail),
+      (error) => error === failure,
+      form,
+    );
   assert.throws(() => readOutside(maker.secretKey(), fail), { reason: "SECRET_KEY_REFUSED" });
 });
 
 // Looking back at every blank, as a regular expression may, takes minutes.
 test("long text that is almost base64 is harmless", { timeout: 60_000 }, () => {
-  const nearly = [" ", "\n", "A", "A=", "=", "\t=", "AAAA\n"].map((unit) => Buffer.concat([Buffer.from(unit.repeat(2 ** 20 / unit.length)), Buffer.from("!")]));
+  const nearly = [" ", "\n", "A", "A=", "=", "\t=", "AAAA\n"].map((unit) =>
+    Buffer.concat([Buffer.from(unit.repeat(2 ** 20 / unit.length)), Buffer.from("!")]),
+  );
   for (const bytes of nearly) assertHarmless(bytes, bytes.subarray(0, 8).toString("latin1"));
 });
 
-// 579 bytes unpack to the 17 MiB that a secret key may have at most, in 20 ms (m): a request has room for thousands of them. Here they are smaller, and counted.
+// 579 bytes unpack to the 17 MiB that a secret key may have at most, in 20 ms (m): a request has room for thousands of
+// them. Here they are smaller, and counted.
 test("only so many compressed objects are unpacked in the search for a secret key, however they are wrapped", () => {
   const bomb = sealEnvelope("zstd", zlib.zstdCompressSync(Buffer.alloc(2 ** 20)));
-  const many = (count: number, bytes: Buffer): Buffer => Buffer.concat(Array.from({ length: count }, () => rawBytesField(2, bytes)));
+  const many = (count: number, bytes: Buffer): Buffer =>
+    Buffer.concat(Array.from({ length: count }, () => rawBytesField(2, bytes)));
   const text = (bytes: Buffer): Buffer => Buffer.from(bytes.toString("base64"), "latin1");
   const unpack = mock.method(zlib, "zstdDecompressSync");
   syncBuiltinESMExports();
   try {
-    for (const bytes of [many(900, bomb), text(many(900, bomb)), many(20, text(many(60, bomb))), text(many(20, text(many(60, bomb))))]) {
+    for (const bytes of [
+      many(900, bomb),
+      text(many(900, bomb)),
+      many(20, text(many(60, bomb))),
+      text(many(20, text(many(60, bomb)))),
+    ]) {
       unpack.mock.resetCalls();
       assertHarmless(bytes, `${bytes.length}`);
       assert.ok(unpack.mock.callCount() <= 200, `${bytes.length} bytes: ${unpack.mock.callCount()} are unpacked`);

@@ -7,7 +7,10 @@ import type { MatchBlocks, MatchedBlock } from "../../../server/compute/packed/p
 import { SharedScans } from "../../../server/compute/packed/shared-scans.ts";
 import type { Search } from "../../../server/compute/packed/shared-scans.ts";
 
-/** Stands in for the worker threads: says which probes were multiplied with which blocks, and can be held up before each block. */
+/**
+ * Stands in for the worker threads: says which probes were multiplied with which blocks, and can be held up before each
+ * block.
+ */
 class SlowMatcher {
   readonly scans: MatchBlocks[] = [];
   #gate = Promise.withResolvers<undefined>();
@@ -22,7 +25,10 @@ class SlowMatcher {
     this.scans.push(scan);
     for (const { block, stride } of scan.blocks) {
       if (!this.#open) await this.#gate.promise;
-      const products = scan.probes.map((probe) => ({ data: Uint8Array.of(probe.id, block), sha256: new Uint8Array(32) }));
+      const products = scan.probes.map((probe) => ({
+        data: Uint8Array.of(probe.id, block),
+        sha256: new Uint8Array(32),
+      }));
       yield { block, stride, products, damagedSlots: [] };
     }
   }
@@ -56,11 +62,23 @@ function setUp(): { matcher: SlowMatcher; scans: SharedScans } {
 
 void test("searches that come while a pass is under way share the next one, and each gets its own products of its own blocks", async () => {
   const { matcher, scans } = setUp();
-  const results = Promise.all([search(1, [0, 1]), search(2, [0, 1, 2]), search(3, [1, 2])].map((each) => collect(scans.search(each))));
+  const results = Promise.all(
+    [search(1, [0, 1]), search(2, [0, 1, 2]), search(3, [1, 2])].map((each) => collect(scans.search(each))),
+  );
   await turn();
   matcher.open();
-  assert.deepEqual(await results, [["1:0", "1:1"], ["2:0", "2:1", "2:2"], ["3:1", "3:2"]]);
-  assert.deepEqual(matcher.scans.map(({ probes, blocks }) => [probes.length, blocks.length]), [[1, 2], [2, 3]]);
+  assert.deepEqual(await results, [
+    ["1:0", "1:1"],
+    ["2:0", "2:1", "2:2"],
+    ["3:1", "3:2"],
+  ]);
+  assert.deepEqual(
+    matcher.scans.map(({ probes, blocks }) => [probes.length, blocks.length]),
+    [
+      [1, 2],
+      [2, 3],
+    ],
+  );
 });
 
 void test("a pass takes no more probes than its memory has room for", async () => {
@@ -69,8 +87,14 @@ void test("a pass takes no more probes than its memory has room for", async () =
   const results = Promise.all(searches.map((each) => collect(scans.search(each))));
   await turn();
   matcher.open();
-  assert.deepEqual((await results).flat(), Array.from({ length: 12 }, (_, id) => `${id}:0`));
-  assert.deepEqual(matcher.scans.map(({ probes }) => probes.length), [1, 8, 1, 1, 1]);
+  assert.deepEqual(
+    (await results).flat(),
+    Array.from({ length: 12 }, (_, id) => `${id}:0`),
+  );
+  assert.deepEqual(
+    matcher.scans.map(({ probes }) => probes.length),
+    [1, 8, 1, 1, 1],
+  );
 });
 
 void test("a search that is cancelled ends at once and tells the workers, while its company goes on", async () => {
@@ -105,7 +129,11 @@ void test("a client that stops reading tells the workers", async () => {
 
 void test("a pass that fails fails every search in it, and the next one is served", async () => {
   const { matcher, scans } = setUp();
-  const failing = { scan: () => { throw new Error("damaged"); } };
+  const failing = {
+    scan: () => {
+      throw new Error("damaged");
+    },
+  };
   const broken = new SharedScans(failing as unknown as PackedMatcher);
   await assert.rejects(collect(broken.search(search(1, [0]))), /damaged/);
   await assert.rejects(collect(broken.search(search(2, [0]))), /damaged/);
@@ -126,7 +154,10 @@ class LargeProducts {
   async *scan({ blocks, probes }: MatchBlocks): AsyncGenerator<MatchedBlock> {
     for (const { block, stride } of blocks) {
       await turn();
-      const products = probes.map(({ id }) => ({ data: new Uint8Array(8 * MIB).fill(id, 0, 1).fill(block, 1, 2), sha256: new Uint8Array(32) }));
+      const products = probes.map(({ id }) => ({
+        data: new Uint8Array(8 * MIB).fill(id, 0, 1).fill(block, 1, 2),
+        sha256: new Uint8Array(32),
+      }));
       yield { block, stride, products, damagedSlots: [] };
     }
   }
@@ -150,8 +181,13 @@ void test("a search that is not read does not keep those waiting that come while
   await assert.rejects(collect(vanished), { reason: "LIMIT_EXCEEDED" });
 });
 
-for (const { gapMs, kept } of [{ gapMs: 4000, kept: true }, { gapMs: 20_000, kept: false }]) {
-  void test(`a search that reads 8 MiB every ${gapMs / 1000} s is ${kept ? "waited for" : "given up"} by its company`, async ({ mock }) => {
+for (const { gapMs, kept } of [
+  { gapMs: 4000, kept: true },
+  { gapMs: 20_000, kept: false },
+]) {
+  void test(`a search that reads 8 MiB every ${gapMs / 1000} s is ${kept ? "waited for" : "given up"} by its company`, async ({
+    mock,
+  }) => {
     let now = 0;
     mock.timers.enable({ apis: ["setTimeout"] });
     mock.method(performance, "now", () => now);

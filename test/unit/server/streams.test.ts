@@ -43,7 +43,9 @@ void test("results keep the order of the stream and never more than the limit ar
   await fc.assert(
     fc.asyncProperty(delays, fc.integer({ min: 1, max: 5 }), async (ms, limit) => {
       const { state, during } = gauge();
-      const { results } = await collect(mapOrdered(from([...ms.entries()]), limit, ([index, delay]) => during(async () => sleep(delay, index))));
+      const { results } = await collect(
+        mapOrdered(from([...ms.entries()]), limit, ([index, delay]) => during(async () => sleep(delay, index))),
+      );
       assert.deepEqual(results, [...ms.keys()]);
       assert.ok(state.most <= limit);
     }),
@@ -55,8 +57,13 @@ void test("unordered results are all there, each once, and never more than the l
   await fc.assert(
     fc.asyncProperty(delays, fc.integer({ min: 1, max: 5 }), async (ms, limit) => {
       const { state, during } = gauge();
-      const { results } = await collect(mapUnordered(ms.entries(), limit, ([index, delay]) => during(async () => sleep(delay, index))));
-      assert.deepEqual(results.sort((a, b) => a - b), [...ms.keys()]);
+      const { results } = await collect(
+        mapUnordered(ms.entries(), limit, ([index, delay]) => during(async () => sleep(delay, index))),
+      );
+      assert.deepEqual(
+        results.sort((a, b) => a - b),
+        [...ms.keys()],
+      );
       assert.ok(state.most <= limit);
     }),
     { numRuns: 30 },
@@ -64,13 +71,26 @@ void test("unordered results are all there, each once, and never more than the l
 });
 
 void test("a result goes out while the source is silent", async () => {
-  const stream = mapOrdered((async function* () { yield 1; await new Promise(() => undefined); })(), 4, (item) => Promise.resolve(item));
+  const stream = mapOrdered(
+    (async function* () {
+      yield 1;
+      await new Promise(() => undefined);
+    })(),
+    4,
+    (item) => Promise.resolve(item),
+  );
   assert.deepEqual(await stream.next(), { done: false, value: 1 });
 });
 
 void test("what came before a failing item, or a failing source, is still yielded", async () => {
   const failure = new Error("no");
-  const third = await collect(mapOrdered(from([1, 2, 3, 4]), 4, async (item) => { await sleep(5 - item); if (item === 3) throw failure; return item; }));
+  const third = await collect(
+    mapOrdered(from([1, 2, 3, 4]), 4, async (item) => {
+      await sleep(5 - item);
+      if (item === 3) throw failure;
+      return item;
+    }),
+  );
   assert.deepEqual(third, { results: [1, 2], error: failure });
   const broken = await collect(mapOrdered(from([1, 2], failure), 4, async (item) => sleep(5, item)));
   assert.deepEqual(broken, { results: [1, 2], error: failure });
@@ -78,13 +98,28 @@ void test("what came before a failing item, or a failing source, is still yielde
 
 void test("a failure ends the stream even while the source is silent", async () => {
   const failure = new Error("no");
-  const stream = mapOrdered((async function* () { yield 1; await new Promise(() => undefined); })(), 4, () => Promise.reject(failure));
+  const stream = mapOrdered(
+    (async function* () {
+      yield 1;
+      await new Promise(() => undefined);
+    })(),
+    4,
+    () => Promise.reject(failure),
+  );
   assert.deepEqual(await collect(stream), { results: [], error: failure });
 });
 
 void test("a silent stream fails when its signal aborts, and passes everything on until then", async () => {
   const stop = new AbortController();
-  const stream = failingOn((async function* () { yield 1; yield 2; await new Promise(() => undefined); })(), stop.signal, () => new Error("stopped"));
+  const stream = failingOn(
+    (async function* () {
+      yield 1;
+      yield 2;
+      await new Promise(() => undefined);
+    })(),
+    stop.signal,
+    () => new Error("stopped"),
+  );
   assert.deepEqual([(await stream.next()).value, (await stream.next()).value], [1, 2]);
   const next = stream.next();
   stop.abort();
@@ -93,7 +128,10 @@ void test("a silent stream fails when its signal aborts, and passes everything o
 
 const tooSlow = new Error("too slow");
 
-/** An item of so many bytes after each pause, in milliseconds of a mocked clock; then silence. How long the stream lasted. */
+/**
+ * An item of so many bytes after each pause, in milliseconds of a mocked clock; then silence. How long the stream
+ * lasted.
+ */
 async function lasted(pauses: readonly number[], bytes: number): Promise<number> {
   mock.timers.enable({ apis: ["setTimeout"] });
   let now = 0;
@@ -105,8 +143,15 @@ async function lasted(pauses: readonly number[], bytes: number): Promise<number>
       await new Promise(() => undefined);
     })();
     let over = false as boolean;
-    const reading = forEachItem(patiently(source, patience, () => tooSlow), (got) => { patience.earn(got); });
-    const ended = assert.rejects(reading, tooSlow).then(() => { over = true; });
+    const reading = forEachItem(
+      patiently(source, patience, () => tooSlow),
+      (got) => {
+        patience.earn(got);
+      },
+    );
+    const ended = assert.rejects(reading, tooSlow).then(() => {
+      over = true;
+    });
     for (; now < 1_000_000; now += 1000) {
       await new Promise(setImmediate);
       if (over) break;
@@ -136,7 +181,13 @@ void test("a stream that keeps the least rate lasts, and one below it does not",
 void test("a stream that its consumer is slow to read keeps its patience", async () => {
   const patience = new Patience({ graceMs: 50, bytesPerSecond: 4096 });
   let seen = 0;
-  await forEachItem(patiently(from([1, 2, 3]), patience, () => tooSlow), async () => { seen++; await sleep(60); });
+  await forEachItem(
+    patiently(from([1, 2, 3]), patience, () => tooSlow),
+    async () => {
+      seen++;
+      await sleep(60);
+    },
+  );
   assert.equal(seen, 3);
 });
 
@@ -144,7 +195,14 @@ void test("a stream ends with its interrupt's reason, even if the source is sile
   const patience = new Patience({ graceMs: 60_000, bytesPerSecond: 4096 });
   const stop = new AbortController();
   patience.interrupt = stop.signal;
-  const stream = patiently((async function* () { yield 1; await new Promise(() => undefined); })(), patience, () => tooSlow);
+  const stream = patiently(
+    (async function* () {
+      yield 1;
+      await new Promise(() => undefined);
+    })(),
+    patience,
+    () => tooSlow,
+  );
   await stream.next();
   const next = stream.next();
   stop.abort(new Error("room for others"));

@@ -5,45 +5,63 @@ import fc from "fast-check";
 import { ServerError } from "../../../server/errors.ts";
 import { StreamHoldings, WaitingBytes } from "../../../server/requests/waiting-bytes.ts";
 
-const full = (error: unknown): boolean => error instanceof ServerError && error.reason === "LIMIT_EXCEEDED" && error.retryAfterMs! > 0;
+const full = (error: unknown): boolean =>
+  error instanceof ServerError && error.reason === "LIMIT_EXCEEDED" && error.retryAfterMs! > 0;
 const KIB = 1024;
 
 /** A bound of so many bytes, under a clock that the test moves. */
 function bound(bytes: number, holders?: number) {
   const clock = { ms: 0 };
-  const waiting = new WaitingBytes({ what: "things", bytes, roomPatienceMs: 50, now: () => clock.ms, ...(holders === undefined ? {} : { holders }) });
+  const waiting = new WaitingBytes({
+    what: "things",
+    bytes,
+    roomPatienceMs: 50,
+    now: () => clock.ms,
+    ...(holders === undefined ? {} : { holders }),
+  });
   return { clock, waiting };
 }
 
-const steps = fc.array(fc.record({
-  call: fc.integer({ min: 0, max: 5 }), bytes: fc.integer({ min: 0, max: 60 }), then: fc.constantFrom("take", "settle", "end"), ms: fc.integer({ min: 0, max: 4000 }),
-}), { maxLength: 60 });
+const steps = fc.array(
+  fc.record({
+    call: fc.integer({ min: 0, max: 5 }),
+    bytes: fc.integer({ min: 0, max: 60 }),
+    then: fc.constantFrom("take", "settle", "end"),
+    ms: fc.integer({ min: 0, max: 4000 }),
+  }),
+  { maxLength: 60 },
+);
 
 test("whatever calls do, no more waits than the bound unless it is one call's, and nothing is counted once they are over", () => {
-  fc.assert(fc.property(steps, (all) => {
-    const { clock, waiting } = bound(100);
-    const calls = new Map<number, ReturnType<WaitingBytes["open"]>>();
-    for (const { call, bytes, then, ms } of all) {
-      clock.ms += ms;
-      if (calls.get(call)?.signal.aborted !== false) calls.set(call, waiting.open());
-      const holding = calls.get(call)!;
-      if (then === "settle") holding.settle();
-      try {
-        if (then === "take") holding.take(bytes);
-      } catch (error) {
-        assert.ok(full(error));
+  fc.assert(
+    fc.property(steps, (all) => {
+      const { clock, waiting } = bound(100);
+      const calls = new Map<number, ReturnType<WaitingBytes["open"]>>();
+      for (const { call, bytes, then, ms } of all) {
+        clock.ms += ms;
+        if (calls.get(call)?.signal.aborted !== false) calls.set(call, waiting.open());
+        const holding = calls.get(call)!;
+        if (then === "settle") holding.settle();
+        try {
+          if (then === "take") holding.take(bytes);
+        } catch (error) {
+          assert.ok(full(error));
+        }
+        if (then === "end") {
+          holding[Symbol.dispose]();
+          calls.delete(call);
+        }
+        const counted = [...calls.values()].filter(({ signal }) => !signal.aborted).map((each) => each.bytes);
+        assert.equal(
+          waiting.held,
+          counted.reduce((sum, each) => sum + each, 0),
+        );
+        assert.ok(waiting.held <= 100 || counted.filter((each) => each > 0).length === 1, `${waiting.held}`);
       }
-      if (then === "end") {
-        holding[Symbol.dispose]();
-        calls.delete(call);
-      }
-      const counted = [...calls.values()].filter(({ signal }) => !signal.aborted).map((each) => each.bytes);
-      assert.equal(waiting.held, counted.reduce((sum, each) => sum + each, 0));
-      assert.ok(waiting.held <= 100 || counted.filter((each) => each > 0).length === 1, `${waiting.held}`);
-    }
-    for (const holding of calls.values()) holding[Symbol.dispose]();
-    assert.equal(waiting.held, 0);
-  }));
+      for (const holding of calls.values()) holding[Symbol.dispose]();
+      assert.equal(waiting.held, 0);
+    }),
+  );
 });
 
 test("where it is full, the slowest call that is no newcomer makes room, and a fast one does not", () => {
@@ -51,12 +69,22 @@ test("where it is full, the slowest call that is no newcomer makes room, and a f
   const [slow, slower, fast] = [waiting.open(), waiting.open(), waiting.open()];
   for (let second = 0; second < 10; second++) {
     clock.ms += 1000;
-    for (const [holding, kib] of [[slow, 40], [slower, 20], [fast, 100]] as const) holding.take(kib * KIB);
+    for (const [holding, kib] of [
+      [slow, 40],
+      [slower, 20],
+      [fast, 100],
+    ] as const)
+      holding.take(kib * KIB);
   }
   waiting.open().take(500 * KIB);
-  assert.deepEqual([slow, slower, fast].map(({ signal }) => signal.aborted), [false, true, false]);
+  assert.deepEqual(
+    [slow, slower, fast].map(({ signal }) => signal.aborted),
+    [false, true, false],
+  );
   assert.ok(full(slower.signal.reason));
-  assert.throws(() => { slower.take(1); }, full);
+  assert.throws(() => {
+    slower.take(1);
+  }, full);
 });
 
 test("a newcomer is refused while all the others are newcomers too, and let in once they are slow", () => {
@@ -76,7 +104,10 @@ test("a call waits for what is complete to be over, in the order of asking, and 
   await assert.rejects(first.takeOrWait(20), full);
   done.settle();
   const order: string[] = [];
-  const waits = [first.takeOrWait(60).then(() => order.push("first")), second.takeOrWait(5).then(() => order.push("second"))];
+  const waits = [
+    first.takeOrWait(60).then(() => order.push("first")),
+    second.takeOrWait(5).then(() => order.push("second")),
+  ];
   await turn();
   assert.deepEqual(order, []);
   done[Symbol.dispose]();

@@ -6,8 +6,14 @@ import type { StoreFixture } from "./fixture.ts";
 export const MIB = 2 ** 20;
 
 export const PAIRWISE: PairwiseScheme = {
-  kind: "pairwise", parameters: residuesOf("parameters", 129), scale: 2 ** 40 + 1 / 3, degree: 8192, modulusBits: [60, 40, 40, 60],
-  rotationSteps: [1, 2, 4, 8], maxDimension: 16, maxDistance: 524287.9,
+  kind: "pairwise",
+  parameters: residuesOf("parameters", 129),
+  scale: 2 ** 40 + 1 / 3,
+  degree: 8192,
+  modulusBits: [60, 40, 40, 60],
+  rotationSteps: [1, 2, 4, 8],
+  maxDimension: 16,
+  maxDistance: 524287.9,
 };
 
 /** Keys that differ from those of every other seed. */
@@ -37,12 +43,18 @@ export async function readContext({ path }: StoreFixture, contextId: string): Pr
 
 /** Byte for byte; deepEqual takes seconds over megabytes. */
 export function sameKeys(one: ContextKeys, other: ContextKeys): boolean {
-  return Buffer.from(one.relinKeys.buffer).equals(other.relinKeys) && Buffer.from(one.galoisKeys.buffer).equals(other.galoisKeys);
+  return (
+    Buffer.from(one.relinKeys.buffer).equals(other.relinKeys) &&
+    Buffer.from(one.galoisKeys.buffer).equals(other.galoisKeys)
+  );
 }
 
 const SAMPLE_BYTES = 32;
 
-/** How many samples of the keys, of 32 bytes, one of every 2 KiB and the last, are in the data file: each page that holds key bytes holds one. */
+/**
+ * How many samples of the keys, of 32 bytes, one of every 2 KiB and the last, are in the data file: each page that
+ * holds key bytes holds one.
+ */
 export function samplesFound(file: Buffer, { relinKeys, galoisKeys }: ContextKeys): number {
   const samples = new Map([relinKeys, galoisKeys].flatMap(samplesOf).map((sample) => [sample.readUInt32LE(), sample]));
   const view = new DataView(file.buffer, file.byteOffset, file.length);
@@ -57,6 +69,11 @@ export function samplesFound(file: Buffer, { relinKeys, galoisKeys }: ContextKey
 
 function samplesOf(key: Uint8Array): Buffer[] {
   const bytes = Buffer.from(key.buffer, key.byteOffset, key.length);
-  const starts = [...Array.from({ length: Math.ceil(key.length / 2048) }, (_, i) => i * 2048), key.length - SAMPLE_BYTES];
-  return starts.filter((start) => start >= 0 && start + SAMPLE_BYTES <= key.length).map((start) => bytes.subarray(start, start + SAMPLE_BYTES));
+  const starts = [
+    ...Array.from({ length: Math.ceil(key.length / 2048) }, (_, i) => i * 2048),
+    key.length - SAMPLE_BYTES,
+  ];
+  return starts
+    .filter((start) => start >= 0 && start + SAMPLE_BYTES <= key.length)
+    .map((start) => bytes.subarray(start, start + SAMPLE_BYTES));
 }

@@ -31,7 +31,9 @@ const WORKER = `
   parentPort.postMessage(met);
 `;
 
-test("a worker reads whole keys or finds no context while it is deleted, erased and created again", { timeout: 30_000 }, async () => {
+test("a worker reads whole keys or finds no context while it is deleted, erased and created again", {
+  timeout: 30_000,
+}, async () => {
   await using fixture = new StoreFixture();
   const { store } = fixture;
   // The short ones are stored while the long ones are still being read and erased.
@@ -40,18 +42,24 @@ test("a worker reads whole keys or finds no context while it is deleted, erased 
   const stop = new Int32Array(new SharedArrayBuffer(4));
   const module = new URL("../../../server/store/lmdb/readers/block-reader.ts", import.meta.url).href;
   const workerData = { module, location: store.contextLocation(CONTEXT), keys, stop: stop.buffer };
-  const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(WORKER)}`), { workerData, execArgv: ["--conditions=source"] });
+  const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(WORKER)}`), {
+    workerData,
+    execArgv: ["--conditions=source"],
+  });
   await message(worker);
   const answer = message(worker);
   for (let round = 0; round < 15; round++) {
     await new Promise((resolve) => setTimeout(resolve, 20 + 3 * round));
-    await Promise.all([store.deleteContext(CONTEXT, false), store.createContext({ contextId: CONTEXT, scheme: PAIRWISE }, keys[1])]);
+    await Promise.all([
+      store.deleteContext(CONTEXT, false),
+      store.createContext({ contextId: CONTEXT, scheme: PAIRWISE }, keys[1]),
+    ]);
     await store.deleteContext(CONTEXT, false);
     await new Promise((resolve) => setTimeout(resolve, 3 * (round % 4)));
     await store.createContext({ contextId: CONTEXT, scheme: PAIRWISE }, keys[0]);
   }
   Atomics.store(stop, 0, 1);
-  const met = await answer as { whole: number; absent: number; wrong: string[] };
+  const met = (await answer) as { whole: number; absent: number; wrong: string[] };
   assert.deepEqual(met.wrong, []);
   assert.ok(met.whole > 5 && met.absent > 5, `it was there ${met.whole} times and absent ${met.absent} times`);
 });
@@ -78,7 +86,8 @@ async function whereKeysAre({ path }: StoreFixture): Promise<Buffer> {
 
 test("keys that are erased while they are read are no damage: they are read where they are now, or the context is gone", async () => {
   await using fixture = new StoreFixture();
-  const create = (seed: string) => fixture.store.createContext({ contextId: CONTEXT, scheme: PAIRWISE }, keysOf(seed, 100_000));
+  const create = (seed: string) =>
+    fixture.store.createContext({ contextId: CONTEXT, scheme: PAIRWISE }, keysOf(seed, 100_000));
   await create("before");
   const before = await whereKeysAre(fixture);
   assert.ok(sameKeys((await readLate(fixture, before)).keys, keysOf("before", 100_000)));

@@ -31,7 +31,10 @@ function foundPacked(fixture: StoreFixture, seeds: readonly string[]): string[] 
 const slotsOf = (ids: readonly string[]) => ids.map((templateId, i) => ({ templateId, subjectId: `s-${i % 4}` }));
 
 // The small map makes the file outgrow it several times, which moves it in memory.
-for (const [name, options] of [["", {}], [" in a file that outgrew its map", { mapSizeBytes: 2 ** 18 }]] as const) {
+for (const [name, options] of [
+  ["", {}],
+  [" in a file that outgrew its map", { mapSizeBytes: 2 ** 18 }],
+] as const) {
   test(`no byte of a deleted ciphertext is in the data file once the deletion is acknowledged${name}`, async () => {
     await using fixture = await StoreFixture.withGallery(options);
     const ids = templateIds(40);
@@ -47,7 +50,11 @@ for (const [name, options] of [["", {}], [" in a file that outgrew its map", { m
 
 test("no byte of a replaced ciphertext is in the data file once its successor is acknowledged", async () => {
   await using fixture = await StoreFixture.withGallery();
-  for (const [version, subjectId] of [["v-1", "s"], ["v-2", "s"], ["v-3", "other"]] as const) {
+  for (const [version, subjectId] of [
+    ["v-1", "s"],
+    ["v-2", "s"],
+    ["v-3", "other"],
+  ] as const) {
     await fixture.put("t", subjectId, residuesOf(version, FULL_BYTES));
     assert.deepEqual(found(fixture, ["v-1", "v-2", "v-3"]), [version]);
   }
@@ -55,7 +62,8 @@ test("no byte of a replaced ciphertext is in the data file once its successor is
 
 test("no byte of a packed block is in the data file once its last live template is deleted or replaced", async () => {
   await using fixture = await StoreFixture.withGallery();
-  const pack = (ids: readonly string[], seed: string) => fixture.putPacked(slotsOf(ids), seed, "g", PACKED_STRIDE, FULL_BYTES);
+  const pack = (ids: readonly string[], seed: string) =>
+    fixture.putPacked(slotsOf(ids), seed, "g", PACKED_STRIDE, FULL_BYTES);
   await pack(["a", "b", "c"], "first");
   await pack(["d", "e"], "second");
   await fixture.store.deleteTemplates("g", { templateIds: ["a", "d"] });
@@ -68,7 +76,10 @@ test("no byte of a packed block is in the data file once its last live template 
   assert.deepEqual(foundPacked(fixture, ["first", "third"]), ["third"]);
   await pack(["b"], "again");
   await pack(["c"], "fourth");
-  assert.deepEqual([foundPacked(fixture, ["first", "second", "third", "again", "fourth"]), found(fixture, ["loose c"])], [["again", "fourth"], []]);
+  assert.deepEqual(
+    [foundPacked(fixture, ["first", "second", "third", "again", "fourth"]), found(fixture, ["loose c"])],
+    [["again", "fourth"], []],
+  );
   await fixture.reopen();
   assert.deepEqual(foundPacked(fixture, ["first", "second", "third", "again", "fourth"]), ["again", "fourth"]);
 });
@@ -83,14 +94,21 @@ test("no byte of what a gallery held is in the data file once it is replaced", a
   await fixture.put("c", "s", residuesOf("new loose", FULL_BYTES), "d");
   assert.deepEqual(foundPacked(fixture, ["old", "new"]), ["old", "new"]);
   await store.replaceGallery("g", "d", store.getGallery("g").revision);
-  assert.deepEqual([foundPacked(fixture, ["old", "new"]), found(fixture, ["old loose", "new loose"])], [["new"], ["new loose"]]);
+  assert.deepEqual(
+    [foundPacked(fixture, ["old", "new"]), found(fixture, ["old loose", "new loose"])],
+    [["new"], ["new loose"]],
+  );
 });
 
 test("a deleted gallery of many packed blocks leaves none of their bytes, nor do its drafts", async () => {
   await using fixture = await StoreFixture.withGallery();
   await fixture.store.createGallery({ ...PLAIN, galleryId: "d", contextId: CONTEXT, draftOf: "g" });
   const seeds = Array.from({ length: 70 }, (_, i) => `block ${i}`);
-  await Promise.all(seeds.map((seed, i) => fixture.putPacked(slotsOf([`t-${i}`]), seed, i % 7 === 0 ? "d" : "g", PACKED_STRIDE, FULL_BYTES)));
+  await Promise.all(
+    seeds.map((seed, i) =>
+      fixture.putPacked(slotsOf([`t-${i}`]), seed, i % 7 === 0 ? "d" : "g", PACKED_STRIDE, FULL_BYTES),
+    ),
+  );
   assert.deepEqual(foundPacked(fixture, seeds.slice(0, 8)), seeds.slice(0, 8));
   await fixture.store.deleteGallery("g");
   assert.deepEqual(foundPacked(fixture, seeds), []);
@@ -153,7 +171,10 @@ test("a worker's reads let go of their snapshot, so that pages can be used again
     await enroll(fixture, templateIds(20));
     // Left open on purpose, as by a search that was cancelled.
     const block = (await fixture.store.listBlocks("g")).blocks[0]!.block;
-    assert.equal(reader.looseTemplates(fixture.store.readerLocation("g").gallery, block)[Symbol.iterator]().next().done, false);
+    assert.equal(
+      reader.looseTemplates(fixture.store.readerLocation("g").gallery, block)[Symbol.iterator]().next().done,
+      false,
+    );
     await fixture.store.deleteTemplates("g", { templateIds: templateIds(20) });
     sizes.push(fixture.dataFile().length);
   }

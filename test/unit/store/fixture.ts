@@ -3,14 +3,30 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ServerError } from "../../../server/errors.ts";
-import type { ModelSpace, PackedBlockEntry, PackedScheme, PackedSlot, RosterEntry } from "../../../server/store/gallery-store.ts";
+import type {
+  ModelSpace,
+  PackedBlockEntry,
+  PackedScheme,
+  PackedSlot,
+  RosterEntry,
+} from "../../../server/store/gallery-store.ts";
 import { openBlockReader } from "../../../server/store/lmdb/readers/block-reader.ts";
 import { LmdbStore } from "../../../server/store/lmdb/lmdb-store.ts";
 import type { LmdbStoreOptions } from "../../../server/store/lmdb/lmdb-store.ts";
 
 export const CONTEXT = "c".repeat(64);
-export const PACKED: PackedScheme = { kind: "packed", parameterSet: "PACKED_N4096_Q60", keyId: new Uint8Array(32).fill(7) };
-export const SPACE: ModelSpace = { dimension: 128, metric: "euclidean", normBound: 1, modelId: "model-1", modelVersion: "" };
+export const PACKED: PackedScheme = {
+  kind: "packed",
+  parameterSet: "PACKED_N4096_Q60",
+  keyId: new Uint8Array(32).fill(7),
+};
+export const SPACE: ModelSpace = {
+  dimension: 128,
+  metric: "euclidean",
+  normBound: 1,
+  modelId: "model-1",
+  modelVersion: "",
+};
 export const STRIDE = 129;
 export const SLOTS = 31;
 /** Of packed blocks in gallery "g": 512 slots. */
@@ -47,15 +63,27 @@ export class StoreFixture {
     this.store = LmdbStore.open({ path: this.path, ...this.#options });
   }
 
-  async put(templateId: string, subjectId: string, residues = residuesOf(templateId), galleryId = "g"): Promise<RosterEntry> {
+  async put(
+    templateId: string,
+    subjectId: string,
+    residues = residuesOf(templateId),
+    galleryId = "g",
+  ): Promise<RosterEntry> {
     const placement = this.store.reservePlacement(galleryId, templateId, subjectId, STRIDE, SLOTS);
     return (await this.store.putLooseTemplate(galleryId, { templateId, subjectId, placement, residues })).entry;
   }
 
   /** Packs a block of templates with these ids and subjects; its chunks are {@link chunksOf} the seed. */
-  async putPacked(slots: readonly PackedSlot[], seed: string, galleryId = "g", stride = PACKED_STRIDE, chunkBytes = SMALL_BYTES): Promise<PackedBlockEntry> {
+  async putPacked(
+    slots: readonly PackedSlot[],
+    seed: string,
+    galleryId = "g",
+    stride = PACKED_STRIDE,
+    chunkBytes = SMALL_BYTES,
+  ): Promise<PackedBlockEntry> {
     const { gallery } = this.store.readerLocation(galleryId);
-    return (await this.store.putPackedBlock(galleryId, { gallery, stride, slots, chunks: chunksOf(seed, chunkBytes) })).entry;
+    return (await this.store.putPackedBlock(galleryId, { gallery, stride, slots, chunks: chunksOf(seed, chunkBytes) }))
+      .entry;
   }
 
   dataFile(): Buffer {
@@ -78,7 +106,10 @@ export function chunksOf(seed: string, bytes = SMALL_BYTES): Uint8Array[] {
   return [1, 2, 3].map((i) => residuesOf(`${seed} chunk ${i}`, bytes));
 }
 
-export const hasReason = (reason: string) => (error: unknown): boolean => error instanceof ServerError && error.reason === reason;
+export const hasReason =
+  (reason: string) =>
+  (error: unknown): boolean =>
+    error instanceof ServerError && error.reason === reason;
 
 /** "block/slot" of a live entry. */
 export function placeOf({ live }: RosterEntry): string {
@@ -86,13 +117,17 @@ export function placeOf({ live }: RosterEntry): string {
   return `${live.placement.block}/${live.placement.slot}`;
 }
 
-/** Every ciphertext of a gallery as a worker thread would read them: loose ones by "block/slot", chunks of a packed block by "block#i". */
+/**
+ * Every ciphertext of a gallery as a worker thread would read them: loose ones by "block/slot", chunks of a packed
+ * block by "block#i".
+ */
 export async function readAll({ path, store }: StoreFixture, galleryId = "g"): Promise<Map<string, Uint8Array>> {
   const reader = openBlockReader(path);
   const { gallery } = store.readerLocation(galleryId);
   const found = new Map<string, Uint8Array>();
   for (const { block } of (await store.listBlocks(galleryId)).blocks) {
-    for (const { slot, residues } of reader.looseTemplates(gallery, block)) found.set(`${block}/${slot}`, Uint8Array.from(residues!));
+    for (const { slot, residues } of reader.looseTemplates(gallery, block))
+      found.set(`${block}/${slot}`, Uint8Array.from(residues!));
     if (reader.blockKind(gallery, block) !== "packed") continue;
     let i = 0;
     for (const chunk of reader.packedChunks(gallery, block)) found.set(`${block}#${i++}`, Uint8Array.from(chunk));

@@ -2,7 +2,18 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import type { RosterEntry, StruckTemplate } from "../../../server/store/gallery-store.ts";
-import { CONTEXT, PACKED_STRIDE, PLAIN, STRIDE, StoreFixture, chunksOf, hasReason, placeOf, readAll, residuesOf } from "./fixture.ts";
+import {
+  CONTEXT,
+  PACKED_STRIDE,
+  PLAIN,
+  STRIDE,
+  StoreFixture,
+  chunksOf,
+  hasReason,
+  placeOf,
+  readAll,
+  residuesOf,
+} from "./fixture.ts";
 import { Model } from "./model.ts";
 import type { Made } from "./model.ts";
 
@@ -22,11 +33,17 @@ const remove = fc.record({
   templateIds: fc.array(fc.constantFrom(...TEMPLATES, "unknown"), { maxLength: 3 }),
   subjectIds: fc.array(fc.constantFrom(...SUBJECTS), { maxLength: 1 }),
 });
-const changes = fc.array(fc.oneof({ weight: 3, arbitrary: put }, { weight: 2, arbitrary: pack }, { weight: 2, arbitrary: remove }), { minLength: 1, maxLength: 4 });
+const changes = fc.array(
+  fc.oneof({ weight: 3, arbitrary: put }, { weight: 2, arbitrary: pack }, { weight: 2, arbitrary: remove }),
+  { minLength: 1, maxLength: 4 },
+);
 const step = fc.oneof(
   { weight: 8, arbitrary: fc.record({ kind: fc.constant("changes" as const), changes }) },
   { weight: 1, arbitrary: fc.constant({ kind: "reopen" as const }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant("replace" as const), changes, late: fc.option(put, { nil: undefined }) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant("replace" as const), changes, late: fc.option(put, { nil: undefined }) }),
+  },
 );
 
 type Change = typeof changes extends fc.Arbitrary<(infer T)[]> ? T : never;
@@ -37,19 +54,30 @@ let versions = 0;
 async function change(fixture: StoreFixture, galleryId: string, wanted: Change): Promise<Made> {
   const { store } = fixture;
   const seed = `version ${versions++}`;
-  if (wanted.kind === "delete") return { named: wanted, ...await store.deleteTemplates(galleryId, wanted), kind: "deleted" };
+  if (wanted.kind === "delete")
+    return { named: wanted, ...(await store.deleteTemplates(galleryId, wanted)), kind: "deleted" };
   if (wanted.kind === "pack") {
     const { slots, stride } = wanted;
-    return { kind: "packed", slots, chunks: chunksOf(seed), entry: await fixture.putPacked(slots, seed, galleryId, stride) };
+    return {
+      kind: "packed",
+      slots,
+      chunks: chunksOf(seed),
+      entry: await fixture.putPacked(slots, seed, galleryId, stride),
+    };
   }
   const { templateId, subjectId } = wanted.slot;
   const residues = residuesOf(seed);
   // Two slots to a block, so that blocks fill up and empty out.
   const placement = store.reservePlacement(galleryId, templateId, subjectId, STRIDE, 2);
-  return { kind: "loose", residues, entry: (await store.putLooseTemplate(galleryId, { templateId, subjectId, placement, residues })).entry };
+  return {
+    kind: "loose",
+    residues,
+    entry: (await store.putLooseTemplate(galleryId, { templateId, subjectId, placement, residues })).entry,
+  };
 }
 
-const placesOf = (struck: readonly StruckTemplate[]): string[] => struck.map(({ templateId, block }) => `${templateId} in ${block}`).sort();
+const placesOf = (struck: readonly StruckTemplate[]): string[] =>
+  struck.map(({ templateId, block }) => `${templateId} in ${block}`).sort();
 
 function firstRevision(made: Made): number {
   if (made.kind === "deleted") return made.entries[0]?.revision ?? 0;
@@ -57,20 +85,35 @@ function firstRevision(made: Made): number {
 }
 
 // The changes are made at the same time; their revisions tell the order they took.
-async function runChanges(fixture: StoreFixture, model: Model, wanted: readonly Change[], galleryId = "g"): Promise<void> {
+async function runChanges(
+  fixture: StoreFixture,
+  model: Model,
+  wanted: readonly Change[],
+  galleryId = "g",
+): Promise<void> {
   const usedBefore = new Set(model.owners.keys());
   const deadBefore = TEMPLATES.filter((id) => !model.isLive(id));
   const made = await Promise.all(wanted.map((one) => change(fixture, galleryId, one)));
   for (const one of made.sort((a, b) => firstRevision(a) - firstRevision(b))) {
-    if (one.kind === "loose" && deadBefore.includes(one.entry.templateId)) assert.ok(!usedBefore.has(placeOf(one.entry)), "a deleted template comes back in a new place");
-    if (one.kind === "packed") assert.ok(![...model.owners.keys()].some((place) => place.startsWith(`${one.entry.block}/`)), "a packed block has a number of its own");
+    if (one.kind === "loose" && deadBefore.includes(one.entry.templateId))
+      assert.ok(!usedBefore.has(placeOf(one.entry)), "a deleted template comes back in a new place");
+    if (one.kind === "packed")
+      assert.ok(
+        ![...model.owners.keys()].some((place) => place.startsWith(`${one.entry.block}/`)),
+        "a packed block has a number of its own",
+      );
     model.apply(one);
   }
   const [only, ...others] = made;
-  if (only?.kind === "deleted" && others.length === 0) assert.deepEqual(placesOf(only.struck), placesOf(model.struck(only.named)));
+  if (only?.kind === "deleted" && others.length === 0)
+    assert.deepEqual(placesOf(only.struck), placesOf(model.struck(only.named)));
 }
 
-async function replace(fixture: StoreFixture, model: Model, { changes: wanted, late }: Step & { kind: "replace" }): Promise<void> {
+async function replace(
+  fixture: StoreFixture,
+  model: Model,
+  { changes: wanted, late }: Step & { kind: "replace" },
+): Promise<void> {
   const { store } = fixture;
   const draft = new Model();
   draft.revision = model.revision;
@@ -82,10 +125,14 @@ async function replace(fixture: StoreFixture, model: Model, { changes: wanted, l
   } else {
     const expected = model.revision;
     await runChanges(fixture, model, [late]);
-    for (const revision of [expected, model.revision]) await assert.rejects(store.replaceGallery("g", "d", revision), hasReason("GALLERY_CHANGED"));
+    for (const revision of [expected, model.revision])
+      await assert.rejects(store.replaceGallery("g", "d", revision), hasReason("GALLERY_CHANGED"));
     await store.deleteGallery("d");
   }
-  assert.deepEqual(store.listGalleries(undefined, "", 9).galleries.map(({ galleryId }) => galleryId), ["g"]);
+  assert.deepEqual(
+    store.listGalleries(undefined, "", 9).galleries.map(({ galleryId }) => galleryId),
+    ["g"],
+  );
 }
 
 async function compare(fixture: StoreFixture, model: Model): Promise<void> {
@@ -93,26 +140,42 @@ async function compare(fixture: StoreFixture, model: Model): Promise<void> {
   const live = model.live();
   const { revision, templateCount, strides } = store.getGallery("g");
   const blocks = model.blocks();
-  assert.deepEqual([revision, templateCount, strides], [model.revision, live.length, [...new Set(blocks.map(({ stride }) => stride))].sort((a, b) => a - b)]);
-  assert.deepEqual((await store.listBlocks("g")), { blocks, revision });
-  for (const subjectId of SUBJECTS) assert.deepEqual((await store.entriesOfSubject("g", subjectId)), live.filter((entry) => entry.live!.subjectId === subjectId));
+  assert.deepEqual(
+    [revision, templateCount, strides],
+    [model.revision, live.length, [...new Set(blocks.map(({ stride }) => stride))].sort((a, b) => a - b)],
+  );
+  assert.deepEqual(await store.listBlocks("g"), { blocks, revision });
+  for (const subjectId of SUBJECTS)
+    assert.deepEqual(
+      await store.entriesOfSubject("g", subjectId),
+      live.filter((entry) => entry.live!.subjectId === subjectId),
+    );
   for (let since = 0; since <= revision; since += 1 + Math.floor(revision / 7)) {
-    assert.deepEqual(await pages(fixture, since, 1 + (since % 3)), model.changes().filter((entry) => entry.revision > since));
+    assert.deepEqual(
+      await pages(fixture, since, 1 + (since % 3)),
+      model.changes().filter((entry) => entry.revision > since),
+    );
   }
   assert.deepEqual(await readAll(fixture), model.stored());
   await compareStored(fixture, model);
 }
 
-/** As the key holder would read the gallery: one loose template or packed block after the other, in the order of their revisions. */
+/**
+ * As the key holder would read the gallery: one loose template or packed block after the other, in the order of their
+ * revisions.
+ */
 async function compareStored({ store }: StoreFixture, model: Model): Promise<void> {
   const entries: RosterEntry[] = [];
   const found = new Map<string, Uint8Array>();
   for await (const stored of store.readBlocks("g")) {
-    entries.push(...stored.kind === "loose" ? [stored.entry] : stored.entries);
+    entries.push(...(stored.kind === "loose" ? [stored.entry] : stored.entries));
     if (stored.kind === "loose") found.set(placeOf(stored.entry), stored.residues);
     else Array.from(stored.chunks, (chunk, i) => found.set(`${stored.block}#${i}`, Uint8Array.from(chunk)));
   }
-  assert.deepEqual(entries, model.changes().filter((entry) => entry.live !== undefined));
+  assert.deepEqual(
+    entries,
+    model.changes().filter((entry) => entry.live !== undefined),
+  );
   const byKey = (map: Map<string, Uint8Array>): [string, Uint8Array][] => [...map].sort(([a], [b]) => (a < b ? -1 : 1));
   assert.deepEqual(byKey(found), byKey(model.stored()));
 }
@@ -120,7 +183,7 @@ async function compareStored({ store }: StoreFixture, model: Model): Promise<voi
 async function pages({ store }: StoreFixture, since: number, limit: number): Promise<RosterEntry[]> {
   const entries: RosterEntry[] = [];
   for (let next: number | undefined = since; next !== undefined; ) {
-    const page = (await store.listEntries("g", next, limit));
+    const page = await store.listEntries("g", next, limit);
     assert.ok(page.entries.length <= limit);
     entries.push(...page.entries);
     next = page.next;
@@ -128,15 +191,20 @@ async function pages({ store }: StoreFixture, since: number, limit: number): Pro
   return entries;
 }
 
-test("after any changes, at the same time or in turn, and any replacements and restarts, the store holds what a plain model holds", { timeout: 60_000 }, async () => {
-  await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 20 }), async (steps) => {
-    await using fixture = await StoreFixture.withGallery();
-    const model = new Model();
-    for (const next of steps) {
-      if (next.kind === "changes") await runChanges(fixture, model, next.changes);
-      else if (next.kind === "replace") await replace(fixture, model, next);
-      else await fixture.reopen();
-      await compare(fixture, model);
-    }
-  }), { numRuns: 40 });
+test("after any changes, at the same time or in turn, and any replacements and restarts, the store holds what a plain model holds", {
+  timeout: 60_000,
+}, async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 20 }), async (steps) => {
+      await using fixture = await StoreFixture.withGallery();
+      const model = new Model();
+      for (const next of steps) {
+        if (next.kind === "changes") await runChanges(fixture, model, next.changes);
+        else if (next.kind === "replace") await replace(fixture, model, next);
+        else await fixture.reopen();
+        await compare(fixture, model);
+      }
+    }),
+    { numRuns: 40 },
+  );
 });

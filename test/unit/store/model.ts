@@ -1,12 +1,23 @@
 import assert from "node:assert/strict";
-import type { DeletedTemplates, PackedBlockEntry, PackedSlot, RosterEntry, StruckTemplate } from "../../../server/store/gallery-store.ts";
+import type {
+  DeletedTemplates,
+  PackedBlockEntry,
+  PackedSlot,
+  RosterEntry,
+  StruckTemplate,
+} from "../../../server/store/gallery-store.ts";
 import { placeOf } from "./fixture.ts";
 
 /** What a change of the store answered, with the bytes that were stored. */
 export type Made =
   | { readonly kind: "loose"; readonly entry: RosterEntry; readonly residues: Uint8Array }
-  | { readonly kind: "packed"; readonly entry: PackedBlockEntry; readonly slots: readonly PackedSlot[]; readonly chunks: readonly Uint8Array[] }
-  | DeletedTemplates & { readonly kind: "deleted"; readonly named: Named };
+  | {
+      readonly kind: "packed";
+      readonly entry: PackedBlockEntry;
+      readonly slots: readonly PackedSlot[];
+      readonly chunks: readonly Uint8Array[];
+    }
+  | (DeletedTemplates & { readonly kind: "deleted"; readonly named: Named });
 
 /** What a deletion names. */
 interface Named {
@@ -14,7 +25,10 @@ interface Named {
   readonly subjectIds: readonly string[];
 }
 
-/** A plain model of a gallery: a roster line per template, the bytes of each place or packed block, and who ever held each place. */
+/**
+ * A plain model of a gallery: a roster line per template, the bytes of each place or packed block, and who ever held
+ * each place.
+ */
 export class Model {
   readonly lines = new Map<string, RosterEntry>();
   /** By "block/slot" of loose templates and "block#i" of chunks; also of what is gone. */
@@ -31,7 +45,11 @@ export class Model {
     } else {
       const places = made.entries.map(({ templateId }) => this.lines.get(templateId)?.live?.placement.block);
       for (const entry of made.entries) this.#change(entry);
-      for (const block of made.erasedBlocks) assert.ok(this.packed.has(block) && places.includes(block), "a block goes with the deletion of its last template");
+      for (const block of made.erasedBlocks)
+        assert.ok(
+          this.packed.has(block) && places.includes(block),
+          "a block goes with the deletion of its last template",
+        );
     }
   }
 
@@ -43,16 +61,25 @@ export class Model {
       const block = Number(place.split("/")[0]);
       const [templateId, subjectId] = owner.split(" of ");
       const isNamed = templateIds.includes(templateId!) || subjectIds.includes(subjectId!);
-      return isNamed && this.packed.has(block) && stored.has(block) && !live.has(place) ? [{ templateId: templateId!, block }] : [];
+      return isNamed && this.packed.has(block) && stored.has(block) && !live.has(place)
+        ? [{ templateId: templateId!, block }]
+        : [];
     });
   }
 
   /** Another model's templates take the place of this one's. */
   replaceBy(draft: Model): void {
-    for (const place of draft.owners.keys()) assert.ok(!this.owners.has(place), "no place of the replaced gallery is used again");
-    for (const { revision } of draft.lines.values()) assert.ok(revision > this.revision, "clients that ask for changes learn of every template");
+    for (const place of draft.owners.keys())
+      assert.ok(!this.owners.has(place), "no place of the replaced gallery is used again");
+    for (const { revision } of draft.lines.values())
+      assert.ok(revision > this.revision, "clients that ask for changes learn of every template");
     this.lines.clear();
-    for (const [map, from] of [[this.lines, draft.lines], [this.bytes, draft.bytes], [this.packed, draft.packed], [this.owners, draft.owners]] as const) {
+    for (const [map, from] of [
+      [this.lines, draft.lines],
+      [this.bytes, draft.bytes],
+      [this.packed, draft.packed],
+      [this.owners, draft.owners],
+    ] as const) {
       for (const [key, value] of from) (map as Map<unknown, unknown>).set(key, value);
     }
     this.revision = draft.revision + 1;
@@ -93,7 +120,11 @@ export class Model {
   #applyPacked({ entry: { block, stride, count, firstRevision }, slots, chunks }: Made & { kind: "packed" }): void {
     assert.equal(count, slots.length);
     slots.forEach(({ templateId, subjectId }, slot) => {
-      this.#change({ templateId, revision: firstRevision + slot, live: { subjectId, placement: { block, slot, stride } } });
+      this.#change({
+        templateId,
+        revision: firstRevision + slot,
+        live: { subjectId, placement: { block, slot, stride } },
+      });
     });
     this.packed.set(block, chunks.length);
     chunks.forEach((chunk, i) => this.bytes.set(`${block}#${i}`, chunk));
@@ -105,7 +136,11 @@ export class Model {
     this.lines.set(entry.templateId, entry);
     if (entry.live === undefined) return;
     const owner = `${entry.templateId} of ${entry.live.subjectId}`;
-    assert.equal(this.owners.get(placeOf(entry)) ?? owner, owner, "a place belongs to one template of one subject for ever");
+    assert.equal(
+      this.owners.get(placeOf(entry)) ?? owner,
+      owner,
+      "a place belongs to one template of one subject for ever",
+    );
     this.owners.set(placeOf(entry), owner);
   }
 }

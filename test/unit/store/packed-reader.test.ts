@@ -7,10 +7,16 @@ import { openBlockReader } from "../../../server/store/lmdb/readers/block-reader
 import { FULL_BYTES, PACKED_STRIDE, StoreFixture, chunksOf, hasReason, residuesOf } from "./fixture.ts";
 
 // Its types come with the DOM's.
-const { WebAssembly } = globalThis as unknown as { WebAssembly: { Memory: new (size: { initial: number }) => { buffer: ArrayBuffer } } };
+const { WebAssembly } = globalThis as unknown as {
+  WebAssembly: { Memory: new (size: { initial: number }) => { buffer: ArrayBuffer } };
+};
 
-const slots = [{ templateId: "a", subjectId: "s" }, { templateId: "b", subjectId: "s" }];
-const packFull = (fixture: StoreFixture, seed: string) => fixture.putPacked(slots, seed, "g", PACKED_STRIDE, FULL_BYTES);
+const slots = [
+  { templateId: "a", subjectId: "s" },
+  { templateId: "b", subjectId: "s" },
+];
+const packFull = (fixture: StoreFixture, seed: string) =>
+  fixture.putPacked(slots, seed, "g", PACKED_STRIDE, FULL_BYTES);
 
 /** Flips one bit of a chunk where it lies in the data file. */
 function damage(fixture: StoreFixture, chunk: Uint8Array): Uint8Array {
@@ -28,7 +34,8 @@ test("a flipped bit in a chunk is found when a reader first reads it, and again 
   await packFull(fixture, "x");
   const { gallery } = fixture.store.readerLocation("g");
   const [first, second] = [openBlockReader(fixture.path), openBlockReader(fixture.path)];
-  const read = (reader: typeof first): Uint8Array[] => Array.from(reader.packedChunks(gallery, 0), (chunk) => Uint8Array.from(chunk));
+  const read = (reader: typeof first): Uint8Array[] =>
+    Array.from(reader.packedChunks(gallery, 0), (chunk) => Uint8Array.from(chunk));
   assert.deepEqual(read(first), chunksOf("x", FULL_BYTES));
   const damaged = damage(fixture, chunksOf("x", FULL_BYTES)[1]!);
   assert.throws(() => read(second), hasReason("STORED_CORRUPT"));
@@ -54,12 +61,16 @@ test("chunks are read into the memory that the caller gives, and into no other",
     assert.deepEqual([chunk.buffer, chunk.byteOffset], [buffer, 4096]);
     assert.deepEqual(chunk, chunks[i++]);
     // Other reads of the same thread go elsewhere.
-    for (const { residues } of reader.looseTemplates(gallery, 0)) assert.deepEqual(Uint8Array.from(residues!), residuesOf("loose", FULL_BYTES));
+    for (const { residues } of reader.looseTemplates(gallery, 0))
+      assert.deepEqual(Uint8Array.from(residues!), residuesOf("loose", FULL_BYTES));
     assert.deepEqual(chunk, chunks[i - 1]);
   }
   assert.equal(i, 3);
   const around = new Uint8Array(buffer);
-  assert.ok(around.subarray(0, 4096).every((byte) => byte === 0) && around.subarray(4096 + FULL_BYTES).every((byte) => byte === 0));
+  assert.ok(
+    around.subarray(0, 4096).every((byte) => byte === 0) &&
+      around.subarray(4096 + FULL_BYTES).every((byte) => byte === 0),
+  );
   assert.throws(() => Array.from(reader.packedChunks(gallery, 1, new Uint8Array(FULL_BYTES - 1))), RangeError);
   await reader.close();
 });
@@ -70,7 +81,10 @@ test("a reader knows the kinds of blocks, and tells a block without live templat
   await packFull(fixture, "x");
   const { gallery } = fixture.store.readerLocation("g");
   const reader = openBlockReader(fixture.path);
-  assert.deepEqual([0, 1, 2].map((block) => reader.blockKind(gallery, block)), ["loose", "packed", undefined]);
+  assert.deepEqual(
+    [0, 1, 2].map((block) => reader.blockKind(gallery, block)),
+    ["loose", "packed", undefined],
+  );
   await fixture.store.deleteTemplates("g", { templateIds: ["a", "b"] });
   assert.equal(reader.blockKind(gallery, 1), undefined);
   assert.throws(() => Array.from(reader.packedChunks(gallery, 0)), hasReason("GALLERY_CHANGED"));
@@ -93,7 +107,9 @@ test("a block that goes while it is read ends the iteration with an error, and r
   await packFull(fixture, "y");
   assert.throws(() => chunks.next(), hasReason("GALLERY_CHANGED"));
   // The block that replaced it comes later in the order of revisions.
-  const rest = (await Array.fromAsync({ [Symbol.asyncIterator]: () => stored })).map((one) => (one.kind === "loose" ? one.entry.templateId : one.block));
+  const rest = (await Array.fromAsync({ [Symbol.asyncIterator]: () => stored })).map((one) =>
+    one.kind === "loose" ? one.entry.templateId : one.block,
+  );
   assert.deepEqual(rest, ["loose", 2]);
   const late = fixture.store.readBlocks("g")[Symbol.asyncIterator]();
   assert.equal((await late.next()).done, false);
@@ -102,8 +118,8 @@ test("a block that goes while it is read ends the iteration with an error, and r
   await reader.close();
 });
 
-// Reads the newest blocks until it is told to stop; counts chunks and blocks that went, or says what went wrong. The state: whether to
-// stop, the newest block, the counts.
+// Reads the newest blocks until it is told to stop; counts chunks and blocks that went, or says what went wrong. The
+// state: whether to stop, the newest block, the counts.
 const WORKER = `
   import { parentPort, workerData } from "node:worker_threads";
   const { openBlockReader } = await import(workerData.module);
@@ -134,17 +150,26 @@ const WORKER = `
   }
 `;
 
-test("worker threads read only whole live chunks while blocks are replaced and erased", { timeout: 20_000 }, async () => {
+test("worker threads read only whole live chunks while blocks are replaced and erased", {
+  timeout: 20_000,
+}, async () => {
   await using fixture = await StoreFixture.withGallery();
   const { gallery } = fixture.store.readerLocation("g");
   // Block b holds the byte 1 + b % 255 throughout, so every replacement is told from what it replaced and from zeros.
-  const put = (block: number) => fixture.store.putPackedBlock("g", {
-    gallery, stride: PACKED_STRIDE, slots: [{ templateId: `t-${block % 2}`, subjectId: "s" }], chunks: [1, 2, 3, 4].map(() => new Uint8Array(8 * FULL_BYTES).fill(1 + (block % 255))),
-  });
+  const put = (block: number) =>
+    fixture.store.putPackedBlock("g", {
+      gallery,
+      stride: PACKED_STRIDE,
+      slots: [{ templateId: `t-${block % 2}`, subjectId: "s" }],
+      chunks: [1, 2, 3, 4].map(() => new Uint8Array(8 * FULL_BYTES).fill(1 + (block % 255))),
+    });
   await put(0);
   const state = new Int32Array(new SharedArrayBuffer(16));
   const module = new URL("../../../server/store/lmdb/readers/block-reader.ts", import.meta.url).href;
-  const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(WORKER)}`), { workerData: { module, path: fixture.path, gallery, state: state.buffer }, execArgv: ["--conditions=source"] });
+  const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(WORKER)}`), {
+    workerData: { module, path: fixture.path, gallery, state: state.buffer },
+    execArgv: ["--conditions=source"],
+  });
   await message(worker);
   const answer = message(worker);
   for (let block = 1; block < 40 || Atomics.load(state, 2) < 50 || Atomics.load(state, 3) < 10; block++) {
@@ -152,7 +177,7 @@ test("worker threads read only whole live chunks while blocks are replaced and e
     Atomics.store(state, 1, block);
   }
   Atomics.store(state, 0, 1);
-  const result = await answer as { foreign: number[]; error?: string };
+  const result = (await answer) as { foreign: number[]; error?: string };
   assert.equal(result.error, undefined);
   assert.deepEqual(result.foreign, []);
 });

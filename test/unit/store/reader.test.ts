@@ -22,9 +22,18 @@ test("one flipped bit in the data file leaves the other templates readable, and 
   const reader = openBlockReader(fixture.path);
   damage(fixture, residuesOf("t-2"));
   const read = Array.from(reader.looseTemplates(gallery, 0), ({ slot, residues }) => [slot, residues !== undefined]);
-  assert.deepEqual(read, [[0, true], [1, true], [2, false], [3, true], [4, true]]);
+  assert.deepEqual(read, [
+    [0, true],
+    [1, true],
+    [2, false],
+    [3, true],
+    [4, true],
+  ]);
   const reading = Array.fromAsync(fixture.store.readBlocks("g"), () => undefined);
-  await assert.rejects(reading, (error) => error instanceof ServerError && error.reason === "STORED_CORRUPT" && /"t-2"/.test(error.message));
+  await assert.rejects(
+    reading,
+    (error) => error instanceof ServerError && error.reason === "STORED_CORRUPT" && /"t-2"/.test(error.message),
+  );
   await reader.close();
 });
 
@@ -52,22 +61,33 @@ const WORKER = `
   }
 `;
 
-test("worker threads read only whole live ciphertexts while templates are replaced, deleted and erased", { timeout: 20_000 }, async () => {
+test("worker threads read only whole live ciphertexts while templates are replaced, deleted and erased", {
+  timeout: 20_000,
+}, async () => {
   await using fixture = await StoreFixture.withGallery();
   const ids = Array.from({ length: SLOTS }, (_, i) => `t-${i}`);
-  const put = (id: string, version: number) => fixture.put(id, "s", new Uint8Array(FULL_BYTES).fill(1 + (version % 255)));
+  const put = (id: string, version: number) =>
+    fixture.put(id, "s", new Uint8Array(FULL_BYTES).fill(1 + (version % 255)));
   await Promise.all(ids.map((id) => put(id, 0)));
   const stop = new Int32Array(new SharedArrayBuffer(4));
   const module = new URL("../../../server/store/lmdb/readers/block-reader.ts", import.meta.url).href;
-  const workerData = { module, path: fixture.path, gallery: fixture.store.readerLocation("g").gallery, stop: stop.buffer };
-  const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(WORKER)}`), { workerData, execArgv: ["--conditions=source"] });
+  const workerData = {
+    module,
+    path: fixture.path,
+    gallery: fixture.store.readerLocation("g").gallery,
+    stop: stop.buffer,
+  };
+  const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(WORKER)}`), {
+    workerData,
+    execArgv: ["--conditions=source"],
+  });
   await message(worker);
   const answer = message(worker);
   for (let version = 1; version <= 12; version++) await Promise.all(ids.map((id) => put(id, version)));
   await fixture.store.deleteTemplates("g", { templateIds: ids.slice(0, 20) });
   await fixture.store.deleteGallery("g");
   Atomics.store(stop, 0, 1);
-  const result = await answer as { read: number; foreign: number[]; error?: string };
+  const result = (await answer) as { read: number; foreign: number[]; error?: string };
   assert.equal(result.error, undefined);
   assert.deepEqual(result.foreign, []);
   assert.ok(result.read > SLOTS, "the worker read while templates changed");

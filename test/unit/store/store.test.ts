@@ -5,7 +5,18 @@ import { test } from "node:test";
 import { openBlockReader } from "../../../server/store/lmdb/readers/block-reader.ts";
 import type { RosterEntry } from "../../../server/store/gallery-store.ts";
 import { LmdbStore } from "../../../server/store/lmdb/lmdb-store.ts";
-import { CONTEXT, PACKED, PLAIN, SLOTS, STRIDE, StoreFixture, hasReason, placeOf, readAll, residuesOf } from "./fixture.ts";
+import {
+  CONTEXT,
+  PACKED,
+  PLAIN,
+  SLOTS,
+  STRIDE,
+  StoreFixture,
+  hasReason,
+  placeOf,
+  readAll,
+  residuesOf,
+} from "./fixture.ts";
 
 const OTHER = "d".repeat(64);
 
@@ -23,10 +34,23 @@ test("contexts and galleries are listed in the order of their ids, page by page"
   await using fixture = new StoreFixture();
   const { store } = fixture;
   for (const contextId of [OTHER, CONTEXT]) await store.createContext({ contextId, scheme: PACKED });
-  for (const [galleryId, contextId] of [["b", CONTEXT], ["a", OTHER], ["a-2", CONTEXT], ["c", CONTEXT]] as const) await store.createGallery({ galleryId, contextId, ...PLAIN });
-  const galleries = (contextId: string | undefined, after: string, limit: number): string[] => store.listGalleries(contextId, after, limit).galleries.map(({ galleryId }) => galleryId);
-  assert.deepEqual(store.listContexts("", 1).map(({ contextId }) => contextId), [CONTEXT]);
-  assert.deepEqual(store.listContexts(CONTEXT, 5).map(({ contextId }) => contextId), [OTHER]);
+  for (const [galleryId, contextId] of [
+    ["b", CONTEXT],
+    ["a", OTHER],
+    ["a-2", CONTEXT],
+    ["c", CONTEXT],
+  ] as const)
+    await store.createGallery({ galleryId, contextId, ...PLAIN });
+  const galleries = (contextId: string | undefined, after: string, limit: number): string[] =>
+    store.listGalleries(contextId, after, limit).galleries.map(({ galleryId }) => galleryId);
+  assert.deepEqual(
+    store.listContexts("", 1).map(({ contextId }) => contextId),
+    [CONTEXT],
+  );
+  assert.deepEqual(
+    store.listContexts(CONTEXT, 5).map(({ contextId }) => contextId),
+    [OTHER],
+  );
   assert.deepEqual(galleries(undefined, "", 3), ["a", "a-2", "b"]);
   assert.deepEqual(galleries(undefined, "b", 3), ["c"]);
   assert.deepEqual(galleries(CONTEXT, "", 2), ["a-2", "b"]);
@@ -40,14 +64,28 @@ test("what is not there is refused by its own reason", async () => {
   const { store } = fixture;
   assert.throws(() => store.getContext(OTHER), hasReason("CONTEXT_NOT_FOUND"));
   await assert.rejects(store.deleteContext(OTHER, true), hasReason("CONTEXT_NOT_FOUND"));
-  await assert.rejects(store.createGallery({ galleryId: "h", contextId: OTHER, ...PLAIN }), hasReason("CONTEXT_NOT_FOUND"));
-  await assert.rejects(store.createGallery({ galleryId: "g", contextId: CONTEXT, ...PLAIN }), hasReason("GALLERY_EXISTS"));
+  await assert.rejects(
+    store.createGallery({ galleryId: "h", contextId: OTHER, ...PLAIN }),
+    hasReason("CONTEXT_NOT_FOUND"),
+  );
+  await assert.rejects(
+    store.createGallery({ galleryId: "g", contextId: CONTEXT, ...PLAIN }),
+    hasReason("GALLERY_EXISTS"),
+  );
   await assert.rejects(store.deleteGallery("h"), hasReason("GALLERY_NOT_FOUND"));
   await assert.rejects(store.deleteTemplates("h", { templateIds: [] }), hasReason("GALLERY_NOT_FOUND"));
-  for (const read of [() => store.listEntries("h", 0, 1), () => store.entriesOfSubject("h", "s"), () => store.listBlocks("h")]) {
+  for (const read of [
+    () => store.listEntries("h", 0, 1),
+    () => store.entriesOfSubject("h", "s"),
+    () => store.listBlocks("h"),
+  ]) {
     await assert.rejects(read, hasReason("GALLERY_NOT_FOUND"));
   }
-  for (const read of [() => store.getGallery("h"), () => store.readerLocation("h"), () => store.reservePlacement("h", "t", "s", STRIDE, SLOTS)]) {
+  for (const read of [
+    () => store.getGallery("h"),
+    () => store.readerLocation("h"),
+    () => store.reservePlacement("h", "t", "s", STRIDE, SLOTS),
+  ]) {
     assert.throws(read, hasReason("GALLERY_NOT_FOUND"));
   }
 });
@@ -70,7 +108,13 @@ test("loose templates fill the slots of a block in order, and block numbers are 
     const { block, slot } = store.reservePlacement("g", `t-${i}`, "s", stride, 2);
     return [stride, block, slot];
   });
-  assert.deepEqual(places, [[2, 0, 0], [2, 0, 1], [3, 1, 0], [2, 2, 0], [3, 1, 1]]);
+  assert.deepEqual(places, [
+    [2, 0, 0],
+    [2, 0, 1],
+    [3, 1, 0],
+    [2, 2, 0],
+    [3, 1, 1],
+  ]);
 });
 
 test("a template keeps its place under the same subject and gets a new one under another", async () => {
@@ -80,8 +124,8 @@ test("a template keeps its place under the same subject and gets a new one under
   const moved = await fixture.put("t", "other");
   assert.deepEqual(again.live?.placement, first.live?.placement);
   assert.notDeepEqual(moved.live?.placement, first.live?.placement);
-  assert.deepEqual((await fixture.store.entriesOfSubject("g", "s")), []);
-  assert.deepEqual((await fixture.store.entriesOfSubject("g", "other")), [moved]);
+  assert.deepEqual(await fixture.store.entriesOfSubject("g", "s"), []);
+  assert.deepEqual(await fixture.store.entriesOfSubject("g", "other"), [moved]);
   assert.deepEqual([first.revision, again.revision, moved.revision], [1, 2, 3]);
 });
 
@@ -99,7 +143,9 @@ test("places of templates that are gone are not given out again, not even after 
 
 test("puts of one template at the same time leave one live ciphertext", async () => {
   await using fixture = await StoreFixture.withGallery();
-  const entries = await Promise.all(Array.from({ length: 20 }, (_, i) => fixture.put("t", `s-${i % 3}`, residuesOf(`v-${i}`))));
+  const entries = await Promise.all(
+    Array.from({ length: 20 }, (_, i) => fixture.put("t", `s-${i % 3}`, residuesOf(`v-${i}`))),
+  );
   const last = entries.reduce((a, b) => (a.revision > b.revision ? a : b));
   assert.equal(fixture.store.getGallery("g").templateCount, 1);
   assert.deepEqual((await fixture.store.listEntries("g", 0, 9)).entries, [last]);
@@ -112,10 +158,16 @@ test("the blocks hold exactly the live ciphertexts, read back in slot order", as
   for (let i = 0; i < 2 * SLOTS; i++) entries.push(await fixture.put(`t-${i}`, `s-${i % 5}`));
   await fixture.store.deleteTemplates("g", { templateIds: ["t-3", "t-40", "unknown"], subjectIds: ["s-2"] });
   const live = entries.filter(({ templateId }, i) => i % 5 !== 2 && !["t-3", "t-40"].includes(templateId));
-  assert.deepEqual(await readAll(fixture), new Map(live.map((entry) => [placeOf(entry), residuesOf(entry.templateId)])));
+  assert.deepEqual(
+    await readAll(fixture),
+    new Map(live.map((entry) => [placeOf(entry), residuesOf(entry.templateId)])),
+  );
   const reader = openBlockReader(fixture.path);
   const { gallery } = fixture.store.readerLocation("g");
-  assert.deepEqual(Array.from(reader.looseTemplates(gallery, 0, [9, 4, 3, 30, 99]), ({ slot }) => slot), [4, 9, 30]);
+  assert.deepEqual(
+    Array.from(reader.looseTemplates(gallery, 0, [9, 4, 3, 30, 99]), ({ slot }) => slot),
+    [4, 9, 30],
+  );
   assert.deepEqual(Array.from(reader.looseTemplates(gallery, 99)), []);
   await reader.close();
 });
@@ -125,20 +177,45 @@ test("a client that asks for changes since a revision learns of each template's 
   for (const id of ["a", "b", "c"]) await fixture.put(id, "s");
   await fixture.put("a", "s");
   const deleted = await fixture.store.deleteTemplates("g", { templateIds: ["b"] });
-  assert.deepEqual(deleted, { entries: [{ templateId: "b", revision: 5, live: undefined }], count: 1, revision: 5, struck: [], erasedBlocks: [], unknownSubjectIds: [], more: false });
-  const first = (await fixture.store.listEntries("g", 0, 2));
-  assert.deepEqual(first.entries.map(({ templateId, revision }) => [templateId, revision]), [["c", 3], ["a", 4]]);
+  assert.deepEqual(deleted, {
+    entries: [{ templateId: "b", revision: 5, live: undefined }],
+    count: 1,
+    revision: 5,
+    struck: [],
+    erasedBlocks: [],
+    unknownSubjectIds: [],
+    more: false,
+  });
+  const first = await fixture.store.listEntries("g", 0, 2);
+  assert.deepEqual(
+    first.entries.map(({ templateId, revision }) => [templateId, revision]),
+    [
+      ["c", 3],
+      ["a", 4],
+    ],
+  );
   assert.deepEqual([first.revision, first.next], [5, 4]);
-  const last = (await fixture.store.listEntries("g", first.next!, 2));
+  const last = await fixture.store.listEntries("g", first.next!, 2);
   assert.deepEqual([last.entries, last.next], [deleted.entries, undefined]);
-  assert.deepEqual((await fixture.store.listEntries("g", 5, 2)), { entries: [], revision: 5, next: undefined });
+  assert.deepEqual(await fixture.store.listEntries("g", 5, 2), { entries: [], revision: 5, next: undefined });
 });
 
 test("deleting what is not there changes nothing", async () => {
   await using fixture = await StoreFixture.withGallery();
   await fixture.put("t", "s");
-  assert.deepEqual(await fixture.store.deleteTemplates("g", { templateIds: ["x"], subjectIds: ["y"] }), { entries: [], count: 0, revision: 1, struck: [], erasedBlocks: [], unknownSubjectIds: ["y"], more: false });
-  assert.deepEqual((await fixture.store.deleteTemplates("g", { templateIds: ["t", "t"], subjectIds: ["s"] })).entries.length, 1);
+  assert.deepEqual(await fixture.store.deleteTemplates("g", { templateIds: ["x"], subjectIds: ["y"] }), {
+    entries: [],
+    count: 0,
+    revision: 1,
+    struck: [],
+    erasedBlocks: [],
+    unknownSubjectIds: ["y"],
+    more: false,
+  });
+  assert.deepEqual(
+    (await fixture.store.deleteTemplates("g", { templateIds: ["t", "t"], subjectIds: ["s"] })).entries.length,
+    1,
+  );
 });
 
 test("a gallery made again under the same id is empty, and a place reserved in the former one is refused", async () => {
@@ -150,7 +227,10 @@ test("a gallery made again under the same id is empty, and a place reserved in t
   await store.deleteGallery("g");
   const made = await store.createGallery({ galleryId: "g", contextId: CONTEXT, ...PLAIN });
   assert.deepEqual([made.revision, made.templateCount, made.strides], [0, 0, []]);
-  await assert.rejects(store.putLooseTemplate("g", { templateId: "u", subjectId: "s", placement, residues: residuesOf("u") }), hasReason("GALLERY_NOT_FOUND"));
+  await assert.rejects(
+    store.putLooseTemplate("g", { templateId: "u", subjectId: "s", placement, residues: residuesOf("u") }),
+    hasReason("GALLERY_NOT_FOUND"),
+  );
   assert.notEqual(store.readerLocation("g").gallery, former.gallery);
   assert.deepEqual(await readAll(fixture), new Map());
 });
@@ -160,7 +240,15 @@ test("a closed store refuses changes and has made those that it took", async () 
   const taken = Array.from({ length: 40 }, (_, i) => fixture.put(`t-${i}`, "s"));
   const placement = fixture.store.reservePlacement("g", "late", "s", STRIDE, SLOTS);
   const closed = fixture.store.close();
-  await assert.rejects(fixture.store.putLooseTemplate("g", { templateId: "late", subjectId: "s", placement, residues: residuesOf("late") }), hasReason("SHUTTING_DOWN"));
+  await assert.rejects(
+    fixture.store.putLooseTemplate("g", {
+      templateId: "late",
+      subjectId: "s",
+      placement,
+      residues: residuesOf("late"),
+    }),
+    hasReason("SHUTTING_DOWN"),
+  );
   await closed;
   assert.equal((await Promise.all(taken)).length, 40);
   await fixture.reopen();

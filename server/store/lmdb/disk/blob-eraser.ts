@@ -14,9 +14,9 @@ const BLOCKS_AT_ONCE = 64;
 const BLOBS_AT_ONCE = 1024;
 
 /**
- * Makes deleted ciphertexts unreadable in the data file. LMDB would leave their bytes in free pages; so a blob is first unnamed by a
- * commit, then filled with zeros where it lies while its pages are still its own, and only then removed. What is left to do is in the
- * tables of doomed things, from where it goes on after a crash.
+ * Makes deleted ciphertexts unreadable in the data file. LMDB would leave their bytes in free pages; so a blob is first
+ * unnamed by a commit, then filled with zeros where it lies while its pages are still its own, and only then removed.
+ * What is left to do is in the tables of doomed things, from where it goes on after a crash.
  */
 export class BlobEraser {
   readonly #environment: Environment;
@@ -39,7 +39,9 @@ export class BlobEraser {
   async eraseDoomedBlobs(end: number): Promise<void> {
     const { doomedBlobs } = this.#environment.tables;
     for (let from = 0; !this.#closing; ) {
-      const blobs = Array.from(doomedBlobs.getKeys({ start: u48(from), end: u48(end), limit: BLOBS_AT_ONCE }), (key) => readU48(key));
+      const blobs = Array.from(doomedBlobs.getKeys({ start: u48(from), end: u48(end), limit: BLOBS_AT_ONCE }), (key) =>
+        readU48(key),
+      );
       if (blobs.length === 0) return;
       await this.eraseBlobs(blobs);
       from = blobs.at(-1)! + 1;
@@ -70,7 +72,8 @@ export class BlobEraser {
   async eraseGalleries(galleries: readonly number[]): Promise<void> {
     const full: number[] = [];
     // Those that hold nothing are removed many at a time.
-    for (let at = 0; at < galleries.length && !this.#closing; ) at = await this.#queue.write(() => this.#removeEmpty(galleries, at, full));
+    for (let at = 0; at < galleries.length && !this.#closing; )
+      at = await this.#queue.write(() => this.#removeEmpty(galleries, at, full));
     for (const gallery of new Set(full)) await this.#eraseGallery(gallery);
   }
 
@@ -84,10 +87,16 @@ export class BlobEraser {
     const under = keysUnder(u32(gallery));
     while (!this.#closing && (await this.#eraseBlocks(gallery))) continue;
     for (const table of rowTables(tables)) while (!this.#closing && (await this.#removeRows(table, under))) continue;
-    if (!this.#closing) await this.#queue.write(() => { removeGallery(tables, gallery); });
+    if (!this.#closing)
+      await this.#queue.write(() => {
+        removeGallery(tables, gallery);
+      });
   }
 
-  /** Removes galleries that hold nothing, from `at` on, until a turn is over, and notes those that do. Returns where to go on. */
+  /**
+   * Removes galleries that hold nothing, from `at` on, until a turn is over, and notes those that do. Returns where to
+   * go on.
+   */
   #removeEmpty(galleries: readonly number[], at: number, full: number[]): number {
     const { tables } = this.#environment;
     const turn = new Turn();
@@ -107,7 +116,8 @@ export class BlobEraser {
     if (this.#closing) return 0;
     root.resetReadTxn();
     let end = from;
-    for (let bytes = 0; end < blobs.length && bytes < BYTES_AT_ONCE && end - from < BLOBS_AT_ONCE; end++) bytes += eraseBlob(tables.blobs, blobs[end]!);
+    for (let bytes = 0; end < blobs.length && bytes < BYTES_AT_ONCE && end - from < BLOBS_AT_ONCE; end++)
+      bytes += eraseBlob(tables.blobs, blobs[end]!);
     await this.#queue.write(() => {
       for (const key of blobs.slice(from, end).map(u48)) {
         tables.blobs.removeSync(key);
@@ -119,7 +129,9 @@ export class BlobEraser {
 
   // The rows go last: they tell what to erase after a crash.
   async #eraseBlocks(gallery: number): Promise<boolean> {
-    const blocks = Array.from(this.#environment.tables.blocks.getRange({ ...keysUnder(u32(gallery)), limit: BLOCKS_AT_ONCE }));
+    const blocks = Array.from(
+      this.#environment.tables.blocks.getRange({ ...keysUnder(u32(gallery)), limit: BLOCKS_AT_ONCE }),
+    );
     if (blocks.length === 0) return false;
     await this.eraseBlobs(blocks.flatMap(({ value }) => blobsOf(decodeBlock(value))));
     if (this.#closing) return false;

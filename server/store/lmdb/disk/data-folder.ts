@@ -8,13 +8,14 @@ import type { Meta, ReadAt } from "./data-file.ts";
 import { checkTrees } from "./data-trees.ts";
 
 const RESTORE = "restore the folder from a backup, whole";
-// LMDB's lock file for 126 readers. Written before it is mapped: on a full disk a mapped page without room ends the process by SIGBUS.
+// LMDB's lock file for 126 readers. Written before it is mapped: on a full disk a mapped page without room ends the
+// process by SIGBUS.
 const LOCK_BYTES = 8272;
 const PAGE_BYTES = 4096;
 
 /**
- * Makes a store's folder (mode 0700) where there is none. Not with `recursive`, which never returns in folders like /proc.
- * Throws ServerError STORE_UNUSABLE.
+ * Makes a store's folder (mode 0700) where there is none. Not with `recursive`, which never returns in folders like
+ * /proc. Throws ServerError STORE_UNUSABLE.
  */
 export function makeFolder(path: string): void {
   if (statOf(path)?.isDirectory() === true) return;
@@ -28,8 +29,8 @@ export function makeFolder(path: string): void {
 }
 
 /**
- * Looks at the files of a store before LMDB does, which ends the process by a signal where it cannot use them. Throws ServerError
- * STORE_UNUSABLE, saying what is wrong and what to do. A folder without files is a new store.
+ * Looks at the files of a store before LMDB does, which ends the process by a signal where it cannot use them. Throws
+ * ServerError STORE_UNUSABLE, saying what is wrong and what to do. A folder without files is a new store.
  */
 export function checkDataFolder(path: string): void {
   checkDataFile(path);
@@ -37,8 +38,8 @@ export function checkDataFolder(path: string): void {
 }
 
 /**
- * Looks through the data file of a store that nobody writes to, for so many milliseconds at the most. Throws ServerError STORE_UNUSABLE
- * where LMDB's pages are damaged.
+ * Looks through the data file of a store that nobody writes to, for so many milliseconds at the most. Throws
+ * ServerError STORE_UNUSABLE where LMDB's pages are damaged.
  */
 export function checkPages(path: string, milliseconds: number): void {
   withFile(path, "data.mdb", constants.O_RDONLY, (file) => {
@@ -63,16 +64,25 @@ function checkDataFile(path: string): void {
   const stats = fileIn(path, "data.mdb");
   if (stats === undefined) return;
   withFile(path, "data.mdb", constants.O_RDWR, (file) => {
-    if (stats.size === 0) throw unusable(path, `has an empty data.mdb: ${RESTORE}, or remove the file to begin a new store`);
+    if (stats.size === 0)
+      throw unusable(path, `has an empty data.mdb: ${RESTORE}, or remove the file to begin a new store`);
     const read = reading(file);
     const meta = newerMeta(path, read);
-    if (isCut(meta, stats.size, read)) throw unusable(path, `has a data.mdb that was cut: it has ${stats.size} bytes and names pages beyond; ${RESTORE}`);
+    if (isCut(meta, stats.size, read))
+      throw unusable(
+        path,
+        `has a data.mdb that was cut: it has ${stats.size} bytes and names pages beyond; ${RESTORE}`,
+      );
   });
 }
 
 function newerMeta(path: string, read: ReadAt): Meta {
   const first = readMeta(read(0, META_PAGE_BYTES));
-  if (first === undefined) throw unusable(path, "has a data.mdb of another kind, or damaged: give an empty or new folder, or restore it from a backup");
+  if (first === undefined)
+    throw unusable(
+      path,
+      "has a data.mdb of another kind, or damaged: give an empty or new folder, or restore it from a backup",
+    );
   if (first.pageBytes !== PAGE_BYTES) throw unusable(path, `has a data.mdb whose start is damaged: ${RESTORE}`);
   const second = readMeta(read(PAGE_BYTES, META_PAGE_BYTES));
   if (second === undefined) throw unusable(path, `has a data.mdb whose second page is damaged or missing: ${RESTORE}`);
@@ -127,7 +137,10 @@ function withFile(path: string, name: string, flags: number, use: (file: number)
     use(file);
   } catch (error) {
     if (error instanceof ServerError) throw error;
-    const advice = codeOf(error) === "ENOSPC" ? "free space on its disk" : "give the folder and its files to the user that runs the server";
+    const advice =
+      codeOf(error) === "ENOSPC"
+        ? "free space on its disk"
+        : "give the folder and its files to the user that runs the server";
     throw unusable(path, `has a ${name} that cannot be written: ${advice}`, error);
   } finally {
     if (file !== undefined) closeSync(file);

@@ -1,7 +1,18 @@
-// Whether the pages of LMDB's trees are such as LMDB writes: where one is not, it ends the process by a signal, at once or at the first
-// deletion. Offsets from mdb.c of lmdb 3.5.6, as in lmdb-file.ts, which says what a page and a node are.
+// Whether the pages of LMDB's trees are such as LMDB writes: where one is not, it ends the process by a signal, at once
+// or at the first deletion. Offsets from mdb.c of lmdb 3.5.6, as in lmdb-file.ts, which says what a page and a node
+// are.
 import {
-  BIG_DATA, BRANCH, FLAGS_OFFSET, LEAF, LOWER_OFFSET, MOST_DEPTH, NODE_HEADER_BYTES, OVERFLOW, PAGE_HEADER_BYTES, TREE_BYTES, freePages,
+  BIG_DATA,
+  BRANCH,
+  FLAGS_OFFSET,
+  LEAF,
+  LOWER_OFFSET,
+  MOST_DEPTH,
+  NODE_HEADER_BYTES,
+  OVERFLOW,
+  PAGE_HEADER_BYTES,
+  TREE_BYTES,
+  freePages,
   rootIn,
 } from "./data-file.ts";
 import type { Meta, ReadAt } from "./data-file.ts";
@@ -18,9 +29,10 @@ const LONG_VALUE_BYTES = 24;
 const META_PAGES = 2;
 
 /**
- * Walks the trees of a data file: that of free pages, that of tables, and the tables'. Looks at every page, its header, its nodes'
- * places and lengths, and that nothing else uses it, until the time is up; of long values only at their headers. Nobody may write the
- * file meanwhile. Throws RangeError, naming the page, for one that LMDB would not have written.
+ * Walks the trees of a data file: that of free pages, that of tables, and the tables'. Looks at every page, its header,
+ * its nodes' places and lengths, and that nothing else uses it, until the time is up; of long values only at their
+ * headers. Nobody may write the file meanwhile. Throws RangeError, naming the page, for one that LMDB would not have
+ * written.
  */
 export function checkTrees(meta: Meta, read: ReadAt, milliseconds: number): void {
   new TreeCheck(meta, read, performance.now() + milliseconds).run();
@@ -77,18 +89,21 @@ class TreeCheck {
     const first = Number(place.readBigUInt64LE(0));
     // A value that was put in the place of a longer one keeps its pages.
     const pages = Number(place.readBigUInt64LE(16));
-    if (PAGE_HEADER_BYTES + byteLength > pages * pageBytes) throw damaged(first, "begins a value that is longer than its pages");
+    if (PAGE_HEADER_BYTES + byteLength > pages * pageBytes)
+      throw damaged(first, "begins a value that is longer than its pages");
     this.#meet(first, pages);
     if (performance.now() >= this.#end) return;
     const head = this.#read(first * pageBytes, PAGE_HEADER_BYTES);
     this.#checkHeader(head, first, OVERFLOW);
-    if (head.readUInt32LE(PAGES_OFFSET) !== pages) throw damaged(first, "begins a value of another length than its pages have");
+    if (head.readUInt32LE(PAGES_OFFSET) !== pages)
+      throw damaged(first, "begins a value of another length than its pages have");
   }
 
   #checkHeader(page: Buffer, number: number, kind: number): void {
     if (page.length < PAGE_HEADER_BYTES) throw damaged(number, "is beyond the file's end");
     const isIts = Number(page.readBigUInt64LE(0)) === number && page.readUInt16LE(FLAGS_OFFSET) === kind;
-    if (!isIts || page.readBigUInt64LE(TRANSACTION_OFFSET) > this.#meta.transaction) throw damaged(number, "has a header that is not its own");
+    if (!isIts || page.readBigUInt64LE(TRANSACTION_OFFSET) > this.#meta.transaction)
+      throw damaged(number, "has a header that is not its own");
   }
 
   #meet(first: number, pages: number): void {

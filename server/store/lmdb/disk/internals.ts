@@ -1,7 +1,8 @@
 import * as lmdb from "lmdb";
 import type { Database } from "lmdb";
 
-// What lmdb 3.5.6 has but does not declare. The version is pinned exactly; `checkInternals` fails at start-up where one is gone.
+// What lmdb 3.5.6 has but does not declare. The version is pinned exactly; `checkInternals` fails at start-up where one
+// is gone.
 interface NativeAddon {
   readonly resetTxn: (address: number) => void;
   readonly setGlobalBuffer: (target: Uint8Array) => void;
@@ -10,7 +11,10 @@ interface FastReader {
   getBinaryFast(key: Uint8Array, options: Snapshot["options"]): LentBuffer | undefined;
   readonly lastSize: number;
 }
-/** The one buffer that lmdb copies values to and lends to whoever reads; `maxLength` is its size, `length` that of the last value. */
+/**
+ * The one buffer that lmdb copies values to and lends to whoever reads; `maxLength` is its size, `length` that of the
+ * last value.
+ */
 interface LentBuffer extends Uint8Array {
   maxLength: number;
 }
@@ -27,7 +31,10 @@ interface Statistics {
 
 const { nativeAddon } = lmdb as unknown as { nativeAddon: NativeAddon };
 
-/** A read transaction that is kept for the life of a handle, so that it costs no allocation and its snapshot is released at will. */
+/**
+ * A read transaction that is kept for the life of a handle, so that it costs no allocation and its snapshot is released
+ * at will.
+ */
 export interface Snapshot {
   /** Pass as option of a read: the first read after {@link release} takes the newest commit. */
   readonly options: { readonly transaction: ReturnType<Database["useReadTransaction"]> };
@@ -37,8 +44,14 @@ export interface Snapshot {
 
 /** Throws Error if this lmdb lacks what the store needs of its undeclared parts. */
 export function checkInternals(database: Database): void {
-  if (!("directWrite" in database) || typeof nativeAddon.resetTxn !== "function" || typeof nativeAddon.setGlobalBuffer !== "function") {
-    throw new Error("this lmdb has no directWrite, resetTxn or setGlobalBuffer: install the version that package.json names");
+  if (
+    !("directWrite" in database) ||
+    typeof nativeAddon.resetTxn !== "function" ||
+    typeof nativeAddon.setGlobalBuffer !== "function"
+  ) {
+    throw new Error(
+      "this lmdb has no directWrite, resetTxn or setGlobalBuffer: install the version that package.json names",
+    );
   }
 }
 
@@ -46,8 +59,11 @@ export function checkInternals(database: Database): void {
 export function takeSnapshot(database: Database): Snapshot {
   const transaction = database.useReadTransaction();
   const internal = transaction as unknown as { readonly address: number; isDone: boolean };
-  const release = (): void => { nativeAddon.resetTxn(internal.address); };
-  // Out of lmdb's rotation: it would use a transaction that it believes in use for other reads, and never let go of the snapshot.
+  const release = (): void => {
+    nativeAddon.resetTxn(internal.address);
+  };
+  // Out of lmdb's rotation: it would use a transaction that it believes in use for other reads, and never let go of the
+  // snapshot.
   internal.isDone = true;
   database.resetReadTxn();
   release();
@@ -55,10 +71,17 @@ export function takeSnapshot(database: Database): Snapshot {
 }
 
 /**
- * Copies a value from the data file straight into `target`, which may be memory of a WebAssembly module and must be long enough.
- * Returns the value's length; undefined if it is not there. `lender` has a small value under `lentKey`.
+ * Copies a value from the data file straight into `target`, which may be memory of a WebAssembly module and must be
+ * long enough. Returns the value's length; undefined if it is not there. `lender` has a small value under `lentKey`.
  */
-export function readInto(database: Database, key: Uint8Array, target: Uint8Array, { options }: Snapshot, lender: Database, lentKey: Uint8Array): number | undefined {
+export function readInto(
+  database: Database,
+  key: Uint8Array,
+  target: Uint8Array,
+  { options }: Snapshot,
+  lender: Database,
+  lentKey: Uint8Array,
+): number | undefined {
   // For one read lmdb takes the target for its own buffer. Only a read tells which one that is at present.
   const own = (lender as unknown as FastReader).getBinaryFast(lentKey, options)!;
   const { maxLength } = own;
@@ -77,7 +100,10 @@ export function readInto(database: Database, key: Uint8Array, target: Uint8Array
 const DIRECT_WRITE_BYTES = 3584;
 const ZEROS = new Uint8Array(DIRECT_WRITE_BYTES);
 
-/** Writes zeros over a committed value where it lies in the data file. The value must be on overflow pages: those are never copied. */
+/**
+ * Writes zeros over a committed value where it lies in the data file. The value must be on overflow pages: those are
+ * never copied.
+ */
 export function overwriteWithZeros(database: Database, key: Uint8Array, byteLength: number): void {
   for (let offset = 0; offset < byteLength; offset += DIRECT_WRITE_BYTES) {
     const bytes = ZEROS.subarray(0, Math.min(DIRECT_WRITE_BYTES, byteLength - offset));
@@ -88,5 +114,9 @@ export function overwriteWithZeros(database: Database, key: Uint8Array, byteLeng
 /** Pages in use by one table, and the file's page size and last page. No scan: LMDB keeps these counts. */
 export function pageCounts(database: Database): { used: number; pageSize: number; lastPage: number } {
   const stats = database.getStats() as Statistics;
-  return { used: stats.treeBranchPageCount + stats.treeLeafPageCount + stats.overflowPages, pageSize: stats.pageSize, lastPage: stats.lastPageNumber };
+  return {
+    used: stats.treeBranchPageCount + stats.treeLeafPageCount + stats.overflowPages,
+    pageSize: stats.pageSize,
+    lastPage: stats.lastPageNumber,
+  };
 }

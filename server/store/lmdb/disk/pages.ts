@@ -11,8 +11,11 @@ export interface Row {
 const PAGE_ROWS = 256;
 
 /** The rows of a range, ascending, page by page. Each page is as the newest commit has it when it is taken. */
-export function* pagesOf(table: Table, { start, end }: { readonly start: Buffer; readonly end: Buffer }): Generator<Row[]> {
-  for (let from = start; ;) {
+export function* pagesOf(
+  table: Table,
+  { start, end }: { readonly start: Buffer; readonly end: Buffer },
+): Generator<Row[]> {
+  for (let from = start; ; ) {
     const page = Array.from(table.getRange({ start: from, end, limit: PAGE_ROWS }));
     if (page.length > 0) yield page;
     if (page.length < PAGE_ROWS) return;

@@ -31,7 +31,11 @@ export class StorageRoom {
 
   /** Throws ServerError STORAGE_FULL if so many bytes do not fit. */
   take(bytes: number): void {
-    if (bytes > this.#room) throw new ServerError("STORAGE_FULL", "the store is full: delete templates, free space on its disk or raise its limit");
+    if (bytes > this.#room)
+      throw new ServerError(
+        "STORAGE_FULL",
+        "the store is full: delete templates, free space on its disk or raise its limit",
+      );
     this.#room -= bytes;
   }
 }

@@ -1,5 +1,5 @@
-// Opens the store of the first argument with a map of the second's bytes, looks into every table, and says how that went. What ends a
-// process by a signal ends this one.
+// Opens the store of the first argument with a map of the second's bytes, looks into every table, and says how that
+// went. What ends a process by a signal ends this one.
 import { checkPages } from "./data-folder.ts";
 import { openEnvironment } from "./environment.ts";
 import type { Environment } from "./environment.ts";
@@ -7,7 +7,9 @@ import { SCHEMA_KEY } from "../rows/schema.ts";
 import type { Table } from "../rows/schema.ts";
 import type { TrialOutcome } from "./store-trial.ts";
 
-/** Keys read of each table: more would take long in a large store, and damage further in is told by whoever meets it. */
+/**
+ * Keys read of each table: more would take long in a large store, and damage further in is told by whoever meets it.
+ */
 const KEYS_PER_TABLE = 1000;
 
 /** As long as it takes to look at the pages of most stores: a million templates in blocks have some thousands. */
@@ -31,7 +33,10 @@ async function trial(folder: string, bytes: number): Promise<TrialOutcome> {
   }
 }
 
-/** A commit that changes nothing looks for free pages. A full disk does not keep a store from being opened: things can be deleted. */
+/**
+ * A commit that changes nothing looks for free pages. A full disk does not keep a store from being opened: things can
+ * be deleted.
+ */
 function commit({ root }: Environment): void {
   try {
     root.putSync(SCHEMA_KEY, root.get(SCHEMA_KEY)!);

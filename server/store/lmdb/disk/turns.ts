@@ -1,15 +1,17 @@
 import { ServerError } from "../../../errors.ts";
 
 /**
- * Milliseconds that work may hold the event loop at a time. With a step that ends late, and a full garbage collection of young objects,
- * the loop is free again within 20.
+ * Milliseconds that work may hold the event loop at a time. With a step that ends late, and a full garbage collection
+ * of young objects, the loop is free again within 20.
  */
 const TURN_MS = 8;
 
 /** Those who wait for their turn, first come first served. */
 const waiting: (() => void)[] = [];
 
-/** Resolves in a turn of the event loop that nobody else got here, so that many at once hold it no longer than one does. */
+/**
+ * Resolves in a turn of the event loop that nobody else got here, so that many at once hold it no longer than one does.
+ */
 export function nextTurn(): Promise<void> {
   return new Promise((resolve) => {
     waiting.push(resolve);
@@ -46,12 +48,16 @@ export class Pace {
     this.#gate = gate;
   }
 
-  /** Await it before each step, which should take well below a millisecond. Throws ServerError SHUTTING_DOWN once the gate is closed. */
+  /**
+   * Await it before each step, which should take well below a millisecond. Throws ServerError SHUTTING_DOWN once the
+   * gate is closed.
+   */
   async step(): Promise<void> {
     if (this.#turn?.isOver !== false) {
       await nextTurn();
       this.#turn = new Turn();
     }
-    if (this.#gate.isClosed) throw new ServerError("SHUTTING_DOWN", "the store is closed: try again once the server is back");
+    if (this.#gate.isClosed)
+      throw new ServerError("SHUTTING_DOWN", "the store is closed: try again once the server is back");
   }
 }

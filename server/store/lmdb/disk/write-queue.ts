@@ -10,14 +10,16 @@ interface Job {
   readonly reject: (error: unknown) => void;
 }
 
-// A commit costs one fsync (milliseconds) whatever it holds, so writes that wait share one. Bounds memory: dirty pages live on the heap.
+// A commit costs one fsync (milliseconds) whatever it holds, so writes that wait share one. Bounds memory: dirty pages
+// live on the heap.
 const BATCH_BYTES = 16 * 2 ** 20;
 const BATCH_JOBS = 1024;
 
 /**
- * Runs write actions one after another, many to a commit, as many as a turn of the event loop has time for. An action is synchronous and
- * takes at most about a turn; it throws ServerError only before its first write. Any other error undoes the whole batch, whose actions
- * are then tried again one by one: what an action remembers must not depend on its having run once.
+ * Runs write actions one after another, many to a commit, as many as a turn of the event loop has time for. An action
+ * is synchronous and takes at most about a turn; it throws ServerError only before its first write. Any other error
+ * undoes the whole batch, whose actions are then tried again one by one: what an action remembers must not depend on
+ * its having run once.
  */
 export class WriteQueue {
   readonly #root: Root;
@@ -38,7 +40,8 @@ export class WriteQueue {
 
   /** Resolves with the action's value once it is on disk. `bytes`: about how much it writes. */
   write<T>(action: () => T, bytes = 0): Promise<T> {
-    if (this.#closed) return Promise.reject(new ServerError("SHUTTING_DOWN", "the store is closed: no change was made"));
+    if (this.#closed)
+      return Promise.reject(new ServerError("SHUTTING_DOWN", "the store is closed: no change was made"));
     return new Promise<T>((resolve, reject) => {
       this.#waiting.push({ action, bytes, resolve: resolve as Job["resolve"], reject });
       this.#draining ??= this.#drain();
@@ -61,7 +64,8 @@ export class WriteQueue {
   #takeBatch(): Job[] {
     let bytes = 0;
     let count = 0;
-    while (count < Math.min(this.#waiting.length, BATCH_JOBS) && (count === 0 || bytes < BATCH_BYTES)) bytes += this.#waiting[count++]!.bytes;
+    while (count < Math.min(this.#waiting.length, BATCH_JOBS) && (count === 0 || bytes < BATCH_BYTES))
+      bytes += this.#waiting[count++]!.bytes;
     return this.#waiting.splice(0, count);
   }
 
@@ -74,11 +78,14 @@ export class WriteQueue {
     }
   }
 
-  // Pages that a commit frees can be used from the commit after the next one on: so an almost full disk may have room after all.
+  // Pages that a commit frees can be used from the commit after the next one on: so an almost full disk may have room
+  // after all.
   async #tryAgain(job: Job, error: unknown): Promise<void> {
     try {
       if (!isFull(error)) throw error;
-      await this.#root.childTransaction(() => { this.#root.putSync(SCHEMA_KEY, u32(SCHEMA_VERSION)); });
+      await this.#root.childTransaction(() => {
+        this.#root.putSync(SCHEMA_KEY, u32(SCHEMA_VERSION));
+      });
       await this.#transact([job]);
     } catch (reason) {
       await commitError(reason);
@@ -93,7 +100,9 @@ export class WriteQueue {
       // A snapshot that this thread's reads left behind would keep pages from being used again.
       this.#root.resetReadTxn();
       // A child transaction, because lmdb commits a plain one even if its callback throws.
-      await this.#root.childTransaction(() => { settle = runInTurn(jobs); });
+      await this.#root.childTransaction(() => {
+        settle = runInTurn(jobs);
+      });
     } catch (error) {
       throw await commitError(error);
     }
@@ -117,15 +126,20 @@ function runInTurn(jobs: readonly Job[]): (() => void)[] {
 function run({ action, resolve, reject }: Job): () => void {
   try {
     const value = action();
-    return () => { resolve(value); };
+    return () => {
+      resolve(value);
+    };
   } catch (error) {
-    if (error instanceof ServerError) return () => { reject(error); };
+    if (error instanceof ServerError)
+      return () => {
+        reject(error);
+      };
     throw error;
   }
 }
 
-// lmdb rejects with a general error first; the reason follows in a promise of its own, which must be looked at in any case: a
-// rejection that nobody handles would end the process.
+// lmdb rejects with a general error first; the reason follows in a promise of its own, which must be looked at in any
+// case: a rejection that nobody handles would end the process.
 async function commitError(error: unknown): Promise<unknown> {
   try {
     await (error as { commitError?: Promise<never> }).commitError;
@@ -135,8 +149,8 @@ async function commitError(error: unknown): Promise<unknown> {
   }
 }
 
-// LMDB's MDB_MAP_FULL; EFBIG, ENOSPC and EDQUOT as it passes them on; EIO, because that is what it makes of a write that the disk took
-// only a part of, which is how a full disk shows first.
+// LMDB's MDB_MAP_FULL; EFBIG, ENOSPC and EDQUOT as it passes them on; EIO, because that is what it makes of a write
+// that the disk took only a part of, which is how a full disk shows first.
 const FULL_CODES: readonly unknown[] = [-30792, 27, 28, 122, 5];
 
 function isFull(error: unknown): boolean {
@@ -144,5 +158,9 @@ function isFull(error: unknown): boolean {
 }
 
 function full(cause: unknown): ServerError {
-  return new ServerError("STORAGE_FULL", "the disk is full (or failing, see the cause): free space on it or delete templates", { cause });
+  return new ServerError(
+    "STORAGE_FULL",
+    "the disk is full (or failing, see the cause): free space on it or delete templates",
+    { cause },
+  );
 }

@@ -11,7 +11,14 @@ import { BINARY, SCHEMA_KEY, blockKey, u32, u48 } from "../rows/schema.ts";
 import type { ChunkRow, LooseBlockRow, PackedBlockRow, Table, Tables } from "../rows/schema.ts";
 
 type Member = LooseBlockRow["members"][number];
-const TABLES = ["blocks", "blobs", "states", "doomedGalleries", "contexts", "contextKeys"] as const satisfies readonly (keyof Tables)[];
+const TABLES = [
+  "blocks",
+  "blobs",
+  "states",
+  "doomedGalleries",
+  "contexts",
+  "contextKeys",
+] as const satisfies readonly (keyof Tables)[];
 type ReaderTables = Pick<Tables, (typeof TABLES)[number]>;
 
 /** Chunks whose SHA-256 a reader remembers to have seen: those of 250 GB, in at most 16 MB of memory. */
@@ -54,7 +61,9 @@ export class LmdbBlockReader implements BlockReader {
     if (row !== undefined) return blockKind(row);
     // A gallery that ever had a block has a state until it is erased.
     const { options } = this.#snapshot;
-    const gone = this.#tables.doomedGalleries.get(u32(gallery), options) !== undefined || this.#tables.states.get(u32(gallery), options) === undefined;
+    const gone =
+      this.#tables.doomedGalleries.get(u32(gallery), options) !== undefined ||
+      this.#tables.states.get(u32(gallery), options) === undefined;
     this.#snapshot.release();
     if (gone) throw galleryChanged();
     return undefined;
@@ -84,10 +93,10 @@ export class LmdbBlockReader implements BlockReader {
     return this.#root.close();
   }
 
-  // No snapshot is held between steps, so a slow reader keeps no page from being used again. What vanishes or is erased under it is
-  // looked up once more: it is corrupt only if the block still names it.
+  // No snapshot is held between steps, so a slow reader keeps no page from being used again. What vanishes or is erased
+  // under it is looked up once more: it is corrupt only if the block still names it.
   #stored(gallery: number, block: number, { slot, ...member }: Member): LooseResidues | undefined {
-    for (let { blob } = member; ;) {
+    for (let { blob } = member; ; ) {
       const residues = readBlob(this.#tables.blobs, blob, this.#snapshot.options);
       this.#snapshot.release();
       if (residues !== undefined) return { slot, residues };

@@ -10,7 +10,8 @@ import type { Snapshot } from "../disk/internals.ts";
 import { SCHEMA_KEY, idKey, u48 } from "../rows/schema.ts";
 import type { Table, Tables } from "../rows/schema.ts";
 
-export type ContextReaderTables = Pick<Tables, "blobs"> & Readonly<Record<"contexts" | "contextKeys", Pick<Table, "get">>>;
+export type ContextReaderTables = Pick<Tables, "blobs"> &
+  Readonly<Record<"contexts" | "contextKeys", Pick<Table, "get">>>;
 
 /** Reads contexts with their keys, for {@link BlockReader.pairwiseContext}. */
 export class LmdbContextReader {
@@ -24,10 +25,11 @@ export class LmdbContextReader {
     this.#snapshot = snapshot;
   }
 
-  // No snapshot is held between steps. Keys are erased only after they are unnamed: what is wrong is corrupt only if it is named still.
+  // No snapshot is held between steps. Keys are erased only after they are unnamed: what is wrong is corrupt only if it
+  // is named still.
   pairwiseContext(contextId: string): PairwiseContext {
     const scheme = this.#scheme(contextId);
-    for (let row = this.#keysRow(contextId); ;) {
+    for (let row = this.#keysRow(contextId); ; ) {
       const keys = this.#keys(decodeKeysRow(row));
       const now = this.#keysRow(contextId);
       if (keys !== undefined) return { scheme, keys };
@@ -69,5 +71,8 @@ export class LmdbContextReader {
 }
 
 function corrupt(contextId: string): ServerError {
-  return new ServerError("STORED_CORRUPT", `a key of context ${contextId} does not have its SHA-256: restore the store from a backup, or delete the context and create it again`);
+  return new ServerError(
+    "STORED_CORRUPT",
+    `a key of context ${contextId} does not have its SHA-256: restore the store from a backup, or delete the context and create it again`,
+  );
 }

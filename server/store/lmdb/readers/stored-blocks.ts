@@ -19,14 +19,14 @@ export interface StoredBlocksSource {
 }
 
 /**
- * See {@link GalleryStore.readBlocks}. Between two steps no snapshot is held, only the revision that was reached; the bytes are in
- * memory of this iteration alone, as many may be under way on one thread.
+ * See {@link GalleryStore.readBlocks}. Between two steps no snapshot is held, only the revision that was reached; the
+ * bytes are in memory of this iteration alone, as many may be under way on one thread.
  */
 export async function* storedBlocks(source: StoredBlocksSource): AsyncGenerator<StoredBlock> {
   const { tables, gallery, isThere, gate } = source;
   const buffer = new Uint8Array(LARGEST_CHUNK_BYTES);
   const pace = new Pace(gate);
-  for (let since = 0; ;) {
+  for (let since = 0; ; ) {
     await pace.step();
     if (!isThere()) throw galleryChanged();
     const [next] = changesAfter(tables, gallery, since, 1);
@@ -38,13 +38,21 @@ export async function* storedBlocks(source: StoredBlocksSource): AsyncGenerator<
 }
 
 function storedBlock(source: StoredBlocksSource, change: Change, buffer: Uint8Array): StoredBlock | undefined {
-  return "packedBlock" in change ? packedBlock(source, change.packedBlock, buffer) : looseTemplate(source, change.templateId);
+  return "packedBlock" in change
+    ? packedBlock(source, change.packedBlock, buffer)
+    : looseTemplate(source, change.templateId);
 }
 
 function packedBlock({ tables, reader, gallery }: StoredBlocksSource, block: number, buffer: Uint8Array): StoredBlock {
   const { stride } = decodeBlock(tables.blocks.get(blockKey(gallery, block))!);
   const entries = entriesOfPacked(tables, gallery, block, 0, Infinity);
-  return { kind: "packed", block, stride, entries, chunks: namingTemplates(entries, reader.packedChunks(gallery, block, buffer)) };
+  return {
+    kind: "packed",
+    block,
+    stride,
+    entries,
+    chunks: namingTemplates(entries, reader.packedChunks(gallery, block, buffer)),
+  };
 }
 
 /** The same chunks; where one is damaged, the error names the templates that are lost with it. */

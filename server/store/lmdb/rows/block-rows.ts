@@ -61,7 +61,13 @@ function encodePacked({ stride, count, firstRevision, chunks }: PackedBlockRow):
 
 function decodePacked(bytes: Buffer): PackedBlockRow {
   const chunks = decodeChunks(bytes.subarray(PACKED_HEAD));
-  return { kind: "packed", stride: blockStride(bytes), count: bytes.readUInt16BE(HEAD), firstRevision: readU48(bytes, HEAD + 2), chunks };
+  return {
+    kind: "packed",
+    stride: blockStride(bytes),
+    count: bytes.readUInt16BE(HEAD),
+    firstRevision: readU48(bytes, HEAD + 2),
+    chunks,
+  };
 }
 
 export function encodeChunks(chunks: readonly ChunkRow[]): Buffer {
@@ -71,6 +77,10 @@ export function encodeChunks(chunks: readonly ChunkRow[]): Buffer {
 export function decodeChunks(bytes: Buffer): ChunkRow[] {
   return Array.from({ length: bytes.length / CHUNK }, (_, i) => {
     const offset = i * CHUNK;
-    return { blob: readU48(bytes, offset), bytes: bytes.readUInt32BE(offset + 6), sha256: bytes.subarray(offset + CHUNK - SHA256_BYTES, offset + CHUNK) };
+    return {
+      blob: readU48(bytes, offset),
+      bytes: bytes.readUInt32BE(offset + 6),
+      sha256: bytes.subarray(offset + CHUNK - SHA256_BYTES, offset + CHUNK),
+    };
   });
 }

@@ -2,7 +2,11 @@ import type { PackedScheme, PairwiseScheme, StoredContext } from "../../gallery-
 import { decodeJson, encodeJson } from "./schema.ts";
 
 /** Rows of the schema versions before the pairwise scheme lack `kind`. */
-interface PackedRow { readonly kind?: "packed"; readonly parameterSet: PackedScheme["parameterSet"]; readonly keyId: string }
+interface PackedRow {
+  readonly kind?: "packed";
+  readonly parameterSet: PackedScheme["parameterSet"];
+  readonly keyId: string;
+}
 type PairwiseRow = Omit<PairwiseScheme, "parameters"> & { readonly parameters: string };
 type ContextRow = (PackedRow | PairwiseRow) & { readonly createTime: string };
 
@@ -17,7 +21,8 @@ export function decodeContext(contextId: string, bytes: Buffer): StoredContext {
 }
 
 function schemeRow(scheme: StoredContext["scheme"]): PackedRow | PairwiseRow {
-  if (scheme.kind === "packed") return { kind: "packed", parameterSet: scheme.parameterSet, keyId: Buffer.from(scheme.keyId).toString("hex") };
+  if (scheme.kind === "packed")
+    return { kind: "packed", parameterSet: scheme.parameterSet, keyId: Buffer.from(scheme.keyId).toString("hex") };
   return { ...scheme, parameters: Buffer.from(scheme.parameters).toString("base64") };
 }
 

@@ -52,7 +52,10 @@ export class WantedIds {
   eachMatch(index: IdIndex, visit: (wantedSlot: number, slot: number) => void): void {
     const wanted = this.#index;
     if (wanted.hashes.length * SCAN_RATIO < index.hashes.length) eachEqual(wanted, wanted.hashes.keys(), index, visit);
-    else eachEqual(index, this.#likely(index.hashes), wanted, (slot, wantedSlot) => { visit(wantedSlot, slot); });
+    else
+      eachEqual(index, this.#likely(index.hashes), wanted, (slot, wantedSlot) => {
+        visit(wantedSlot, slot);
+      });
   }
 
   /** Where hashes are that may be wanted; of the others one in 64 is among them. */
@@ -74,7 +77,12 @@ function filterWord(hash: number): number {
 }
 
 /** Searches `to` for the hashes at these places of `from`. */
-function eachEqual(from: IdIndex, places: Iterable<number>, to: IdIndex, visit: (fromSlot: number, toSlot: number) => void): void {
+function eachEqual(
+  from: IdIndex,
+  places: Iterable<number>,
+  to: IdIndex,
+  visit: (fromSlot: number, toSlot: number) => void,
+): void {
   for (const i of places) {
     const hash = from.hashes[i]!;
     for (let j = firstNotBelow(to.hashes, hash); to.hashes[j] === hash; j++) visit(from.slots[i]!, to.slots[j]!);
@@ -94,7 +102,10 @@ function firstNotBelow(hashes: Uint32Array, hash: number): number {
 
 /** [hashes][slots], little-endian as all processors that this runs on. */
 export function encodeIndex({ hashes, slots }: IdIndex): Buffer {
-  return Buffer.concat([Buffer.from(hashes.buffer, hashes.byteOffset, hashes.byteLength), Buffer.from(slots.buffer, slots.byteOffset, slots.byteLength)]);
+  return Buffer.concat([
+    Buffer.from(hashes.buffer, hashes.byteOffset, hashes.byteLength),
+    Buffer.from(slots.buffer, slots.byteOffset, slots.byteLength),
+  ]);
 }
 
 export function decodeIndex(bytes: Uint8Array): IdIndex {

@@ -1,8 +1,8 @@
 import type { PackedSlot } from "../../gallery-store.ts";
 
 /**
- * The ids of a packed block in the order of its slots: per slot a length and the template id, a length and the subject id. One row of
- * some 20 bytes a template, where a row for each would take 100.
+ * The ids of a packed block in the order of its slots: per slot a length and the template id, a length and the subject
+ * id. One row of some 20 bytes a template, where a row for each would take 100.
  */
 export class BlockRoster {
   readonly #bytes: Buffer;
@@ -37,7 +37,10 @@ export class BlockRoster {
 }
 
 export function encodeRoster(slots: readonly PackedSlot[]): Buffer {
-  return Buffer.from(slots.map(({ templateId, subjectId }) => counted(templateId) + counted(subjectId)).join(""), "latin1");
+  return Buffer.from(
+    slots.map(({ templateId, subjectId }) => counted(templateId) + counted(subjectId)).join(""),
+    "latin1",
+  );
 }
 
 function counted(id: string): string {

@@ -3,8 +3,8 @@ import type { Database, RootDatabase } from "lmdb";
 /** Written into every store; a store of a version that is not known is refused. */
 export const SCHEMA_VERSION = 4;
 /**
- * Version 1 had no packed blocks, version 2 no pairwise contexts; what is in them is right in this version too. Version 3 kept the ids of
- * drafts in their gallery's row: see migrateDrafts.
+ * Version 1 had no packed blocks, version 2 no pairwise contexts; what is in them is right in this version too. Version
+ * 3 kept the ids of drafts in their gallery's row: see migrateDrafts.
  */
 export const OLDER_VERSIONS: readonly number[] = [1, 2, 3];
 export const SCHEMA_KEY = Buffer.from("veilface.schema");
@@ -12,13 +12,15 @@ export const SCHEMA_KEY = Buffer.from("veilface.schema");
 export type Table = Database<Buffer, Buffer>;
 
 /**
- * The tables. A gallery is a number that is never reused; numbers in keys are big-endian, so that keys sort as the numbers do.
+ * The tables. A gallery is a number that is never reused; numbers in keys are big-endian, so that keys sort as the
+ * numbers do.
  *
- * Blobs hold what is large: a blob's bytes are written once and never moved, so they can be erased where they lie. Everything that may
- * be read names a blob through a block.
+ * Blobs hold what is large: a blob's bytes are written once and never moved, so they can be erased where they lie.
+ * Everything that may be read names a blob through a block.
  *
- * A template has a row in `entries` (loose, or deleted) or a live slot in one packed block, never both. The templates of a packed
- * block have no rows of their own: their ids are in `rosters`, found by `indexes`, and one row in `changes` stands for all of them.
+ * A template has a row in `entries` (loose, or deleted) or a live slot in one packed block, never both. The templates
+ * of a packed block have no rows of their own: their ids are in `rosters`, found by `indexes`, and one row in `changes`
+ * stands for all of them.
  */
 export interface Tables {
   /** "gallery" and "blob" -> the next number of each, u48. */
@@ -35,7 +37,9 @@ export interface Tables {
   readonly states: Table;
   /** gallery, template id -> {@link EntryRow}. */
   readonly entries: Table;
-  /** gallery, revision -> {@link Change}: the latest change of each template; of a packed block the revision of slot 0. */
+  /**
+   * gallery, revision -> {@link Change}: the latest change of each template; of a packed block the revision of slot 0.
+   */
   readonly changes: Table;
   /** gallery, subject id, 0, block, slot -> template id. */
   readonly subjects: Table;
@@ -55,15 +59,35 @@ export interface Tables {
   readonly doomedBlobs: Table;
   /** gallery -> nothing: deleted, its rows and blobs are to be erased. */
   readonly doomedGalleries: Table;
-  /** context id -> nothing: deleted, and with it its galleries, which nobody sees any more, but whose rows are still there. */
+  /**
+   * context id -> nothing: deleted, and with it its galleries, which nobody sees any more, but whose rows are still
+   * there.
+   */
   readonly doomedContexts: Table;
   /** gallery id / id of one of its drafts -> when the draft was last written to, milliseconds since 1970, u48. */
   readonly drafts: Table;
 }
 
 const TABLE_NAMES = [
-  "numbers", "contexts", "galleries", "contextGalleries", "states", "entries", "changes", "subjects", "blocks", "packedBlocks", "rosters", "indexes", "liveSlots", "blobs",
-  "contextKeys", "doomedBlobs", "doomedGalleries", "doomedContexts", "drafts",
+  "numbers",
+  "contexts",
+  "galleries",
+  "contextGalleries",
+  "states",
+  "entries",
+  "changes",
+  "subjects",
+  "blocks",
+  "packedBlocks",
+  "rosters",
+  "indexes",
+  "liveSlots",
+  "blobs",
+  "contextKeys",
+  "doomedBlobs",
+  "doomedGalleries",
+  "doomedContexts",
+  "drafts",
 ] as const satisfies readonly (keyof Tables)[];
 
 /** For lmdb's `maxDbs`: room for tables that later versions add. */
@@ -72,7 +96,9 @@ export const MAX_TABLES = 32;
 export const BINARY = { encoding: "binary", keyEncoding: "binary" } as const;
 
 export function openTables(root: RootDatabase<Buffer, Buffer>): Tables {
-  return Object.fromEntries(TABLE_NAMES.map((name) => [name, root.openDB<Buffer, Buffer>(name, BINARY)])) as unknown as Tables;
+  return Object.fromEntries(
+    TABLE_NAMES.map((name) => [name, root.openDB<Buffer, Buffer>(name, BINARY)]),
+  ) as unknown as Tables;
 }
 
 /** What changes about a gallery with every template, kept so that nothing has to be counted. */
@@ -162,7 +188,8 @@ export function readU48(bytes: Buffer, offset = 0): number {
 
 export const idKey = (id: string): Buffer => Buffer.from(id, "latin1");
 export const contextGalleryKey = (contextId: string, galleryId: string): Buffer => idKey(`${contextId}/${galleryId}`);
-export const entryKey = (gallery: number, templateId: string): Buffer => Buffer.concat([u32(gallery), idKey(templateId)]);
+export const entryKey = (gallery: number, templateId: string): Buffer =>
+  Buffer.concat([u32(gallery), idKey(templateId)]);
 export const changeKey = (gallery: number, revision: number): Buffer => Buffer.concat([u32(gallery), u48(revision)]);
 export const blockKey = (gallery: number, block: number): Buffer => Buffer.concat([u32(gallery), u32(block)]);
 

@@ -41,11 +41,16 @@ export async function hashKeys({ relinKeys, galoisKeys }: ContextKeys): Promise<
 export type Write = <T>(action: () => T, bytes: number) => Promise<T>;
 
 /**
- * Stores the pieces of keys, few to a commit, so that none holds the event loop for long. Until {@link takeOverKeys} makes them a
- * context's own they are doomed: should the process end before that, its next start erases them. `written` is given the number of
- * every blob that is on disk.
+ * Stores the pieces of keys, few to a commit, so that none holds the event loop for long. Until {@link takeOverKeys}
+ * makes them a context's own they are doomed: should the process end before that, its next start erases them. `written`
+ * is given the number of every blob that is on disk.
  */
-export async function storeKeys(tables: Tables, keys: HashedKeys, write: Write, written: number[]): Promise<ContextKeysRow> {
+export async function storeKeys(
+  tables: Tables,
+  keys: HashedKeys,
+  write: Write,
+  written: number[],
+): Promise<ContextKeysRow> {
   const store = async ({ bytes, pieces }: HashedKey): Promise<KeyRow> => {
     const rows: ChunkRow[] = [];
     for (let at = 0; at < pieces.length; at += PIECES_AT_ONCE) {
@@ -89,7 +94,9 @@ async function hashKey(key: Uint8Array): Promise<HashedKey> {
 // Of about one length, so that none is shorter than a blob may be unless the key itself is.
 function cut(key: Uint8Array): Uint8Array[] {
   const count = Math.ceil(key.length / PIECE_BYTES);
-  const pieces = Array.from({ length: count }, (_, i) => key.subarray(Math.floor((i * key.length) / count), Math.floor(((i + 1) * key.length) / count)));
+  const pieces = Array.from({ length: count }, (_, i) =>
+    key.subarray(Math.floor((i * key.length) / count), Math.floor(((i + 1) * key.length) / count)),
+  );
   return pieces.map((piece) => (piece.length < MIN_BLOB_BYTES ? padded(piece) : piece));
 }
 
@@ -105,8 +112,14 @@ function storePiece(tables: Tables, { piece, sha256 }: HashedPiece): ChunkRow {
   return { blob, bytes: piece.length, sha256 };
 }
 
-/** A key's bytes in a buffer of their own; undefined if a piece is gone or does not have its SHA-256. `read` copies a blob and returns its length. */
-export function readKey({ bytes, pieces }: KeyRow, read: (blob: number, into: Uint8Array) => number | undefined): Uint8Array | undefined {
+/**
+ * A key's bytes in a buffer of their own; undefined if a piece is gone or does not have its SHA-256. `read` copies a
+ * blob and returns its length.
+ */
+export function readKey(
+  { bytes, pieces }: KeyRow,
+  read: (blob: number, into: Uint8Array) => number | undefined,
+): Uint8Array | undefined {
   const key = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.bytes, 0));
   let at = 0;
   for (const { blob, bytes: length, sha256 } of pieces) {
@@ -127,7 +140,12 @@ const HEAD = LENGTHS + 2;
 export function encodeKeysRow({ relinKeys, galoisKeys }: ContextKeysRow): Buffer {
   const count = Buffer.alloc(2);
   count.writeUInt16BE(relinKeys.pieces.length);
-  return Buffer.concat([u48(relinKeys.bytes), u48(galoisKeys.bytes), count, encodeChunks([...relinKeys.pieces, ...galoisKeys.pieces])]);
+  return Buffer.concat([
+    u48(relinKeys.bytes),
+    u48(galoisKeys.bytes),
+    count,
+    encodeChunks([...relinKeys.pieces, ...galoisKeys.pieces]),
+  ]);
 }
 
 export function decodeKeysRow(bytes: Buffer): ContextKeysRow {

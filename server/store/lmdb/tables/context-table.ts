@@ -6,7 +6,10 @@ import type { NewContext, StoredContext } from "../../gallery-store.ts";
 import { idKey, keyAfter, u48 } from "../rows/schema.ts";
 import type { Tables } from "../rows/schema.ts";
 
-/** The rows that describe contexts and say where their keys are. What changes something belongs inside a write transaction. */
+/**
+ * The rows that describe contexts and say where their keys are. What changes something belongs inside a write
+ * transaction.
+ */
 export class ContextTable {
   readonly #tables: Tables;
 
@@ -37,10 +40,14 @@ export class ContextTable {
   }
 
   /** Creates a context whose keys, if it has any, are stored already; leaves one that is there as it is. */
-  create({ contextId, scheme }: NewContext, keys: ContextKeysRow | undefined): { stored: StoredContext; isNew: boolean } {
+  create(
+    { contextId, scheme }: NewContext,
+    keys: ContextKeysRow | undefined,
+  ): { stored: StoredContext; isNew: boolean } {
     const found = this.find(contextId);
     if (found !== undefined) return { stored: found, isNew: false };
-    if (this.isDoomed(contextId)) throw new ServerError("CONTEXT_IN_USE", `context ${contextId} is being deleted: try again in a minute`);
+    if (this.isDoomed(contextId))
+      throw new ServerError("CONTEXT_IN_USE", `context ${contextId} is being deleted: try again in a minute`);
     this.#tables.contexts.putSync(idKey(contextId), encodeContext({ scheme, createTime: new Date() }));
     if (keys !== undefined) {
       this.#tables.contextKeys.putSync(idKey(contextId), encodeKeysRow(keys));
@@ -63,7 +70,10 @@ export class ContextTable {
     this.#tables.doomedContexts.removeSync(idKey(contextId));
   }
 
-  /** Hides a context and its galleries, until {@link forget} is called. Returns the blobs of its keys, to be erased after the commit. */
+  /**
+   * Hides a context and its galleries, until {@link forget} is called. Returns the blobs of its keys, to be erased
+   * after the commit.
+   */
   doom(contextId: string): number[] {
     this.#tables.doomedContexts.putSync(idKey(contextId), Buffer.alloc(0));
     const row = this.#tables.contextKeys.get(idKey(contextId));

@@ -2,8 +2,9 @@ import type { RootDatabase } from "lmdb";
 import { BINARY, decodeJson, idKey, u48 } from "../rows/schema.ts";
 
 /**
- * Lists the drafts of a store of schema version 3 or before in the table of drafts, as last written to now. It may run again where the
- * process ended before the new version was noted. What the older version left in the rows of galleries is not looked at any more.
+ * Lists the drafts of a store of schema version 3 or before in the table of drafts, as last written to now. It may run
+ * again where the process ended before the new version was noted. What the older version left in the rows of galleries
+ * is not looked at any more.
  */
 export function migrateDrafts(root: RootDatabase<Buffer, Buffer>): void {
   const galleries = root.openDB<Buffer, Buffer>("galleries", BINARY);

@@ -9,7 +9,9 @@ export const ABANDONED_AFTER_MS = 24 * 60 * 60 * 1000;
 
 const draftKey = (galleryId: string, draftId: string): Buffer => idKey(`${galleryId}/${draftId}`);
 
-/** Which galleries are drafts of which, and when each was last written to. Changes belong inside a write transaction. */
+/**
+ * Which galleries are drafts of which, and when each was last written to. Changes belong inside a write transaction.
+ */
 export class DraftTable {
   readonly #table: Tables["drafts"];
 
@@ -41,10 +43,12 @@ export class DraftTable {
   /** Ids of galleries with one draft each that is abandoned, some at a time. */
   *abandoned(): Generator<{ readonly galleryId: string; readonly draftId: string }[]> {
     for (const page of pagesOf(this.#table, keysUnder(Buffer.alloc(0)))) {
-      yield page.filter(({ value }) => isOld(value)).map(({ key }) => {
-        const [galleryId, draftId] = key.toString("latin1").split("/");
-        return { galleryId: galleryId!, draftId: draftId! };
-      });
+      yield page
+        .filter(({ value }) => isOld(value))
+        .map(({ key }) => {
+          const [galleryId, draftId] = key.toString("latin1").split("/");
+          return { galleryId: galleryId!, draftId: draftId! };
+        });
     }
   }
 }

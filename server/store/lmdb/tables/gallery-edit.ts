@@ -2,8 +2,29 @@ import { ServerError } from "../../../errors.ts";
 import { blockKind, decodeBlock, encodeBlock } from "../rows/block-rows.ts";
 import type { LooseTemplate, PackedBlock, PackedBlockEntry, Placement, RosterEntry } from "../../gallery-store.ts";
 import { encodeIndex, indexIds } from "../rows/id-index.ts";
-import { NEW_STRIDE, blockKey, changeKey, encodeChange, encodeEntry, encodeJson, entryKey, idKey, subjectKey, u32, u48 } from "../rows/schema.ts";
-import type { ChunkRow, EntryRow, GalleryState, LiveRow, LooseBlockRow, PackedBlockRow, StrideState, Tables } from "../rows/schema.ts";
+import {
+  NEW_STRIDE,
+  blockKey,
+  changeKey,
+  encodeChange,
+  encodeEntry,
+  encodeJson,
+  entryKey,
+  idKey,
+  subjectKey,
+  u32,
+  u48,
+} from "../rows/schema.ts";
+import type {
+  ChunkRow,
+  EntryRow,
+  GalleryState,
+  LiveRow,
+  LooseBlockRow,
+  PackedBlockRow,
+  StrideState,
+  Tables,
+} from "../rows/schema.ts";
 import { packedBlocksOf, readLiveSlots } from "./packed-lookup.ts";
 import type { PackedLookup, PackedTemplate } from "./packed-lookup.ts";
 import { LiveSlots, encodeRoster } from "../rows/packed-rows.ts";
@@ -15,8 +36,8 @@ export interface PackedPut extends Pick<PackedBlock, "stride" | "slots"> {
 }
 
 /**
- * One change of a gallery's roster inside a write transaction: rows, indexes and counters stay in step. Nothing may be read through
- * the lookup between a change and `save`.
+ * One change of a gallery's roster inside a write transaction: rows, indexes and counters stay in step. Nothing may be
+ * read through the lookup between a change and `save`.
  */
 export class GalleryEdit {
   readonly #tables: Tables;
@@ -42,7 +63,9 @@ export class GalleryEdit {
 
   /** Templates that were struck from packed blocks which have live ones left. */
   get struckTemplateIds(): string[] {
-    return this.#struck.filter(({ block }) => !this.#struckBlocks.get(block)!.isEmpty()).map(({ templateId }) => templateId);
+    return this.#struck
+      .filter(({ block }) => !this.#struckBlocks.get(block)!.isEmpty())
+      .map(({ templateId }) => templateId);
   }
 
   /** Packed blocks that have no live template any more. */
@@ -50,31 +73,57 @@ export class GalleryEdit {
     return [...this.#struckBlocks].filter(([, live]) => live.isEmpty()).map(([block]) => block);
   }
 
-  /** Makes the template live at its place with the blob that `store` makes. Throws ServerError if another template holds the place. */
+  /**
+   * Makes the template live at its place with the blob that `store` makes. Throws ServerError if another template holds
+   * the place.
+   */
   put({ templateId, subjectId, placement: { block, slot, stride } }: LooseTemplate, store: () => number): RosterEntry {
     const old = readEntry(this.#tables, this.#gallery, templateId);
     this.#checkFree({ block, slot, stride }, old?.live);
     if (old?.live !== undefined) this.#unlink(old.live);
-    else if (old === undefined) this.#lookup.templates(this.#gallery, [templateId]).forEach((packed) => { this.#strike(packed); });
+    else if (old === undefined)
+      this.#lookup.templates(this.#gallery, [templateId]).forEach((packed) => {
+        this.#strike(packed);
+      });
     const live: LiveRow = { subjectId, block, slot, stride, blob: store() };
     this.#link(templateId, live);
     return this.#record(templateId, old, live);
   }
 
-  /** Makes the templates of a block live, with the chunks that `store` makes. `replaced`: those in packed blocks that have their ids. */
+  /**
+   * Makes the templates of a block live, with the chunks that `store` makes. `replaced`: those in packed blocks that
+   * have their ids.
+   */
   putPacked(block: number, { stride, slots, replaced }: PackedPut, store: () => ChunkRow[]): PackedBlockEntry {
     const templateIds = slots.map(({ templateId }) => templateId);
     for (const ofBlock of replaced) {
-      for (const template of ofBlock) if (this.#liveSlots(template.block)?.has(template.slot) === true) this.#strike(template);
+      for (const template of ofBlock)
+        if (this.#liveSlots(template.block)?.has(template.slot) === true) this.#strike(template);
     }
     this.#forget(templateIds);
-    const row: PackedBlockRow = { kind: "packed", stride, count: slots.length, firstRevision: this.#state.revision + 1, chunks: store() };
+    const row: PackedBlockRow = {
+      kind: "packed",
+      stride,
+      count: slots.length,
+      firstRevision: this.#state.revision + 1,
+      chunks: store(),
+    };
     this.#addPacked(block, row);
     const key = blockKey(this.#gallery, block);
     this.#tables.rosters.putSync(key, encodeRoster(slots));
-    this.#tables.indexes.putSync(key, Buffer.concat([encodeIndex(indexIds(templateIds)), encodeIndex(indexIds(slots.map(({ subjectId }) => subjectId)))]));
+    this.#tables.indexes.putSync(
+      key,
+      Buffer.concat([
+        encodeIndex(indexIds(templateIds)),
+        encodeIndex(indexIds(slots.map(({ subjectId }) => subjectId))),
+      ]),
+    );
     this.#tables.liveSlots.putSync(key, LiveSlots.all(slots.length).bytes);
-    this.#state = { ...this.#state, revision: this.#state.revision + row.count, nextBlock: Math.max(this.#state.nextBlock, block + 1) };
+    this.#state = {
+      ...this.#state,
+      revision: this.#state.revision + row.count,
+      nextBlock: Math.max(this.#state.nextBlock, block + 1),
+    };
     return { block, stride, count: row.count, firstRevision: row.firstRevision };
   }
 
@@ -104,9 +153,16 @@ export class GalleryEdit {
   #checkFree({ block, slot }: Placement, own: LiveRow | undefined): void {
     if (own?.block === block && own.slot === slot) return;
     const bytes = this.#tables.blocks.get(blockKey(this.#gallery, block));
-    if (bytes === undefined || (blockKind(bytes) === "loose" && !this.#membersOf(block).some((member) => member.slot === slot))) return;
+    if (
+      bytes === undefined ||
+      (blockKind(bytes) === "loose" && !this.#membersOf(block).some((member) => member.slot === slot))
+    )
+      return;
     // Unreachable with reserved places. Thrown before the first write, as the write queue asks.
-    throw new ServerError("STORED_CORRUPT", `slot ${slot} of block ${block} holds another template: reserve a place before storing`);
+    throw new ServerError(
+      "STORED_CORRUPT",
+      `slot ${slot} of block ${block} holds another template: reserve a place before storing`,
+    );
   }
 
   #record(templateId: string, old: EntryRow | undefined, live: LiveRow | undefined): RosterEntry {
@@ -120,7 +176,8 @@ export class GalleryEdit {
 
   /** Removes the lines of loose or deleted templates, because a packed block has these templates now. */
   #forget(templateIds: readonly string[]): void {
-    // Most galleries that are enrolled in blocks have no line at all: thousands of look-ups would hold the event loop for 20 ms.
+    // Most galleries that are enrolled in blocks have no line at all: thousands of look-ups would hold the event loop
+    // for 20 ms.
     if (!hasEntries(this.#tables, this.#gallery)) return;
     for (const templateId of templateIds) {
       const old = readEntry(this.#tables, this.#gallery, templateId);
@@ -180,7 +237,8 @@ export class GalleryEdit {
   #dropPacked(block: number): void {
     const key = blockKey(this.#gallery, block);
     const { stride, firstRevision, chunks } = decodeBlock(this.#tables.blocks.get(key)!) as PackedBlockRow;
-    for (const table of [this.#tables.blocks, this.#tables.rosters, this.#tables.indexes, this.#tables.liveSlots]) table.removeSync(key);
+    for (const table of [this.#tables.blocks, this.#tables.rosters, this.#tables.indexes, this.#tables.liveSlots])
+      table.removeSync(key);
     this.#tables.changes.removeSync(changeKey(this.#gallery, firstRevision));
     this.#listPacked(packedBlocksOf(this.#tables, this.#gallery).filter((other) => other !== block));
     for (const { blob } of chunks) this.#doom(blob);

@@ -3,7 +3,16 @@ import { ServerError } from "../../../errors.ts";
 import { takeNumber } from "../disk/blob-store.ts";
 import { DraftTable, MOST_DRAFTS } from "./draft-table.ts";
 import type { ModelSpace, NewGallery, StoredGallery } from "../../gallery-store.ts";
-import { NEW_GALLERY, contextGalleryKey, decodeJson, encodeJson, idKey, keyAfter, keysUnder, u32 } from "../rows/schema.ts";
+import {
+  NEW_GALLERY,
+  contextGalleryKey,
+  decodeJson,
+  encodeJson,
+  idKey,
+  keyAfter,
+  keysUnder,
+  u32,
+} from "../rows/schema.ts";
 import type { Tables } from "../rows/schema.ts";
 import { readState } from "./roster.ts";
 
@@ -24,7 +33,10 @@ interface IdPage {
   readonly next: string | undefined;
 }
 
-/** The rows that describe galleries. What changes something belongs inside a write transaction, and throws before its first write. */
+/**
+ * The rows that describe galleries. What changes something belongs inside a write transaction, and throws before its
+ * first write.
+ */
 export class GalleryTable {
   readonly drafts: DraftTable;
   readonly #tables: Tables;
@@ -45,10 +57,20 @@ export class GalleryTable {
   get(galleryId: string): StoredGallery {
     const { gallery, contextId, space, createTime, packedStride, expectedTemplates, draftOf } = this.row(galleryId);
     const { revision, templates, strides } = readState(this.#tables, gallery);
-    const used = Object.entries(strides).filter(([, { liveBlocks }]) => liveBlocks > 0).map(([stride]) => Number(stride));
+    const used = Object.entries(strides)
+      .filter(([, { liveBlocks }]) => liveBlocks > 0)
+      .map(([stride]) => Number(stride));
     return {
-      galleryId, contextId, space, createTime: new Date(createTime), revision, templateCount: templates, strides: used.sort((a, b) => a - b),
-      packedStride, expectedTemplates, draftOf: draftOf?.galleryId,
+      galleryId,
+      contextId,
+      space,
+      createTime: new Date(createTime),
+      revision,
+      templateCount: templates,
+      strides: used.sort((a, b) => a - b),
+      packedStride,
+      expectedTemplates,
+      draftOf: draftOf?.galleryId,
     };
   }
 
@@ -57,25 +79,40 @@ export class GalleryTable {
     return this.#find(galleryId)?.gallery === gallery;
   }
 
-  /** Looks at so many galleries after `after`, of one context or of all: those that are being deleted are passed over. */
+  /**
+   * Looks at so many galleries after `after`, of one context or of all: those that are being deleted are passed over.
+   */
   ids(contextId: string | undefined, after: string, limit: number): IdPage {
     const ids = contextId === undefined ? this.#ids(after, limit) : this.idsOfContext(contextId, after, limit);
-    return { ids: ids.filter((id) => this.#find(id) !== undefined), next: ids.length === limit ? ids.at(-1) : undefined };
+    return {
+      ids: ids.filter((id) => this.#find(id) !== undefined),
+      next: ids.length === limit ? ids.at(-1) : undefined,
+    };
   }
 
   /** Those that are being deleted with their context too. */
   idsOfContext(contextId: string, after: string, limit: number): string[] {
     const start = keyAfter(contextGalleryKey(contextId, after));
     const { end } = keysUnder(contextGalleryKey(contextId, ""));
-    return Array.from(this.#tables.contextGalleries.getKeys({ start, end, limit }), (key) => key.toString("latin1", contextId.length + 1));
+    return Array.from(this.#tables.contextGalleries.getKeys({ start, end, limit }), (key) =>
+      key.toString("latin1", contextId.length + 1),
+    );
   }
 
   /** Its context must be there. Throws as {@link GalleryStore.createGallery}. */
   create({ galleryId, contextId, space, packedStride, expectedTemplates, draftOf }: NewGallery): void {
     if (this.#find(galleryId) !== undefined) throw exists(`there is a gallery ${galleryId} already: choose another id`);
-    if (this.#stored(galleryId) !== undefined) throw exists(`gallery ${galleryId} is being deleted with its context: try again, or choose another id`);
+    if (this.#stored(galleryId) !== undefined)
+      throw exists(`gallery ${galleryId} is being deleted with its context: try again, or choose another id`);
     const base = draftOf === undefined ? undefined : this.#baseOf(draftOf);
-    const row = { gallery: takeNumber(this.#tables.numbers, "gallery"), contextId, space, createTime: new Date().toISOString(), packedStride, expectedTemplates };
+    const row = {
+      gallery: takeNumber(this.#tables.numbers, "gallery"),
+      contextId,
+      space,
+      createTime: new Date().toISOString(),
+      packedStride,
+      expectedTemplates,
+    };
     if (draftOf === undefined || base === undefined) this.#put(galleryId, row);
     else {
       const { revision, nextBlock } = readState(this.#tables, base.gallery);
@@ -117,8 +154,10 @@ export class GalleryTable {
     const old = this.row(galleryId);
     const { draftOf, ...draft } = this.row(draftId);
     const { revision } = readState(this.#tables, old.gallery);
-    if (draftOf?.galleryId !== galleryId) throw changed(`${draftId} is not a draft of gallery ${galleryId}: create one and fill it`);
-    if (revision !== expectedRevision || revision !== draftOf.revision) throw changed(`gallery ${galleryId} changed since its draft ${draftId} was made: make a new draft of it`);
+    if (draftOf?.galleryId !== galleryId)
+      throw changed(`${draftId} is not a draft of gallery ${galleryId}: create one and fill it`);
+    if (revision !== expectedRevision || revision !== draftOf.revision)
+      throw changed(`gallery ${galleryId} changed since its draft ${draftId} was made: make a new draft of it`);
     this.#remove(draftId, draft.contextId);
     this.#remove(galleryId, old.contextId);
     this.drafts.remove(galleryId, draftId);
@@ -136,7 +175,9 @@ export class GalleryTable {
   }
 
   #ids(after: string, limit: number): string[] {
-    return Array.from(this.#tables.galleries.getKeys({ start: keyAfter(idKey(after)), limit }), (key) => key.toString("latin1"));
+    return Array.from(this.#tables.galleries.getKeys({ start: keyAfter(idKey(after)), limit }), (key) =>
+      key.toString("latin1"),
+    );
   }
 
   #stored(galleryId: string): GalleryRow | undefined {
@@ -151,7 +192,9 @@ export class GalleryTable {
       return base;
     }
     const description = `names ${galleryId}, which is a draft itself: name the gallery that it is for`;
-    throw new ServerError("FIELD_INVALID", `gallery.draft_of ${description}`, { violations: [{ field: "gallery.draft_of", description }] });
+    throw new ServerError("FIELD_INVALID", `gallery.draft_of ${description}`, {
+      violations: [{ field: "gallery.draft_of", description }],
+    });
   }
 
   #put(galleryId: string, row: GalleryRow): void {
@@ -165,18 +208,28 @@ export class GalleryTable {
   }
 }
 
-type EarlierRow = Omit<GalleryRow, "packedStride" | "expectedTemplates" | "space"> & Partial<Omit<GalleryRow, "space">> & {
-  readonly space: Omit<ModelSpace, "modelVersion"> & Partial<ModelSpace>;
-};
+type EarlierRow = Omit<GalleryRow, "packedStride" | "expectedTemplates" | "space"> &
+  Partial<Omit<GalleryRow, "space">> & {
+    readonly space: Omit<ModelSpace, "modelVersion"> & Partial<ModelSpace>;
+  };
 
 /** Rows written before packed blocks, or before models had versions, lack these. */
 function withDefaults(row: EarlierRow): GalleryRow {
-  return { packedStride: encodedDimension(row.space), expectedTemplates: 0, ...row, space: { modelVersion: "", ...row.space } };
+  return {
+    packedStride: encodedDimension(row.space),
+    expectedTemplates: 0,
+    ...row,
+    space: { modelVersion: "", ...row.space },
+  };
 }
 
 function tooManyDrafts(galleryId: string): ServerError {
-  const advice = "delete those that interrupted runs left behind (veilface gallery pack --discard-drafts), or wait until they are a day old";
-  return new ServerError("LIMIT_EXCEEDED", `gallery ${galleryId} has ${MOST_DRAFTS} drafts, which is the most: ${advice}`);
+  const advice =
+    "delete those that interrupted runs left behind (veilface gallery pack --discard-drafts), or wait until they are a day old";
+  return new ServerError(
+    "LIMIT_EXCEEDED",
+    `gallery ${galleryId} has ${MOST_DRAFTS} drafts, which is the most: ${advice}`,
+  );
 }
 
 export function notFound(galleryId: string): ServerError {

@@ -68,8 +68,9 @@ export function liveIn(tables: Tables, gallery: number, block: number): (templat
 }
 
 /**
- * Finds templates of packed blocks by their ids: a search in the sorted hashes of every block, then a look at the ids found. Indexes are
- * kept in memory up to a bound, which is safe because a block's index never changes and its number is never given to another block.
+ * Finds templates of packed blocks by their ids: a search in the sorted hashes of every block, then a look at the ids
+ * found. Indexes are kept in memory up to a bound, which is safe because a block's index never changes and its number
+ * is never given to another block.
  */
 export class PackedLookup {
   readonly #tables: Tables;
@@ -88,9 +89,14 @@ export class PackedLookup {
     return new Map(this.#find(gallery, templateIds, "templates").map((found) => [found.templateId, found]));
   }
 
-  /** Templates with these ids, or of these subjects, in one block, by their slots: struck ones too. None if the block is gone. */
+  /**
+   * Templates with these ids, or of these subjects, in one block, by their slots: struck ones too. None if the block is
+   * gone.
+   */
   findIn(gallery: number, block: number, wanted: SoughtIds): PackedTemplate[] {
-    return wanted.parts.flatMap((part) => this.#findIn(gallery, block, part, wanted.kind)).sort((a, b) => a.slot - b.slot);
+    return wanted.parts
+      .flatMap((part) => this.#findIn(gallery, block, part, wanted.kind))
+      .sort((a, b) => a.slot - b.slot);
   }
 
   #find(gallery: number, ids: readonly string[], kind: IdKind): PackedTemplate[] {
@@ -110,7 +116,12 @@ export class PackedLookup {
     const roster = new BlockRoster(bytes);
     const idOf = (slot: number): string => (kind === "templates" ? roster.templateId(slot) : roster.subjectId(slot));
     const found = candidates.filter(({ id, slot }) => idOf(slot) === id);
-    return found.map(({ slot }) => ({ block, slot, templateId: roster.templateId(slot), subjectId: roster.subjectId(slot) }));
+    return found.map(({ slot }) => ({
+      block,
+      slot,
+      templateId: roster.templateId(slot),
+      subjectId: roster.subjectId(slot),
+    }));
   }
 
   /** Undefined if the block is gone and not remembered either. */
@@ -126,7 +137,8 @@ export class PackedLookup {
     return indexes;
   }
 
-  // One at random makes way: searches go through all blocks in turn, for which the one least recently used would be the worst choice.
+  // One at random makes way: searches go through all blocks in turn, for which the one least recently used would be the
+  // worst choice.
   #keep(key: string, indexes: BlockIndexes): void {
     this.#cache.set(key, indexes);
     this.#bytes += sizeOf(indexes);

@@ -40,10 +40,14 @@ export interface ReadyBlock {
 }
 
 /**
- * Checks a packed block, hashes its chunks in other threads, and stores those of a long one, some at a time: as doomed ones, which the
- * next opening erases, until the block becomes live. Throws ServerError BLOCK_INVALID, STORAGE_FULL.
+ * Checks a packed block, hashes its chunks in other threads, and stores those of a long one, some at a time: as doomed
+ * ones, which the next opening erases, until the block becomes live. Throws ServerError BLOCK_INVALID, STORAGE_FULL.
  */
-export async function readyBlock(writing: BlockWriting, block: PackedBlock, findReplaced: () => Promise<void>): Promise<ReadyBlock> {
+export async function readyBlock(
+  writing: BlockWriting,
+  block: PackedBlock,
+  findReplaced: () => Promise<void>,
+): Promise<ReadyBlock> {
   checkBlock(block);
   // First, as nothing is stored yet if it fails.
   await findReplaced();
@@ -58,7 +62,11 @@ export async function readyBlock(writing: BlockWriting, block: PackedBlock, find
   return { bytes: rowsBytes, staged: rows.map(({ blob }) => blob), store: () => takeOver(writing.tables, rows) };
 }
 
-async function stage({ tables, queue, room }: BlockWriting, hashed: readonly HashedChunk[], bytes: number): Promise<ChunkRow[]> {
+async function stage(
+  { tables, queue, room }: BlockWriting,
+  hashed: readonly HashedChunk[],
+  bytes: number,
+): Promise<ChunkRow[]> {
   const rows: ChunkRow[] = [];
   for (let at = 0; at < hashed.length; ) {
     const some = upTo(STAGE_BYTES, hashed.slice(at));
@@ -100,11 +108,14 @@ async function sha256(bytes: Uint8Array): Promise<Buffer> {
 }
 
 function checkBlock({ slots, chunks }: PackedBlock): void {
-  if (slots.length < 1 || slots.length > MOST_SLOTS) throw invalid(`has ${slots.length} slots: expected 1 to ${MOST_SLOTS}`);
+  if (slots.length < 1 || slots.length > MOST_SLOTS)
+    throw invalid(`has ${slots.length} slots: expected 1 to ${MOST_SLOTS}`);
   const ids = new Set(slots.map(({ templateId }) => templateId));
   if (ids.size < slots.length) throw invalid("names a template id twice: give each slot its own");
   if (chunks.length === 0 || chunks.some(({ length }) => length < MIN_BLOB_BYTES || length > LARGEST_CHUNK_BYTES)) {
-    throw invalid(`has a chunk of other than ${MIN_BLOB_BYTES} to ${LARGEST_CHUNK_BYTES} bytes, or none: cut it with cutChunks`);
+    throw invalid(
+      `has a chunk of other than ${MIN_BLOB_BYTES} to ${LARGEST_CHUNK_BYTES} bytes, or none: cut it with cutChunks`,
+    );
   }
 }
 
@@ -114,7 +125,10 @@ function sizeOf(chunks: PackedBlock["chunks"]): number {
 
 // In the roster twice, as text and as hashes.
 function idBytes(slots: PackedBlock["slots"]): number {
-  return slots.reduce((sum, { templateId, subjectId }) => sum + templateId.length + subjectId.length + 2 + 2 * INDEX_BYTES_PER_ID, 0);
+  return slots.reduce(
+    (sum, { templateId, subjectId }) => sum + templateId.length + subjectId.length + 2 + 2 * INDEX_BYTES_PER_ID,
+    0,
+  );
 }
 
 function invalid(what: string): ServerError {

@@ -13,8 +13,9 @@ export interface Sought {
 }
 
 /**
- * A search for ids in the packed blocks of a gallery that holds the event loop for one block at a time. Whether what it finds is live is
- * for a write transaction to say, which first looks at the blocks that came meanwhile: their numbers are larger than all before.
+ * A search for ids in the packed blocks of a gallery that holds the event loop for one block at a time. Whether what it
+ * finds is live is for a write transaction to say, which first looks at the blocks that came meanwhile: their numbers
+ * are larger than all before.
  */
 export class PackedSearch {
   readonly #sought: Sought;

@@ -2,8 +2,8 @@ import type { Placement } from "../../gallery-store.ts";
 import type { GalleryState } from "../rows/schema.ts";
 
 /**
- * Gives out the places of one gallery, each once. Counts in memory, from what is stored: a commit moves the stored counters past every
- * place it fills, so that only places that nothing ever filled are given out again after a restart.
+ * Gives out the places of one gallery, each once. Counts in memory, from what is stored: a commit moves the stored
+ * counters past every place it fills, so that only places that nothing ever filled are given out again after a restart.
  */
 export class PlacementCounter {
   #nextBlock: number;

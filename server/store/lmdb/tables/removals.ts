@@ -36,8 +36,9 @@ const RETRY_MS = 60 * 1000;
 const GALLERIES_AT_ONCE = 64;
 
 /**
- * Deletes galleries and contexts in steps that hold the event loop for a turn each, and erases what they held. What a former process left
- * undone is taken up at once; what fails is logged and tried again every minute; abandoned drafts are looked for every hour.
+ * Deletes galleries and contexts in steps that hold the event loop for a turn each, and erases what they held. What a
+ * former process left undone is taken up at once; what fails is logged and tried again every minute; abandoned drafts
+ * are looked for every hour.
  */
 export class Removals {
   readonly #parts: RemovalParts;
@@ -53,7 +54,9 @@ export class Removals {
   constructor(parts: RemovalParts) {
     this.#parts = parts;
     this.#firstBlob = nextNumber(parts.tables.numbers, "blob");
-    this.#sweep = setInterval(() => { this.#inBackground(() => this.#discardAbandoned()); }, SWEEP_MS).unref();
+    this.#sweep = setInterval(() => {
+      this.#inBackground(() => this.#discardAbandoned());
+    }, SWEEP_MS).unref();
     // At once, so that whoever wants to create one of these contexts again waits.
     const contexts = this.#hideDoomed();
     this.#inBackground(() => this.#resume(contexts));
@@ -62,10 +65,14 @@ export class Removals {
   /** As GalleryStore.deleteGallery. */
   async deleteGallery(galleryId: string): Promise<void> {
     const { galleries, queue } = this.#parts;
-    await this.eraseGalleries(await this.#hideAll(() => queue.write(() => {
-      galleries.row(galleryId);
-      return this.#hide([galleryId]);
-    })));
+    await this.eraseGalleries(
+      await this.#hideAll(() =>
+        queue.write(() => {
+          galleries.row(galleryId);
+          return this.#hide([galleryId]);
+        }),
+      ),
+    );
   }
 
   /** As GalleryStore.deleteContext. */
@@ -87,7 +94,10 @@ export class Removals {
     await this.#watched(this.#parts.eraser.eraseGalleries(galleries));
   }
 
-  /** Erases blobs that nothing names any more. Resolves as {@link BlobEraser.eraseBlobs}; what fails is tried again later. */
+  /**
+   * Erases blobs that nothing names any more. Resolves as {@link BlobEraser.eraseBlobs}; what fails is tried again
+   * later.
+   */
   async eraseBlobs(blobs: readonly number[]): Promise<void> {
     await this.#watched(this.#parts.eraser.eraseBlobs(blobs));
   }
@@ -111,11 +121,16 @@ export class Removals {
     return queue.write(() => {
       contexts.get(contextId);
       if (galleries.idsOfContext(contextId, "", 1).length === 0 || force) return contexts.doom(contextId);
-      throw new ServerError("CONTEXT_IN_USE", `context ${contextId} has galleries: delete them first, or force the deletion of all`);
+      throw new ServerError(
+        "CONTEXT_IN_USE",
+        `context ${contextId} has galleries: delete them first, or force the deletion of all`,
+      );
     });
   }
 
-  /** Removes the galleries of a context that is hidden once `doomed` resolves, and returns their numbers, to be erased. */
+  /**
+   * Removes the galleries of a context that is hidden once `doomed` resolves, and returns their numbers, to be erased.
+   */
   #hideContext(contextId: string, doomed: Promise<unknown>): Promise<number[]> {
     const { contexts, galleries, queue } = this.#parts;
     const step = (): Hidden => {
@@ -140,7 +155,8 @@ export class Removals {
     const turn = new Turn();
     const hidden: number[] = [];
     for (const galleryId of galleryIds) {
-      while (this.#parts.galleries.doomDrafts(galleryId, hidden)) if (turn.isOver) return { galleries: hidden, isDone: false };
+      while (this.#parts.galleries.doomDrafts(galleryId, hidden))
+        if (turn.isOver) return { galleries: hidden, isDone: false };
       this.#parts.galleries.doom(galleryId, hidden);
       if (turn.isOver) return { galleries: hidden, isDone: galleryId === galleryIds.at(-1) };
     }
@@ -200,7 +216,10 @@ export class Removals {
   }
 
   #tryAgainLater(err: unknown): void {
-    this.#parts.log?.warn({ err, blobs: this.#parts.eraser.unfinished }, "an erasure failed and will be tried again in a minute");
+    this.#parts.log?.warn(
+      { err, blobs: this.#parts.eraser.unfinished },
+      "an erasure failed and will be tried again in a minute",
+    );
     this.#retry ??= setTimeout(() => {
       this.#retry = undefined;
       this.#inBackground(() => this.#resume(this.#hideDoomed()));

@@ -1,6 +1,18 @@
 import { blockStride, decodeBlock } from "../rows/block-rows.ts";
 import type { BlockRef, RosterEntry, RosterPage } from "../../gallery-store.ts";
-import { NEW_GALLERY, blockKey, changeKey, decodeChange, decodeEntry, decodeJson, entryKey, keysUnder, readU48, subjectKey, u32 } from "../rows/schema.ts";
+import {
+  NEW_GALLERY,
+  blockKey,
+  changeKey,
+  decodeChange,
+  decodeEntry,
+  decodeJson,
+  entryKey,
+  keysUnder,
+  readU48,
+  subjectKey,
+  u32,
+} from "../rows/schema.ts";
 import type { Change, EntryRow, GalleryState, PackedBlockRow, Tables } from "../rows/schema.ts";
 import { liveIn, readLiveSlots, readRoster } from "./packed-lookup.ts";
 import type { PackedLookup, PackedTemplate } from "./packed-lookup.ts";
@@ -40,7 +52,10 @@ export interface RosterReading {
 }
 
 /** The live entries of a subject, in the order of their places. */
-export async function entriesOfSubject({ tables, lookup, gallery, pace }: RosterReading, subjectId: string): Promise<RosterEntry[]> {
+export async function entriesOfSubject(
+  { tables, lookup, gallery, pace }: RosterReading,
+  subjectId: string,
+): Promise<RosterEntry[]> {
   const search = new PackedSearch({ tables, lookup, gallery, ids: [subjectId], kind: "subjects" });
   await search.run(pace);
   const entries: RosterEntry[] = [];
@@ -50,7 +65,11 @@ export async function entriesOfSubject({ tables, lookup, gallery, pace }: Roster
   }
   await pace.step();
   for (const page of pagesOf(tables.subjects, keysUnder(subjectKey(gallery, subjectId)))) {
-    entries.push(...page.map(({ value }) => looseEntry(tables, gallery, value.toString("latin1"))).filter((entry) => entry !== undefined));
+    entries.push(
+      ...page
+        .map(({ value }) => looseEntry(tables, gallery, value.toString("latin1")))
+        .filter((entry) => entry !== undefined),
+    );
     await pace.step();
   }
   return entries.sort(byPlace);
@@ -81,7 +100,13 @@ function readPacked(tables: Tables, gallery: number, block: number): PackedBlock
 }
 
 /** The live entries of a packed block that changed after revision `since`, at most so many, in slot order. */
-export function entriesOfPacked(tables: Tables, gallery: number, block: number, since: number, most: number): RosterEntry[] {
+export function entriesOfPacked(
+  tables: Tables,
+  gallery: number,
+  block: number,
+  since: number,
+  most: number,
+): RosterEntry[] {
   const { stride, firstRevision, count } = readPacked(tables, gallery, block);
   const roster = readRoster(tables, gallery, block);
   const live = readLiveSlots(tables, gallery, block)!;
@@ -89,7 +114,11 @@ export function entriesOfPacked(tables: Tables, gallery: number, block: number, 
   for (let slot = Math.max(0, since + 1 - firstRevision); slot < count && entries.length < most; slot++) {
     if (!live.has(slot)) continue;
     const placement = { block, slot, stride };
-    entries.push({ templateId: roster.templateId(slot), revision: firstRevision + slot, live: { subjectId: roster.subjectId(slot), placement } });
+    entries.push({
+      templateId: roster.templateId(slot),
+      revision: firstRevision + slot,
+      live: { subjectId: roster.subjectId(slot), placement },
+    });
   }
   return entries;
 }
@@ -98,9 +127,13 @@ export function entriesOfPacked(tables: Tables, gallery: number, block: number, 
 const ENTRIES_AT_ONCE = 512;
 
 /** The latest change of each template that changed after revision `since`, oldest first. */
-export async function rosterPage({ tables, gallery, pace }: RosterReading, since: number, limit: number): Promise<RosterPage> {
+export async function rosterPage(
+  { tables, gallery, pace }: RosterReading,
+  since: number,
+  limit: number,
+): Promise<RosterPage> {
   const entries: RosterEntry[] = [];
-  for (let from = since; ;) {
+  for (let from = since; ; ) {
     await pace.step();
     // One more than asked for tells whether there is a next page.
     const wanted = Math.min(ENTRIES_AT_ONCE, limit + 1 - entries.length);
@@ -108,7 +141,8 @@ export async function rosterPage({ tables, gallery, pace }: RosterReading, since
     for (const entry of found) entries.push(entry);
     // Read together with the last entries: what changed before it is among them.
     const { revision } = readState(tables, gallery);
-    if (entries.length > limit) return { entries: entries.slice(0, limit), revision, next: entries[limit - 1]!.revision };
+    if (entries.length > limit)
+      return { entries: entries.slice(0, limit), revision, next: entries[limit - 1]!.revision };
     if (found.length < wanted) return { entries, revision, next: undefined };
     from = found.at(-1)!.revision;
   }
@@ -116,16 +150,24 @@ export async function rosterPage({ tables, gallery, pace }: RosterReading, since
 
 function entriesSince(tables: Tables, gallery: number, since: number, most: number): RosterEntry[] {
   const entries: RosterEntry[] = [];
-  for (const { change } of [...packedBlockAcross(tables, gallery, since), ...changesAfter(tables, gallery, since, most)]) {
+  for (const { change } of [
+    ...packedBlockAcross(tables, gallery, since),
+    ...changesAfter(tables, gallery, since, most),
+  ]) {
     if (entries.length >= most) break;
-    if ("templateId" in change) entries.push(rosterEntry(change.templateId, readEntry(tables, gallery, change.templateId)!));
+    if ("templateId" in change)
+      entries.push(rosterEntry(change.templateId, readEntry(tables, gallery, change.templateId)!));
     else entries.push(...entriesOfPacked(tables, gallery, change.packedBlock, since, most - entries.length));
   }
   return entries;
 }
 
 /** The blocks that had a live template at the revision, and have one still when they are read, ascending. */
-export async function blockList({ tables, gallery, pace }: RosterReading): Promise<{ blocks: BlockRef[]; revision: number }> {
+export async function blockList({
+  tables,
+  gallery,
+  pace,
+}: RosterReading): Promise<{ blocks: BlockRef[]; revision: number }> {
   await pace.step();
   const { revision, nextBlock } = readState(tables, gallery);
   const blocks: BlockRef[] = [];
@@ -147,9 +189,16 @@ export function changesAfter(tables: Tables, gallery: number, since: number, mos
   return Array.from(tables.changes.getRange({ start: changeKey(gallery, since + 1), end, limit: most }), revisedChange);
 }
 
-/** The packed block that begins at or before revision `since`, if it is the last change until then: it may reach beyond. */
+/**
+ * The packed block that begins at or before revision `since`, if it is the last change until then: it may reach beyond.
+ */
 function packedBlockAcross(tables: Tables, gallery: number, since: number): RevisedChange[] {
-  const last = tables.changes.getRange({ start: changeKey(gallery, since), end: u32(gallery), reverse: true, limit: 1 });
+  const last = tables.changes.getRange({
+    start: changeKey(gallery, since),
+    end: u32(gallery),
+    reverse: true,
+    limit: 1,
+  });
   return Array.from(last, revisedChange).filter(({ change }) => "packedBlock" in change);
 }
 

@@ -13,7 +13,9 @@ import type { Gate } from "../disk/turns.ts";
 /** A template to delete: a loose one, of this subject if it was named by its subject; or one in a packed block. */
 type Target = PackedTemplate | { readonly templateId: string; readonly subjectId: string | undefined };
 
-/** Templates that a deletion names, and packed blocks: a reply has a bound, and so does what is kept until it is over. */
+/**
+ * Templates that a deletion names, and packed blocks: a reply has a bound, and so does what is kept until it is over.
+ */
 const MOST_NAMED = 10_000;
 /** All that it names as deleted, and as many that were struck before. */
 const MOST_STRUCK = 2 * MOST_NAMED;
@@ -40,8 +42,8 @@ export interface DeletionStep {
 }
 
 /**
- * A deletion in steps. It looks for its templates outside of any write transaction; a step then looks again at each that it deletes, as it
- * may have been replaced or deleted meanwhile.
+ * A deletion in steps. It looks for its templates outside of any write transaction; a step then looks again at each
+ * that it deletes, as it may have been replaced or deleted meanwhile.
  */
 export class TemplateDeletion {
   /** Blobs that the committed steps left without a name. */
@@ -120,7 +122,9 @@ export class TemplateDeletion {
   /** What was deleted, once it is done. */
   async result(): Promise<DeletedTemplates> {
     const { revision } = readState(this.#place.tables, this.#place.gallery);
-    const unknownSubjectIds = [...new Set(this.#deletion.subjectIds)].filter((subjectId) => !this.#subjects.has(subjectId));
+    const unknownSubjectIds = [...new Set(this.#deletion.subjectIds)].filter(
+      (subjectId) => !this.#subjects.has(subjectId),
+    );
     const more = this.#next < this.#targets.length;
     const named = { entries: this.#entries, struck: await this.#struck(), erasedBlocks: this.#erasedBlocks };
     return { ...named, count: this.#count, revision, unknownSubjectIds, more };
@@ -175,7 +179,7 @@ export class TemplateDeletion {
     const now: StruckTemplate[] = [];
     for (const { templateId } of this.#entries) {
       await this.#pace.step();
-      now.push(...before.get(templateId) ?? []);
+      now.push(...(before.get(templateId) ?? []));
       before.delete(templateId);
     }
     return [...now, ...[...before.values()].flat()].slice(0, MOST_STRUCK);
