@@ -6,6 +6,7 @@ import { addJson, addKey, addServer, openClient, parseCount, parsePositive } fro
 import type { KeyFlags, ModelFlags, ServerFlags } from "./options.ts";
 import { formatTable } from "./outcome.ts";
 import type { Cli, Outcome } from "./outcome.ts";
+import { addUpdate } from "./gallery-update.ts";
 import { addPack } from "./pack.ts";
 import { loadPack } from "./photos.ts";
 
@@ -25,6 +26,7 @@ export function addGallery(program: Command, cli: Cli): void {
   const gallery = program.command("gallery").description("Create, list, pack and delete galleries.");
   addCreate(gallery, cli);
   addPack(gallery, cli);
+  addUpdate(gallery, cli, describe);
   addCommon(gallery.command("list").description("List the galleries of the key."))
     .addHelpText("after", "\nExample:\n  veilface gallery list --json")
     .action(async (flags: CommonFlags) => {

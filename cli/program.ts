@@ -3,6 +3,7 @@ import { findPackageJSON } from "node:module";
 import { Command } from "commander";
 import { environmentSwitch, environmentVariable } from "./environment.ts";
 import { addEnroll } from "./enroll.ts";
+import { addInfo } from "./info.ts";
 import { addGallery } from "./gallery.ts";
 import { addKeyCommands } from "./key.ts";
 import { addKeygen } from "./keygen.ts";
@@ -13,6 +14,7 @@ import { addTenseal } from "./tenseal.ts";
 
 const COMMANDS: readonly ((program: Command, cli: Cli) => void)[] = [
   addKeygen,
+  addInfo,
   addKeyCommands,
   addGallery,
   addEnroll,

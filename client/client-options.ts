@@ -52,6 +52,8 @@ export interface CreateGalleryOptions extends CallOptions {
   readonly packedStride?: number;
   /** How many templates the server chooses the stride for; 10,000 unless given. */
   readonly expectedTemplates?: number;
+  /** What its owner notes about it, which the server sees: as VeilfaceClient.updateGallery takes them. */
+  readonly labels?: Readonly<Record<string, string>>;
 }
 
 export interface PackOptions extends CallOptions {

@@ -20,7 +20,7 @@ export { readEmbeddings } from "./embeddings/read-embeddings.ts";
 export type { ReadEmbeddingsOptions } from "./embeddings/read-embeddings.ts";
 export { ClientError } from "./errors.ts";
 export type { ClientErrorReason } from "./errors.ts";
-export type { DeletedIds } from "./remote/gallery-calls.ts";
+export type { DeletedIds, GalleryChanges } from "./remote/gallery-calls.ts";
 export type { Candidate, RefusedTemplate } from "./match/rank-candidates.ts";
 export { loadKeyFile, saveKeyFile } from "./keys/key-file.ts";
 export type { SaveKeyFileOptions } from "./keys/key-file.ts";
@@ -55,6 +55,6 @@ export { readTensealFile, streamTensealFile } from "./pairwise/tenseal-files.ts"
 export type { TensealFile } from "./pairwise/tenseal-files.ts";
 export type { RewrittenGallery } from "./rewrite/rewrite-gallery.ts";
 export { VeilfaceClient } from "./veilface-client.ts";
-export type { GalleryInfo, Placement, RosterEntry } from "./remote/wire.ts";
+export type { GalleryInfo, Placement, RosterEntry, ServerInfo } from "./remote/wire.ts";
 export { DEFAULT_PARAMETER_SET, FheError, PARAMETER_SET_NAMES, plainDistance } from "@veilface/fhe";
 export type { EmbeddingSpace, FheErrorReason, Metric, ParameterSetName } from "@veilface/fhe";

@@ -114,7 +114,7 @@ export class OpenGalleries {
 
 /** Whether a gallery is the same as before, whatever was enrolled meanwhile: under one id there is one at a time. */
 function isSame(a: GalleryInfo, b: GalleryInfo): boolean {
-  return a.createTime.getTime() === b.createTime.getTime() && a.contextId === b.contextId;
+  return a.uid === b.uid && a.contextId === b.contextId;
 }
 
 function mayHaveChanged(error: unknown): boolean {

@@ -21,7 +21,7 @@ import { EnrollmentStream } from "./enroll/enrollment-stream.ts";
 import type { EnrollOptions } from "./enroll/enrollment-stream.ts";
 import { ClientError } from "./errors.ts";
 import { GalleryCalls } from "./remote/gallery-calls.ts";
-import type { DeletedIds } from "./remote/gallery-calls.ts";
+import type { DeletedIds, GalleryChanges } from "./remote/gallery-calls.ts";
 import type { Candidate } from "./match/rank-candidates.ts";
 import { checkId } from "./ids.ts";
 import type { KeyHolder } from "./keys/key-holder.ts";
@@ -36,7 +36,7 @@ import { discardDrafts, rewriteGallery } from "./rewrite/rewrite-gallery.ts";
 import type { RewrittenGallery, Rewriting } from "./rewrite/rewrite-gallery.ts";
 import { allRefused, tellOfRefused } from "./match/refused-templates.ts";
 import { RosterCache } from "./roster/roster-cache.ts";
-import type { GalleryInfo, RosterEntry } from "./remote/wire.ts";
+import type { GalleryInfo, RosterEntry, ServerInfo } from "./remote/wire.ts";
 import { ciphersOf } from "./keys/key-holder.ts";
 
 // Above any encoded dimension, whose bound the gallery's server knows.
@@ -86,14 +86,34 @@ export class VeilfaceClient implements Disposable {
    */
   async createGallery(galleryId: string, space: ModelSpace, options: CreateGalleryOptions = {}): Promise<GalleryInfo> {
     return this.#do({}, options, async () => {
-      const { packedStride = 0, expectedTemplates = 0 } = options;
+      const { packedStride = 0, expectedTemplates = 0, labels = {} } = options;
       checkId("gallery", galleryId);
       checkSpace(space);
       checkWhole("packedStride", packedStride, { least: 0, most: MOST_STRIDE });
       checkWhole("expectedTemplates", expectedTemplates, { least: 0, most: MOST_TEMPLATES });
       await this.#calls.ensureContext(this.#keyHolder, options);
       const { contextId } = this.#keyHolder;
-      return this.#calls.create({ galleryId, contextId, space, packedStride, expectedTemplates }, options);
+      const gallery = { galleryId, contextId, space, packedStride, expectedTemplates, labels };
+      return this.#calls.create(gallery, options);
+    });
+  }
+
+  /** Which server this is, and what it takes. */
+  async getServerInfo(options: CallOptions = {}): Promise<ServerInfo> {
+    return this.#do({}, options, () => this.#calls.serverInfo(options));
+  }
+
+  /**
+   * Changes a gallery's labels, the number of templates it is for, or both. Throws ClientError USAGE where nothing is
+   * named to change. Refused with GALLERY_NOT_FOUND.
+   */
+  async updateGallery(galleryId: string, changes: GalleryChanges, options: CallOptions = {}): Promise<GalleryInfo> {
+    return this.#do({ galleryId }, options, async () => {
+      const { labels, expectedTemplates } = changes;
+      const isNothing = labels === undefined && expectedTemplates === undefined;
+      if (isNothing) throw new ClientError("USAGE", "nothing is named to change: give labels or expectedTemplates");
+      checkWhole("expectedTemplates", expectedTemplates ?? 0, { least: 0, most: MOST_TEMPLATES });
+      return this.#calls.update(galleryId, changes, options);
     });
   }
 

@@ -9,6 +9,7 @@ export * from "./gen/veilface/v1/error_reason.ts";
 export * from "./gen/veilface/v1/gallery.ts";
 export * from "./gen/veilface/v1/gallery_service.ts";
 export * from "./gen/veilface/v1/matching_service.ts";
+export * from "./gen/veilface/v1/server_service.ts";
 export * from "./gen/veilface/v1/template.ts";
 // Both streaming services' files declare this type; named once, it is no ambiguity.
 export type { ServerStreamingMethodResult } from "./gen/veilface/v1/matching_service.ts";

@@ -2,13 +2,19 @@ import { readFile } from "node:fs/promises";
 import { setDefaultHighWaterMark } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createSecureContext } from "node:tls";
-import { ContextServiceDefinition, GalleryServiceDefinition, MatchingServiceDefinition } from "@veilface/proto";
+import {
+  ContextServiceDefinition,
+  GalleryServiceDefinition,
+  MatchingServiceDefinition,
+  ServerServiceDefinition,
+} from "@veilface/proto";
 import { ServerCredentials, logVerbosity, setLogVerbosity } from "@grpc/grpc-js";
 import type { ServerInterceptor, ServerOptions } from "@grpc/grpc-js";
 import { createServer } from "nice-grpc";
 import type { Server } from "nice-grpc";
 import { errorDetailsServerMiddleware } from "nice-grpc-error-details";
 import { HealthDefinition, HealthServiceImpl, HealthState } from "nice-grpc-server-health";
+import type { ServerInfo } from "@veilface/proto";
 import type { Logger } from "pino";
 import type { ServerConfig } from "./config.ts";
 import { contextService } from "./rpc/context-service.ts";
@@ -29,6 +35,7 @@ import { inWords } from "./start-errors.ts";
 import { LmdbStore } from "./store/lmdb/lmdb-store.ts";
 import type { LmdbStoreOptions } from "./store/lmdb/lmdb-store.ts";
 import { tryStore } from "./store/lmdb/disk/store-trial.ts";
+import { serverInfo, serverService } from "./rpc/server-service.ts";
 import { wall } from "./rpc/wall.ts";
 import { WorkerPool } from "./compute/worker-pool.ts";
 
@@ -36,7 +43,12 @@ import { WorkerPool } from "./compute/worker-pool.ts";
 // default is 16, and grpc-js leaves it at that.
 setDefaultHighWaterMark(true, 2);
 
-const SERVICES = [ContextServiceDefinition, GalleryServiceDefinition, MatchingServiceDefinition];
+const SERVICES = [
+  ContextServiceDefinition,
+  GalleryServiceDefinition,
+  MatchingServiceDefinition,
+  ServerServiceDefinition,
+];
 
 /** For calls that are under way on a connection that has reached its age: an hour. */
 const AGE_GRACE_MS = 3_600_000;
@@ -84,7 +96,7 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
     const server = createServer(channelOptions(config, [callGuard(log, UNREAD_MS), calls.interceptor]))
       .use(errorDetailsServerMiddleware)
       .use(wall(log));
-    addServices(server, { store, pool, stopping: stopping.signal, log });
+    addServices(server, { store, pool, stopping: stopping.signal, log, info: await serverInfo(config) });
     server.add(readableRequests(HealthDefinition), HealthServiceImpl(health));
     if (config.reflection)
       await addReflection(
@@ -113,14 +125,16 @@ interface Backing {
   readonly pool: WorkerPool;
   readonly stopping: AbortSignal;
   readonly log: Logger;
+  readonly info: ServerInfo;
 }
 
-function addServices(server: Server, { store, pool, stopping, log }: Backing): void {
+function addServices(server: Server, { store, pool, stopping, log, info }: Backing): void {
   const packed = new PackedMatcher(pool);
   const matchers = { packed, scans: new SharedScans(packed), pairwise: new PairwiseMatcher(pool) };
   server.add(readableRequests(ContextServiceDefinition), contextService(store, matchers.pairwise));
   server.add(readableRequests(GalleryServiceDefinition), galleryService({ store, matchers }, stopping));
   server.add(readableRequests(MatchingServiceDefinition), matchingService({ store, matchers, log }));
+  server.add(readableRequests(ServerServiceDefinition), serverService(info));
 }
 
 // Without these gRPC waits for ever for a peer that vanished without a word, and takes any number of streams.

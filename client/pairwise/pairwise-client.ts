@@ -9,7 +9,7 @@ import { GalleryCalls } from "../remote/gallery-calls.ts";
 import type { DeletedIds } from "../remote/gallery-calls.ts";
 import { checkContextId } from "../ids.ts";
 import { invalidReply } from "../remote/wire.ts";
-import type { GalleryInfo, RosterEntry } from "../remote/wire.ts";
+import type { GalleryInfo, RosterEntry, ServerInfo } from "../remote/wire.ts";
 import { uploadKeys } from "./key-upload.ts";
 import type { ContextUpload, UploadOptions } from "./key-upload.ts";
 import type { ByteSource } from "./byte-stream.ts";
@@ -108,6 +108,11 @@ export class PairwiseClient implements Disposable {
       ];
       return this.#upload({ encryptionParameters, scale, keys }, options);
     });
+  }
+
+  /** Which server this is, and what it takes. */
+  async getServerInfo(options: CallOptions = {}): Promise<ServerInfo> {
+    return this.#do({}, options, () => this.#galleryCalls.serverInfo(options));
   }
 
   /** One context as it is. Refused with CONTEXT_NOT_FOUND; USAGE for one of the packed scheme. */

@@ -1,7 +1,12 @@
 import { ChannelCredentials, createChannel, createClientFactory } from "nice-grpc";
 import type { CallOptions, Channel, ChannelOptions, Client, ClientMiddlewareCall } from "nice-grpc";
 import { errorDetailsClientMiddleware } from "nice-grpc-error-details";
-import { ContextServiceDefinition, GalleryServiceDefinition, MatchingServiceDefinition } from "@veilface/proto";
+import {
+  ContextServiceDefinition,
+  GalleryServiceDefinition,
+  MatchingServiceDefinition,
+  ServerServiceDefinition,
+} from "@veilface/proto";
 import { ClientError } from "../errors.ts";
 import { isLoopback, proxyFor } from "./proxy.ts";
 import type { Proxy } from "./proxy.ts";
@@ -33,6 +38,7 @@ export interface Services {
   readonly contexts: Client<typeof ContextServiceDefinition>;
   readonly galleries: Client<typeof GalleryServiceDefinition>;
   readonly matching: Client<typeof MatchingServiceDefinition>;
+  readonly server: Client<typeof ServerServiceDefinition>;
   /** Throws ClientError USAGE once the connection was closed, as every call then does. */
   readonly checkOpen: () => void;
   /** Ends the connection; again, it does nothing. */
@@ -66,6 +72,7 @@ export function openServices(options: ServerOptions): Services {
     contexts: factory.create(ContextServiceDefinition, channel),
     galleries: factory.create(GalleryServiceDefinition, channel),
     matching: factory.create(MatchingServiceDefinition, channel),
+    server: factory.create(ServerServiceDefinition, channel),
     checkOpen: () => {
       connection.check();
     },

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { packedContextId } from "@veilface/fhe";
 import type { ListTemplatesRequest } from "@veilface/proto";
 import { call, isUnavailable } from "./calls.ts";
@@ -9,8 +10,16 @@ import { checkId } from "../ids.ts";
 import type { KeyHolder } from "../keys/key-holder.ts";
 import type { ModelSpace } from "../model-space.ts";
 import type { RosterPage } from "./wire.ts";
-import { fromWireEntry, fromWireGallery, invalidReply, toWireParameterSet, toWireSpace } from "./wire.ts";
-import type { GalleryInfo } from "./wire.ts";
+import {
+  UID_BYTES,
+  fromWireEntry,
+  fromWireGallery,
+  fromWireServerInfo,
+  invalidReply,
+  toWireParameterSet,
+  toWireSpace,
+} from "./wire.ts";
+import type { GalleryInfo, ServerInfo } from "./wire.ts";
 import { ciphersOf } from "../keys/key-holder.ts";
 
 /** A gallery to be created. */
@@ -23,6 +32,7 @@ export interface NewGallery {
   /** What the server chooses the stride for; 10,000 where it is not given. */
   readonly expectedTemplates?: number;
   readonly draftOf?: string;
+  readonly labels?: Readonly<Record<string, string>>;
 }
 
 /** Which page of a roster's changes. */
@@ -39,6 +49,14 @@ const MAX_GALLERIES_PER_PAGE = 1000;
 const MAX_ENTRIES_PER_PAGE = 2500;
 const MAX_IDS_PER_DELETE = 1000;
 const MAX_DELETED_PER_CALL = 2500;
+
+/** What may be changed of a gallery. */
+export interface GalleryChanges {
+  /** All labels that it has from then on: at most 64, keys of a-z, 0-9, "-", "_" and ".", which the server sees. */
+  readonly labels?: Readonly<Record<string, string>>;
+  /** How many templates it is for, in [0, 1e9]; 0 means 10,000. Packing chooses the stride by it. */
+  readonly expectedTemplates?: number;
+}
 
 /** The calls about contexts and galleries, one method each: what is asked and answered is checked here. */
 export class GalleryCalls {
@@ -63,9 +81,46 @@ export class GalleryCalls {
       throw invalidReply("another context id than the context's content gives");
   }
 
-  async create({ galleryId, space, ...gallery }: NewGallery, options: CallOptions): Promise<GalleryInfo> {
-    const request = { gallery: { ...gallery, galleryId: checkId("gallery", galleryId), space: toWireSpace(space) } };
-    const reply = await this.#call(options, (signal) => this.services.galleries.createGallery(request, { signal }));
+  /** As VeilfaceClient.getServerInfo. */
+  async serverInfo(options: CallOptions): Promise<ServerInfo> {
+    const { server } = this.services;
+    const { serverInfo } = await this.#repeatable(options, (signal) => server.getServerInfo({}, { signal }));
+    return fromWireServerInfo(serverInfo);
+  }
+
+  async create({ galleryId, space, labels, ...gallery }: NewGallery, options: CallOptions): Promise<GalleryInfo> {
+    // By the uid the server knows the request again, so that it can be repeated.
+    const uid = randomBytes(UID_BYTES);
+    const asked = {
+      ...gallery,
+      galleryId: checkId("gallery", galleryId),
+      space: toWireSpace(space),
+      uid,
+      labels: { ...labels },
+    };
+    const { galleries } = this.services;
+    const reply = await this.#repeatable(options, (signal) => galleries.createGallery({ gallery: asked }, { signal }));
+    const created = fromWireGallery(reply.gallery);
+    if (created.uid !== uid.toString("hex")) throw invalidReply("a new gallery of another uid than was drawn for it");
+    return created;
+  }
+
+  /** Changes labels, the expected number of templates, or both. */
+  async update(galleryId: string, changes: GalleryChanges, options: CallOptions): Promise<GalleryInfo> {
+    checkId("gallery", galleryId);
+    const { labels, expectedTemplates } = changes;
+    const updateMask = [
+      ...(labels === undefined ? [] : ["labels"]),
+      ...(expectedTemplates === undefined ? [] : ["expected_templates"]),
+    ];
+    const gallery = {
+      galleryId,
+      ...(labels && { labels: { ...labels } }),
+      ...(expectedTemplates !== undefined && { expectedTemplates }),
+    };
+    const { galleries } = this.services;
+    const request = { gallery, updateMask };
+    const reply = await this.#repeatable(options, (signal) => galleries.updateGallery(request, { signal }));
     return fromWireGallery(reply.gallery);
   }
 
@@ -95,16 +150,17 @@ export class GalleryCalls {
     await this.#call(options, (signal) => this.services.galleries.deleteGallery({ galleryId }, { signal }));
   }
 
-  async replace(
-    galleryId: string,
-    draftId: string,
-    expectedRevision: number,
-    options: CallOptions,
-  ): Promise<GalleryInfo> {
-    const request = { galleryId, draftId, expectedRevision };
-    const { gallery } = await this.#call(options, (signal) =>
-      this.services.galleries.replaceGallery(request, { signal }),
-    );
+  /** Puts a draft in the place of a gallery that has that revision still. */
+  async replace(old: GalleryInfo, draft: GalleryInfo, options: CallOptions): Promise<GalleryInfo> {
+    const draftUid = Buffer.from(draft.uid, "hex");
+    const request = {
+      galleryId: old.galleryId,
+      draftId: draft.galleryId,
+      expectedRevision: old.revision,
+      draftUid,
+    };
+    const { galleries } = this.services;
+    const { gallery } = await this.#call(options, (signal) => galleries.replaceGallery(request, { signal }));
     return fromWireGallery(gallery);
   }
 

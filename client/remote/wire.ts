@@ -9,6 +9,7 @@ import type {
   Gallery,
   Placement as WirePlacement,
   TemplateEntry,
+  ServerInfo as WireServerInfo,
 } from "@veilface/proto";
 import { ClientError } from "../errors.ts";
 import type { Refusal } from "../match/rank-candidates.ts";
@@ -51,7 +52,40 @@ export interface GalleryInfo {
   readonly expectedTemplates: number;
   /** The gallery that it is a draft for, being packed or encrypted anew; undefined for a gallery of its own. */
   readonly draftOf: string | undefined;
+  /**
+   * 32 lowercase hexadecimal digits, which tell it from every other gallery that has, had or will have its id. Packing
+   * and encrypting anew give it another one.
+   */
+  readonly uid: string;
+  /** What its owner notes about it: VeilfaceClient.updateGallery. The server sees them. */
+  readonly labels: Readonly<Record<string, string>>;
 }
+
+/** A server as it describes itself. */
+export interface ServerInfo {
+  /** As in semantic versioning. */
+  readonly version: string;
+  /** Of contexts: "packed", "pairwise". */
+  readonly schemes: readonly string[];
+  /** Those that this client knows too. */
+  readonly parameterSets: readonly string[];
+  /** What it takes at most. */
+  readonly limits: {
+    /** Bytes of one message. */
+    readonly maxMessageBytes: number;
+    /** Bytes of the keys of one pairwise context. */
+    readonly maxKeyBytes: number;
+    /** Bytes of one ciphertext of the pairwise scheme. */
+    readonly maxPairwiseCiphertextBytes: number;
+    /** Calls that may be open at once, over all clients. */
+    readonly maxCalls: number;
+    /** Bytes of its data file; 0 where it has no limit but the disk. */
+    readonly maxDataBytes: number;
+  };
+}
+
+/** Bytes of a gallery's uid. */
+export const UID_BYTES = 16;
 
 /** A ciphertext of two components has at most 61,440 bytes, and a message should stay below 1 MiB. */
 export const PIECES_PER_MESSAGE = 16;
@@ -120,6 +154,7 @@ export function fromWireGallery(wire: Gallery | undefined): GalleryInfo {
   checkStrides(wire, space.dimension);
   const isDated = !Number.isNaN(createTime.getTime());
   if (templateCount < 0 || revision < 0 || !isDated) throw invalidReply("a gallery with a count or time out of range");
+  if (wire.uid.length !== UID_BYTES) throw invalidReply("a gallery without a uid");
   const draftOf = wire.draftOf === "" ? undefined : wire.draftOf;
   return {
     galleryId,
@@ -132,6 +167,8 @@ export function fromWireGallery(wire: Gallery | undefined): GalleryInfo {
     packedStride,
     expectedTemplates,
     draftOf,
+    uid: Buffer.from(wire.uid).toString("hex"),
+    labels: { ...wire.labels },
   };
 }
 
@@ -140,6 +177,16 @@ export function checkPackedGallery({ space, strides, packedStride }: GalleryInfo
   if (space.dimension > MAX_DIMENSION) throw invalidReply("a gallery with a dimension out of range");
   const longest = encodedDimension(space);
   if (Math.max(packedStride, ...strides) > longest) throw invalidReply("a gallery with a stride out of range");
+}
+
+/** Throws ClientError REPLY_INVALID for a description that lacks its limits. */
+export function fromWireServerInfo(wire: WireServerInfo | undefined): ServerInfo {
+  if (wire?.limits === undefined) throw invalidReply("an incomplete description of itself");
+  const { version, schemes, limits } = wire;
+  const parameterSets = Object.entries(WIRE_PARAMETER_SETS)
+    .filter(([, set]) => wire.parameterSets.includes(set))
+    .map(([name]) => name);
+  return { version, schemes, parameterSets, limits: { ...limits } };
 }
 
 function checkStrides({ packedStride, strides }: Gallery, dimension: number): void {

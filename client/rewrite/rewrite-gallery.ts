@@ -127,19 +127,16 @@ async function fillDraft(
  * Replacing is tried again while the server is away; a lost answer is recognised by the gallery being the draft
  * already.
  */
+// A replacement whose answer was lost is asked for again: by the draft's uid the server knows that it is done.
 async function replace(
   calls: GalleryCalls,
-  { galleryId, revision }: GalleryInfo,
+  old: GalleryInfo,
   draft: GalleryInfo,
   options: CallOptions,
 ): Promise<GalleryInfo> {
   for (let failures = 0; ; ) {
     try {
-      if (failures > 0) {
-        const now = await calls.get(galleryId, options);
-        if (now.contextId === draft.contextId && now.createTime.getTime() === draft.createTime.getTime()) return now;
-      }
-      return await calls.replace(galleryId, draft.galleryId, revision, options);
+      return await calls.replace(old, draft, options);
     } catch (error) {
       if (!isUnavailable(error)) throw error;
       await pauseBeforeRetry(++failures, error, options);

@@ -118,7 +118,7 @@ function placeOf({ head: { block, entries } }: StoredPart): number {
 }
 
 function checkUnchanged(before: GalleryInfo, now: GalleryInfo): void {
-  if (before.createTime.getTime() === now.createTime.getTime() && before.revision === now.revision) return;
+  if (before.uid === now.uid && before.revision === now.revision) return;
   throw new ClientError("ROSTER_STALE", `gallery "${before.galleryId}" was changed while it was read: run it again`);
 }
 

@@ -12,7 +12,7 @@ const MAX_FILE_BYTES = 2 ** 29;
 
 /**
  * Stored copies of rosters, a file per gallery. Who is enrolled is the key holder's own affair: a file's name is
- * pseudonymous and its content encrypted under the key, with the gallery's id and creation as what it is about, so that
+ * pseudonymous and its content encrypted under the key, with the gallery's id and uid as what it is about, so that
  * one of another key, of a gallery that was made anew, or a damaged one does not open and is not used. Trouble with the
  * disk costs time, never a search.
  */
@@ -27,8 +27,8 @@ export class RosterCache {
   }
 
   /** The store of one gallery's roster. */
-  storeFor({ galleryId, createTime }: Pick<GalleryInfo, "galleryId" | "createTime">): RosterStore {
-    const about = `veilface.v1 roster 1 ${galleryId} ${createTime.getTime()}`;
+  storeFor({ galleryId, uid }: Pick<GalleryInfo, "galleryId" | "uid">): RosterStore {
+    const about = `veilface.v1 roster 1 ${galleryId} ${uid}`;
     const path = this.#path(galleryId);
     return {
       load: async () => {

@@ -1,10 +1,11 @@
+import { randomBytes } from "node:crypto";
 import { USUAL_TEMPLATES, checkRotationSteps, chooseStride, encodedDimension, parameterSet } from "@veilface/fhe";
 import type { Gallery } from "@veilface/proto";
 import { galleryTask } from "../compute/pairwise/gallery-task.ts";
 import { readAll } from "./read-all.ts";
 import { inField } from "../compute/envelope.ts";
 import type { GalleryStore, ModelSpace, NewGallery, PackedScheme, PairwiseScheme } from "../store/gallery-store.ts";
-import { contextId, embeddingSpace, isContextId, resourceId } from "./from-wire.ts";
+import { UID_BYTES, contextId, embeddingSpace, isContextId, labels, resourceId, uid } from "./from-wire.ts";
 import { fieldInvalid } from "../errors.ts";
 
 const MOST_EXPECTED_TEMPLATES = 1e9;
@@ -14,7 +15,7 @@ const MAX_PACKED_DIMENSION = 2048;
 export function newGallery(store: GalleryStore, asked: Gallery): NewGallery {
   const scheme = isContextId(asked.contextId) ? store.getContext(asked.contextId).scheme : undefined;
   const space = (): ModelSpace => embeddingSpace("gallery.space", asked.space, scheme && mostDimension(scheme));
-  const expectedTemplates = (): number => expected(asked.expectedTemplates);
+  const expectedTemplates = (): number => expected("gallery.expected_templates", asked.expectedTemplates);
   return readAll<NewGallery>({
     contextId: () => contextId("gallery.context_id", asked.contextId),
     galleryId: () => resourceId("gallery.gallery_id", asked.galleryId),
@@ -25,6 +26,8 @@ export function newGallery(store: GalleryStore, asked: Gallery): NewGallery {
       return scheme === undefined ? 0 : strideOf(scheme, space(), asked.packedStride, expectedTemplates());
     },
     draftOf: () => (asked.draftOf === "" ? undefined : resourceId("gallery.draft_of", asked.draftOf)),
+    uid: () => (asked.uid.length === 0 ? randomBytes(UID_BYTES) : uid("gallery.uid", asked.uid)),
+    labels: () => labels("gallery.labels", asked.labels),
   });
 }
 
@@ -69,8 +72,9 @@ function noPackedStride({ rotationSteps, maxDistance }: PairwiseScheme, space: M
   return 0;
 }
 
-function expected(templates: number): number {
+/** How many templates are expected. */
+export function expected(field: string, templates: number): number {
   if (templates < 0 || templates > MOST_EXPECTED_TEMPLATES)
-    throw fieldInvalid("gallery.expected_templates", `must be in [0, ${MOST_EXPECTED_TEMPLATES}]`);
+    throw fieldInvalid(field, `must be in [0, ${MOST_EXPECTED_TEMPLATES}]`);
   return templates === 0 ? USUAL_TEMPLATES : templates;
 }

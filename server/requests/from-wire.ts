@@ -7,6 +7,11 @@ import type { PairwiseEncoding, CiphertextEnvelope } from "../compute/envelope.t
 import type { ModelSpace } from "../store/gallery-store.ts";
 
 const ID = /^[a-z0-9-]{1,64}$/;
+const LABEL_KEY = /^[a-z0-9._-]{1,64}$/;
+const MOST_LABELS = 64;
+const MAX_LABEL_CHARACTERS = 256;
+/** Bytes of a gallery's uid. */
+export const UID_BYTES = 16;
 const CONTEXT_ID = /^[0-9a-f]{64}$/;
 /** The slots of the largest ring. */
 export const MAX_SLOTS = 16384;
@@ -53,6 +58,21 @@ const PARAMETER_SETS: ReadonlyMap<wire.ParameterSet, ParameterSetName> = new Map
 export function resourceId(field: string, value: string): string {
   if (!ID.test(value)) throw fieldInvalid(field, 'must be 1 to 64 characters of a-z, 0-9 and "-"');
   return value;
+}
+
+/** A gallery's uid, in bytes of its own. */
+export function uid(field: string, value: Uint8Array): Uint8Array {
+  if (value.length !== UID_BYTES) throw fieldInvalid(field, `must have exactly ${UID_BYTES} random bytes, or none`);
+  return Uint8Array.from(value);
+}
+
+/** A gallery's labels. */
+export function labels(field: string, value: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  const entries = Object.entries(value);
+  const isFit = entries.every(([key, text]) => LABEL_KEY.test(key) && text.length <= MAX_LABEL_CHARACTERS);
+  if (isFit && entries.length <= MOST_LABELS) return { ...value };
+  const expected = `keys of 1 to 64 of a-z, 0-9, "-", "_" and ".", values of at most ${MAX_LABEL_CHARACTERS} characters`;
+  throw fieldInvalid(field, `must be at most ${MOST_LABELS} labels, with ${expected}`);
 }
 
 /** Whether it may be a context's id. */

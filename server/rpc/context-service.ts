@@ -2,6 +2,7 @@ import type { ContextServiceImplementation } from "@veilface/proto";
 import { contextPage } from "./context-page.ts";
 import { receiveContext } from "../requests/create-context.ts";
 import type { PairwiseMatcher } from "../compute/pairwise/pairwise-matcher.ts";
+import { unlessMissing } from "../requests/unless-missing.ts";
 import { readAll } from "../requests/read-all.ts";
 import type { GalleryStore } from "../store/gallery-store.ts";
 import { contextToWire } from "./to-wire.ts";
@@ -27,8 +28,8 @@ export function contextService(store: GalleryStore, pairwise: PairwiseMatcher): 
       });
       return contextPage(store, token, limit);
     },
-    async deleteContext(request) {
-      await store.deleteContext(contextId("context_id", request.contextId), request.force);
+    async deleteContext({ contextId: id, force, allowMissing }) {
+      await unlessMissing(allowMissing, store.deleteContext(contextId("context_id", id), force));
       return {};
     },
   };

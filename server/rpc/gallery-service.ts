@@ -2,6 +2,8 @@ import type { DeleteTemplatesRequest, GalleryServiceImplementation } from "@veil
 import { enroll } from "../requests/enroll-templates.ts";
 import { WAITING_BYTES } from "../limits.ts";
 import type { Serving } from "../requests/gallery-scheme.ts";
+import { galleryChanges } from "../requests/update-gallery.ts";
+import { unlessMissing } from "../requests/unless-missing.ts";
 import { newGallery } from "../requests/create-gallery.ts";
 import { readAll } from "../requests/read-all.ts";
 import { readTemplates } from "../requests/read-templates.ts";
@@ -15,6 +17,7 @@ import {
   resourceId,
   revision,
   revisionToken,
+  uid,
 } from "../requests/from-wire.ts";
 import { fieldInvalid } from "../errors.ts";
 import { WaitingBytes } from "../requests/waiting-bytes.ts";
@@ -54,8 +57,12 @@ export function galleryService(serving: Serving, stopping: AbortSignal): Gallery
       const { galleries, next } = store.listGalleries(context, token, limit);
       return Promise.resolve({ galleries: galleries.map(galleryToWire), nextPageToken: next ?? "" });
     },
-    async deleteGallery(request) {
-      await store.deleteGallery(resourceId("gallery_id", request.galleryId));
+    async updateGallery(request) {
+      const { galleryId, changes } = galleryChanges(request);
+      return { gallery: galleryToWire(await store.updateGallery(galleryId, changes)) };
+    },
+    async deleteGallery({ galleryId, allowMissing }) {
+      await unlessMissing(allowMissing, store.deleteGallery(resourceId("gallery_id", galleryId)));
       return {};
     },
     async *enrollTemplates(requests) {
@@ -89,13 +96,17 @@ export function galleryService(serving: Serving, stopping: AbortSignal): Gallery
         yield { message: readStepToWire(step) };
     },
     async replaceGallery(request) {
-      const { galleryId, draftId, expectedRevision } = readAll({
+      const { galleryId, draftId, expectedRevision, draftUid } = readAll({
         galleryId: () => resourceId("gallery_id", request.galleryId),
         draftId: () => resourceId("draft_id", request.draftId),
         expectedRevision: () => revision("expected_revision", request.expectedRevision),
+        draftUid: () => (request.draftUid.length === 0 ? undefined : uid("draft_uid", request.draftUid)),
       });
-      const gallery = await store.replaceGallery(galleryId, draftId, expectedRevision);
-      return { gallery: galleryToWire(gallery) };
+      const there = store.getGallery(galleryId);
+      const isDone = draftUid !== undefined && Buffer.from(draftUid).equals(there.uid);
+      return {
+        gallery: galleryToWire(isDone ? there : await store.replaceGallery(galleryId, draftId, expectedRevision)),
+      };
     },
   };
 }

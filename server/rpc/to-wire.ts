@@ -18,7 +18,8 @@ const METRICS: Readonly<Record<Metric, wire.Metric>> = {
   euclidean: wire.Metric.METRIC_EUCLIDEAN,
 };
 
-const PARAMETER_SETS: Readonly<Record<ParameterSetName, wire.ParameterSet>> = {
+/** The parameter sets as they are on the wire. */
+export const PARAMETER_SETS: Readonly<Record<ParameterSetName, wire.ParameterSet>> = {
   PACKED_N4096_Q60: wire.ParameterSet.PARAMETER_SET_PACKED_N4096_Q60,
   PACKED_N4096_Q30: wire.ParameterSet.PARAMETER_SET_PACKED_N4096_Q30,
 };
@@ -66,6 +67,7 @@ export function galleryToWire(gallery: StoredGallery): wire.Gallery {
     space: { ...gallery.space, metric: METRICS[gallery.space.metric] },
     strides: [...gallery.strides],
     draftOf: gallery.draftOf ?? "",
+    labels: { ...gallery.labels },
   };
 }
 

@@ -73,13 +73,20 @@ export interface StoredGallery {
   readonly expectedTemplates: number;
   /** The gallery that this one is a draft for; undefined for a gallery of its own. */
   readonly draftOf: string | undefined;
+  /** 16 random bytes, which no other gallery has. */
+  readonly uid: Uint8Array;
+  /** What its owner notes about it. */
+  readonly labels: Readonly<Record<string, string>>;
 }
 
 /** What {@link GalleryStore.createGallery} takes. */
 export type NewGallery = Pick<
   StoredGallery,
-  "galleryId" | "contextId" | "space" | "packedStride" | "expectedTemplates" | "draftOf"
+  "galleryId" | "contextId" | "space" | "packedStride" | "expectedTemplates" | "draftOf" | "uid" | "labels"
 >;
+
+/** What may be changed of a gallery. */
+export type GalleryChanges = Partial<Pick<StoredGallery, "expectedTemplates" | "labels">>;
 
 /** Where a template lies. A place is never given to another template again, not even after a restart. */
 export interface Placement {
@@ -260,10 +267,13 @@ export interface GalleryStore {
   deleteContext(contextId: string, force: boolean): Promise<void>;
 
   /**
-   * Throws CONTEXT_NOT_FOUND or GALLERY_EXISTS; for a draft GALLERY_NOT_FOUND if the gallery it is for is not there,
+   * Throws CONTEXT_NOT_FOUND; GALLERY_EXISTS, unless the gallery of that id was created with the same uid and all the
+   * same: it is then returned. For a draft GALLERY_NOT_FOUND if the gallery it is for is not there,
    * FIELD_INVALID if that is a draft itself.
    */
   createGallery(gallery: NewGallery): Promise<StoredGallery>;
+  /** Changes what is named. Throws GALLERY_NOT_FOUND. */
+  updateGallery(galleryId: string, changes: GalleryChanges): Promise<StoredGallery>;
   /** Throws GALLERY_NOT_FOUND, as every method below that takes a gallery id. */
   getGallery(galleryId: string): StoredGallery;
   /** Galleries in the order of their ids, those after `after`, of one context or of all. */
@@ -275,12 +285,12 @@ export interface GalleryStore {
   deleteGallery(galleryId: string): Promise<void>;
   /**
    * Puts a draft in the place of its gallery by one commit: the draft's context, space and templates get the gallery's
-   * id and the draft's id is free. The gallery gets the draft's create time, by which clients know that it is another
-   * one, and a larger revision. No place of the old templates is used again and all new ones have larger revisions,
-   * because a draft counts on from where its gallery was when it was created: so make the draft first, then read the
-   * gallery. Resolves as {@link GalleryStore.deleteGallery}, for what the gallery held before. Throws GALLERY_NOT_FOUND
-   * for either id; GALLERY_CHANGED if the gallery's revision is not the expected one, or changed since the draft was
-   * created, or the draft is not a draft of it.
+   * id and the draft's id is free. The gallery gets the draft's create time and uid, by which clients know that it is
+   * another one, and a larger revision; it keeps its labels. No place of the old templates is used again and all new
+   * ones have larger revisions, because a draft counts on from where its gallery was when it was created: so make the
+   * draft first, then read the gallery. Resolves as {@link GalleryStore.deleteGallery}, for what the gallery held
+   * before. Throws GALLERY_NOT_FOUND for either id; GALLERY_CHANGED if the gallery's revision is not the expected one,
+   * or changed since the draft was created, or the draft is not a draft of it.
    */
   replaceGallery(galleryId: string, draftId: string, expectedRevision: number): Promise<StoredGallery>;
 

@@ -11,6 +11,7 @@ import type {
   ContextLocation,
   DeletedTemplates,
   Deletion,
+  GalleryChanges,
   GalleryPage,
   GalleryStore,
   LooseTemplate,
@@ -161,6 +162,13 @@ export class LmdbStore implements GalleryStore {
       this.getContext(gallery.contextId);
       this.#galleries.create(gallery);
       return this.getGallery(gallery.galleryId);
+    });
+  }
+
+  updateGallery(galleryId: string, changes: GalleryChanges): Promise<StoredGallery> {
+    return this.#queue.write(() => {
+      this.#galleries.update(galleryId, changes);
+      return this.getGallery(galleryId);
     });
   }
 

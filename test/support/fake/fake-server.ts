@@ -52,6 +52,8 @@ export class FakeServer implements AsyncDisposable {
       packedStride: 0,
       expectedTemplates: 0,
       draftOf: "",
+      uid: Buffer.alloc(16, 1),
+      labels: {},
     };
     this.#server.add(ContextServiceDefinition, {
       createContext: refuse,
@@ -62,6 +64,7 @@ export class FakeServer implements AsyncDisposable {
     this.#server.add(GalleryServiceDefinition, {
       createGallery: refuse,
       listGalleries: refuse,
+      updateGallery: refuse,
       deleteGallery: refuse,
       deleteTemplates: refuse,
       readTemplates: refuse,

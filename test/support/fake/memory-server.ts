@@ -90,6 +90,7 @@ export class MemoryServer implements AsyncDisposable {
           galleries: [...this.galleries.values()].map(describe).filter((info) => info.contextId === contextId),
           nextPageToken: "",
         }),
+      updateGallery: unsupported,
       deleteGallery: ({ galleryId }) =>
         Promise.resolve(this.#gallery(galleryId))
           .then(() => void this.galleries.delete(galleryId))

@@ -36,6 +36,7 @@ type MethodName = Exclude<keyof PairwiseClient, typeof Symbol.dispose>;
 const METHODS: Readonly<Record<MethodName, Method>> = {
   uploadTensealContext: (client, options) => client.uploadTensealContext(publicContext, options),
   uploadContext: (client, options) => client.uploadContext(keys, options),
+  getServerInfo: (client, options) => client.getServerInfo(options),
   getContext: (client, options) => client.getContext(FAKE_CONTEXT_ID, options),
   listContexts: (client, options) => client.listContexts(options),
   deleteContext: (client, options) => client.deleteContext(FAKE_CONTEXT_ID, options),

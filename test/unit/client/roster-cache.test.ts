@@ -24,7 +24,7 @@ after(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-const GALLERY = { galleryId: "staff", createTime: new Date(1_700_000_000_000) };
+const GALLERY = { galleryId: "staff", uid: "0123456789abcdef0123456789abcdef" };
 
 const entry = (i: number, name = `template-of-${i}`): RosterEntry => ({
   templateId: name,
@@ -96,7 +96,7 @@ test("a stored copy that is damaged, of another key or of an earlier gallery is 
       return new RosterCache(path, keyHolder).storeFor(GALLERY);
     },
     "another creation": () =>
-      Promise.resolve(new RosterCache(path, keyHolder).storeFor({ ...GALLERY, createTime: new Date(5) })),
+      Promise.resolve(new RosterCache(path, keyHolder).storeFor({ ...GALLERY, uid: "f".repeat(32) })),
   };
   for (const [name, storeOf] of Object.entries(cases)) {
     await rosterFrom(served(people).readPage, new RosterCache(path, keyHolder).storeFor(GALLERY), 100);

@@ -32,7 +32,16 @@ export const SLOTS = 31;
 /** Of packed blocks in gallery "g": 512 slots. */
 export const PACKED_STRIDE = 8;
 /** What a test does not care about of a new gallery. */
-export const PLAIN = { space: SPACE, packedStride: PACKED_STRIDE, expectedTemplates: 0, draftOf: undefined };
+/** Of any gallery that needs no uid of its own. */
+export const UID = new Uint8Array(16).fill(7);
+export const PLAIN = {
+  space: SPACE,
+  packedStride: PACKED_STRIDE,
+  expectedTemplates: 0,
+  draftOf: undefined,
+  uid: UID,
+  labels: {},
+};
 
 /** The least that the store takes, so that tests are quick. */
 export const SMALL_BYTES = 4096;

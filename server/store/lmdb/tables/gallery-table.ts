@@ -1,8 +1,10 @@
+import { hash } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
 import { encodedDimension } from "@veilface/fhe";
 import { ServerError } from "../../../errors.ts";
 import { takeNumber } from "../disk/blob-store.ts";
 import { DraftTable, MOST_DRAFTS } from "./draft-table.ts";
-import type { ModelSpace, NewGallery, StoredGallery } from "../../gallery-store.ts";
+import type { GalleryChanges, ModelSpace, NewGallery, StoredGallery } from "../../gallery-store.ts";
 import {
   NEW_GALLERY,
   contextGalleryKey,
@@ -25,7 +27,12 @@ export interface GalleryRow {
   readonly expectedTemplates: number;
   /** The gallery it is a draft of, and that one's revision when the draft was created. */
   readonly draftOf?: { readonly galleryId: string; readonly revision: number };
+  /** Hexadecimal digits. */
+  readonly uid: string;
+  readonly labels: Readonly<Record<string, string>>;
 }
+
+const UID_BYTES = 16;
 
 /** How many ids a list has looked at and which of them it found, and where to go on. */
 interface IdPage {
@@ -55,22 +62,20 @@ export class GalleryTable {
 
   /** Throws ServerError GALLERY_NOT_FOUND. */
   get(galleryId: string): StoredGallery {
-    const { gallery, contextId, space, createTime, packedStride, expectedTemplates, draftOf } = this.row(galleryId);
+    const { gallery, createTime, draftOf, uid, ...described } = this.row(galleryId);
     const { revision, templates, strides } = readState(this.#tables, gallery);
     const used = Object.entries(strides)
       .filter(([, { liveBlocks }]) => liveBlocks > 0)
       .map(([stride]) => Number(stride));
     return {
+      ...described,
       galleryId,
-      contextId,
-      space,
       createTime: new Date(createTime),
       revision,
       templateCount: templates,
       strides: used.sort((a, b) => a - b),
-      packedStride,
-      expectedTemplates,
       draftOf: draftOf?.galleryId,
+      uid: Uint8Array.from(Buffer.from(uid, "hex")),
     };
   }
 
@@ -100,19 +105,17 @@ export class GalleryTable {
   }
 
   /** Its context must be there. Throws as {@link GalleryStore.createGallery}. */
-  create({ galleryId, contextId, space, packedStride, expectedTemplates, draftOf }: NewGallery): void {
-    if (this.#find(galleryId) !== undefined) throw exists(`there is a gallery ${galleryId} already: choose another id`);
+  create({ galleryId, contextId, space, packedStride, expectedTemplates, draftOf, ...named }: NewGallery): void {
+    const uid = Buffer.from(named.uid).toString("hex");
+    const asked = { contextId, space, packedStride, expectedTemplates, uid, labels: named.labels };
+    const there = this.#find(galleryId);
+    if (there !== undefined && isAskedAgain(there, asked, draftOf)) return;
+    if (there !== undefined) throw exists(`there is a gallery ${galleryId} already: choose another id`);
     if (this.#stored(galleryId) !== undefined)
       throw exists(`gallery ${galleryId} is being deleted with its context: try again, or choose another id`);
     const base = draftOf === undefined ? undefined : this.#baseOf(draftOf);
-    const row = {
-      gallery: takeNumber(this.#tables.numbers, "gallery"),
-      contextId,
-      space,
-      createTime: new Date().toISOString(),
-      packedStride,
-      expectedTemplates,
-    };
+    const gallery = takeNumber(this.#tables.numbers, "gallery");
+    const row = { gallery, createTime: new Date().toISOString(), ...asked };
     if (draftOf === undefined || base === undefined) this.#put(galleryId, row);
     else {
       const { revision, nextBlock } = readState(this.#tables, base.gallery);
@@ -120,6 +123,11 @@ export class GalleryTable {
       this.drafts.touch(draftOf, galleryId);
       this.#tables.states.putSync(u32(row.gallery), encodeJson({ ...NEW_GALLERY, revision, nextBlock }));
     }
+  }
+
+  /** Throws ServerError GALLERY_NOT_FOUND. */
+  update(galleryId: string, changes: GalleryChanges): void {
+    this.#tables.galleries.putSync(idKey(galleryId), encodeJson({ ...this.row(galleryId), ...changes }));
   }
 
   /** Hides a gallery that has no drafts, whatever its size, if it is there; adds its number to `doomed`. */
@@ -161,7 +169,7 @@ export class GalleryTable {
     this.#remove(draftId, draft.contextId);
     this.#remove(galleryId, old.contextId);
     this.drafts.remove(galleryId, draftId);
-    this.#put(galleryId, draft);
+    this.#put(galleryId, { ...draft, labels: old.labels });
     const state = readState(this.#tables, draft.gallery);
     this.#tables.states.putSync(u32(draft.gallery), encodeJson({ ...state, revision: state.revision + 1 }));
     this.#tables.doomedGalleries.putSync(u32(old.gallery), Buffer.alloc(0));
@@ -208,16 +216,26 @@ export class GalleryTable {
   }
 }
 
-type EarlierRow = Omit<GalleryRow, "packedStride" | "expectedTemplates" | "space"> &
+type Asked = Omit<GalleryRow, "gallery" | "createTime" | "draftOf">;
+
+/** Whether a gallery was created by the very same request. Its uid tells: nobody else draws the same. */
+function isAskedAgain({ draftOf, ...row }: GalleryRow, asked: Asked, askedDraftOf: string | undefined): boolean {
+  if (row.uid !== asked.uid || draftOf?.galleryId !== askedDraftOf) return false;
+  return isDeepStrictEqual({ ...row, ...asked }, row);
+}
+
+type EarlierRow = Omit<GalleryRow, "packedStride" | "expectedTemplates" | "space" | "uid" | "labels"> &
   Partial<Omit<GalleryRow, "space">> & {
     readonly space: Omit<ModelSpace, "modelVersion"> & Partial<ModelSpace>;
   };
 
-/** Rows written before packed blocks, or before models had versions, lack these. */
+/** Rows written before packed blocks, or before models had versions, or galleries uids, lack these. */
 function withDefaults(row: EarlierRow): GalleryRow {
   return {
     packedStride: encodedDimension(row.space),
     expectedTemplates: 0,
+    uid: hash("sha256", `veilface gallery ${row.gallery} ${row.createTime}`).slice(0, 2 * UID_BYTES),
+    labels: {},
     ...row,
     space: { modelVersion: "", ...row.space },
   };
