@@ -48,6 +48,8 @@ const gallery = {
   packedStride: 16,
   expectedTemplates: "1000",
   draftOf: "staff",
+  uid: Buffer.alloc(16, 0xab).toString("base64"),
+  labels: { site: "north" },
 };
 const placement = { block: "4294967296", slot: 7, stride: 16 };
 const entry = { templateId: "ada-1", subjectId: "ada", placement, revision: "41" };
@@ -81,7 +83,7 @@ export const WIRE_EXAMPLES: Readonly<Record<string, readonly object[]>> = {
   "veilface.v1.GetContextResponse": [{ context: packedContext }],
   "veilface.v1.ListContextsRequest": [{ pageSize: 10, pageToken: CONTEXT_ID }],
   "veilface.v1.ListContextsResponse": [{ contexts: [packedContext, pairwiseContext], nextPageToken: CONTEXT_ID }],
-  "veilface.v1.DeleteContextRequest": [{ contextId: CONTEXT_ID, force: true }],
+  "veilface.v1.DeleteContextRequest": [{ contextId: CONTEXT_ID, force: true, allowMissing: true }],
   "veilface.v1.DeleteContextResponse": [{}],
 
   "veilface.v1.CreateGalleryRequest": [{ gallery }],
@@ -92,7 +94,9 @@ export const WIRE_EXAMPLES: Readonly<Record<string, readonly object[]>> = {
   "veilface.v1.ListGalleriesResponse": [
     { galleries: [gallery, { ...gallery, space: euclidean }], nextPageToken: "staff-2" },
   ],
-  "veilface.v1.DeleteGalleryRequest": [{ galleryId: "staff" }],
+  "veilface.v1.UpdateGalleryRequest": [{ gallery, updateMask: "labels,expected_templates" }],
+  "veilface.v1.UpdateGalleryResponse": [{ gallery }],
+  "veilface.v1.DeleteGalleryRequest": [{ galleryId: "staff", allowMissing: true }],
   "veilface.v1.DeleteGalleryResponse": [{}],
   "veilface.v1.EnrollTemplatesRequest": [
     { target: { galleryId: "staff", space: cosine } },
@@ -137,8 +141,28 @@ export const WIRE_EXAMPLES: Readonly<Record<string, readonly object[]>> = {
     { block: { block: "4294967296", stride: 16, entries: [entry], pieces: 8 } },
     { pieces: { pieces: [packedCiphertext] } },
   ],
-  "veilface.v1.ReplaceGalleryRequest": [{ galleryId: "staff", draftId: "staff-2", expectedRevision: "42" }],
+  "veilface.v1.ReplaceGalleryRequest": [
+    { galleryId: "staff", draftId: "staff-2", expectedRevision: "42", draftUid: "qqqqqqqqqqqqqqqqqqqqqg==" },
+  ],
   "veilface.v1.ReplaceGalleryResponse": [{ gallery }],
+
+  "veilface.v1.GetServerInfoRequest": [{}],
+  "veilface.v1.GetServerInfoResponse": [
+    {
+      serverInfo: {
+        version: "0.1.0",
+        schemes: ["packed", "pairwise"],
+        parameterSets: ["PARAMETER_SET_PACKED_N4096_Q60"],
+        limits: {
+          maxMessageBytes: "4194304",
+          maxKeyBytes: "67108864",
+          maxPairwiseCiphertextBytes: "1900000",
+          maxCalls: "4000",
+          maxDataBytes: "5000000000",
+        },
+      },
+    },
+  ],
 
   "veilface.v1.CompareTemplatesRequest": [
     {

@@ -24,7 +24,8 @@ const create = (gallery: object) =>
 
 test("a new gallery is empty, at revision 0, and reads back as it was created", async () => {
   const gallery = await TestGallery.create(client, key, EUCLIDEAN_128);
-  const { create_time, ...described } = await gallery.describe();
+  const { create_time, uid, ...described } = await gallery.describe();
+  assert.equal(uid.length, 16, "drawn by the server, since the client drew none");
   assert.deepEqual(described, {
     gallery_id: gallery.galleryId,
     context_id: key.contextId,
@@ -35,6 +36,7 @@ test("a new gallery is empty, at revision 0, and reads back as it was created", 
     packed_stride: 6,
     expected_templates: 10_000,
     draft_of: "",
+    labels: [],
   });
   assert.ok(Math.abs(create_time.seconds - Date.now() / 1000) < 60);
 });
@@ -51,7 +53,7 @@ test("output-only fields of a gallery to be created are ignored", async () => {
     create_time: { seconds: 1 },
   });
   assert.deepEqual(
-    { ...answer!.gallery, create_time: null },
+    { ...answer!.gallery, create_time: null, uid: null },
     {
       gallery_id: `${gallery_id}-b`,
       context_id,
@@ -63,6 +65,8 @@ test("output-only fields of a gallery to be created are ignored", async () => {
       packed_stride: 8,
       expected_templates: 10_000,
       draft_of: "",
+      labels: [],
+      uid: null,
     },
   );
 });

@@ -16,7 +16,12 @@ interface ReflectionAnswer {
 }
 
 const { client } = await startContractServer();
-const SERVICES = ["veilface.v1.ContextService", "veilface.v1.GalleryService", "veilface.v1.MatchingService"];
+const SERVICES = [
+  "veilface.v1.ContextService",
+  "veilface.v1.GalleryService",
+  "veilface.v1.MatchingService",
+  "veilface.v1.ServerService",
+];
 const REFLECTION = ["v1", "v1alpha"].map(
   (version) => `grpc.reflection.${version}.ServerReflection/ServerReflectionInfo`,
 );
@@ -120,7 +125,7 @@ function dependenciesOf(file: Buffer): string[] {
 
 test("the contract says of every rpc whether it may be repeated", () => {
   const folder = fileURLToPath(new URL("../../proto/veilface/v1/", import.meta.url));
-  for (const service of ["context", "gallery", "matching"]) {
+  for (const service of ["context", "gallery", "matching", "server"]) {
     const source = readFileSync(`${folder}${service}_service.proto`, "utf8");
     assert.equal(
       source.match(/option idempotency_level = (NO_SIDE_EFFECTS|IDEMPOTENT);/g)?.length,

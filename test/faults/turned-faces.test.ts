@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import sharp from "sharp";
-import { ClientError } from "../../client/errors.ts";
+import { FaceError } from "../../face/errors.ts";
 import { FaceEncoder } from "../../face/face-encoder.ts";
 import type { EncodedFace } from "../../face/face-encoder.ts";
 import { intersectionOverUnion } from "../../face/geometry.ts";
@@ -47,7 +47,7 @@ async function encodeOrRefuse(photo: Uint8Array): Promise<EncodedFace | undefine
   try {
     return await encoder.encodeSingle(photo);
   } catch (error) {
-    assert.ok(error instanceof ClientError && REFUSALS.includes(error.reason), String(error));
+    assert.ok(error instanceof FaceError && REFUSALS.includes(error.reason), String(error));
     return undefined;
   }
 }
@@ -147,7 +147,7 @@ test("what is no face, or none that can be recognised, gives no template", async
 
 test("the refusal of a drawing says what was found and what to use instead", async () => {
   await assert.rejects(encoder.encodeSingle(await readPhoto("picasso_drawing_crop.jpg")), (error) => {
-    assert.ok(error instanceof ClientError);
+    assert.ok(error instanceof FaceError);
     assert.equal(error.reason, "FACE_UNUSABLE");
     assert.match(error.message, /drawn; use a sharp photo/);
     return true;

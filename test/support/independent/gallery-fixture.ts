@@ -47,6 +47,8 @@ export interface GalleryMessage {
   readonly template_count: number;
   readonly revision: number;
   readonly create_time: { readonly seconds: number };
+  readonly uid: Buffer;
+  readonly labels: readonly { readonly key: string; readonly value: string }[];
 }
 
 interface DistancesMessage {

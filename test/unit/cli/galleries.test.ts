@@ -139,3 +139,27 @@ test("a person enrolled with one parameter set or the other is accepted at a dis
     assert.ok(accepted === true && Number(distance) < largest, `${gallery}: distance ${String(distance)}`);
   }
 });
+
+test("labels are set, replaced and taken away, and the expected size is changed", async () => {
+  const update = async (...args: string[]): Promise<Record<string, unknown>> => {
+    const { gallery } = (await json(0, "gallery", "update", "staff", ...args)) as { gallery: Record<string, unknown> };
+    return gallery;
+  };
+  const labelled = await update("--label", "site=north", "--label", "owner=a=b");
+  assert.deepEqual(labelled["labels"], { site: "north", owner: "a=b" });
+  assert.match(String(labelled["uid"]), /^[0-9a-f]{32}$/);
+  const sized = await update("--expect", "500");
+  assert.deepEqual([sized["labels"], sized["expectedTemplates"]], [labelled["labels"], 500]);
+  assert.deepEqual((await update("--no-label"))["labels"], {});
+  assert.equal(await reasonOf("gallery", "update", "staff"), "USAGE");
+  assert.equal(await reasonOf("gallery", "update", "staff", "--label", "nothing"), "USAGE");
+  assert.equal(await reasonOf("gallery", "update", "nowhere", "--expect", "5"), "GALLERY_NOT_FOUND");
+});
+
+test("info says which server answers, without a key", async () => {
+  const run = await runCli(["info", "--json"], { env: { VEILFACE_SERVER: server.address } });
+  assert.equal(run.code, 0, run.stderr);
+  const info = JSON.parse(run.stdout) as { version: string; schemes: string[]; limits: { maxCalls: number } };
+  assert.match(info.version, /^\d+\.\d+\.\d+$/);
+  assert.deepEqual([info.schemes, info.limits.maxCalls], [["packed", "pairwise"], 4000]);
+});

@@ -69,9 +69,15 @@ test("what is not there is refused by its own reason", async () => {
     hasReason("CONTEXT_NOT_FOUND"),
   );
   await assert.rejects(
-    store.createGallery({ galleryId: "g", contextId: CONTEXT, ...PLAIN }),
+    store.createGallery({ galleryId: "g", contextId: CONTEXT, ...PLAIN, uid: new Uint8Array(16).fill(8) }),
     hasReason("GALLERY_EXISTS"),
   );
+  await assert.rejects(
+    store.createGallery({ galleryId: "g", contextId: CONTEXT, ...PLAIN, labels: { other: "labels" } }),
+    hasReason("GALLERY_EXISTS"),
+  );
+  const asked = { galleryId: "g", contextId: CONTEXT, ...PLAIN };
+  assert.deepEqual(await store.createGallery(asked), store.getGallery("g"), "the very same may be asked for again");
   await assert.rejects(store.deleteGallery("h"), hasReason("GALLERY_NOT_FOUND"));
   await assert.rejects(store.deleteTemplates("h", { templateIds: [] }), hasReason("GALLERY_NOT_FOUND"));
   for (const read of [
