@@ -67,6 +67,17 @@ interface Flags {
  * help and ends the process for --help, and with exit code 1 for what cannot be, naming the flag or the variable.
  */
 export function readConfig(argv: readonly string[]): ServerConfig {
+  const program = serverProgram();
+  const flags = program.parse(argv, { from: "user" }).opts<Flags>();
+  const tls = tlsOf(program, flags);
+  if (tls === undefined && !flags.insecure && !isLoopback(flags.address)) {
+    const instead = "give --tls-cert and --tls-key, or --insecure to serve plain text beyond this machine";
+    program.error(`${flags.address} is not a loopback address: ${instead}`);
+  }
+  return configOf(flags, tls);
+}
+
+function serverProgram(): Command {
   const about = "Matching server: stores and compares encrypted face templates; it holds no key and sees no face.";
   const program = new Command("veilface-server").description(about);
   for (const option of serverOptions()) {
@@ -74,12 +85,10 @@ export function readConfig(argv: readonly string[]): ServerConfig {
       Reflect.deleteProperty(process.env, option.envVar);
     program.addOption(option);
   }
-  const flags = program.parse(argv, { from: "user" }).opts<Flags>();
-  const tls = tlsOf(program, flags);
-  if (tls === undefined && !flags.insecure && !isLoopback(flags.address)) {
-    const instead = "give --tls-cert and --tls-key, or --insecure to serve plain text beyond this machine";
-    program.error(`${flags.address} is not a loopback address: ${instead}`);
-  }
+  return program;
+}
+
+function configOf(flags: Flags, tls: ServerConfig["tls"]): ServerConfig {
   const { address, workers, reflection, logLevel, insecure, maxDataBytes, mapBytes, maxConnections, maxCalls } = flags;
   return {
     address,
@@ -102,6 +111,11 @@ export function readConfig(argv: readonly string[]): ServerConfig {
 
 /** Every option of the server, each with its environment variable. */
 export function serverOptions(): Option[] {
+  return [...placeOptions(), ...serviceOptions(), ...transportOptions(), ...connectionOptions()];
+}
+
+/** Where it listens and keeps its data, and what of the machine it takes. */
+function placeOptions(): Option[] {
   return [
     option("--address <host:port>", "where to listen", "ADDRESS").default("127.0.0.1:50051").argParser(hostAndPort),
     option("--data <folder>", "where to keep the data", "DATA").default("./veilface-data"),
@@ -116,6 +130,11 @@ export function serverOptions(): Option[] {
       "address space to map the data file into at first (default: 16 GiB); grows with the file",
       "MAP_BYTES",
     ).argParser(whole(1 << 20, 2 ** 46)),
+  ];
+}
+
+function serviceOptions(): Option[] {
+  return [
     option("--reflection [yes|no]", "serve the contract by reflection", "REFLECTION")
       .default(true)
       .preset("yes")
@@ -127,12 +146,23 @@ export function serverOptions(): Option[] {
     option("--grace <seconds>", "how long calls under way may take to end at a stop", "GRACE")
       .default(10)
       .argParser(whole(0, 3600)),
+  ];
+}
+
+function transportOptions(): Option[] {
+  return [
     option("--tls-cert <file>", "certificate chain, PEM", "TLS_CERT"),
     option("--tls-key <file>", "private key of the certificate, PEM", "TLS_KEY"),
     option("--insecure [yes|no]", "allow plain text on an address that is not loopback", "INSECURE")
       .default(false)
       .preset("yes")
       .argParser(yesOrNo),
+  ];
+}
+
+/** What its clients' connections may take, and for how long. */
+function connectionOptions(): Option[] {
+  return [
     option("--keepalive <seconds>", "ask a peer so often whether it is there; cut it off if not", "KEEPALIVE")
       .default(30)
       .argParser(whole(1, 3600)),

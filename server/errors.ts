@@ -68,6 +68,11 @@ export function galleryChanged(): ServerError {
   return new ServerError("GALLERY_CHANGED", "the gallery was changed while it was read: read it again");
 }
 
+/** For what the code around it rules out: a fault of ours, which the log tells of. */
+export function impossible(what: string): never {
+  throw new Error(`${what}: this cannot be`);
+}
+
 /** A refusal that names one field of the request. */
 export function fieldInvalid(
   field: string,

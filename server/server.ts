@@ -14,7 +14,6 @@ import { createServer } from "nice-grpc";
 import type { Server } from "nice-grpc";
 import { errorDetailsServerMiddleware } from "nice-grpc-error-details";
 import { HealthDefinition, HealthServiceImpl, HealthState } from "nice-grpc-server-health";
-import type { ServerInfo } from "@veilface/proto";
 import type { Logger } from "pino";
 import type { ServerConfig } from "./config.ts";
 import { contextService } from "./rpc/context-service.ts";
@@ -78,63 +77,83 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
   // What gRPC would print of itself, in the middle of the log, comes as errors too.
   setLogVerbosity(logVerbosity.NONE);
   await tryStore(config.dataFolder, config.mapBytes);
-  const store = LmdbStore.open({ ...storeOptions(config), log });
-  const pool = new WorkerPool(config.workers);
-  const connections = new Connections(connectionLimits(config));
-  const health = HealthState();
-  const stopping = new AbortController();
-  const calls = new OpenCalls(config.maxCalls);
-  const close = async (): Promise<void> => {
-    connections[Symbol.dispose]();
-    calls[Symbol.dispose]();
-    await pool.close();
-    await store.close();
-  };
+  const backing = openBacking(config, log);
   try {
     const credentials = await credentialsOf(config);
-    await pool.ready();
-    const server = createServer(channelOptions(config, [callGuard(log, UNREAD_MS), calls.interceptor]))
-      .use(errorDetailsServerMiddleware)
-      .use(wall(log));
-    addServices(server, { store, pool, stopping: stopping.signal, log, info: await serverInfo(config) });
-    server.add(readableRequests(HealthDefinition), HealthServiceImpl(health));
-    if (config.reflection)
-      await addReflection(
-        server,
-        [...SERVICES, HealthDefinition].map((service) => service.fullName),
-      );
+    await backing.pool.ready();
+    const server = await serverOver(backing, config);
     const port = await listen(server, config, credentials);
-    connections.listensOn(port);
-    for (const service of SERVICES) health.setStatus("healthy", service.fullName);
-    const stop = async (): Promise<void> => {
-      health.setStatus("unhealthy");
-      stopping.abort();
-      await endCalls(server, connections, config.graceSeconds);
-      await close();
-    };
+    backing.connections.listensOn(port);
+    for (const service of SERVICES) backing.health.setStatus("healthy", service.fullName);
     let stopped: Promise<void> | undefined;
-    return { address: config.address.replace(/:\d+$/, `:${port}`), stop: () => (stopped ??= stop()) };
+    return {
+      address: config.address.replace(/:\d+$/, `:${port}`),
+      stop: () => (stopped ??= stop(server, backing, config.graceSeconds)),
+    };
   } catch (error) {
-    await close();
+    await close(backing);
     throw error;
   }
 }
 
+/** What a server stands on, from its start until {@link close}. */
 interface Backing {
   readonly store: GalleryStore;
   readonly pool: WorkerPool;
-  readonly stopping: AbortSignal;
+  readonly connections: Connections;
+  readonly calls: OpenCalls;
+  readonly health: ReturnType<typeof HealthState>;
+  /** Ends what would not end by itself. */
+  readonly stopping: AbortController;
   readonly log: Logger;
-  readonly info: ServerInfo;
 }
 
-function addServices(server: Server, { store, pool, stopping, log, info }: Backing): void {
+function openBacking(config: ServerConfig, log: Logger): Backing {
+  return {
+    store: LmdbStore.open({ ...storeOptions(config), log }),
+    pool: new WorkerPool(config.workers),
+    connections: new Connections(connectionLimits(config)),
+    calls: new OpenCalls(config.maxCalls),
+    health: HealthState(),
+    stopping: new AbortController(),
+    log,
+  };
+}
+
+async function close({ connections, calls, pool, store }: Backing): Promise<void> {
+  connections[Symbol.dispose]();
+  calls[Symbol.dispose]();
+  await pool.close();
+  await store.close();
+}
+
+async function stop(server: Server, backing: Backing, graceSeconds: number): Promise<void> {
+  backing.health.setStatus("unhealthy");
+  backing.stopping.abort();
+  await endCalls(server, backing.connections, graceSeconds);
+  await close(backing);
+}
+
+/** The server with all of its services, not listening yet. */
+async function serverOver(backing: Backing, config: ServerConfig): Promise<Server> {
+  const { calls, health, log } = backing;
+  const server = createServer(channelOptions(config, [callGuard(log, UNREAD_MS), calls.interceptor]))
+    .use(errorDetailsServerMiddleware)
+    .use(wall(log));
+  addServices(server, backing);
+  server.add(readableRequests(ServerServiceDefinition), serverService(await serverInfo(config)));
+  server.add(readableRequests(HealthDefinition), HealthServiceImpl(health));
+  const names = [...SERVICES, HealthDefinition].map((service) => service.fullName);
+  if (config.reflection) await addReflection(server, names);
+  return server;
+}
+
+function addServices(server: Server, { store, pool, stopping, log }: Backing): void {
   const packed = new PackedMatcher(pool);
   const matchers = { packed, scans: new SharedScans(packed), pairwise: new PairwiseMatcher(pool) };
   server.add(readableRequests(ContextServiceDefinition), contextService(store, matchers.pairwise));
-  server.add(readableRequests(GalleryServiceDefinition), galleryService({ store, matchers }, stopping));
+  server.add(readableRequests(GalleryServiceDefinition), galleryService({ store, matchers }, stopping.signal));
   server.add(readableRequests(MatchingServiceDefinition), matchingService({ store, matchers, log }));
-  server.add(readableRequests(ServerServiceDefinition), serverService(info));
 }
 
 // Without these gRPC waits for ever for a peer that vanished without a word, and takes any number of streams.

@@ -25,8 +25,9 @@ const MEANING: Readonly<Record<string, string>> = {
 export function inWords(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
   const code = codeOf(error) ?? /\b(E[A-Z]{3,})\b/.exec(text)?.[1];
-  const meaning = code === undefined ? undefined : MEANING[code];
-  return meaning === undefined ? text : `${meaning} (${code!})`;
+  if (code === undefined) return text;
+  const meaning = MEANING[code];
+  return meaning === undefined ? text : `${meaning} (${code})`;
 }
 
 /** The operating system's code of an error, such as "EACCES"; undefined for other errors. */

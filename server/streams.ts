@@ -1,59 +1,71 @@
 import type { Pace } from "./limits.ts";
 
+/** How much of a stream may be under way at once. */
+export interface Load<T> {
+  /** In weight; an item that is heavier goes alone. */
+  readonly limit: number;
+  /** The weight of an item; 1 unless given. */
+  readonly weigh?: (item: T) => number;
+}
+
+interface Weighed<R> {
+  readonly result: Promise<R>;
+  readonly weight: number;
+}
+
 /**
- * Maps a stream with items of up to `limit` in weight under way, in the order of the stream; an item that is heavier
- * goes alone. A result is yielded as soon as it and those before it are there, even while the source is silent. The
- * first failure, of the source or of a result, ends it after what came before.
+ * Maps a stream, some items at a time, in the order of the stream. A result is yielded as soon as it and those before
+ * it are there, even while the source is silent. The first failure, of the source or of a result, ends it after what
+ * came before.
  */
 export async function* mapOrdered<T, R>(
   source: AsyncIterable<T>,
-  limit: number,
+  { limit, weigh = () => 1 }: Load<T>,
   map: (item: T) => Promise<R>,
-  weigh: (item: T) => number = () => 1,
 ): AsyncGenerator<R> {
   const items = source[Symbol.asyncIterator]();
-  const pending: Promise<R>[] = [];
-  const weights: number[] = [];
+  const pending: Weighed<R>[] = [];
   let load = 0;
   let incoming: Promise<IteratorResult<T>> | undefined = quiet(items.next());
   try {
     while (incoming !== undefined || pending.length > 0) {
       const next: Step<T, R> = await firstOf(load < limit ? incoming : undefined, pending[0]);
       if ("result" in next) {
-        void pending.shift();
-        load -= weights.shift()!;
+        pending.shift();
+        load -= next.weight;
         yield next.result;
       } else if (next.item === undefined) {
         incoming = undefined;
       } else {
-        pending.push(quiet(map(next.item.value)));
-        weights.push(weigh(next.item.value));
-        load += weights.at(-1)!;
+        const weight = weigh(next.item.value);
+        pending.push({ result: quiet(map(next.item.value)), weight });
+        load += weight;
         incoming = quiet(items.next());
       }
     }
   } finally {
-    await Promise.allSettled(pending);
+    await Promise.allSettled(pending.map(({ result }) => result));
     // Not awaited: a source that is silent in its next() would hold up the failure that ends this stream.
     void items.return?.().catch(() => undefined);
   }
 }
 
-type Step<T, R> = { result: R } | { item: { value: T } | undefined };
+type Step<T, R> = { result: R; weight: number } | { item: { value: T } | undefined };
 
 async function firstOf<T, R>(
   incoming: Promise<IteratorResult<T>> | undefined,
-  oldest: Promise<R> | undefined,
+  oldest: Weighed<R> | undefined,
 ): Promise<Step<T, R>> {
   const steps: Promise<Step<T, R>>[] = [];
+  const result = oldest?.result.then((result) => ({ result, weight: oldest.weight }));
   // The result comes first: of two that are ready, an acknowledgement goes out before more work is taken on.
-  if (oldest !== undefined) steps.push(oldest.then((result) => ({ result })));
+  if (result !== undefined) steps.push(result);
   // A failing source must not overtake results that are still under way.
   if (incoming !== undefined) {
     const step = incoming.then(
       (item): Step<T, R> => ({ item: item.done === true ? undefined : { value: item.value } }),
     );
-    steps.push(oldest === undefined ? step : step.catch(() => oldest.then((result) => ({ result }))));
+    steps.push(result === undefined ? step : step.catch(() => result));
   }
   return Promise.race(steps);
 }
@@ -152,7 +164,7 @@ export function patiently<T>(
     const listening =
       interrupt &&
       onAbort(interrupt, () => {
-        fail(interrupt.reason as Error);
+        fail(interrupt.reason);
       });
     return () => {
       clearTimeout(timer);
@@ -168,7 +180,7 @@ export function patiently<T>(
  */
 function interruptible<T>(
   source: AsyncIterable<T>,
-  arm: (fail: (error: Error) => void) => () => void,
+  arm: (fail: (error: unknown) => void) => () => void,
 ): AsyncIterableIterator<T> {
   const items = source[Symbol.asyncIterator]();
   const next = async (): Promise<IteratorResult<T>> => {

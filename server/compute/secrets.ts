@@ -30,8 +30,9 @@ export function secretKeyRefused(cause?: unknown): FheError {
 
 function holdsSecretKey(data: Uint8Array): boolean {
   const parts = [data];
-  for (let next = 0; next < parts.length && next < MAX_PARTS; next++) {
-    const part = parts[next]!;
+  // What is found within a part is appended, and looked at in its turn.
+  for (const [i, part] of parts.entries()) {
+    if (i >= MAX_PARTS) break;
     if (hasSecretKeyShape(part) || isSecretContext(part)) return true;
     const decoded = fromBase64Text(part);
     parts.push(...(decoded === undefined ? embeddedFields(part) : [decoded]));

@@ -31,10 +31,12 @@ export async function* compareTemplates(
   const location = store.readerLocation(galleryId);
   const entries = await store.entriesOfSubject(galleryId, target.subjectId);
   if (entries.length === 0) throw notFound(galleryId, target.subjectId);
-  const byBlock = entriesByBlock(entries);
-  const blocks = [...byBlock.values()].map(blockTask);
+  const byBlock = blocksOf(entries);
+  const blocks = Array.from(byBlock, ([block, { stride, slots }]): BlockTask => ({ block, stride, slots }));
   const { encoding, products } = await probe.compare({ blocks, location, signal });
-  for await (const product of products) yield { gallery, encoding, product, entries: byBlock.get(product.block) ?? [] };
+  for await (const product of products) {
+    yield { gallery, encoding, product, entries: byBlock.get(product.block)?.entries ?? [] };
+  }
   checkUnchanged(store, gallery, location);
 }
 
@@ -42,14 +44,22 @@ function notFound(galleryId: string, subjectId: string): ServerError {
   return new ServerError("SUBJECT_NOT_FOUND", `gallery "${galleryId}" has no template of subject "${subjectId}"`);
 }
 
-type LiveEntry = RosterEntry & { live: NonNullable<RosterEntry["live"]> };
-
-function entriesByBlock(entries: readonly RosterEntry[]): Map<number, LiveEntry[]> {
-  const live = entries.filter((entry): entry is LiveEntry => entry.live !== undefined);
-  return Map.groupBy(live, (entry) => entry.live.placement.block);
+/** The entries that lie in one block, and their slots. */
+interface BlockOfSubject {
+  readonly stride: number;
+  readonly slots: number[];
+  readonly entries: RosterEntry[];
 }
 
-function blockTask(entries: readonly LiveEntry[]): BlockTask {
-  const { block, stride } = entries[0]!.live.placement;
-  return { block, stride, slots: entries.map((entry) => entry.live.placement.slot) };
+function blocksOf(entries: readonly RosterEntry[]): Map<number, BlockOfSubject> {
+  const blocks = new Map<number, BlockOfSubject>();
+  for (const entry of entries) {
+    if (entry.live === undefined) continue;
+    const { block, stride, slot } = entry.live.placement;
+    const known = blocks.get(block) ?? { stride, slots: [], entries: [] };
+    known.slots.push(slot);
+    known.entries.push(entry);
+    blocks.set(block, known);
+  }
+  return blocks;
 }

@@ -1,7 +1,6 @@
 import { packedContextId } from "@veilface/fhe";
 import { KeyMaterial } from "@veilface/proto";
 import type { CreateContextRequest, KeyUpload, PairwiseScheme as WirePairwise } from "@veilface/proto";
-import { ServerError } from "../errors.ts";
 import { KeyUploads, checkAnnounced } from "./key-upload.ts";
 import { PACE, RETRY_AFTER_MS } from "../limits.ts";
 import type { PairwiseMatcher } from "../compute/pairwise/pairwise-matcher.ts";
@@ -9,7 +8,7 @@ import type { ContextKeys, NewContext } from "../store/gallery-store.ts";
 import { readAll } from "./read-all.ts";
 import { Patience, forEachItem, patiently } from "../streams.ts";
 import { absent, packedScheme, pairwiseAcceptedError, required } from "./from-wire.ts";
-import { fieldInvalid } from "../errors.ts";
+import { ServerError, fieldInvalid, impossible } from "../errors.ts";
 
 /** A context as it was sent, checked, with its keys where its scheme has any. */
 export interface ReceivedContext {
@@ -111,10 +110,10 @@ async function receivePairwise(
 function uploadedKeys({ encryptionParameters, scale }: WirePairwise, objects: ReadonlyMap<KeyMaterial, Uint8Array>) {
   const context = objects.get(KeyMaterial.KEY_MATERIAL_TENSEAL_CONTEXT);
   if (context !== undefined) return { kind: "tenseal", context } as const;
-  const [relinKeys, galoisKeys] = [
-    objects.get(KeyMaterial.KEY_MATERIAL_SEAL_RELIN_KEYS)!,
-    objects.get(KeyMaterial.KEY_MATERIAL_SEAL_GALOIS_KEYS)!,
-  ];
+  const relinKeys = objects.get(KeyMaterial.KEY_MATERIAL_SEAL_RELIN_KEYS);
+  const galoisKeys = objects.get(KeyMaterial.KEY_MATERIAL_SEAL_GALOIS_KEYS);
+  // Announced, or the stream would have been refused with its first message.
+  if (relinKeys === undefined || galoisKeys === undefined) return impossible("an upload without keys");
   return { kind: "seal", parameters: Uint8Array.from(encryptionParameters), scale, relinKeys, galoisKeys } as const;
 }
 

@@ -81,7 +81,8 @@ async function* enrollInto(incoming: Incoming, destination: Destination): AsyncG
     incoming.holdings.close(unit.holding);
     return enrolled;
   };
-  yield* mapOrdered(enrollmentUnits({ ...incoming, gallery, reader: scheme.reader }), IN_FLIGHT, put, weight);
+  const units = enrollmentUnits({ ...incoming, gallery, reader: scheme.reader });
+  yield* mapOrdered(units, { limit: IN_FLIGHT, weigh: weight }, put);
 }
 
 function weight(unit: EnrollmentUnit): number {

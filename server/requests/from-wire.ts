@@ -227,7 +227,7 @@ function keyIdOf(field: string, value: Uint8Array): Uint8Array {
  * content.
  */
 export function ciphertext(field: string, value: wire.Ciphertext | undefined, context: string): CiphertextEnvelope {
-  return checkedCiphertext(field, value, context, PACKED);
+  return checkedCiphertext(value, { field, context }, PACKED);
 }
 
 /** As {@link ciphertext}, of the pairwise scheme. */
@@ -236,13 +236,12 @@ export function pairwiseCiphertext(
   value: wire.Ciphertext | undefined,
   context: string,
 ): CiphertextEnvelope<PairwiseEncoding> {
-  return checkedCiphertext(field, value, context, PAIRWISE);
+  return checkedCiphertext(value, { field, context }, PAIRWISE);
 }
 
 function checkedCiphertext<Encoding extends string>(
-  field: string,
   value: wire.Ciphertext | undefined,
-  context: string,
+  { field, context }: { readonly field: string; readonly context: string },
   form: CiphertextForm<Encoding>,
 ): CiphertextEnvelope<Encoding> {
   const { contextId: actual, encoding, data, sha256 } = required(field, value);

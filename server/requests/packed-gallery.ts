@@ -47,13 +47,14 @@ export class PackedGallery implements GalleryScheme {
 
   openProbe(reply: WireEncoding, holding: Holding): SchemeProbe {
     const { space, strides } = this.#gallery;
-    const pieces = new ProbeAssembly(this.reader, holding, encodedDimension(space), strides);
+    const pieces = new ProbeAssembly(this.reader, holding, { dimension: encodedDimension(space), strides });
     const encoding = replyEncoding("target.reply_encoding", reply);
     return new PackedProbe({ pieces, encoding, parameterSet: this.#parameterSet, ...this.#matchers });
   }
 
   prepareTemplate(template: CiphertextEnvelope, slot: number): Promise<Uint8Array> {
-    return this.#matchers.packed.prepareTemplate(this.#parameterSet, template, this.#loose, slot);
+    const exponent = slot * this.#loose.stride;
+    return this.#matchers.packed.prepareTemplate({ parameterSet: this.#parameterSet, ciphertext: template, exponent });
   }
 
   async prepareBlock(pieces: readonly CiphertextEnvelope[]): Promise<Uint8Array[]> {

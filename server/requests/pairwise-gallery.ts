@@ -48,7 +48,7 @@ export class PairwiseGallery implements GalleryScheme {
 
   openProbe(reply: WireEncoding, holding: Holding): SchemeProbe {
     const { space, strides } = this.#gallery;
-    const pieces = new ProbeAssembly(this.reader, holding, space.dimension, strides);
+    const pieces = new ProbeAssembly(this.reader, holding, { dimension: space.dimension, strides });
     const encoding = pairwiseReplyEncoding("target.reply_encoding", reply);
     return new PairwiseProbe({ pieces, encoding, space, context: this.#context, matcher: this.#matcher });
   }
@@ -96,9 +96,9 @@ class PairwiseProbe implements SchemeProbe {
   async search(asked: AskedBlocks): Promise<Answers> {
     if (asked.blocks.length === 0) return { encoding: "SEAL", products: nothing() };
     const { context, matcher, pieces, space } = this.#parts;
-    const [piece] = pieces.complete(space.dimension);
-    const encoding = this.#parts.encoding ?? piece!.encoding;
-    return { encoding, products: await scanPairwise(matcher, space, piece!, { context, encoding, ...asked }) };
+    const [ciphertext] = pieces.complete(space.dimension);
+    const { encoding = ciphertext.encoding } = this.#parts;
+    return { encoding, products: await scanPairwise(matcher, { ciphertext, space }, { context, encoding, ...asked }) };
   }
 
   compare(asked: AskedBlocks): Promise<Answers> {

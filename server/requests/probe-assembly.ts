@@ -5,6 +5,14 @@ import type { CiphertextEnvelope } from "../compute/envelope.ts";
 import { fieldInvalid } from "../errors.ts";
 import type { Holding } from "./waiting-bytes.ts";
 
+/** What a probe for a gallery looks like. */
+export interface ProbeForm {
+  /** The encoded dimension. */
+  readonly dimension: number;
+  /** Those the gallery uses; the stride of loose templates is always welcome. */
+  readonly strides: readonly number[];
+}
+
 /** Collects the pieces of a probe, which may come in any order and in several messages. */
 export class ProbeAssembly<Encoding> {
   readonly #reader: PieceReader<Encoding>;
@@ -13,11 +21,7 @@ export class ProbeAssembly<Encoding> {
   readonly #allowed: ReadonlySet<number>;
   readonly #pieces = new Map<number, (CiphertextEnvelope<Encoding> | undefined)[]>();
 
-  /**
-   * `dimension`: the encoded dimension. `strides`: those the gallery uses; the stride of loose templates is always
-   * welcome.
-   */
-  constructor(reader: PieceReader<Encoding>, holding: Holding, dimension: number, strides: readonly number[]) {
+  constructor(reader: PieceReader<Encoding>, holding: Holding, { dimension, strides }: ProbeForm) {
     this.#reader = reader;
     this.#holding = holding;
     this.#dimension = dimension;
@@ -46,11 +50,12 @@ export class ProbeAssembly<Encoding> {
   }
 
   /** The pieces at a stride, in order. Throws ServerError PROBE_INCOMPLETE, naming what is missing. */
-  complete(stride: number): CiphertextEnvelope<Encoding>[] {
+  complete(stride: number): [CiphertextEnvelope<Encoding>, ...CiphertextEnvelope<Encoding>[]] {
     const expected = this.#piecesAt(stride);
     const pieces = this.#pieces.get(stride) ?? [];
     const present = pieces.filter((piece) => piece !== undefined);
-    if (present.length === expected) return present;
+    const [first, ...others] = present;
+    if (first !== undefined && present.length === expected) return [first, ...others];
     throw new ServerError(
       "PROBE_INCOMPLETE",
       `the probe has ${present.length} of ${expected} pieces at stride ${stride}, which the gallery uses: send all of them`,

@@ -9,7 +9,7 @@ import type { FieldViolation } from "../errors.ts";
 export function readAll<T extends object>(readers: { readonly [Name in keyof T]: () => T[Name] }): T {
   const refusals: ServerError[] = [];
   const read: Partial<T> = {};
-  for (const name of Object.keys(readers) as (keyof T)[]) {
+  for (const name in readers) {
     try {
       read[name] = readers[name]();
     } catch (error) {
@@ -17,17 +17,19 @@ export function readAll<T extends object>(readers: { readonly [Name in keyof T]:
       refusals.push(error);
     }
   }
-  if (refusals.length > 0) throw combined(refusals);
+  const [first, ...others] = refusals;
+  if (first !== undefined) throw combined(first, others);
+  // Whole, as no reader refused, which the types do not tell.
   return read as T;
 }
 
 /** One refusal with everything that several say. The first one gives its reason. */
-function combined(refusals: readonly ServerError[]): ServerError {
-  const [first] = refusals;
+function combined(first: ServerError, others: readonly ServerError[]): ServerError {
+  const refusals = [first, ...others];
   const messages = new Set(refusals.map(({ message }) => message));
-  if (messages.size === 1) return first!;
+  if (messages.size === 1) return first;
   const violations = refusals.flatMap((refusal) => refusal.violations);
-  return new ServerError(first!.reason, [...messages].join("; "), { violations: distinct(violations) });
+  return new ServerError(first.reason, [...messages].join("; "), { violations: distinct(violations) });
 }
 
 function distinct(violations: readonly FieldViolation[]): FieldViolation[] {

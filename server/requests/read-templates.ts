@@ -71,8 +71,9 @@ async function unitOf(scheme: GalleryScheme, stored: StoredBlock): Promise<Unit>
     }
     return { block, stride, entries, pieces: await scheme.blockAsSent(stride, chunks) };
   }
-  const { block, stride } = stored.entry.live!.placement;
-  return { block, stride, entries: [stored.entry], pieces: await scheme.looseAsSent(Uint8Array.from(stored.residues)) };
+  const { entry, residues } = stored;
+  const { block, stride } = entry.live.placement;
+  return { block, stride, entries: [entry], pieces: await scheme.looseAsSent(Uint8Array.from(residues)) };
 }
 
 function checkRevision(store: GalleryStore, { galleryId, revision, createTime }: StoredGallery): void {

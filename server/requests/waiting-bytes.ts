@@ -172,7 +172,8 @@ export class WaitingBytes implements Account {
     this.#held -= holding.bytes;
     if (holding.settled) this.#settled -= holding.bytes;
     const own = this.#queue.findIndex((waiter) => waiter.holding === holding);
-    if (own >= 0) this.#queue.splice(own, 1)[0]!.reject(holding.signal.reason ?? this.#full());
+    const [left] = own < 0 ? [] : this.#queue.splice(own, 1);
+    left?.reject(holding.signal.reason ?? this.#full());
     this.#serve();
   }
 

@@ -15,15 +15,17 @@ const CONTEXTS_AT_ONCE = 16;
 /** Contexts after the id `after`: at most `limit`, and fewer where they are large. */
 export async function contextPage(store: GalleryStore, after: string, limit: number): Promise<ListContextsResponse> {
   const contexts: Context[] = [];
-  let bytes = 0;
-  for (let from = after; contexts.length < limit && bytes < PAGE_BYTES; ) {
+  let last = after;
+  for (let bytes = 0; contexts.length < limit && bytes < PAGE_BYTES; ) {
     const wanted = Math.min(CONTEXTS_AT_ONCE, limit - contexts.length);
-    const found = store.listContexts(from, wanted).map(contextToWire);
-    for (const context of found) bytes += Context.encode(context).finish().length;
-    contexts.push(...found);
+    const found = store.listContexts(last, wanted).map(contextToWire);
+    for (const context of found) {
+      contexts.push(context);
+      bytes += Context.encode(context).finish().length;
+      last = context.contextId;
+    }
     if (found.length < wanted) return { contexts, nextPageToken: "" };
-    from = found.at(-1)!.contextId;
     await setImmediate();
   }
-  return { contexts, nextPageToken: contexts.at(-1)!.contextId };
+  return { contexts, nextPageToken: last };
 }

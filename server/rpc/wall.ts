@@ -76,13 +76,20 @@ interface Refusal {
 
 function refusalOf(error: unknown): Refusal {
   if (error instanceof GrpcError) return { status: error.code, refusal: error };
-  const status = error instanceof ServerError || error instanceof FheError ? STATUS[error.reason] : undefined;
-  if (status === undefined) return refusal(Status.INTERNAL, "INTERNAL", "internal error: see the server's log");
-  const { reason, message } = error as ServerError | FheError;
-  return refusal(status, reason, message, error instanceof ServerError ? detailsOf(error) : []);
+  if (error instanceof ServerError || error instanceof FheError) {
+    const status = STATUS[error.reason];
+    if (status !== FAULT) return refusal(status, error, error instanceof ServerError ? detailsOf(error) : []);
+  }
+  return refusal(Status.INTERNAL, { reason: "INTERNAL", message: "internal error: see the server's log" });
 }
 
-function refusal(status: Status, reason: string, message: string, details: readonly ErrorDetail[] = []): Refusal {
+/** What an error says of itself. */
+interface Said {
+  readonly reason: string;
+  readonly message: string;
+}
+
+function refusal(status: Status, { reason, message }: Said, details: readonly ErrorDetail[] = []): Refusal {
   const info = ErrorInfo.fromPartial({ reason, domain: DOMAIN });
   return { status, refusal: new RichServerError(status, message, [info, ...details]) };
 }

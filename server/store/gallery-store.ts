@@ -115,6 +115,11 @@ export interface RosterEntry {
   readonly live: { readonly subjectId: string; readonly placement: Placement } | undefined;
 }
 
+/** A line of a template that is there. */
+export interface LiveEntry extends RosterEntry {
+  readonly live: NonNullable<RosterEntry["live"]>;
+}
+
 /** A template enrolled alone: its ciphertext; of the packed scheme already multiplied by X^(slot * stride). */
 export interface LooseTemplate {
   readonly templateId: string;
@@ -215,7 +220,7 @@ export interface BlockRef {
 export type StoredBlock =
   | {
       readonly kind: "loose";
-      readonly entry: RosterEntry;
+      readonly entry: LiveEntry;
       /** As in {@link LooseTemplate}. */
       readonly residues: Uint8Array;
     }

@@ -27,7 +27,7 @@ test("a long enrollment stream keeps no item alive once it is done with it, and 
   }
   const stream = mapOrdered(
     failingOn(items(), stopping.signal, () => new Error("stopping")),
-    32,
+    { limit: 32 },
     async () => turn(),
   );
   let results = 0;

@@ -1,5 +1,6 @@
-import type { Layout, ParameterSetName } from "@veilface/fhe";
+import type { ParameterSetName } from "@veilface/fhe";
 import { tasksOf } from "../block-task.ts";
+import { buffersOf } from "../buffers.ts";
 import type {
   MatchBlocks,
   MatchedBlock,
@@ -34,27 +35,19 @@ export class PackedMatcher {
    * A loose template's residues at its slot, as stored. Throws FheError or ServerError for a ciphertext that is not
    * sound. The buffer of the ciphertext is given away, as those of pieces below: each must have one of its own.
    */
-  async prepareTemplate(
-    parameterSet: ParameterSetName,
-    ciphertext: CiphertextEnvelope,
-    layout: Layout,
-    slot: number,
-  ): Promise<Uint8Array> {
-    return this.#run(
-      "prepareTemplate",
-      { parameterSet, ciphertext, exponent: slot * layout.stride },
-      buffersOf([ciphertext]),
-    );
+  async prepareTemplate(task: PrepareTemplate): Promise<Uint8Array> {
+    return this.#run("prepareTemplate", task, buffersOf([task.ciphertext.data]));
   }
 
   /** A packed block's tiles, as stored, from its polynomials in order. Throws as {@link prepareTemplate}. */
   async prepareBlock(parameterSet: ParameterSetName, pieces: readonly CiphertextEnvelope[]): Promise<Uint8Array> {
-    return this.#run("prepareBlock", { parameterSet, pieces }, buffersOf(pieces));
+    return this.#run("prepareBlock", { parameterSet, pieces }, buffersOf(pieces.map(({ data }) => data)));
   }
 
   /** A probe ready for matching, from its pieces in order. Throws as {@link prepareTemplate}. */
   async prepareProbe(parameterSet: ParameterSetName, pieces: readonly CiphertextEnvelope[]): Promise<PreparedProbe> {
-    const tiles = await this.#run<SharedArrayBuffer>("prepareProbe", { parameterSet, pieces }, buffersOf(pieces));
+    const buffers = buffersOf(pieces.map(({ data }) => data));
+    const tiles = await this.#run<SharedArrayBuffer>("prepareProbe", { parameterSet, pieces }, buffers);
     return { id: ++this.#lastProbe, pieces: pieces.length, tiles };
   }
 
@@ -85,8 +78,4 @@ export class PackedMatcher {
   async #run<T>(name: keyof Tasks, task: Tasks[keyof Tasks], transfer: readonly ArrayBuffer[] = []): Promise<T> {
     return this.#pool.run(name, task, transfer);
   }
-}
-
-function buffersOf(pieces: readonly CiphertextEnvelope[]): ArrayBuffer[] {
-  return pieces.map(({ data }) => data.buffer as ArrayBuffer);
 }

@@ -20,6 +20,7 @@ import { LARGEST_CHUNK_BYTES } from "../../store/lmdb/rows/packed-chunks.ts";
 import { outcome } from "../worker-outcome.ts";
 import type { Outcome } from "../worker-outcome.ts";
 import { readerFor } from "../worker-readers.ts";
+import { zip } from "../../zip.ts";
 
 /** What one worker thread keeps for a parameter set. */
 interface Ring {
@@ -78,7 +79,7 @@ export function serializePieces(task: SerializePieces): Outcome<Envelope[]> {
       const pieces = task.tiledPieces === undefined ? [residues] : fromTiles(residues, task.tiledPieces);
       return pieces.map((piece) => envelopeOf(codec.serialize("PACKED_RESIDUES", piece)));
     },
-    (pieces) => pieces.map(({ data }) => data.buffer as ArrayBuffer),
+    (pieces) => pieces.map(({ data }) => data.buffer),
   );
 }
 
@@ -91,9 +92,9 @@ export function matchBlocks(task: MatchBlocks): Outcome<MatchedBlock[]> {
         task.probes.reduce((sum, { pieces }) => sum + pieces, 0),
       );
       loadProbes(ring, task.probes);
-      return matchAbreast(ring, task, new Int32Array(task.cancelled));
+      return matchAbreast(ring, task);
     },
-    (blocks) => blocks.flatMap(({ products }) => products.map(({ data }) => data.buffer as ArrayBuffer)),
+    (blocks) => blocks.flatMap(({ products }) => products.map(({ data }) => data.buffer)),
   );
 }
 
@@ -105,24 +106,16 @@ function loadProbes(ring: Ring, probes: readonly PreparedProbe[]): void {
 }
 
 /** Matches blocks side by side; one by one where a packed one of them turns out to be damaged. */
-function matchAbreast(ring: Ring, task: MatchBlocks, cancelled: Int32Array): MatchedBlock[] {
+function matchAbreast(ring: Ring, task: MatchBlocks): MatchedBlock[] {
   const live = task.blocks.map((block) => readBlock(ring.kernel, task, block)).filter((read) => read !== undefined);
   try {
     const lost = live.filter(({ tiles }) => tiles === undefined).map(lostBlock);
-    return [
-      ...lost,
-      ...multiply(
-        ring,
-        task,
-        live.filter(({ tiles }) => tiles !== undefined),
-        cancelled,
-      ),
-    ];
+    const readable = live.filter(({ tiles }) => tiles !== undefined);
+    return [...lost, ...multiply(ring, task, readable)];
   } catch (error) {
     if (!(error instanceof ServerError && error.reason === "STORED_CORRUPT")) throw error;
-    const [only, ...others] = task.blocks;
-    if (others.length === 0) return [{ ...only!, products: [], damagedSlots: [] }];
-    return task.blocks.flatMap((block) => matchAbreast(ring, { ...task, blocks: [block] }, cancelled));
+    if (task.blocks.length === 1) return task.blocks.map((block) => ({ ...block, products: [], damagedSlots: [] }));
+    return task.blocks.flatMap((block) => matchAbreast(ring, { ...task, blocks: [block] }));
   }
 }
 
@@ -130,22 +123,24 @@ function lostBlock({ block: { block, stride }, damagedSlots }: ReadBlock): Match
   return { block, stride, products: [], damagedSlots };
 }
 
-function multiply(
-  { kernel, codec }: Ring,
-  { encodings }: MatchBlocks,
-  blocks: readonly ReadBlock[],
-  cancelled: Int32Array,
-): MatchedBlock[] {
+function multiply({ kernel, codec }: Ring, task: MatchBlocks, blocks: readonly ReadBlock[]): MatchedBlock[] {
+  const cancelled = new Int32Array(task.cancelled);
   const tiles = blocks.map((read) => checked(read.tiles ?? [], cancelled));
   const products = unlessCancelled(() => kernel.matchBlocks(tiles)) ?? [];
-  return products.map((ofBlock, b) => {
-    const {
-      block: { block, stride },
-      damagedSlots,
-    } = blocks[b]!;
-    const sealedProducts = ofBlock.map((product, i) => envelopeOf(codec.serialize(encodings[i]!, product)));
-    return { block, stride, products: sealedProducts, damagedSlots };
-  });
+  return Array.from(
+    zip(blocks, products),
+    ([
+      {
+        block: { block, stride },
+        damagedSlots,
+      },
+      ofBlock,
+    ]) => {
+      const answers = zip(task.encodings, ofBlock);
+      const envelopes = Array.from(answers, ([encoding, product]) => envelopeOf(codec.serialize(encoding, product)));
+      return { block, stride, products: envelopes, damagedSlots };
+    },
+  );
 }
 
 /** A block on its way to be multiplied. */

@@ -1,5 +1,5 @@
 import type { CiphertextEncoding, ParameterSetName } from "@veilface/fhe";
-import { ServerError } from "../../errors.ts";
+import { ServerError, impossible } from "../../errors.ts";
 import type { PackedMatcher } from "./packed-matcher.ts";
 import { MAX_PROBES } from "./packed-task.ts";
 import type { BlockTask } from "../block-task.ts";
@@ -31,7 +31,7 @@ const PATIENCE_MS = 5000;
 const PATIENT_BYTES_PER_MS = 2 ** 20 / 1000;
 
 /** A gallery that is being searched. */
-interface Pass {
+interface Pass extends Pick<Search, "parameterSet" | "location"> {
   /** Those of the pass that is under way. */
   riders: readonly Rider[];
   /** Those of the next ones. */
@@ -56,7 +56,7 @@ export class SharedScans {
     const rider = new Rider(search);
     const { gallery } = search.location;
     const pass = this.#passes.get(gallery);
-    if (pass === undefined) void this.#run(gallery, { riders: [rider], waiting: [] });
+    if (pass === undefined) void this.#run(gallery, passOf(rider));
     else {
       pass.waiting.push(rider);
       for (const ahead of pass.riders) ahead.hurry();
@@ -67,7 +67,7 @@ export class SharedScans {
   /** The products of a comparison, which looks at some slots of few blocks only, and so rides alone. */
   async *compare(search: Search): AsyncGenerator<BlockAnswer> {
     const rider = new Rider(search);
-    void this.#pass({ riders: [rider], waiting: [] });
+    void this.#pass(passOf(rider));
     yield* rider.products;
   }
 
@@ -81,11 +81,8 @@ export class SharedScans {
     const { riders } = pass;
     try {
       for (const stride of new Set(riders.flatMap((rider) => rider.strides))) {
-        await this.#passAt(
-          stride,
-          riders.filter((rider) => rider.strides.includes(stride)),
-          pass,
-        );
+        const aboard = riders.filter((rider) => rider.strides.includes(stride));
+        await this.#passAt(stride, aboard, pass);
       }
       for (const rider of riders) rider.end();
     } catch (error) {
@@ -94,14 +91,14 @@ export class SharedScans {
   }
 
   async #passAt(stride: number, riders: readonly Rider[], pass: Pass): Promise<void> {
-    const { parameterSet, location } = riders[0]!.search;
+    const { parameterSet, location } = pass;
     const cancelled = new SharedArrayBuffer(4 * riders.length);
     const flags = new Int32Array(cancelled);
     riders.forEach((rider, i) => {
       rider.onGone(() => void Atomics.store(flags, i, 1));
     });
     const blocks = new Map(riders.flatMap((rider) => rider.blocksAt(stride)).map((block) => [block.block, block]));
-    const probes = riders.map(({ search }) => search.probes.get(stride)!);
+    const probes = riders.map((rider) => rider.probeAt(stride));
     const encodings = riders.map(({ search }) => search.encoding);
     const scan = { parameterSet, location, probes, encodings, blocks: [...blocks.values()], cancelled };
     for await (const { block, products, damagedSlots } of this.#matcher.scan(scan)) {
@@ -118,6 +115,11 @@ export class SharedScans {
   }
 }
 
+function passOf(rider: Rider): Pass {
+  const { parameterSet, location } = rider.search;
+  return { parameterSet, location, riders: [rider], waiting: [] };
+}
+
 function isAwaited({ riders, waiting }: Pass, rider: Rider): boolean {
   return waiting.length > 0 || riders.some((other) => other !== rider && !other.over);
 }
@@ -126,8 +128,8 @@ function isAwaited({ riders, waiting }: Pass, rider: Rider): boolean {
 function nextRiders(waiting: Rider[]): Rider[] {
   let pieces = 0;
   let count = 0;
-  while (count < Math.min(waiting.length, MAX_PROBES)) {
-    pieces += waiting[count]!.pieces;
+  for (const rider of waiting.slice(0, MAX_PROBES)) {
+    pieces += rider.pieces;
     if (count > 0 && pieces > MAX_PIECES_PER_PASS) break;
     count++;
   }
@@ -141,6 +143,7 @@ class Rider {
   /** Pieces of its largest probe. */
   readonly pieces: number;
   readonly #wanted: ReadonlySet<number>;
+  /** The stream hands it over while it is made. */
   #controller!: ReadableStreamDefaultController<BlockAnswer>;
   #over = false;
   #pushedBytes = 0;
@@ -177,6 +180,11 @@ class Rider {
 
   get strides(): number[] {
     return this.#over ? [] : [...new Set(this.search.blocks.map(({ stride }) => stride))];
+  }
+
+  /** Its probe of one of its strides. */
+  probeAt(stride: number): PreparedProbe {
+    return this.search.probes.get(stride) ?? impossible(`a search without a probe of stride ${stride}`);
   }
 
   blocksAt(stride: number): BlockTask[] {

@@ -1,5 +1,6 @@
 import type { BlockAnswer } from "../block-answer.ts";
 import { tasksOf } from "../block-task.ts";
+import { buffersOf } from "../buffers.ts";
 import type { PairwiseEncoding, CiphertextEnvelope, Envelope } from "../envelope.ts";
 import type { ModelSpace } from "../../store/gallery-store.ts";
 import { galleryTask } from "./gallery-task.ts";
@@ -18,6 +19,12 @@ export interface PairwiseScan extends Omit<CompareWithTemplates, "cancelled"> {
   readonly signal: AbortSignal;
 }
 
+/** A probe as it was sent, for a gallery of that space. */
+export interface SentProbe {
+  readonly ciphertext: CiphertextEnvelope<PairwiseEncoding>;
+  readonly space: ModelSpace;
+}
+
 /** The pairwise scheme's compute, in worker threads. */
 export class PairwiseMatcher {
   readonly #pool: WorkerPool;
@@ -31,12 +38,8 @@ export class PairwiseMatcher {
    * away.
    */
   async admit(uploaded: UploadedKeys): Promise<AdmittedContext> {
-    const buffers = uploaded.kind === "tenseal" ? [uploaded.context] : [uploaded.relinKeys, uploaded.galoisKeys];
-    return this.#pool.run(
-      "admitContext",
-      uploaded,
-      buffers.map(({ buffer }) => buffer as ArrayBuffer),
-    );
+    const bytes = uploaded.kind === "tenseal" ? [uploaded.context] : [uploaded.relinKeys, uploaded.galoisKeys];
+    return this.#pool.run("admitContext", uploaded, buffersOf(bytes));
   }
 
   /**
@@ -78,8 +81,7 @@ export class PairwiseMatcher {
  */
 export async function scanPairwise(
   pairwise: PairwiseMatcher,
-  space: ModelSpace,
-  ciphertext: CiphertextEnvelope<PairwiseEncoding>,
+  { ciphertext, space }: SentProbe,
   scan: Omit<PairwiseScan, "probe" | "task">,
 ): Promise<AsyncIterable<BlockAnswer>> {
   const bytes = await pairwise.prepare({ context: scan.context, ciphertext, dimension: space.dimension });

@@ -190,15 +190,14 @@ function openVector(evaluator: PairwiseEvaluator, received: CiphertextEnvelope<P
 
 function commonDimension(asked: number, vectors: readonly Vector[]): number {
   const said = vectors.filter(({ dimension }) => dimension !== undefined);
-  const dimension = asked === 0 ? said[0]?.dimension : asked;
+  const [first] = said;
+  const dimension = asked === 0 ? first?.dimension : asked;
   if (dimension === undefined)
     throw fieldInvalid("dimension", "is required where neither ciphertext is a TenSEAL vector, which says it");
   const other = said.find((vector) => vector.dimension !== dimension);
   if (other === undefined) return dimension;
-  throw fieldInvalid(
-    "dimension",
-    `is ${dimension}${asked === 0 ? ` in ${said[0]!.field}` : ""}, but ${other.field} has ${other.dimension} components`,
-  );
+  const where = asked === 0 && first !== undefined ? ` in ${first.field}` : "";
+  throw fieldInvalid("dimension", `is ${dimension}${where}, but ${other.field} has ${other.dimension} components`);
 }
 
 function resultEnvelope(evaluator: PairwiseEvaluator, encoding: PairwiseEncoding, result: Uint8Array): Envelope {

@@ -57,14 +57,15 @@ export function decodeCkksVector(data: Uint8Array): { ciphertext: Uint8Array; di
       "CIPHERTEXT_MALFORMED",
       `the CKKSVectorProto has ${ciphertexts.length} ciphertexts: only vectors that fit into the slots of one can be compared`,
     );
-  if (sizes.length !== 1 || sizes[0]! < 1)
+  const [dimension] = sizes;
+  if (sizes.length !== 1 || dimension === undefined || dimension < 1)
     throw malformed("CIPHERTEXT_MALFORMED", "the CKKSVectorProto has one ciphertext: expected one size >= 1 beside it");
   if (scale === 0)
     throw malformed(
       "CIPHERTEXT_MALFORMED",
       "the vector has no scale, as those of ts.bfv_vector: expected a vector of a CKKS context, as ts.ckks_vector makes it",
     );
-  return { ciphertext, dimension: sizes[0]! };
+  return { ciphertext, dimension };
 }
 
 /** A result as TenSEAL's vector of one component. */

@@ -44,7 +44,7 @@ void test("results keep the order of the stream and never more than the limit ar
     fc.asyncProperty(delays, fc.integer({ min: 1, max: 5 }), async (ms, limit) => {
       const { state, during } = gauge();
       const { results } = await collect(
-        mapOrdered(from([...ms.entries()]), limit, ([index, delay]) => during(async () => sleep(delay, index))),
+        mapOrdered(from([...ms.entries()]), { limit }, ([index, delay]) => during(async () => sleep(delay, index))),
       );
       assert.deepEqual(results, [...ms.keys()]);
       assert.ok(state.most <= limit);
@@ -76,7 +76,7 @@ void test("a result goes out while the source is silent", async () => {
       yield 1;
       await new Promise(() => undefined);
     })(),
-    4,
+    { limit: 4 },
     (item) => Promise.resolve(item),
   );
   assert.deepEqual(await stream.next(), { done: false, value: 1 });
@@ -85,14 +85,14 @@ void test("a result goes out while the source is silent", async () => {
 void test("what came before a failing item, or a failing source, is still yielded", async () => {
   const failure = new Error("no");
   const third = await collect(
-    mapOrdered(from([1, 2, 3, 4]), 4, async (item) => {
+    mapOrdered(from([1, 2, 3, 4]), { limit: 4 }, async (item) => {
       await sleep(5 - item);
       if (item === 3) throw failure;
       return item;
     }),
   );
   assert.deepEqual(third, { results: [1, 2], error: failure });
-  const broken = await collect(mapOrdered(from([1, 2], failure), 4, async (item) => sleep(5, item)));
+  const broken = await collect(mapOrdered(from([1, 2], failure), { limit: 4 }, async (item) => sleep(5, item)));
   assert.deepEqual(broken, { results: [1, 2], error: failure });
 });
 
@@ -103,7 +103,7 @@ void test("a failure ends the stream even while the source is silent", async () 
       yield 1;
       await new Promise(() => undefined);
     })(),
-    4,
+    { limit: 4 },
     () => Promise.reject(failure),
   );
   assert.deepEqual(await collect(stream), { results: [], error: failure });

@@ -68,11 +68,13 @@ function* namingTemplates(entries: readonly RosterEntry[], chunks: Iterable<Uint
 
 /** Undefined for one that was deleted. */
 function looseTemplate({ tables, reader, gallery }: StoredBlocksSource, templateId: string): StoredBlock | undefined {
-  const entry = rosterEntry(templateId, readEntry(tables, gallery, templateId)!);
-  if (entry.live === undefined) return undefined;
-  const { block, slot } = entry.live.placement;
+  const row = readEntry(tables, gallery, templateId);
+  if (row === undefined) throw storedCorrupt(`the row of template "${templateId}"`);
+  const { live, ...entry } = rosterEntry(templateId, row);
+  if (live === undefined) return undefined;
+  const { block, slot } = live.placement;
   const [found] = reader.looseTemplates(gallery, block, [slot]);
   if (found === undefined) return undefined;
   if (found.residues === undefined) throw storedCorrupt(`template "${templateId}"`);
-  return { kind: "loose", entry, residues: Uint8Array.from(found.residues) };
+  return { kind: "loose", entry: { ...entry, live }, residues: Uint8Array.from(found.residues) };
 }
