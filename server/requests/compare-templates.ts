@@ -2,7 +2,7 @@ import type { CompareTarget } from "@veilface/proto";
 import type { BlockAnswer } from "../compute/block-answer.ts";
 import type { BlockTask } from "../compute/block-task.ts";
 import { ServerError } from "../errors.ts";
-import type { RosterEntry, StoredGallery } from "../store/gallery-store.ts";
+import type { LiveEntry, RosterEntry, StoredGallery } from "../store/gallery-store.ts";
 import type { AnyEncoding } from "./gallery-scheme.ts";
 import { checkUnchanged, receiveQuestion } from "./probe-question.ts";
 import type { Comparing, ProbeMessage } from "./probe-question.ts";
@@ -51,10 +51,9 @@ interface BlockOfSubject {
   readonly entries: RosterEntry[];
 }
 
-function blocksOf(entries: readonly RosterEntry[]): Map<number, BlockOfSubject> {
+function blocksOf(entries: readonly LiveEntry[]): Map<number, BlockOfSubject> {
   const blocks = new Map<number, BlockOfSubject>();
   for (const entry of entries) {
-    if (entry.live === undefined) continue;
     const { block, stride, slot } = entry.live.placement;
     const known = blocks.get(block) ?? { stride, slots: [], entries: [] };
     known.slots.push(slot);

@@ -127,8 +127,8 @@ async function checkTemplate(
   unit: TemplateUnit,
 ): Promise<() => Promise<Enrolled>> {
   const { templateId, subjectId } = unit;
-  const { looseStride: stride, looseSlots } = scheme;
-  const placement = store.reservePlacement(gallery.galleryId, templateId, subjectId, stride, looseSlots);
+  const form = { stride: scheme.looseStride, slots: scheme.looseSlots };
+  const placement = store.reservePlacement(gallery.galleryId, { templateId, subjectId }, form);
   const residues = await scheme.prepareTemplate(unit.ciphertext, placement.slot);
   return () => store.putLooseTemplate(gallery.galleryId, { templateId, subjectId, placement, residues });
 }

@@ -95,6 +95,13 @@ export interface Placement {
   readonly stride: number;
 }
 
+/** What a block of loose templates looks like. */
+export interface BlockForm {
+  readonly stride: number;
+  /** Of each block, >= 1. */
+  readonly slots: number;
+}
+
 /** A place given to one template by {@link GalleryStore.reservePlacement}. */
 export interface Reservation extends Placement {
   /**
@@ -300,16 +307,10 @@ export interface GalleryStore {
   replaceGallery(galleryId: string, draftId: string, expectedRevision: number): Promise<StoredGallery>;
 
   /**
-   * The place for a loose template of the gallery at a stride of `slots` slots per block. A template that is there
+   * The place for a loose template of the gallery in blocks of that form. A template that is there
    * already under the same subject keeps its place; otherwise the place is new.
    */
-  reservePlacement(
-    galleryId: string,
-    templateId: string,
-    subjectId: string,
-    stride: number,
-    slots: number,
-  ): Reservation;
+  reservePlacement(galleryId: string, template: PackedSlot, form: BlockForm): Reservation;
   /**
    * Stores a loose template in a reserved place, replacing the template of that id. Resolves once the new ciphertext is
    * durable and the replaced one erased from the data file. Throws STORAGE_FULL; GALLERY_NOT_FOUND if the gallery was
@@ -335,7 +336,7 @@ export interface GalleryStore {
   /** The latest change of each template that changed after revision `since`, oldest first. */
   listEntries(galleryId: string, since: number, limit: number): Promise<RosterPage>;
   /** The live entries of a subject, in the order of their places. */
-  entriesOfSubject(galleryId: string, subjectId: string): Promise<RosterEntry[]>;
+  entriesOfSubject(galleryId: string, subjectId: string): Promise<LiveEntry[]>;
   /** The blocks that had a live template at the revision, and have one when they are read. */
   listBlocks(galleryId: string): Promise<{ blocks: BlockRef[]; revision: number }>;
   /**

@@ -10,7 +10,7 @@ const say = (word: string, id: string, version: number): void => void writeSync(
 
 async function put(id: string, version: number): Promise<void> {
   const subjectId = `s-${version % 3}`;
-  const placement = store.reservePlacement("g", id, subjectId, STRIDE, SLOTS);
+  const placement = store.reservePlacement("g", { templateId: id, subjectId }, { stride: STRIDE, slots: SLOTS });
   await store.putLooseTemplate("g", {
     templateId: id,
     subjectId,

@@ -30,7 +30,7 @@ async function pack(galleryId: string, lane: number, version: number): Promise<v
 
 async function putLoose(galleryId: string, version: number): Promise<void> {
   const [templateId, subjectId] = ["loose", `s-${version}`];
-  const placement = store.reservePlacement(galleryId, templateId, subjectId, STRIDE, SLOTS);
+  const placement = store.reservePlacement(galleryId, { templateId, subjectId }, { stride: STRIDE, slots: SLOTS });
   await store.putLooseTemplate(galleryId, {
     templateId,
     subjectId,

@@ -230,8 +230,8 @@ test("an erasure that fails at the start is logged with counts and without ids, 
   };
   await turns(1);
   assert.deepEqual(
-    warnings.map(({ err, ...counts }) => [err instanceof RangeError, counts]),
-    [[true, { blobs: 0 }]],
+    warnings.map(({ err, ...counts }) => [err instanceof ServerError && err.reason, counts]),
+    [["STORED_CORRUPT", { blobs: 0 }]],
   );
   t.mock.timers.tick(60_000);
   await turns(2);

@@ -107,8 +107,8 @@ function loadProbes(ring: Ring, probes: readonly PreparedProbe[]): void {
 
 /** Matches blocks side by side; one by one where a packed one of them turns out to be damaged. */
 function matchAbreast(ring: Ring, task: MatchBlocks): MatchedBlock[] {
-  const live = task.blocks.map((block) => readBlock(ring.kernel, task, block)).filter((read) => read !== undefined);
   try {
+    const live = task.blocks.map((block) => readBlock(ring.kernel, task, block)).filter((read) => read !== undefined);
     const lost = live.filter(({ tiles }) => tiles === undefined).map(lostBlock);
     const readable = live.filter(({ tiles }) => tiles !== undefined);
     return [...lost, ...multiply(ring, task, readable)];

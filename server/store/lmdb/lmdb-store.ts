@@ -1,10 +1,9 @@
 import { BlobEraser } from "./disk/blob-eraser.ts";
-import { encodeBlob, putBlob } from "./disk/blob-store.ts";
 import { hashKeys, storeKeys } from "./tables/context-keys.ts";
-import type { ContextKeysRow, HashedKeys, Write } from "./tables/context-keys.ts";
+import type { ContextKeysRow, HashedKeys, KeyWriting } from "./tables/context-keys.ts";
 import { ContextTable } from "./tables/context-table.ts";
-import { GalleryEdit } from "./tables/gallery-edit.ts";
 import type {
+  BlockForm,
   BlockReader,
   BlockRef,
   ContextKeys,
@@ -14,11 +13,13 @@ import type {
   GalleryChanges,
   GalleryPage,
   GalleryStore,
+  LiveEntry,
   LooseTemplate,
   NewContext,
   NewGallery,
   PackedBlock,
   PackedBlockEntry,
+  PackedSlot,
   ReaderLocation,
   Reservation,
   RosterEntry,
@@ -28,25 +29,19 @@ import type {
   StoredContext,
   StoredGallery,
 } from "../gallery-store.ts";
-import { GalleryTable, notFound } from "./tables/gallery-table.ts";
+import { GalleryTable } from "./tables/gallery-table.ts";
 import { LmdbBlockReader } from "./readers/block-reader.ts";
-import { galleryChanged } from "../../errors.ts";
 import { openEnvironment } from "./disk/environment.ts";
 import type { Environment } from "./disk/environment.ts";
 import type { Tables } from "./rows/schema.ts";
 import { PackedLookup } from "./tables/packed-lookup.ts";
-import { readyBlock } from "./tables/packed-put.ts";
-import { PackedSearch } from "./tables/packed-search.ts";
-import { PlacementCounter } from "./tables/placement-counter.ts";
-import { PutOrder } from "./tables/put-order.ts";
 import { Removals } from "./tables/removals.ts";
 import type { StoreLog } from "./tables/removals.ts";
-import { blockList, entriesOfSubject, readEntry, readState, rosterPage } from "./tables/roster.ts";
+import { blockList, entriesOfSubject, rosterPage } from "./tables/roster.ts";
 import type { RosterReading } from "./tables/roster.ts";
 import { StorageRoom } from "./disk/storage-room.ts";
 import { storedBlocks } from "./readers/stored-blocks.ts";
-import { TemplateDeletion } from "./tables/template-deletion.ts";
-import type { DeletionPlace } from "./tables/template-deletion.ts";
+import { TemplateWriter } from "./tables/template-writer.ts";
 import { Pace } from "./disk/turns.ts";
 import { WriteQueue } from "./disk/write-queue.ts";
 
@@ -63,9 +58,6 @@ export interface LmdbStoreOptions {
   /** Is told of erasures that failed and will be tried again. */
   readonly log?: StoreLog;
 }
-
-// What a put may add beside the ciphertext: its rows, and what is left unused of the last page of each.
-const PUT_OVERHEAD_BYTES = 8 * 1024;
 
 /**
  * {@link GalleryStore} in one LMDB data file. Reads are synchronous and see the newest commit.
@@ -84,8 +76,7 @@ export class LmdbStore implements GalleryStore {
   readonly #room: StorageRoom;
   readonly #queue: WriteQueue;
   readonly #removals: Removals;
-  readonly #order = new PutOrder();
-  readonly #counters = new Map<number, PlacementCounter>();
+  readonly #writer: TemplateWriter;
 
   /** Throws ServerError STORE_UNUSABLE if the folder is open elsewhere, of another schema version, or no store. */
   static open(options: LmdbStoreOptions): LmdbStore {
@@ -93,28 +84,25 @@ export class LmdbStore implements GalleryStore {
   }
 
   private constructor(environment: Environment, { maxBytes, log }: LmdbStoreOptions) {
+    const { root, tables } = environment;
     this.#environment = environment;
-    this.#tables = environment.tables;
-    this.#contexts = new ContextTable(this.#tables);
-    this.#galleries = new GalleryTable(this.#tables);
-    this.#lookup = new PackedLookup(this.#tables);
-    this.#reader = new LmdbBlockReader(environment.root, this.#tables);
+    this.#tables = tables;
+    this.#contexts = new ContextTable(tables);
+    this.#galleries = new GalleryTable(tables);
+    this.#lookup = new PackedLookup(tables);
+    this.#reader = new LmdbBlockReader(root, tables);
     const room = new StorageRoom(environment, maxBytes);
     this.#room = room;
-    this.#queue = new WriteQueue(environment.root, () => {
+    this.#queue = new WriteQueue(root, () => {
       room.measure();
     });
-    this.#removals = new Removals({
-      tables: this.#tables,
-      queue: this.#queue,
-      eraser: new BlobEraser(environment, this.#queue),
-      contexts: this.#contexts,
-      galleries: this.#galleries,
-      log,
-      onDeleted: (gallery) => {
-        this.#counters.delete(gallery);
-      },
-    });
+    const [queue, galleries, lookup] = [this.#queue, this.#galleries, this.#lookup];
+    const eraser = new BlobEraser(environment, queue);
+    const onDeleted = (gallery: number): void => {
+      this.#writer.forget(gallery);
+    };
+    this.#removals = new Removals({ tables, queue, eraser, contexts: this.#contexts, galleries, log, onDeleted });
+    this.#writer = new TemplateWriter({ tables, lookup, galleries, queue, room, removals: this.#removals });
   }
 
   async createContext(context: NewContext, keys?: ContextKeys): Promise<StoredContext> {
@@ -194,92 +182,27 @@ export class LmdbStore implements GalleryStore {
     return gallery;
   }
 
-  reservePlacement(
-    galleryId: string,
-    templateId: string,
-    subjectId: string,
-    stride: number,
-    slots: number,
-  ): Reservation {
-    const { gallery } = this.#galleries.row(galleryId);
-    const live = readEntry(this.#tables, gallery, templateId)?.live;
-    if (live?.subjectId === subjectId && live.stride === stride)
-      return { gallery, block: live.block, slot: live.slot, stride };
-    return { gallery, ...this.#counter(gallery).next(stride, slots) };
+  reservePlacement(galleryId: string, template: PackedSlot, form: BlockForm): Reservation {
+    return this.#writer.reservePlacement(galleryId, template, form);
   }
 
-  async putLooseTemplate(galleryId: string, template: LooseTemplate): Promise<Stored<RosterEntry>> {
-    const encoded = encodeBlob(template.residues);
-    const bytes = encoded.length + PUT_OVERHEAD_BYTES;
-    const before = this.#order.after(template.placement.gallery);
-    if (before !== undefined) await before;
-    const { doomed, ...stored } = await this.#queue.write(() => {
-      const edit = this.#edit(galleryId, template.placement.gallery, bytes);
-      const entry = edit.put(template, () => putBlob(this.#tables, encoded));
-      edit.save();
-      return { entry, struckTemplateIds: edit.struckTemplateIds, doomed: edit.doomed };
-    }, bytes);
-    await this.#removals.eraseBlobs(doomed);
-    return stored;
+  putLooseTemplate(galleryId: string, template: LooseTemplate): Promise<Stored<RosterEntry>> {
+    return this.#writer.putLoose(galleryId, template);
   }
 
-  async putPackedBlock(galleryId: string, block: PackedBlock): Promise<Stored<PackedBlockEntry>> {
-    const { gallery, slots } = block;
-    const replaced = new PackedSearch({
-      ...this.#place(gallery),
-      ids: slots.map(({ templateId }) => templateId),
-      kind: "templates",
-    });
-    const writing = { tables: this.#tables, queue: this.#queue, room: this.#room };
-    const ready = readyBlock(writing, block, async () => {
-      await replaced.run(new Pace(this.#queue));
-    });
-    const { bytes, store, staged } = await this.#order.take(gallery, ready);
-    try {
-      const { doomed, ...stored } = await this.#queue.write(() => {
-        const edit = this.#edit(galleryId, gallery, bytes);
-        replaced.catchUp();
-        const entry = edit.putPacked(
-          this.#counter(gallery).nextBlock(),
-          { ...block, replaced: replaced.found.values() },
-          store,
-        );
-        edit.save();
-        return { entry, struckTemplateIds: edit.struckTemplateIds, doomed: edit.doomed };
-      }, bytes);
-      await this.#removals.eraseBlobs(doomed);
-      return stored;
-    } catch (error) {
-      await this.#removals.eraseBlobs(staged);
-      throw error;
-    }
+  putPackedBlock(galleryId: string, block: PackedBlock): Promise<Stored<PackedBlockEntry>> {
+    return this.#writer.putPacked(galleryId, block);
   }
 
-  async deleteTemplates(galleryId: string, deletion: Deletion): Promise<DeletedTemplates> {
-    const { gallery } = this.#galleries.row(galleryId);
-    const work = new TemplateDeletion(this.#place(gallery), deletion);
-    await work.find();
-    try {
-      while (!work.isDone) {
-        const step = await this.#queue.write(() =>
-          this.#galleries.row(galleryId).gallery === gallery ? work.step() : undefined,
-        );
-        // Replaced meanwhile: what is to be deleted is in the new one.
-        if (step === undefined && work.count === 0) return await this.deleteTemplates(galleryId, deletion);
-        if (step === undefined) throw galleryChanged();
-        work.commit(step);
-      }
-    } finally {
-      await this.#removals.eraseBlobs(work.doomed);
-    }
-    return work.result();
+  deleteTemplates(galleryId: string, deletion: Deletion): Promise<DeletedTemplates> {
+    return this.#writer.delete(galleryId, deletion);
   }
 
   async listEntries(galleryId: string, since: number, limit: number): Promise<RosterPage> {
     return rosterPage(this.#reading(galleryId), since, limit);
   }
 
-  async entriesOfSubject(galleryId: string, subjectId: string): Promise<RosterEntry[]> {
+  async entriesOfSubject(galleryId: string, subjectId: string): Promise<LiveEntry[]> {
     return entriesOfSubject(this.#reading(galleryId), subjectId);
   }
 
@@ -309,37 +232,16 @@ export class LmdbStore implements GalleryStore {
   }
 
   async #storeKeys(keys: HashedKeys, written: number[]): Promise<ContextKeysRow> {
-    const write: Write = (action, bytes) =>
+    const write: KeyWriting["write"] = (action, bytes) =>
       this.#queue.write(() => {
         this.#room.take(bytes);
         return action();
       }, bytes);
-    return storeKeys(this.#tables, keys, write, written);
-  }
-
-  #counter(gallery: number): PlacementCounter {
-    const counter = this.#counters.get(gallery) ?? new PlacementCounter(readState(this.#tables, gallery));
-    this.#counters.set(gallery, counter);
-    return counter;
-  }
-
-  /**
-   * A change that adds so many bytes, inside a write transaction. Throws STORAGE_FULL; GALLERY_NOT_FOUND if another
-   * gallery has the id by now.
-   */
-  #edit(galleryId: string, number: number, bytes: number): GalleryEdit {
-    const { gallery, draftOf } = this.#galleries.row(galleryId);
-    if (gallery !== number) throw notFound(galleryId);
-    this.#room.take(bytes);
-    if (draftOf !== undefined) this.#galleries.drafts.touch(draftOf.galleryId, galleryId);
-    return new GalleryEdit(this.#tables, this.#lookup, gallery);
-  }
-
-  #place(gallery: number): DeletionPlace {
-    return { tables: this.#tables, lookup: this.#lookup, gallery, gate: this.#queue };
+    return storeKeys({ tables: this.#tables, write }, keys, written);
   }
 
   #reading(galleryId: string): RosterReading {
-    return { ...this.#place(this.#galleries.row(galleryId).gallery), pace: new Pace(this.#queue) };
+    const { gallery } = this.#galleries.row(galleryId);
+    return { tables: this.#tables, lookup: this.#lookup, gallery, pace: new Pace(this.#queue) };
   }
 }

@@ -221,7 +221,7 @@ test("loose templates of a pairwise gallery have a block each and may be as larg
   });
   assert.deepEqual([made.packedStride, made.space.dimension], [0, 16384]);
   const put = async (templateId: string, seed: string) => {
-    const placement = fixture.store.reservePlacement("g", templateId, "s", 16384, 1);
+    const placement = fixture.store.reservePlacement("g", { templateId, subjectId: "s" }, { stride: 16384, slots: 1 });
     return (
       await fixture.store.putLooseTemplate("g", {
         templateId,

@@ -78,7 +78,11 @@ export class StoreFixture {
     residues = residuesOf(templateId),
     galleryId = "g",
   ): Promise<RosterEntry> {
-    const placement = this.store.reservePlacement(galleryId, templateId, subjectId, STRIDE, SLOTS);
+    const placement = this.store.reservePlacement(
+      galleryId,
+      { templateId, subjectId },
+      { stride: STRIDE, slots: SLOTS },
+    );
     return (await this.store.putLooseTemplate(galleryId, { templateId, subjectId, placement, residues })).entry;
   }
 

@@ -68,7 +68,7 @@ async function change(fixture: StoreFixture, galleryId: string, wanted: Change):
   const { templateId, subjectId } = wanted.slot;
   const residues = residuesOf(seed);
   // Two slots to a block, so that blocks fill up and empty out.
-  const placement = store.reservePlacement(galleryId, templateId, subjectId, STRIDE, 2);
+  const placement = store.reservePlacement(galleryId, { templateId, subjectId }, { stride: STRIDE, slots: 2 });
   return {
     kind: "loose",
     residues,

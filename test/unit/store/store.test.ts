@@ -90,7 +90,7 @@ test("what is not there is refused by its own reason", async () => {
   for (const read of [
     () => store.getGallery("h"),
     () => store.readerLocation("h"),
-    () => store.reservePlacement("h", "t", "s", STRIDE, SLOTS),
+    () => store.reservePlacement("h", { templateId: "t", subjectId: "s" }, { stride: STRIDE, slots: SLOTS }),
   ]) {
     assert.throws(read, hasReason("GALLERY_NOT_FOUND"));
   }
@@ -111,7 +111,7 @@ test("loose templates fill the slots of a block in order, and block numbers are 
   await using fixture = await StoreFixture.withGallery();
   const { store } = fixture;
   const places = [2, 2, 3, 2, 3].map((stride, i) => {
-    const { block, slot } = store.reservePlacement("g", `t-${i}`, "s", stride, 2);
+    const { block, slot } = store.reservePlacement("g", { templateId: `t-${i}`, subjectId: "s" }, { stride, slots: 2 });
     return [stride, block, slot];
   });
   assert.deepEqual(places, [
@@ -229,7 +229,7 @@ test("a gallery made again under the same id is empty, and a place reserved in t
   const { store } = fixture;
   await fixture.put("t", "s");
   const former = store.readerLocation("g");
-  const placement = store.reservePlacement("g", "u", "s", STRIDE, SLOTS);
+  const placement = store.reservePlacement("g", { templateId: "u", subjectId: "s" }, { stride: STRIDE, slots: SLOTS });
   await store.deleteGallery("g");
   const made = await store.createGallery({ galleryId: "g", contextId: CONTEXT, ...PLAIN });
   assert.deepEqual([made.revision, made.templateCount, made.strides], [0, 0, []]);
@@ -244,7 +244,11 @@ test("a gallery made again under the same id is empty, and a place reserved in t
 test("a closed store refuses changes and has made those that it took", async () => {
   await using fixture = await StoreFixture.withGallery();
   const taken = Array.from({ length: 40 }, (_, i) => fixture.put(`t-${i}`, "s"));
-  const placement = fixture.store.reservePlacement("g", "late", "s", STRIDE, SLOTS);
+  const placement = fixture.store.reservePlacement(
+    "g",
+    { templateId: "late", subjectId: "s" },
+    { stride: STRIDE, slots: SLOTS },
+  );
   const closed = fixture.store.close();
   await assert.rejects(
     fixture.store.putLooseTemplate("g", {

@@ -42,9 +42,10 @@ export class BlobEraser {
       const blobs = Array.from(doomedBlobs.getKeys({ start: u48(from), end: u48(end), limit: BLOBS_AT_ONCE }), (key) =>
         readU48(key),
       );
-      if (blobs.length === 0) return;
+      const last = blobs.at(-1);
+      if (last === undefined) return;
       await this.eraseBlobs(blobs);
-      from = blobs.at(-1)! + 1;
+      from = last + 1;
     }
   }
 
@@ -101,8 +102,7 @@ export class BlobEraser {
     const { tables } = this.#environment;
     const turn = new Turn();
     let next = at;
-    while (next < galleries.length && !turn.isOver) {
-      const gallery = galleries[next++]!;
+    for (let gallery = galleries[next]; gallery !== undefined && !turn.isOver; gallery = galleries[++next]) {
       if (isEmpty(tables, gallery)) removeGallery(tables, gallery);
       else full.push(gallery);
     }
@@ -115,16 +115,20 @@ export class BlobEraser {
     await nextTurn();
     if (this.#closing) return 0;
     root.resetReadTxn();
-    let end = from;
-    for (let bytes = 0; end < blobs.length && bytes < BYTES_AT_ONCE && end - from < BLOBS_AT_ONCE; end++)
-      bytes += eraseBlob(tables.blobs, blobs[end]!);
+    const erased: Buffer[] = [];
+    let bytes = 0;
+    for (const blob of blobs.slice(from, from + BLOBS_AT_ONCE)) {
+      if (bytes >= BYTES_AT_ONCE) break;
+      bytes += eraseBlob(tables.blobs, blob);
+      erased.push(u48(blob));
+    }
     await this.#queue.write(() => {
-      for (const key of blobs.slice(from, end).map(u48)) {
+      for (const key of erased) {
         tables.blobs.removeSync(key);
         tables.doomedBlobs.removeSync(key);
       }
     });
-    return end - from;
+    return erased.length;
   }
 
   // The rows go last: they tell what to erase after a crash.

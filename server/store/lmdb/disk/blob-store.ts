@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
 import type { GetOptions } from "lmdb";
-import { overwriteWithZeros } from "./internals.ts";
+import { getLent, overwriteWithZeros } from "./internals.ts";
 import { readU48, u48 } from "../rows/schema.ts";
 import type { Table, Tables } from "../rows/schema.ts";
 
@@ -44,7 +44,7 @@ export function takeNumber(numbers: Table, sequence: "blob" | "gallery"): number
  * The content, valid until the next read through the same handle; undefined if it is gone or does not have its SHA-256.
  */
 export function readBlob(blobs: Table, blob: number, options?: GetOptions): Uint8Array | undefined {
-  const encoded = getFast(blobs, u48(blob), options);
+  const encoded = getLent(blobs, u48(blob), options);
   if (encoded === undefined) return undefined;
   const content = encoded.subarray(DIGEST_BYTES);
   return encoded.subarray(0, DIGEST_BYTES).equals(digest(content)) ? content : undefined;
@@ -56,21 +56,12 @@ export function readBlob(blobs: Table, blob: number, options?: GetOptions): Uint
  */
 export function eraseBlob(blobs: Table, blob: number): number {
   const key = u48(blob);
-  const length = getFast(blobs, key)?.length;
+  const length = getLent(blobs, key)?.length;
   if (length === undefined) return 0;
   overwriteWithZeros(blobs, key, length);
-  if (getFast(blobs, key)?.equals(Buffer.alloc(length)) !== true)
+  if (getLent(blobs, key)?.equals(Buffer.alloc(length)) !== true)
     throw new Error("a deleted ciphertext could not be erased from the data file");
   return length;
-}
-
-// lmdb lends one large buffer for all reads and sets its `length`, which the methods of Buffer do not look at.
-function getFast(table: Table, key: Buffer, options?: GetOptions): Buffer | undefined {
-  const reader = table as unknown as {
-    getBinaryFast(key: Buffer, options?: GetOptions): Buffer | undefined;
-    lastSize: number;
-  };
-  return reader.getBinaryFast(key, options)?.subarray(0, reader.lastSize);
 }
 
 export function digest(content: Uint8Array): Buffer {

@@ -90,10 +90,17 @@ export function* freePages(
 ): Generator<readonly [first: number, last: number]> {
   const freeRoot = rootIn(freeTree);
   if (freeRoot === undefined) return;
-  for (const list of valuesUnder(freeRoot, pageBytes, read)) yield* rangesIn(list);
+  for (const list of valuesUnder(freeRoot, { pageBytes, read })) yield* rangesIn(list);
 }
 
-function* valuesUnder(number: number, pageBytes: number, read: ReadAt, depth = 0): Generator<Buffer> {
+/** A file, page by page. */
+interface Paged {
+  readonly pageBytes: number;
+  readonly read: ReadAt;
+}
+
+function* valuesUnder(number: number, file: Paged, depth = 0): Generator<Buffer> {
+  const { pageBytes, read } = file;
   const page = read(number * pageBytes, pageBytes);
   const flags = page.readUInt16LE(FLAGS_OFFSET);
   if (depth > MOST_DEPTH || (flags & (BRANCH | LEAF)) === 0)
@@ -101,12 +108,12 @@ function* valuesUnder(number: number, pageBytes: number, read: ReadAt, depth = 0
   const body = page.subarray(PAGE_HEADER_BYTES);
   for (let at = 0; at < page.readUInt16LE(LOWER_OFFSET); at += 2) {
     const node = body.subarray(body.readUInt16LE(at));
-    if ((flags & BRANCH) !== 0) yield* valuesUnder(node.readUIntLE(0, 6), pageBytes, read, depth + 1);
-    else yield valueOf(node, pageBytes, read);
+    if ((flags & BRANCH) !== 0) yield* valuesUnder(node.readUIntLE(0, 6), file, depth + 1);
+    else yield valueOf(node, file);
   }
 }
 
-function valueOf(node: Buffer, pageBytes: number, read: ReadAt): Buffer {
+function valueOf(node: Buffer, { pageBytes, read }: Paged): Buffer {
   const byteLength = node.readUInt32LE(0);
   const data = node.subarray(NODE_HEADER_BYTES + node.readUInt16LE(6));
   if ((node.readUInt16LE(4) & BIG_DATA) === 0) return data.subarray(0, byteLength);

@@ -42,7 +42,7 @@ export function checkDataFolder(path: string): void {
  * ServerError STORE_UNUSABLE where LMDB's pages are damaged.
  */
 export function checkPages(path: string, milliseconds: number): void {
-  withFile(path, "data.mdb", constants.O_RDONLY, (file) => {
+  withFile({ path, name: "data.mdb", flags: constants.O_RDONLY }, (file) => {
     const read = reading(file);
     try {
       checkTrees(newerMeta(path, read), read, milliseconds);
@@ -63,7 +63,7 @@ function reading(file: number): ReadAt {
 function checkDataFile(path: string): void {
   const stats = fileIn(path, "data.mdb");
   if (stats === undefined) return;
-  withFile(path, "data.mdb", constants.O_RDWR, (file) => {
+  withFile({ path, name: "data.mdb", flags: constants.O_RDWR }, (file) => {
     if (stats.size === 0)
       throw unusable(path, `has an empty data.mdb: ${RESTORE}, or remove the file to begin a new store`);
     const read = reading(file);
@@ -100,10 +100,10 @@ function isCut(meta: Meta, byteLength: number, read: ReadAt): boolean {
 
 function checkLockFile(path: string): void {
   if (fileIn(path, "lock.mdb") !== undefined) {
-    withFile(path, "lock.mdb", constants.O_RDWR, () => undefined);
+    withFile({ path, name: "lock.mdb", flags: constants.O_RDWR }, () => undefined);
     return;
   }
-  withFile(path, "lock.mdb", constants.O_RDWR | constants.O_CREAT, (file) => {
+  withFile({ path, name: "lock.mdb", flags: constants.O_RDWR | constants.O_CREAT }, (file) => {
     // Another server that starts at the same time may have made it meanwhile.
     if (fstatSync(file).size > 0) return;
     try {
@@ -130,7 +130,14 @@ function statOf(path: string): Stats | undefined {
   }
 }
 
-function withFile(path: string, name: string, flags: number, use: (file: number) => void): void {
+/** A file of a store's folder, and how it is opened: O_RDONLY and so on. */
+interface FileToOpen {
+  readonly path: string;
+  readonly name: string;
+  readonly flags: number;
+}
+
+function withFile({ path, name, flags }: FileToOpen, use: (file: number) => void): void {
   let file: number | undefined;
   try {
     file = openSync(join(path, name), flags, 0o600);

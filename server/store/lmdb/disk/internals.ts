@@ -1,5 +1,6 @@
 import * as lmdb from "lmdb";
-import type { Database } from "lmdb";
+import type { Database, GetOptions } from "lmdb";
+import { impossible } from "../../../errors.ts";
 
 // What lmdb 3.5.6 has but does not declare. The version is pinned exactly; `checkInternals` fails at start-up where one
 // is gone.
@@ -8,14 +9,14 @@ interface NativeAddon {
   readonly setGlobalBuffer: (target: Uint8Array) => void;
 }
 interface FastReader {
-  getBinaryFast(key: Uint8Array, options: Snapshot["options"]): LentBuffer | undefined;
+  getBinaryFast(key: Uint8Array, options?: GetOptions): LentBuffer | undefined;
   readonly lastSize: number;
 }
 /**
  * The one buffer that lmdb copies values to and lends to whoever reads; `maxLength` is its size, `length` that of the
  * last value.
  */
-interface LentBuffer extends Uint8Array {
+interface LentBuffer extends Buffer {
   maxLength: number;
 }
 interface DirectWriter {
@@ -70,22 +71,44 @@ export function takeSnapshot(database: Database): Snapshot {
   return { options: { transaction }, release };
 }
 
+/** The same database with what lmdb does not declare of it. */
+function fastReader(database: Database): FastReader {
+  return database as unknown as FastReader;
+}
+
+/**
+ * A value in the one large buffer that lmdb lends for all reads, valid until the next read; undefined if it is not
+ * there. lmdb sets the buffer's `length`, which the methods of Buffer do not look at.
+ */
+export function getLent(database: Database, key: Uint8Array, options?: GetOptions): Buffer | undefined {
+  const reader = fastReader(database);
+  return reader.getBinaryFast(key, options)?.subarray(0, reader.lastSize);
+}
+
+/** Where a value is. */
+export interface ValuePlace {
+  readonly table: Database;
+  readonly key: Uint8Array;
+}
+
+/** What a read into memory of the caller's takes. */
+export interface DirectReads {
+  readonly snapshot: Snapshot;
+  /** Of a small value that is always there. */
+  readonly lent: ValuePlace;
+}
+
 /**
  * Copies a value from the data file straight into `target`, which may be memory of a WebAssembly module and must be
- * long enough. Returns the value's length; undefined if it is not there. `lender` has a small value under `lentKey`.
+ * long enough. Returns the value's length; undefined if it is not there.
  */
-export function readInto(
-  database: Database,
-  key: Uint8Array,
-  target: Uint8Array,
-  { options }: Snapshot,
-  lender: Database,
-  lentKey: Uint8Array,
-): number | undefined {
+export function readInto({ table, key }: ValuePlace, target: Uint8Array, reads: DirectReads): number | undefined {
+  const { lent, snapshot } = reads;
+  const { options } = snapshot;
   // For one read lmdb takes the target for its own buffer. Only a read tells which one that is at present.
-  const own = (lender as unknown as FastReader).getBinaryFast(lentKey, options)!;
+  const own = fastReader(lent.table).getBinaryFast(lent.key, options) ?? impossible("a store without its version");
   const { maxLength } = own;
-  const reader = database as unknown as FastReader;
+  const reader = fastReader(table);
   nativeAddon.setGlobalBuffer(target);
   own.maxLength = target.length;
   try {
@@ -107,6 +130,7 @@ const ZEROS = new Uint8Array(DIRECT_WRITE_BYTES);
 export function overwriteWithZeros(database: Database, key: Uint8Array, byteLength: number): void {
   for (let offset = 0; offset < byteLength; offset += DIRECT_WRITE_BYTES) {
     const bytes = ZEROS.subarray(0, Math.min(DIRECT_WRITE_BYTES, byteLength - offset));
+    // Not declared by lmdb, as all that is cast here.
     (database as unknown as DirectWriter).directWrite(key, { offset, bytes });
   }
 }

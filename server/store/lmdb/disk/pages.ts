@@ -17,8 +17,10 @@ export function* pagesOf(
 ): Generator<Row[]> {
   for (let from = start; ; ) {
     const page = Array.from(table.getRange({ start: from, end, limit: PAGE_ROWS }));
-    if (page.length > 0) yield page;
+    const last = page.at(-1);
+    if (last === undefined) return;
+    yield page;
     if (page.length < PAGE_ROWS) return;
-    from = keyAfter(page.at(-1)!.key);
+    from = keyAfter(last.key);
   }
 }

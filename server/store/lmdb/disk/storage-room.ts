@@ -2,6 +2,7 @@ import { statfsSync } from "node:fs";
 import { ServerError } from "../../../errors.ts";
 import type { Environment } from "./environment.ts";
 import { pageCounts } from "./internals.ts";
+import type { Table } from "../rows/schema.ts";
 
 // Kept free on the disk, because a deletion has to write a few pages before it frees any.
 const DISK_RESERVE_BYTES = 16 * 2 ** 20;
@@ -20,9 +21,16 @@ export class StorageRoom {
 
   /** Measures the room for the commit that is about to be made. */
   measure(): void {
-    const counts = Object.values(this.#environment.tables).map(pageCounts);
-    const { pageSize, lastPage } = counts[0]!;
-    const used = counts.reduce((sum, table) => sum + table.used, 0) * pageSize;
+    let usedPages = 0;
+    // The same of every table: they are of the file.
+    let [pageSize, lastPage] = [0, 0];
+    const tables: readonly Table[] = Object.values(this.#environment.tables);
+    for (const table of tables) {
+      const counts = pageCounts(table);
+      usedPages += counts.used;
+      ({ pageSize, lastPage } = counts);
+    }
+    const used = usedPages * pageSize;
     const unusedInFile = (lastPage + 1) * pageSize - used;
     const disk = statfsSync(this.#environment.path);
     const onDisk = disk.bavail * disk.bsize + unusedInFile - DISK_RESERVE_BYTES;

@@ -1,11 +1,10 @@
-// Opens the store of the first argument with a map of the second's bytes, looks into every table, and says how that
-// went. What ends a process by a signal ends this one.
+// Opens the store of the first argument with a map of the second's bytes, looks into every table, and prints what is
+// wrong with it: nothing where all is well. What ends a process by a signal ends this one.
 import { checkPages } from "./data-folder.ts";
 import { openEnvironment } from "./environment.ts";
 import type { Environment } from "./environment.ts";
 import { SCHEMA_KEY } from "../rows/schema.ts";
 import type { Table } from "../rows/schema.ts";
-import type { TrialOutcome } from "./store-trial.ts";
 
 /**
  * Keys read of each table: more would take long in a large store, and damage further in is told by whoever meets it.
@@ -15,10 +14,10 @@ const KEYS_PER_TABLE = 1000;
 /** As long as it takes to look at the pages of most stores: a million templates in blocks have some thousands. */
 const LOOK_MS = 3000;
 
-const [path, mapBytes] = process.argv.slice(2);
-process.stdout.write(JSON.stringify(await trial(path!, Number(mapBytes))));
+const [path = "", mapBytes] = process.argv.slice(2);
+process.stdout.write(await trial(path, Number(mapBytes)));
 
-async function trial(folder: string, bytes: number): Promise<TrialOutcome> {
+async function trial(folder: string, bytes: number): Promise<string> {
   try {
     const environment = openEnvironment(folder, bytes);
     // Once the folder is this process's own: nobody writes.
@@ -27,9 +26,9 @@ async function trial(folder: string, bytes: number): Promise<TrialOutcome> {
     for (const table of tables) table.getKeysCount({ limit: KEYS_PER_TABLE });
     commit(environment);
     await environment.close();
-    return {};
+    return "";
   } catch (error) {
-    return { problem: error instanceof Error ? error.message : String(error) };
+    return error instanceof Error && error.message !== "" ? error.message : String(error);
   }
 }
 
@@ -39,7 +38,8 @@ async function trial(folder: string, bytes: number): Promise<TrialOutcome> {
  */
 function commit({ root }: Environment): void {
   try {
-    root.putSync(SCHEMA_KEY, root.get(SCHEMA_KEY)!);
+    const schema = root.get(SCHEMA_KEY);
+    if (schema !== undefined) root.putSync(SCHEMA_KEY, schema);
   } catch {
     return;
   }

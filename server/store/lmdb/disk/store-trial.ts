@@ -1,19 +1,22 @@
 import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import { ServerError } from "../../../errors.ts";
 import { unusable } from "./data-folder.ts";
 import { MAP_BYTES } from "./environment.ts";
 
-/** What a child that tries a store prints, as JSON: what is wrong with it, if anything. */
-export interface TrialOutcome {
-  readonly problem?: string;
+/** How a child that tries a store ended. */
+interface Ending {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
 }
 
-interface Ending {
+/** How a trial went. */
+interface Trial {
+  /** That ended it. */
   readonly signal: NodeJS.Signals | null;
-  readonly outcome: TrialOutcome;
+  /** What is wrong with the store; "" where nothing is. */
+  readonly problem: string;
 }
 
 const CHILD = fileURLToPath(
@@ -27,10 +30,10 @@ const SMALL_MAP_BYTES = 2 ** 20;
  * STORE_UNUSABLE, saying what is wrong and what to do.
  */
 export async function tryStore(path: string, mapBytes = MAP_BYTES): Promise<void> {
-  const { signal, outcome } = await runChild(path, mapBytes);
+  const { signal, problem } = await runChild(path, mapBytes);
   if (signal === null) {
-    if (outcome.problem === undefined) return;
-    throw new ServerError("STORE_UNUSABLE", outcome.problem);
+    if (problem === "") return;
+    throw new ServerError("STORE_UNUSABLE", problem);
   }
   const smaller = await runChild(path, SMALL_MAP_BYTES);
   if (smaller.signal === null) {
@@ -45,15 +48,16 @@ export async function tryStore(path: string, mapBytes = MAP_BYTES): Promise<void
   );
 }
 
-async function runChild(path: string, mapBytes: number): Promise<Ending> {
+async function runChild(path: string, mapBytes: number): Promise<Trial> {
   const child = spawn(process.execPath, [...process.execArgv, CHILD, path, `${mapBytes}`], {
     stdio: ["ignore", "pipe", "ignore"],
   });
-  const closed = once(child, "close") as Promise<[number | null, NodeJS.Signals | null]>;
-  const [output, [code, signal]] = await Promise.all([text(child.stdout), closed]);
-  if (code === 0) return { signal, outcome: JSON.parse(output) as TrialOutcome };
-  return {
-    signal,
-    outcome: { problem: `store folder ${path} cannot be opened: trying it ended with exit code ${code}` },
-  };
+  const ending = new Promise<Ending>((resolve, reject) => {
+    child.once("error", reject).once("close", (code, signal) => {
+      resolve({ code, signal });
+    });
+  });
+  const [output, { code, signal }] = await Promise.all([text(child.stdout), ending]);
+  if (code === 0) return { signal, problem: output };
+  return { signal, problem: `store folder ${path} cannot be opened: trying it ended with exit code ${code}` };
 }

@@ -20,7 +20,7 @@ export function nextTurn(): Promise<void> {
 }
 
 function serve(): void {
-  waiting.shift()!();
+  waiting.shift()?.();
   if (waiting.length > 0) setImmediate(serve);
 }
 

@@ -4,9 +4,9 @@ import { SCHEMA_KEY, SCHEMA_VERSION, u32 } from "../rows/schema.ts";
 import { Turn } from "./turns.ts";
 
 interface Job {
-  readonly action: () => unknown;
   readonly bytes: number;
-  readonly resolve: (value: unknown) => void;
+  /** Runs the action; what it returns resolves the promise, to be called once the commit is on disk. */
+  readonly run: () => () => void;
   readonly reject: (error: unknown) => void;
 }
 
@@ -17,9 +17,9 @@ const BATCH_JOBS = 1024;
 
 /**
  * Runs write actions one after another, many to a commit, as many as a turn of the event loop has time for. An action
- * is synchronous and takes at most about a turn; it throws ServerError only before its first write. Any other error
- * undoes the whole batch, whose actions are then tried again one by one: what an action remembers must not depend on
- * its having run once.
+ * is synchronous and takes at most about a turn; it throws ServerError only before its first write, but for
+ * STORED_CORRUPT. That, and any other error, undoes the whole batch, whose actions are then tried again one by one:
+ * what an action remembers must not depend on its having run once.
  */
 export class WriteQueue {
   readonly #root: Root;
@@ -43,7 +43,13 @@ export class WriteQueue {
     if (this.#closed)
       return Promise.reject(new ServerError("SHUTTING_DOWN", "the store is closed: no change was made"));
     return new Promise<T>((resolve, reject) => {
-      this.#waiting.push({ action, bytes, resolve: resolve as Job["resolve"], reject });
+      const run = (): (() => void) => {
+        const value = action();
+        return () => {
+          resolve(value);
+        };
+      };
+      this.#waiting.push({ bytes, run, reject });
       this.#draining ??= this.#drain();
     });
   }
@@ -64,8 +70,11 @@ export class WriteQueue {
   #takeBatch(): Job[] {
     let bytes = 0;
     let count = 0;
-    while (count < Math.min(this.#waiting.length, BATCH_JOBS) && (count === 0 || bytes < BATCH_BYTES))
-      bytes += this.#waiting[count++]!.bytes;
+    for (const job of this.#waiting) {
+      if (count >= BATCH_JOBS || (count > 0 && bytes >= BATCH_BYTES)) break;
+      bytes += job.bytes;
+      count++;
+    }
     return this.#waiting.splice(0, count);
   }
 
@@ -73,8 +82,9 @@ export class WriteQueue {
     try {
       await this.#transact(jobs);
     } catch (error) {
-      if (jobs.length > 1) for (const job of jobs) await this.#commit([job]);
-      else await this.#tryAgain(jobs[0]!, error);
+      const [first, ...others] = jobs;
+      if (others.length > 0) for (const job of jobs) await this.#commit([job]);
+      else if (first !== undefined) await this.#tryAgain(first, error);
     }
   }
 
@@ -123,14 +133,12 @@ function runInTurn(jobs: readonly Job[]): (() => void)[] {
   return settle;
 }
 
-function run({ action, resolve, reject }: Job): () => void {
+function run({ run: action, reject }: Job): () => void {
   try {
-    const value = action();
-    return () => {
-      resolve(value);
-    };
+    return action();
   } catch (error) {
-    if (error instanceof ServerError)
+    // A damaged row may be met in the middle of a change.
+    if (error instanceof ServerError && error.reason !== "STORED_CORRUPT")
       return () => {
         reject(error);
       };
@@ -141,8 +149,9 @@ function run({ action, resolve, reject }: Job): () => void {
 // lmdb rejects with a general error first; the reason follows in a promise of its own, which must be looked at in any
 // case: a rejection that nobody handles would end the process.
 async function commitError(error: unknown): Promise<unknown> {
+  if (!(error instanceof Error && "commitError" in error)) return error;
   try {
-    await (error as { commitError?: Promise<never> }).commitError;
+    await error.commitError;
     return error;
   } catch (reason) {
     return reason;
@@ -154,7 +163,7 @@ async function commitError(error: unknown): Promise<unknown> {
 const FULL_CODES: readonly unknown[] = [-30792, 27, 28, 122, 5];
 
 function isFull(error: unknown): boolean {
-  return FULL_CODES.includes((error as { code?: unknown }).code);
+  return error instanceof Error && "code" in error && FULL_CODES.includes(error.code);
 }
 
 function full(cause: unknown): ServerError {

@@ -6,20 +6,12 @@ import { LmdbContextReader } from "./context-reader.ts";
 import { openReadOnly } from "../disk/environment.ts";
 import type { Root } from "../disk/environment.ts";
 import { readInto, takeSnapshot } from "../disk/internals.ts";
-import type { Snapshot } from "../disk/internals.ts";
+import type { DirectReads, Snapshot } from "../disk/internals.ts";
 import { BINARY, SCHEMA_KEY, blockKey, u32, u48 } from "../rows/schema.ts";
 import type { ChunkRow, LooseBlockRow, PackedBlockRow, Table, Tables } from "../rows/schema.ts";
 
 type Member = LooseBlockRow["members"][number];
-const TABLES = [
-  "blocks",
-  "blobs",
-  "states",
-  "doomedGalleries",
-  "contexts",
-  "contextKeys",
-] as const satisfies readonly (keyof Tables)[];
-type ReaderTables = Pick<Tables, (typeof TABLES)[number]>;
+type ReaderTables = Pick<Tables, "blocks" | "blobs" | "states" | "doomedGalleries" | "contexts" | "contextKeys">;
 
 /** Chunks whose SHA-256 a reader remembers to have seen: those of 250 GB, in at most 16 MB of memory. */
 const MOST_VERIFIED = 2 ** 18;
@@ -27,14 +19,22 @@ const MOST_VERIFIED = 2 ** 18;
 /** Opens the store of that folder for reading, in a worker thread of the process whose LmdbStore has it open. */
 export function openBlockReader(path: string): BlockReader {
   const root = openReadOnly(path);
-  const tables = Object.fromEntries(TABLES.map((name): [string, Table] => [name, root.openDB(name, BINARY)]));
-  return new LmdbBlockReader(root, tables as unknown as ReaderTables);
+  const table = (name: keyof ReaderTables): Table => root.openDB(name, BINARY);
+  return new LmdbBlockReader(root, {
+    blocks: table("blocks"),
+    blobs: table("blobs"),
+    states: table("states"),
+    doomedGalleries: table("doomedGalleries"),
+    contexts: table("contexts"),
+    contextKeys: table("contextKeys"),
+  });
 }
 
 export class LmdbBlockReader implements BlockReader {
   readonly #root: Root;
   readonly #tables: ReaderTables;
   readonly #snapshot: Snapshot;
+  readonly #reads: DirectReads;
   readonly #contexts: LmdbContextReader;
   #buffer = new Uint8Array();
   /** Blobs of packed blocks. Their numbers are never given to other bytes. */
@@ -44,6 +44,7 @@ export class LmdbBlockReader implements BlockReader {
     this.#root = root;
     this.#tables = tables;
     this.#snapshot = takeSnapshot(root);
+    this.#reads = { snapshot: this.#snapshot, lent: { table: root, key: SCHEMA_KEY } };
     this.#contexts = new LmdbContextReader(root, tables, this.#snapshot);
   }
 
@@ -132,7 +133,7 @@ export class LmdbBlockReader implements BlockReader {
     if (into === undefined && this.#buffer.length < bytes) this.#buffer = new Uint8Array(bytes);
     const target = into ?? this.#buffer;
     if (target.length < bytes) throw new RangeError(`a chunk of ${bytes} bytes does not fit into ${target.length}`);
-    const length = readInto(this.#tables.blobs, u48(blob), target, this.#snapshot, this.#root, SCHEMA_KEY);
+    const length = readInto({ table: this.#tables.blobs, key: u48(blob) }, target, this.#reads);
     this.#snapshot.release();
     return length === bytes ? target.subarray(0, bytes) : undefined;
   }

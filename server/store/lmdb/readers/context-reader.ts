@@ -6,7 +6,7 @@ import { contextNotFound } from "../tables/context-table.ts";
 import type { ContextKeys, PairwiseContext, PairwiseScheme } from "../../gallery-store.ts";
 import type { Root } from "../disk/environment.ts";
 import { readInto } from "../disk/internals.ts";
-import type { Snapshot } from "../disk/internals.ts";
+import type { DirectReads, Snapshot } from "../disk/internals.ts";
 import { SCHEMA_KEY, idKey, u48 } from "../rows/schema.ts";
 import type { Table, Tables } from "../rows/schema.ts";
 
@@ -15,14 +15,14 @@ export type ContextReaderTables = Pick<Tables, "blobs"> &
 
 /** Reads contexts with their keys, for {@link BlockReader.pairwiseContext}. */
 export class LmdbContextReader {
-  readonly #root: Root;
   readonly #tables: ContextReaderTables;
   readonly #snapshot: Snapshot;
+  readonly #reads: DirectReads;
 
   constructor(root: Root, tables: ContextReaderTables, snapshot: Snapshot) {
-    this.#root = root;
     this.#tables = tables;
     this.#snapshot = snapshot;
+    this.#reads = { snapshot, lent: { table: root, key: SCHEMA_KEY } };
   }
 
   // No snapshot is held between steps. Keys are erased only after they are unnamed: what is wrong is corrupt only if it
@@ -63,7 +63,7 @@ export class LmdbContextReader {
 
   #key(row: KeyRow): Uint8Array | undefined {
     return readKey(row, (blob, into) => {
-      const length = readInto(this.#tables.blobs, u48(blob), into, this.#snapshot, this.#root, SCHEMA_KEY);
+      const length = readInto({ table: this.#tables.blobs, key: u48(blob) }, into, this.#reads);
       this.#snapshot.release();
       return length;
     });

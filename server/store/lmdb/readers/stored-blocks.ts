@@ -1,11 +1,9 @@
-import { ServerError, storedCorrupt } from "../../../errors.ts";
-import { decodeBlock } from "../rows/block-rows.ts";
+import { ServerError, galleryChanged, storedCorrupt } from "../../../errors.ts";
 import type { BlockReader, RosterEntry, StoredBlock } from "../../gallery-store.ts";
-import { galleryChanged } from "../../../errors.ts";
-import { blockKey } from "../rows/schema.ts";
 import type { Change, Tables } from "../rows/schema.ts";
 import { LARGEST_CHUNK_BYTES } from "../rows/packed-chunks.ts";
-import { changesAfter, entriesOfPacked, readEntry, rosterEntry } from "../tables/roster.ts";
+import { readPacked } from "../tables/packed-lookup.ts";
+import { changesAfter, entriesOfPacked, readChanged, rosterEntry } from "../tables/roster.ts";
 import { Pace } from "../disk/turns.ts";
 import type { Gate } from "../disk/turns.ts";
 
@@ -23,13 +21,13 @@ export interface StoredBlocksSource {
  * bytes are in memory of this iteration alone, as many may be under way on one thread.
  */
 export async function* storedBlocks(source: StoredBlocksSource): AsyncGenerator<StoredBlock> {
-  const { tables, gallery, isThere, gate } = source;
+  const { isThere, gate } = source;
   const buffer = new Uint8Array(LARGEST_CHUNK_BYTES);
   const pace = new Pace(gate);
   for (let since = 0; ; ) {
     await pace.step();
     if (!isThere()) throw galleryChanged();
-    const [next] = changesAfter(tables, gallery, since, 1);
+    const [next] = changesAfter(source, { since, most: 1 });
     if (next === undefined) return;
     since = next.revision;
     const found = storedBlock(source, next.change, buffer);
@@ -43,16 +41,12 @@ function storedBlock(source: StoredBlocksSource, change: Change, buffer: Uint8Ar
     : looseTemplate(source, change.templateId);
 }
 
-function packedBlock({ tables, reader, gallery }: StoredBlocksSource, block: number, buffer: Uint8Array): StoredBlock {
-  const { stride } = decodeBlock(tables.blocks.get(blockKey(gallery, block))!);
-  const entries = entriesOfPacked(tables, gallery, block, 0, Infinity);
-  return {
-    kind: "packed",
-    block,
-    stride,
-    entries,
-    chunks: namingTemplates(entries, reader.packedChunks(gallery, block, buffer)),
-  };
+function packedBlock(source: StoredBlocksSource, block: number, buffer: Uint8Array): StoredBlock {
+  const { tables, reader, gallery } = source;
+  const { stride } = readPacked(tables, gallery, block);
+  const entries = entriesOfPacked(source, block);
+  const chunks = namingTemplates(entries, reader.packedChunks(gallery, block, buffer));
+  return { kind: "packed", block, stride, entries, chunks };
 }
 
 /** The same chunks; where one is damaged, the error names the templates that are lost with it. */
@@ -67,10 +61,9 @@ function* namingTemplates(entries: readonly RosterEntry[], chunks: Iterable<Uint
 }
 
 /** Undefined for one that was deleted. */
-function looseTemplate({ tables, reader, gallery }: StoredBlocksSource, templateId: string): StoredBlock | undefined {
-  const row = readEntry(tables, gallery, templateId);
-  if (row === undefined) throw storedCorrupt(`the row of template "${templateId}"`);
-  const { live, ...entry } = rosterEntry(templateId, row);
+function looseTemplate(source: StoredBlocksSource, templateId: string): StoredBlock | undefined {
+  const { reader, gallery } = source;
+  const { live, ...entry } = rosterEntry(templateId, readChanged(source, templateId));
   if (live === undefined) return undefined;
   const { block, slot } = live.placement;
   const [found] = reader.looseTemplates(gallery, block, [slot]);

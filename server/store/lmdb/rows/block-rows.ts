@@ -1,3 +1,4 @@
+import { storedCorrupt } from "../../../errors.ts";
 import { readU48, u32, u48 } from "./schema.ts";
 import type { BlockRow, ChunkRow, LooseBlockRow, PackedBlockRow } from "./schema.ts";
 
@@ -16,17 +17,21 @@ export function encodeBlock(row: BlockRow): Buffer {
   return row.kind === "loose" ? encodeLoose(row) : encodePacked(row);
 }
 
+/** Throws ServerError STORED_CORRUPT, as all below. */
 export function decodeBlock(bytes: Buffer): BlockRow {
   return blockKind(bytes) === "loose" ? decodeLoose(bytes) : decodePacked(bytes);
 }
 
 /** Without decoding the rest. */
 export function blockKind(bytes: Buffer): BlockRow["kind"] {
-  return bytes[0] === LOOSE ? "loose" : "packed";
+  if (bytes[0] === LOOSE) return "loose";
+  if (bytes[0] === PACKED) return "packed";
+  throw storedCorrupt("the row of a block");
 }
 
 /** Without decoding the rest. */
 export function blockStride(bytes: Buffer): number {
+  if (bytes.length < HEAD) throw storedCorrupt("the row of a block");
   return bytes.readUInt16BE(1);
 }
 
@@ -43,6 +48,7 @@ function encodeLoose({ stride, members }: LooseBlockRow): Buffer {
 
 function decodeLoose(bytes: Buffer): LooseBlockRow {
   const count = (bytes.length - HEAD) / MEMBER;
+  if (!Number.isInteger(count) || count < 0) throw storedCorrupt("the row of a block");
   const members = Array.from({ length: count }, (_, i) => {
     const offset = HEAD + i * MEMBER;
     return { slot: bytes.readUInt16BE(offset), blob: readU48(bytes, offset + 2) };
@@ -60,6 +66,7 @@ function encodePacked({ stride, count, firstRevision, chunks }: PackedBlockRow):
 }
 
 function decodePacked(bytes: Buffer): PackedBlockRow {
+  if (bytes.length < PACKED_HEAD) throw storedCorrupt("the row of a block");
   const chunks = decodeChunks(bytes.subarray(PACKED_HEAD));
   return {
     kind: "packed",
@@ -75,6 +82,7 @@ export function encodeChunks(chunks: readonly ChunkRow[]): Buffer {
 }
 
 export function decodeChunks(bytes: Buffer): ChunkRow[] {
+  if (bytes.length % CHUNK !== 0) throw storedCorrupt("a row that lists chunks");
   return Array.from({ length: bytes.length / CHUNK }, (_, i) => {
     const offset = i * CHUNK;
     return {

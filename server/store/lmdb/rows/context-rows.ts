@@ -1,32 +1,45 @@
+import { PARAMETER_SET_NAMES } from "@veilface/fhe";
 import type { PackedScheme, PairwiseScheme, StoredContext } from "../../gallery-store.ts";
-import { decodeJson, encodeJson } from "./schema.ts";
-
-/** Rows of the schema versions before the pairwise scheme lack `kind`. */
-interface PackedRow {
-  readonly kind?: "packed";
-  readonly parameterSet: PackedScheme["parameterSet"];
-  readonly keyId: string;
-}
-type PairwiseRow = Omit<PairwiseScheme, "parameters"> & { readonly parameters: string };
-type ContextRow = (PackedRow | PairwiseRow) & { readonly createTime: string };
+import { JsonRow } from "./json-row.ts";
+import { encodeJson } from "./schema.ts";
 
 export function encodeContext({ scheme, createTime }: Omit<StoredContext, "contextId">): Buffer {
-  const row: ContextRow = { ...schemeRow(scheme), createTime: createTime.toISOString() };
-  return encodeJson(row);
+  return encodeJson({ ...schemeRow(scheme), createTime: createTime.toISOString() });
 }
 
+/** Throws ServerError STORED_CORRUPT. */
 export function decodeContext(contextId: string, bytes: Buffer): StoredContext {
-  const { createTime, ...row } = decodeJson(bytes) as ContextRow;
-  return { contextId, scheme: schemeOf(row), createTime: new Date(createTime) };
+  const row = JsonRow.parse(bytes, `context ${contextId}`);
+  // Rows of the schema versions before the pairwise scheme lack `kind`.
+  const kind = row.has("kind") ? row.choice("kind", ["packed", "pairwise"]) : "packed";
+  return {
+    contextId,
+    scheme: kind === "packed" ? packedIn(row) : pairwiseIn(row),
+    createTime: row.time("createTime"),
+  };
 }
 
-function schemeRow(scheme: StoredContext["scheme"]): PackedRow | PairwiseRow {
+function schemeRow(scheme: StoredContext["scheme"]): object {
   if (scheme.kind === "packed")
     return { kind: "packed", parameterSet: scheme.parameterSet, keyId: Buffer.from(scheme.keyId).toString("hex") };
   return { ...scheme, parameters: Buffer.from(scheme.parameters).toString("base64") };
 }
 
-function schemeOf(row: PackedRow | PairwiseRow): StoredContext["scheme"] {
-  if (row.kind === "pairwise") return { ...row, parameters: Uint8Array.from(Buffer.from(row.parameters, "base64")) };
-  return { kind: "packed", parameterSet: row.parameterSet, keyId: Uint8Array.from(Buffer.from(row.keyId, "hex")) };
+function packedIn(row: JsonRow): PackedScheme {
+  const parameterSet = row.choice("parameterSet", PARAMETER_SET_NAMES);
+  return { kind: "packed", parameterSet, keyId: Uint8Array.from(Buffer.from(row.text("keyId"), "hex")) };
+}
+
+function pairwiseIn(row: JsonRow): PairwiseScheme {
+  return {
+    kind: "pairwise",
+    parameters: Uint8Array.from(Buffer.from(row.text("parameters"), "base64")),
+    scale: row.number("scale"),
+    degree: row.number("degree"),
+    modulusBits: row.numbers("modulusBits"),
+    rotationSteps: row.numbers("rotationSteps"),
+    maxDimension: row.number("maxDimension"),
+    maxDistance: row.number("maxDistance"),
+    ...(row.has("expectedError") && { expectedError: row.number("expectedError") }),
+  };
 }

@@ -1,3 +1,6 @@
+/* eslint-disable @typescript-eslint/no-non-null-assertion -- typed arrays, read inside their bounds */
+import { storedCorrupt } from "../../../errors.ts";
+
 /** Ids of a packed block by their hashes, ascending: the id with hashes[i] lies in slot slots[i]. */
 export interface IdIndex {
   readonly hashes: Uint32Array;
@@ -51,9 +54,10 @@ export class WantedIds {
   /** Visits every pair of a wanted slot and a slot of the index whose ids have the same hash. */
   eachMatch(index: IdIndex, visit: (wantedSlot: number, slot: number) => void): void {
     const wanted = this.#index;
-    if (wanted.hashes.length * SCAN_RATIO < index.hashes.length) eachEqual(wanted, wanted.hashes.keys(), index, visit);
+    if (wanted.hashes.length * SCAN_RATIO < index.hashes.length)
+      eachEqual({ index: wanted, places: wanted.hashes.keys() }, index, visit);
     else
-      eachEqual(index, this.#likely(index.hashes), wanted, (slot, wantedSlot) => {
+      eachEqual({ index, places: this.#likely(index.hashes) }, wanted, (slot, wantedSlot) => {
         visit(wantedSlot, slot);
       });
   }
@@ -76,16 +80,21 @@ function filterWord(hash: number): number {
   return (hash & (FILTER_BITS - 1)) >>> 5;
 }
 
-/** Searches `to` for the hashes at these places of `from`. */
+/** Some of an index's ids, by where they lie in it. */
+interface SomeIds {
+  readonly index: IdIndex;
+  readonly places: Iterable<number>;
+}
+
+/** Searches `to` for the hashes of some ids. */
 function eachEqual(
-  from: IdIndex,
-  places: Iterable<number>,
+  { index: { hashes, slots }, places }: SomeIds,
   to: IdIndex,
   visit: (fromSlot: number, toSlot: number) => void,
 ): void {
   for (const i of places) {
-    const hash = from.hashes[i]!;
-    for (let j = firstNotBelow(to.hashes, hash); to.hashes[j] === hash; j++) visit(from.slots[i]!, to.slots[j]!);
+    const hash = hashes[i]!;
+    for (let j = firstNotBelow(to.hashes, hash); to.hashes[j] === hash; j++) visit(slots[i]!, to.slots[j]!);
   }
 }
 
@@ -108,7 +117,9 @@ export function encodeIndex({ hashes, slots }: IdIndex): Buffer {
   ]);
 }
 
+/** Throws ServerError STORED_CORRUPT. */
 export function decodeIndex(bytes: Uint8Array): IdIndex {
+  if (bytes.length % INDEX_BYTES_PER_ID !== 0) throw storedCorrupt("the index of a packed block");
   const { buffer } = new Uint8Array(bytes);
   const count = bytes.length / INDEX_BYTES_PER_ID;
   return { hashes: new Uint32Array(buffer, 0, count), slots: new Uint16Array(buffer, count * HASH_BYTES, count) };

@@ -9,9 +9,8 @@ export const LARGEST_CHUNK_BYTES = 1.5 * CHUNK_BYTES;
 
 /**
  * Cuts the tiles of a block into the chunks that the store keeps, without copying: whole tiles of one prime each, all
- * of one length between 0.7 and 1.4 times 512 KiB, or a whole prime each where that is shorter.
- * @param tiles [prime][tile] as `toTiles` of fhe makes them. A prime has 1024 tiles, so that any power of two of chunks
- *   is whole tiles.
+ * of one length between 0.7 and 1.4 times 512 KiB, or a whole prime each where that is shorter. `tiles`: [prime][tile]
+ * as `toTiles` of fhe makes them. A prime has 1024 tiles, so that any power of two of chunks is whole tiles.
  */
 export function cutChunks(tiles: Uint8Array, primes: number): Uint8Array[] {
   const perPrime = 2 ** Math.max(0, Math.round(Math.log2(tiles.length / primes / CHUNK_BYTES)));

@@ -1,3 +1,4 @@
+import { storedCorrupt } from "../../../errors.ts";
 import type { PackedSlot } from "../../gallery-store.ts";
 
 /**
@@ -9,30 +10,45 @@ export class BlockRoster {
   /** Where each slot starts. */
   readonly #starts: number[] = [];
 
+  /** Throws ServerError STORED_CORRUPT where the bytes are no such row. */
   constructor(bytes: Buffer) {
     this.#bytes = bytes;
-    for (let at = 0; at < bytes.length; ) {
+    let at = 0;
+    while (at < bytes.length) {
       this.#starts.push(at);
-      at += 1 + bytes[at]!;
-      at += 1 + bytes[at]!;
+      at += 1 + (bytes[at] ?? 0);
+      at += 1 + (bytes[at] ?? 0);
     }
+    if (at > bytes.length) throw storedCorrupt("the roster of a packed block");
   }
 
   get count(): number {
     return this.#starts.length;
   }
 
+  /** Throws ServerError STORED_CORRUPT where the block has no such slot, as {@link subjectId}. */
   templateId(slot: number): string {
-    return this.#id(this.#starts[slot]!);
+    return this.#id(this.#start(slot));
   }
 
   subjectId(slot: number): string {
-    const start = this.#starts[slot]!;
-    return this.#id(start + 1 + this.#bytes[start]!);
+    const start = this.#start(slot);
+    return this.#id(start + 1 + this.#lengthAt(start));
+  }
+
+  // Whoever asks has the slot from another row of the same block.
+  #start(slot: number): number {
+    const start = this.#starts[slot];
+    if (start === undefined) throw storedCorrupt("the roster of a packed block");
+    return start;
   }
 
   #id(start: number): string {
-    return this.#bytes.toString("latin1", start + 1, start + 1 + this.#bytes[start]!);
+    return this.#bytes.toString("latin1", start + 1, start + 1 + this.#lengthAt(start));
+  }
+
+  #lengthAt(start: number): number {
+    return this.#bytes[start] ?? 0;
   }
 }
 
@@ -62,11 +78,11 @@ export class LiveSlots {
   }
 
   has(slot: number): boolean {
-    return (this.bytes[slot >> 3]! & (1 << (slot & 7))) !== 0;
+    return ((this.bytes[slot >> 3] ?? 0) & (1 << (slot & 7))) !== 0;
   }
 
   strike(slot: number): void {
-    this.bytes[slot >> 3]! &= ~(1 << (slot & 7));
+    this.bytes[slot >> 3] = (this.bytes[slot >> 3] ?? 0) & ~(1 << (slot & 7));
   }
 
   isEmpty(): boolean {

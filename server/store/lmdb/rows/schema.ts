@@ -1,4 +1,5 @@
 import type { Database, RootDatabase } from "lmdb";
+import { storedCorrupt } from "../../../errors.ts";
 
 /** Written into every store; a store of a version that is not known is refused. */
 export const SCHEMA_VERSION = 4;
@@ -68,37 +69,34 @@ export interface Tables {
   readonly drafts: Table;
 }
 
-const TABLE_NAMES = [
-  "numbers",
-  "contexts",
-  "galleries",
-  "contextGalleries",
-  "states",
-  "entries",
-  "changes",
-  "subjects",
-  "blocks",
-  "packedBlocks",
-  "rosters",
-  "indexes",
-  "liveSlots",
-  "blobs",
-  "contextKeys",
-  "doomedBlobs",
-  "doomedGalleries",
-  "doomedContexts",
-  "drafts",
-] as const satisfies readonly (keyof Tables)[];
-
 /** For lmdb's `maxDbs`: room for tables that later versions add. */
 export const MAX_TABLES = 32;
 /** Keys and values are bytes. */
 export const BINARY = { encoding: "binary", keyEncoding: "binary" } as const;
 
 export function openTables(root: RootDatabase<Buffer, Buffer>): Tables {
-  return Object.fromEntries(
-    TABLE_NAMES.map((name) => [name, root.openDB<Buffer, Buffer>(name, BINARY)]),
-  ) as unknown as Tables;
+  const open = (name: keyof Tables): Table => root.openDB<Buffer, Buffer>(name, BINARY);
+  return {
+    numbers: open("numbers"),
+    contexts: open("contexts"),
+    galleries: open("galleries"),
+    contextGalleries: open("contextGalleries"),
+    states: open("states"),
+    entries: open("entries"),
+    changes: open("changes"),
+    subjects: open("subjects"),
+    blocks: open("blocks"),
+    packedBlocks: open("packedBlocks"),
+    rosters: open("rosters"),
+    indexes: open("indexes"),
+    liveSlots: open("liveSlots"),
+    blobs: open("blobs"),
+    contextKeys: open("contextKeys"),
+    doomedBlobs: open("doomedBlobs"),
+    doomedGalleries: open("doomedGalleries"),
+    doomedContexts: open("doomedContexts"),
+    drafts: open("drafts"),
+  };
 }
 
 /** What changes about a gallery with every template, kept so that nothing has to be counted. */
@@ -165,6 +163,9 @@ export type Change = { readonly templateId: string } | { readonly packedBlock: n
 const DELETED = 0;
 const LOOSE = 1;
 const U48 = 6;
+// Kind and revision; of a live template its place and blob too, with its subject after them.
+const DELETED_BYTES = 7;
+const LIVE_BYTES = 21;
 
 export function u32(value: number): Buffer {
   const bytes = Buffer.alloc(4);
@@ -218,13 +219,9 @@ export function encodeJson(value: unknown): Buffer {
   return Buffer.from(JSON.stringify(value));
 }
 
-export function decodeJson(bytes: Buffer): unknown {
-  return JSON.parse(bytes.toString());
-}
-
 export function encodeEntry({ revision, live }: EntryRow): Buffer {
   if (live === undefined) return Buffer.concat([Buffer.of(DELETED), u48(revision)]);
-  const head = Buffer.alloc(21);
+  const head = Buffer.alloc(LIVE_BYTES);
   head.writeUInt8(LOOSE, 0);
   head.writeUIntBE(revision, 1, U48);
   head.writeUInt32BE(live.block, 7);
@@ -234,11 +231,13 @@ export function encodeEntry({ revision, live }: EntryRow): Buffer {
   return Buffer.concat([head, idKey(live.subjectId)]);
 }
 
+/** Throws ServerError STORED_CORRUPT. */
 export function decodeEntry(bytes: Buffer): EntryRow {
+  if (bytes.length < (bytes[0] === DELETED ? DELETED_BYTES : LIVE_BYTES)) throw storedCorrupt("the row of a template");
   const revision = readU48(bytes, 1);
   if (bytes[0] === DELETED) return { revision, live: undefined };
   const live = {
-    subjectId: bytes.toString("latin1", 21),
+    subjectId: bytes.toString("latin1", LIVE_BYTES),
     block: bytes.readUInt32BE(7),
     slot: bytes.readUInt16BE(11),
     stride: bytes.readUInt16BE(13),
@@ -247,11 +246,15 @@ export function decodeEntry(bytes: Buffer): EntryRow {
   return { revision, live };
 }
 
+const PACKED_CHANGE_BYTES = 5;
+
 // No id begins with a zero byte.
 export function encodeChange(change: Change): Buffer {
   return "templateId" in change ? idKey(change.templateId) : Buffer.concat([Buffer.of(0), u32(change.packedBlock)]);
 }
 
+/** Throws ServerError STORED_CORRUPT. */
 export function decodeChange(bytes: Buffer): Change {
+  if (bytes[0] === 0 && bytes.length !== PACKED_CHANGE_BYTES) throw storedCorrupt("the row of a change");
   return bytes[0] === 0 ? { packedBlock: bytes.readUInt32BE(1) } : { templateId: bytes.toString("latin1") };
 }

@@ -1,4 +1,5 @@
 import { setImmediate } from "node:timers/promises";
+import { storedCorrupt } from "../../../errors.ts";
 import { MIN_BLOB_BYTES, digest, putBlob } from "../disk/blob-store.ts";
 import { decodeChunks, encodeChunks } from "../rows/block-rows.ts";
 import type { ContextKeys } from "../../gallery-store.ts";
@@ -37,8 +38,12 @@ export async function hashKeys({ relinKeys, galoisKeys }: ContextKeys): Promise<
   return { bytes: stored([...relin.pieces, ...galois.pieces]) + ROWS_BYTES, relinKeys: relin, galoisKeys: galois };
 }
 
-/** Runs a write action in a commit: see WriteQueue. `bytes`: about how much it writes. */
-export type Write = <T>(action: () => T, bytes: number) => Promise<T>;
+/** Where keys are written. */
+export interface KeyWriting {
+  readonly tables: Tables;
+  /** Runs a write action in a commit: see WriteQueue. `bytes`: about how much it writes. */
+  readonly write: <T>(action: () => T, bytes: number) => Promise<T>;
+}
 
 /**
  * Stores the pieces of keys, few to a commit, so that none holds the event loop for long. Until {@link takeOverKeys}
@@ -46,9 +51,8 @@ export type Write = <T>(action: () => T, bytes: number) => Promise<T>;
  * is given the number of every blob that is on disk.
  */
 export async function storeKeys(
-  tables: Tables,
+  { tables, write }: KeyWriting,
   keys: HashedKeys,
-  write: Write,
   written: number[],
 ): Promise<ContextKeysRow> {
   const store = async ({ bytes, pieces }: HashedKey): Promise<KeyRow> => {
@@ -148,7 +152,9 @@ export function encodeKeysRow({ relinKeys, galoisKeys }: ContextKeysRow): Buffer
   ]);
 }
 
+/** Throws ServerError STORED_CORRUPT. */
 export function decodeKeysRow(bytes: Buffer): ContextKeysRow {
+  if (bytes.length < HEAD) throw storedCorrupt("the row of a context's keys");
   const pieces = decodeChunks(bytes.subarray(HEAD));
   const count = bytes.readUInt16BE(LENGTHS);
   return {

@@ -1,5 +1,6 @@
 import type { RootDatabase } from "lmdb";
-import { BINARY, decodeJson, idKey, u48 } from "../rows/schema.ts";
+import { decodeGallery } from "../rows/gallery-rows.ts";
+import { BINARY, idKey, u48 } from "../rows/schema.ts";
 
 /**
  * Lists the drafts of a store of schema version 3 or before in the table of drafts, as last written to now. It may run
@@ -11,7 +12,7 @@ export function migrateDrafts(root: RootDatabase<Buffer, Buffer>): void {
   const drafts = root.openDB<Buffer, Buffer>("drafts", BINARY);
   root.transactionSync(() => {
     for (const { key, value } of galleries.getRange()) {
-      const { draftOf } = decodeJson(value) as { draftOf?: { galleryId: string } };
+      const { draftOf } = decodeGallery(key.toString("latin1"), value);
       if (draftOf !== undefined) drafts.putSync(Buffer.concat([idKey(`${draftOf.galleryId}/`), key]), u48(Date.now()));
     }
   });

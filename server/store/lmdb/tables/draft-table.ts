@@ -46,8 +46,8 @@ export class DraftTable {
       yield page
         .filter(({ value }) => isOld(value))
         .map(({ key }) => {
-          const [galleryId, draftId] = key.toString("latin1").split("/");
-          return { galleryId: galleryId!, draftId: draftId! };
+          const [galleryId = "", draftId = ""] = key.toString("latin1").split("/");
+          return { galleryId, draftId };
         });
     }
   }

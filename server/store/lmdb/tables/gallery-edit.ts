@@ -1,6 +1,14 @@
-import { ServerError } from "../../../errors.ts";
+import { ServerError, storedCorrupt } from "../../../errors.ts";
 import { blockKind, decodeBlock, encodeBlock } from "../rows/block-rows.ts";
-import type { LooseTemplate, PackedBlock, PackedBlockEntry, Placement, RosterEntry } from "../../gallery-store.ts";
+import type {
+  LooseTemplate,
+  PackedBlock,
+  PackedBlockEntry,
+  PackedSlot,
+  Placement,
+  RosterEntry,
+} from "../../gallery-store.ts";
+import { encodeState } from "../rows/gallery-rows.ts";
 import { encodeIndex, indexIds } from "../rows/id-index.ts";
 import {
   NEW_STRIDE,
@@ -8,7 +16,6 @@ import {
   changeKey,
   encodeChange,
   encodeEntry,
-  encodeJson,
   entryKey,
   idKey,
   subjectKey,
@@ -25,7 +32,7 @@ import type {
   StrideState,
   Tables,
 } from "../rows/schema.ts";
-import { packedBlocksOf, readLiveSlots } from "./packed-lookup.ts";
+import { packedBlocksOf, readLiveSlots, readPacked } from "./packed-lookup.ts";
 import type { PackedLookup, PackedTemplate } from "./packed-lookup.ts";
 import { LiveSlots, encodeRoster } from "../rows/packed-rows.ts";
 import { hasEntries, readEntry, readState, rosterEntry } from "./roster.ts";
@@ -64,7 +71,7 @@ export class GalleryEdit {
   /** Templates that were struck from packed blocks which have live ones left. */
   get struckTemplateIds(): string[] {
     return this.#struck
-      .filter(({ block }) => !this.#struckBlocks.get(block)!.isEmpty())
+      .filter(({ block }) => this.#struckBlocks.get(block)?.isEmpty() === false)
       .map(({ templateId }) => templateId);
   }
 
@@ -96,10 +103,7 @@ export class GalleryEdit {
    */
   putPacked(block: number, { stride, slots, replaced }: PackedPut, store: () => ChunkRow[]): PackedBlockEntry {
     const templateIds = slots.map(({ templateId }) => templateId);
-    for (const ofBlock of replaced) {
-      for (const template of ofBlock)
-        if (this.#liveSlots(template.block)?.has(template.slot) === true) this.#strike(template);
-    }
+    for (const ofBlock of replaced) for (const template of ofBlock) this.#strike(template);
     this.#forget(templateIds);
     const row: PackedBlockRow = {
       kind: "packed",
@@ -109,16 +113,7 @@ export class GalleryEdit {
       chunks: store(),
     };
     this.#addPacked(block, row);
-    const key = blockKey(this.#gallery, block);
-    this.#tables.rosters.putSync(key, encodeRoster(slots));
-    this.#tables.indexes.putSync(
-      key,
-      Buffer.concat([
-        encodeIndex(indexIds(templateIds)),
-        encodeIndex(indexIds(slots.map(({ subjectId }) => subjectId))),
-      ]),
-    );
-    this.#tables.liveSlots.putSync(key, LiveSlots.all(slots.length).bytes);
+    this.#putSlots(blockKey(this.#gallery, block), slots);
     this.#state = {
       ...this.#state,
       revision: this.#state.revision + row.count,
@@ -137,8 +132,7 @@ export class GalleryEdit {
 
   /** Deletes a live template of a packed block. Undefined if it is not live. */
   deletePacked(template: PackedTemplate): RosterEntry | undefined {
-    if (this.#liveSlots(template.block)?.has(template.slot) !== true) return undefined;
-    this.#strike(template);
+    if (!this.#strike(template)) return undefined;
     return this.#record(template.templateId, readEntry(this.#tables, this.#gallery, template.templateId), undefined);
   }
 
@@ -147,7 +141,7 @@ export class GalleryEdit {
       if (live.isEmpty()) this.#dropPacked(block);
       else this.#tables.liveSlots.putSync(blockKey(this.#gallery, block), live.bytes);
     }
-    this.#tables.states.putSync(u32(this.#gallery), encodeJson(this.#state));
+    this.#tables.states.putSync(u32(this.#gallery), encodeState(this.#state));
   }
 
   #checkFree({ block, slot }: Placement, own: LiveRow | undefined): void {
@@ -190,7 +184,9 @@ export class GalleryEdit {
 
   #membersOf(block: number): LooseBlockRow["members"] {
     const bytes = this.#tables.blocks.get(blockKey(this.#gallery, block));
-    return bytes === undefined ? [] : (decodeBlock(bytes) as LooseBlockRow).members;
+    const row = bytes && decodeBlock(bytes);
+    if (row?.kind === "packed") throw storedCorrupt(`block ${block}`);
+    return row?.members ?? [];
   }
 
   #link(templateId: string, { subjectId, block, slot, stride, blob }: LiveRow): void {
@@ -217,14 +213,25 @@ export class GalleryEdit {
     return this.#struckBlocks.get(block) ?? readLiveSlots(this.#tables, this.#gallery, block);
   }
 
-  /** The template must be live. */
-  #strike(template: PackedTemplate): void {
+  /** Strikes a template if it is live, and returns whether it was. */
+  #strike(template: PackedTemplate): boolean {
     const { block, slot } = template;
+    const live = this.#liveSlots(block);
+    if (live?.has(slot) !== true) return false;
     this.#struck.push(template);
-    const live = this.#liveSlots(block)!;
     this.#struckBlocks.set(block, live);
     live.strike(slot);
     this.#state = { ...this.#state, templates: this.#state.templates - 1 };
+    return true;
+  }
+
+  /** The rows that say whose templates a packed block has, all of them live. */
+  #putSlots(key: Buffer, slots: readonly PackedSlot[]): void {
+    const templates = indexIds(slots.map(({ templateId }) => templateId));
+    const subjects = indexIds(slots.map(({ subjectId }) => subjectId));
+    this.#tables.rosters.putSync(key, encodeRoster(slots));
+    this.#tables.indexes.putSync(key, Buffer.concat([encodeIndex(templates), encodeIndex(subjects)]));
+    this.#tables.liveSlots.putSync(key, LiveSlots.all(slots.length).bytes);
   }
 
   #addPacked(block: number, row: PackedBlockRow): void {
@@ -236,7 +243,7 @@ export class GalleryEdit {
 
   #dropPacked(block: number): void {
     const key = blockKey(this.#gallery, block);
-    const { stride, firstRevision, chunks } = decodeBlock(this.#tables.blocks.get(key)!) as PackedBlockRow;
+    const { stride, firstRevision, chunks } = readPacked(this.#tables, this.#gallery, block);
     for (const table of [this.#tables.blocks, this.#tables.rosters, this.#tables.indexes, this.#tables.liveSlots])
       table.removeSync(key);
     this.#tables.changes.removeSync(changeKey(this.#gallery, firstRevision));

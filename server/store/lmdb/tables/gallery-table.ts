@@ -1,38 +1,13 @@
-import { hash } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
-import { encodedDimension } from "@veilface/fhe";
 import { ServerError } from "../../../errors.ts";
 import { takeNumber } from "../disk/blob-store.ts";
 import { DraftTable, MOST_DRAFTS } from "./draft-table.ts";
-import type { GalleryChanges, ModelSpace, NewGallery, StoredGallery } from "../../gallery-store.ts";
-import {
-  NEW_GALLERY,
-  contextGalleryKey,
-  decodeJson,
-  encodeJson,
-  idKey,
-  keyAfter,
-  keysUnder,
-  u32,
-} from "../rows/schema.ts";
+import type { GalleryChanges, NewGallery, StoredGallery } from "../../gallery-store.ts";
+import { decodeGallery, encodeGallery, encodeState } from "../rows/gallery-rows.ts";
+import type { GalleryRow } from "../rows/gallery-rows.ts";
+import { NEW_GALLERY, contextGalleryKey, idKey, keyAfter, keysUnder, u32 } from "../rows/schema.ts";
 import type { Tables } from "../rows/schema.ts";
 import { readState } from "./roster.ts";
-
-export interface GalleryRow {
-  readonly gallery: number;
-  readonly contextId: string;
-  readonly space: ModelSpace;
-  readonly createTime: string;
-  readonly packedStride: number;
-  readonly expectedTemplates: number;
-  /** The gallery it is a draft of, and that one's revision when the draft was created. */
-  readonly draftOf?: { readonly galleryId: string; readonly revision: number };
-  /** Hexadecimal digits. */
-  readonly uid: string;
-  readonly labels: Readonly<Record<string, string>>;
-}
-
-const UID_BYTES = 16;
 
 /** How many ids a list has looked at and which of them it found, and where to go on. */
 interface IdPage {
@@ -70,7 +45,7 @@ export class GalleryTable {
     return {
       ...described,
       galleryId,
-      createTime: new Date(createTime),
+      createTime,
       revision,
       templateCount: templates,
       strides: used.sort((a, b) => a - b),
@@ -115,19 +90,19 @@ export class GalleryTable {
       throw exists(`gallery ${galleryId} is being deleted with its context: try again, or choose another id`);
     const base = draftOf === undefined ? undefined : this.#baseOf(draftOf);
     const gallery = takeNumber(this.#tables.numbers, "gallery");
-    const row = { gallery, createTime: new Date().toISOString(), ...asked };
+    const row = { gallery, createTime: new Date(), ...asked };
     if (draftOf === undefined || base === undefined) this.#put(galleryId, row);
     else {
       const { revision, nextBlock } = readState(this.#tables, base.gallery);
       this.#put(galleryId, { ...row, draftOf: { galleryId: draftOf, revision } });
       this.drafts.touch(draftOf, galleryId);
-      this.#tables.states.putSync(u32(row.gallery), encodeJson({ ...NEW_GALLERY, revision, nextBlock }));
+      this.#tables.states.putSync(u32(row.gallery), encodeState({ ...NEW_GALLERY, revision, nextBlock }));
     }
   }
 
   /** Throws ServerError GALLERY_NOT_FOUND. */
   update(galleryId: string, changes: GalleryChanges): void {
-    this.#tables.galleries.putSync(idKey(galleryId), encodeJson({ ...this.row(galleryId), ...changes }));
+    this.#tables.galleries.putSync(idKey(galleryId), encodeGallery({ ...this.row(galleryId), ...changes }));
   }
 
   /** Hides a gallery that has no drafts, whatever its size, if it is there; adds its number to `doomed`. */
@@ -171,7 +146,7 @@ export class GalleryTable {
     this.drafts.remove(galleryId, draftId);
     this.#put(galleryId, { ...draft, labels: old.labels });
     const state = readState(this.#tables, draft.gallery);
-    this.#tables.states.putSync(u32(draft.gallery), encodeJson({ ...state, revision: state.revision + 1 }));
+    this.#tables.states.putSync(u32(draft.gallery), encodeState({ ...state, revision: state.revision + 1 }));
     this.#tables.doomedGalleries.putSync(u32(old.gallery), Buffer.alloc(0));
     return old.gallery;
   }
@@ -190,7 +165,7 @@ export class GalleryTable {
 
   #stored(galleryId: string): GalleryRow | undefined {
     const bytes = this.#tables.galleries.get(idKey(galleryId));
-    return bytes === undefined ? undefined : withDefaults(decodeJson(bytes) as GalleryRow);
+    return bytes && decodeGallery(galleryId, bytes);
   }
 
   #baseOf(galleryId: string): GalleryRow {
@@ -206,7 +181,7 @@ export class GalleryTable {
   }
 
   #put(galleryId: string, row: GalleryRow): void {
-    this.#tables.galleries.putSync(idKey(galleryId), encodeJson(row));
+    this.#tables.galleries.putSync(idKey(galleryId), encodeGallery(row));
     this.#tables.contextGalleries.putSync(contextGalleryKey(row.contextId, galleryId), Buffer.alloc(0));
   }
 
@@ -222,23 +197,6 @@ type Asked = Omit<GalleryRow, "gallery" | "createTime" | "draftOf">;
 function isAskedAgain({ draftOf, ...row }: GalleryRow, asked: Asked, askedDraftOf: string | undefined): boolean {
   if (row.uid !== asked.uid || draftOf?.galleryId !== askedDraftOf) return false;
   return isDeepStrictEqual({ ...row, ...asked }, row);
-}
-
-type EarlierRow = Omit<GalleryRow, "packedStride" | "expectedTemplates" | "space" | "uid" | "labels"> &
-  Partial<Omit<GalleryRow, "space">> & {
-    readonly space: Omit<ModelSpace, "modelVersion"> & Partial<ModelSpace>;
-  };
-
-/** Rows written before packed blocks, or before models had versions, or galleries uids, lack these. */
-function withDefaults(row: EarlierRow): GalleryRow {
-  return {
-    packedStride: encodedDimension(row.space),
-    expectedTemplates: 0,
-    uid: hash("sha256", `veilface gallery ${row.gallery} ${row.createTime}`).slice(0, 2 * UID_BYTES),
-    labels: {},
-    ...row,
-    space: { modelVersion: "", ...row.space },
-  };
 }
 
 function tooManyDrafts(galleryId: string): ServerError {

@@ -1,8 +1,10 @@
+import { storedCorrupt } from "../../../errors.ts";
 import type { PackedSlot } from "../../gallery-store.ts";
 import { INDEX_BYTES_PER_ID, WantedIds, decodeIndex, indexIds } from "../rows/id-index.ts";
 import type { IdIndex } from "../rows/id-index.ts";
+import { decodeBlock } from "../rows/block-rows.ts";
 import { blockKey, u32 } from "../rows/schema.ts";
-import type { Tables } from "../rows/schema.ts";
+import type { PackedBlockRow, Tables } from "../rows/schema.ts";
 import { BlockRoster, LiveSlots } from "../rows/packed-rows.ts";
 
 /** A live template of a packed block. */
@@ -15,22 +17,21 @@ export interface PackedTemplate extends PackedSlot {
 export type IdKind = keyof BlockIndexes;
 
 interface SoughtPart {
+  readonly kind: IdKind;
   readonly ids: readonly string[];
   readonly wanted: WantedIds;
 }
 
 /** Ids made ready to be looked for in one block after the other. */
 export class SoughtIds {
-  readonly kind: IdKind;
   /** Each of as many ids as an index can hold slots of. */
   readonly parts: readonly SoughtPart[];
 
   constructor(ids: readonly string[], kind: IdKind) {
-    this.kind = kind;
     const unique = [...new Set(ids)];
     this.parts = Array.from({ length: Math.ceil(unique.length / MOST_IDS_AT_ONCE) }, (_, i) => {
       const some = unique.slice(i * MOST_IDS_AT_ONCE, (i + 1) * MOST_IDS_AT_ONCE);
-      return { ids: some, wanted: new WantedIds(indexIds(some)) };
+      return { kind, ids: some, wanted: new WantedIds(indexIds(some)) };
     });
   }
 }
@@ -51,8 +52,18 @@ export function packedBlocksOf(tables: Tables, gallery: number): number[] {
   return Array.from({ length: bytes.length / 4 }, (_, i) => bytes.readUInt32BE(4 * i));
 }
 
-export function readRoster(tables: Tables, gallery: number, block: number): BlockRoster {
-  return new BlockRoster(tables.rosters.get(blockKey(gallery, block))!);
+/** The row of a packed block that is there. Throws ServerError STORED_CORRUPT. */
+export function readPacked(tables: Tables, gallery: number, block: number): PackedBlockRow {
+  const bytes = tables.blocks.get(blockKey(gallery, block));
+  const row = bytes && decodeBlock(bytes);
+  if (row?.kind !== "packed") throw storedCorrupt(`block ${block}`);
+  return row;
+}
+
+/** Undefined if the block is gone. */
+export function readRoster(tables: Tables, gallery: number, block: number): BlockRoster | undefined {
+  const bytes = tables.rosters.get(blockKey(gallery, block));
+  return bytes && new BlockRoster(bytes);
 }
 
 /** Which slots of a packed block are live; undefined if the block is gone. */
@@ -76,7 +87,8 @@ export class PackedLookup {
   readonly #tables: Tables;
   readonly #most: number;
   readonly #cache = new Map<string, BlockIndexes>();
-  readonly #cached: string[] = [];
+  /** What is in the cache, to choose from. */
+  readonly #cached: { readonly key: string; readonly bytes: number }[] = [];
   #bytes = 0;
 
   constructor(tables: Tables, cacheBytes = CACHE_BYTES) {
@@ -94,9 +106,7 @@ export class PackedLookup {
    * gone.
    */
   findIn(gallery: number, block: number, wanted: SoughtIds): PackedTemplate[] {
-    return wanted.parts
-      .flatMap((part) => this.#findIn(gallery, block, part, wanted.kind))
-      .sort((a, b) => a.slot - b.slot);
+    return wanted.parts.flatMap((part) => this.#findIn(gallery, block, part)).sort((a, b) => a.slot - b.slot);
   }
 
   #find(gallery: number, ids: readonly string[], kind: IdKind): PackedTemplate[] {
@@ -106,16 +116,15 @@ export class PackedLookup {
     return blocks.flatMap((block) => this.findIn(gallery, block, wanted).filter(liveIn(this.#tables, gallery, block)));
   }
 
-  #findIn(gallery: number, block: number, { ids, wanted }: SoughtPart, kind: IdKind): PackedTemplate[] {
+  #findIn(gallery: number, block: number, { kind, ids, wanted }: SoughtPart): PackedTemplate[] {
     const indexes = this.#indexes(gallery, block);
-    const candidates: { id: string; slot: number }[] = [];
-    if (indexes !== undefined) wanted.eachMatch(indexes[kind], (i, slot) => candidates.push({ id: ids[i]!, slot }));
+    const candidates: { i: number; slot: number }[] = [];
+    if (indexes !== undefined) wanted.eachMatch(indexes[kind], (i, slot) => candidates.push({ i, slot }));
     if (candidates.length === 0) return [];
-    const bytes = this.#tables.rosters.get(blockKey(gallery, block));
-    if (bytes === undefined) return [];
-    const roster = new BlockRoster(bytes);
+    const roster = readRoster(this.#tables, gallery, block);
+    if (roster === undefined) return [];
     const idOf = (slot: number): string => (kind === "templates" ? roster.templateId(slot) : roster.subjectId(slot));
-    const found = candidates.filter(({ id, slot }) => idOf(slot) === id);
+    const found = candidates.filter(({ i, slot }) => idOf(slot) === ids[i]);
     return found.map(({ slot }) => ({
       block,
       slot,
@@ -140,17 +149,21 @@ export class PackedLookup {
   // One at random makes way: searches go through all blocks in turn, for which the one least recently used would be the
   // worst choice.
   #keep(key: string, indexes: BlockIndexes): void {
+    const bytes = sizeOf(indexes);
     this.#cache.set(key, indexes);
-    this.#bytes += sizeOf(indexes);
-    this.#cached.push(key);
-    while (this.#bytes > this.#most && this.#cached.length > 1) {
-      const i = Math.floor(Math.random() * this.#cached.length);
-      const victim = this.#cached[i]!;
-      this.#cached[i] = this.#cached.at(-1)!;
-      this.#cached.pop();
-      this.#bytes -= sizeOf(this.#cache.get(victim)!);
-      this.#cache.delete(victim);
-    }
+    this.#bytes += bytes;
+    this.#cached.push({ key, bytes });
+    while (this.#bytes > this.#most && this.#cached.length > 1) this.#forgetOne();
+  }
+
+  #forgetOne(): void {
+    const i = Math.floor(Math.random() * this.#cached.length);
+    const last = this.#cached.pop();
+    const victim = this.#cached[i] ?? last;
+    if (victim === undefined || last === undefined) return;
+    if (victim !== last) this.#cached[i] = last;
+    this.#bytes -= victim.bytes;
+    this.#cache.delete(victim.key);
   }
 }
 

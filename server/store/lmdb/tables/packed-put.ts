@@ -104,6 +104,7 @@ function upTo(bytes: number, chunks: readonly HashedChunk[]): HashedChunk[] {
 }
 
 async function sha256(bytes: Uint8Array): Promise<Buffer> {
+  // The types of node refuse memory that threads share; none of it is.
   return Buffer.from(await webcrypto.subtle.digest("SHA-256", bytes as Uint8Array<ArrayBuffer>));
 }
 

@@ -1,4 +1,5 @@
 import { ServerError } from "../../../errors.ts";
+import type { ServerErrorReason } from "../../../errors.ts";
 import type { BlobEraser } from "../disk/blob-eraser.ts";
 import { nextNumber } from "../disk/blob-store.ts";
 import type { ContextTable } from "./context-table.ts";
@@ -34,6 +35,8 @@ interface Hidden {
 const SWEEP_MS = 60 * 60 * 1000;
 const RETRY_MS = 60 * 1000;
 const GALLERIES_AT_ONCE = 64;
+/** Errors that no caller is to blame for. */
+const FAULTS: readonly ServerErrorReason[] = ["STORAGE_FULL", "STORED_CORRUPT"];
 
 /**
  * Deletes galleries and contexts in steps that hold the event loop for a turn each, and erases what they held. What a
@@ -209,7 +212,7 @@ export class Removals {
     try {
       return await work;
     } catch (error) {
-      const isRefusal = error instanceof ServerError && error.reason !== "STORAGE_FULL";
+      const isRefusal = error instanceof ServerError && !FAULTS.includes(error.reason);
       if (!isRefusal && !this.#closing) this.#tryAgainLater(error);
       throw error;
     }

@@ -1,20 +1,21 @@
-import { blockStride, decodeBlock } from "../rows/block-rows.ts";
-import type { BlockRef, RosterEntry, RosterPage } from "../../gallery-store.ts";
+import { storedCorrupt } from "../../../errors.ts";
+import { blockStride } from "../rows/block-rows.ts";
+import { decodeState } from "../rows/gallery-rows.ts";
+import type { BlockRef, LiveEntry, RosterEntry, RosterPage } from "../../gallery-store.ts";
 import {
   NEW_GALLERY,
   blockKey,
   changeKey,
   decodeChange,
   decodeEntry,
-  decodeJson,
   entryKey,
   keysUnder,
   readU48,
   subjectKey,
   u32,
 } from "../rows/schema.ts";
-import type { Change, EntryRow, GalleryState, PackedBlockRow, Tables } from "../rows/schema.ts";
-import { liveIn, readLiveSlots, readRoster } from "./packed-lookup.ts";
+import type { Change, EntryRow, GalleryState, Tables } from "../rows/schema.ts";
+import { liveIn, readLiveSlots, readPacked, readRoster } from "./packed-lookup.ts";
 import type { PackedLookup, PackedTemplate } from "./packed-lookup.ts";
 import { PackedSearch } from "./packed-search.ts";
 import { pagesOf } from "../disk/pages.ts";
@@ -22,7 +23,7 @@ import type { Pace } from "../disk/turns.ts";
 
 export function readState(tables: Tables, gallery: number): GalleryState {
   const bytes = tables.states.get(u32(gallery));
-  return bytes === undefined ? NEW_GALLERY : (decodeJson(bytes) as GalleryState);
+  return bytes === undefined ? NEW_GALLERY : decodeState(bytes);
 }
 
 /** The row of a loose or deleted template. */
@@ -37,28 +38,45 @@ export function hasEntries(tables: Tables, gallery: number): boolean {
   return false;
 }
 
+/** The row of a template that a change names. Throws ServerError STORED_CORRUPT. */
+export function readChanged({ tables, gallery }: GalleryRows, templateId: string): EntryRow {
+  const row = readEntry(tables, gallery, templateId);
+  if (row === undefined) throw storedCorrupt(`the row of template "${templateId}"`);
+  return row;
+}
+
 export function rosterEntry(templateId: string, { revision, live }: EntryRow): RosterEntry {
   if (live === undefined) return { templateId, revision, live };
   const { subjectId, block, slot, stride } = live;
   return { templateId, revision, live: { subjectId, placement: { block, slot, stride } } };
 }
 
-/** What reading a gallery's roster takes. */
-export interface RosterReading {
+/** The rows of one gallery. */
+export interface GalleryRows {
   readonly tables: Tables;
-  readonly lookup: PackedLookup;
   readonly gallery: number;
+}
+
+/** What reading a gallery's roster takes. */
+export interface RosterReading extends GalleryRows {
+  readonly lookup: PackedLookup;
   readonly pace: Pace;
+}
+
+/** Which changes are read: those after a revision, at most so many. */
+export interface Since {
+  readonly since: number;
+  readonly most: number;
 }
 
 /** The live entries of a subject, in the order of their places. */
 export async function entriesOfSubject(
   { tables, lookup, gallery, pace }: RosterReading,
   subjectId: string,
-): Promise<RosterEntry[]> {
+): Promise<LiveEntry[]> {
   const search = new PackedSearch({ tables, lookup, gallery, ids: [subjectId], kind: "subjects" });
   await search.run(pace);
-  const entries: RosterEntry[] = [];
+  const entries: LiveEntry[] = [];
   for (const [block, templates] of search.found) {
     await pace.step();
     entries.push(...packedEntries(tables, gallery, templates.filter(liveIn(tables, gallery, block))));
@@ -75,18 +93,20 @@ export async function entriesOfSubject(
   return entries.sort(byPlace);
 }
 
-function looseEntry(tables: Tables, gallery: number, templateId: string): RosterEntry | undefined {
+function looseEntry(tables: Tables, gallery: number, templateId: string): LiveEntry | undefined {
   const row = readEntry(tables, gallery, templateId);
-  return row?.live === undefined ? undefined : rosterEntry(templateId, row);
+  if (row === undefined) return undefined;
+  const { live, ...entry } = rosterEntry(templateId, row);
+  return live && { ...entry, live };
 }
 
-function byPlace(a: RosterEntry, b: RosterEntry): number {
-  const [one, other] = [a.live!.placement, b.live!.placement];
+function byPlace(a: LiveEntry, b: LiveEntry): number {
+  const [one, other] = [a.live.placement, b.live.placement];
   return one.block - other.block || one.slot - other.slot;
 }
 
 /** Entries of templates of one block. */
-function packedEntries(tables: Tables, gallery: number, templates: readonly PackedTemplate[]): RosterEntry[] {
+function packedEntries(tables: Tables, gallery: number, templates: readonly PackedTemplate[]): LiveEntry[] {
   const [first] = templates;
   if (first === undefined) return [];
   const { stride, firstRevision } = readPacked(tables, gallery, first.block);
@@ -95,22 +115,17 @@ function packedEntries(tables: Tables, gallery: number, templates: readonly Pack
   });
 }
 
-function readPacked(tables: Tables, gallery: number, block: number): PackedBlockRow {
-  return decodeBlock(tables.blocks.get(blockKey(gallery, block))!) as PackedBlockRow;
-}
-
-/** The live entries of a packed block that changed after revision `since`, at most so many, in slot order. */
+/** The live entries of a packed block that is there, in slot order. Throws ServerError STORED_CORRUPT. */
 export function entriesOfPacked(
-  tables: Tables,
-  gallery: number,
+  { tables, gallery }: GalleryRows,
   block: number,
-  since: number,
-  most: number,
-): RosterEntry[] {
+  { since, most }: Since = { since: 0, most: Infinity },
+): LiveEntry[] {
   const { stride, firstRevision, count } = readPacked(tables, gallery, block);
   const roster = readRoster(tables, gallery, block);
-  const live = readLiveSlots(tables, gallery, block)!;
-  const entries: RosterEntry[] = [];
+  const live = readLiveSlots(tables, gallery, block);
+  if (roster === undefined || live === undefined) throw storedCorrupt(`the roster of block ${block}`);
+  const entries: LiveEntry[] = [];
   for (let slot = Math.max(0, since + 1 - firstRevision); slot < count && entries.length < most; slot++) {
     if (!live.has(slot)) continue;
     const placement = { block, slot, stride };
@@ -127,37 +142,32 @@ export function entriesOfPacked(
 const ENTRIES_AT_ONCE = 512;
 
 /** The latest change of each template that changed after revision `since`, oldest first. */
-export async function rosterPage(
-  { tables, gallery, pace }: RosterReading,
-  since: number,
-  limit: number,
-): Promise<RosterPage> {
+export async function rosterPage({ pace, ...rows }: RosterReading, since: number, limit: number): Promise<RosterPage> {
   const entries: RosterEntry[] = [];
   for (let from = since; ; ) {
     await pace.step();
     // One more than asked for tells whether there is a next page.
     const wanted = Math.min(ENTRIES_AT_ONCE, limit + 1 - entries.length);
-    const found = entriesSince(tables, gallery, from, wanted);
-    for (const entry of found) entries.push(entry);
+    const found = entriesSince(rows, { since: from, most: wanted });
+    for (const entry of found) {
+      entries.push(entry);
+      from = entry.revision;
+    }
     // Read together with the last entries: what changed before it is among them.
-    const { revision } = readState(tables, gallery);
-    if (entries.length > limit)
-      return { entries: entries.slice(0, limit), revision, next: entries[limit - 1]!.revision };
+    const { revision } = readState(rows.tables, rows.gallery);
+    const page = entries.slice(0, limit);
+    if (entries.length > limit) return { entries: page, revision, next: page.at(-1)?.revision };
     if (found.length < wanted) return { entries, revision, next: undefined };
-    from = found.at(-1)!.revision;
   }
 }
 
-function entriesSince(tables: Tables, gallery: number, since: number, most: number): RosterEntry[] {
+function entriesSince(rows: GalleryRows, { since, most }: Since): RosterEntry[] {
   const entries: RosterEntry[] = [];
-  for (const { change } of [
-    ...packedBlockAcross(tables, gallery, since),
-    ...changesAfter(tables, gallery, since, most),
-  ]) {
-    if (entries.length >= most) break;
-    if ("templateId" in change)
-      entries.push(rosterEntry(change.templateId, readEntry(tables, gallery, change.templateId)!));
-    else entries.push(...entriesOfPacked(tables, gallery, change.packedBlock, since, most - entries.length));
+  for (const { change } of [...packedBlockAcross(rows, since), ...changesAfter(rows, { since, most })]) {
+    const left = most - entries.length;
+    if (left <= 0) break;
+    if ("templateId" in change) entries.push(rosterEntry(change.templateId, readChanged(rows, change.templateId)));
+    else entries.push(...entriesOfPacked(rows, change.packedBlock, { since, most: left }));
   }
   return entries;
 }
@@ -184,7 +194,7 @@ export interface RevisedChange {
 }
 
 /** The changes after revision `since`, at most so many. */
-export function changesAfter(tables: Tables, gallery: number, since: number, most: number): RevisedChange[] {
+export function changesAfter({ tables, gallery }: GalleryRows, { since, most }: Since): RevisedChange[] {
   const { end } = keysUnder(u32(gallery));
   return Array.from(tables.changes.getRange({ start: changeKey(gallery, since + 1), end, limit: most }), revisedChange);
 }
@@ -192,7 +202,7 @@ export function changesAfter(tables: Tables, gallery: number, since: number, mos
 /**
  * The packed block that begins at or before revision `since`, if it is the last change until then: it may reach beyond.
  */
-function packedBlockAcross(tables: Tables, gallery: number, since: number): RevisedChange[] {
+function packedBlockAcross({ tables, gallery }: GalleryRows, since: number): RevisedChange[] {
   const last = tables.changes.getRange({
     start: changeKey(gallery, since),
     end: u32(gallery),

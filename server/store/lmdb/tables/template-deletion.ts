@@ -102,8 +102,11 @@ export class TemplateDeletion {
     let next = this.#next;
     // Deletions of a few are one step, however slow the machine.
     const mayGoOn = (): boolean => (next - this.#next) % STEP_TEMPLATES !== 0 || next === this.#next || !turn.isOver;
-    while (next < this.#targets.length && this.#count + entries.length < this.#most && mayGoOn()) {
-      const entry = deleteTarget(edit, this.#targets[next++]!);
+    const target = (): Target | undefined =>
+      this.#count + entries.length < this.#most ? this.#targets[next] : undefined;
+    for (let one = target(); one !== undefined && mayGoOn(); one = target()) {
+      next++;
+      const entry = deleteTarget(edit, one);
       if (entry !== undefined) entries.push(entry);
     }
     if (entries.length > 0) edit.save();
