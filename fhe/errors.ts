@@ -14,6 +14,11 @@ export type FheErrorReason =
   | "ROTATION_KEYS_MISSING"
   | "SEAL_FAILED";
 
+/** For what the code around it rules out: a fault of this package. */
+export function impossible(what: string): never {
+  throw new Error(`${what}: this cannot be`);
+}
+
 /** The one error class of this package. Messages never hold key, embedding, score or ciphertext bytes. */
 export class FheError extends Error {
   override readonly name = "FheError";

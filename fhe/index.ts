@@ -16,7 +16,7 @@ export {
   scalesOf,
   scoreIndex,
 } from "./packed/layout.ts";
-export type { Layout, Scales } from "./packed/layout.ts";
+export type { Layout, PlainBlock, Scales } from "./packed/layout.ts";
 export {
   distanceFromScore,
   encodeProbeEmbedding,
@@ -69,7 +69,7 @@ export {
   sealPlaintext,
   sealWords,
 } from "./seal/seal-bytes.ts";
-export { USUAL_COSTS, USUAL_TEMPLATES, chooseStride, searchSeconds } from "./packed/stride-choice.ts";
-export type { SearchCosts } from "./packed/stride-choice.ts";
+export { USUAL_COSTS, USUAL_TEMPLATES, chooseStride, quickestStride, searchSeconds } from "./packed/stride-choice.ts";
+export type { SearchCosts, SearchedTemplates } from "./packed/stride-choice.ts";
 export { callSeal, loadPublicSeal, loadSealForKeyHolder } from "./seal/seal.ts";
-export type { PublicSeal, Seal } from "./seal/seal.ts";
+export type { CkksRing, PublicSeal, Seal } from "./seal/seal.ts";

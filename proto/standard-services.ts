@@ -39,7 +39,7 @@ function health(): JsonObject {
       {
         name: "Health",
         method: ["Check", "Watch"].map((name) =>
-          method(scope, name, "HealthCheck", { serverStreaming: name === "Watch" }),
+          method(scope, { name, messages: "HealthCheck" }, { serverStreaming: name === "Watch" }),
         ),
       },
     ],
@@ -49,7 +49,16 @@ function health(): JsonObject {
 function reflection(version: string): JsonObject {
   const scope = `grpc.reflection.${version}`;
   const streams = { clientStreaming: true, serverStreaming: true };
-  const request: Field[] = [
+  const info = method(scope, { name: "ServerReflectionInfo", messages: "ServerReflection" }, streams);
+  return {
+    ...file(scope, "reflection"),
+    messageType: [reflectionRequest(scope), reflectionResponse(scope), ...reflectionParts(scope)],
+    service: [{ name: "ServerReflection", method: [info] }],
+  };
+}
+
+function reflectionRequest(scope: string): JsonObject {
+  const fields: Field[] = [
     [1, "host", "string"],
     [3, "file_by_filename", "string", "oneof"],
     [4, "file_containing_symbol", "string", "oneof"],
@@ -57,7 +66,11 @@ function reflection(version: string): JsonObject {
     [6, "all_extension_numbers_of_type", "string", "oneof"],
     [7, "list_services", "string", "oneof"],
   ];
-  const response: Field[] = [
+  return { ...message(scope, "ServerReflectionRequest", ...fields), oneofDecl: [{ name: "message_request" }] };
+}
+
+function reflectionResponse(scope: string): JsonObject {
+  const fields: Field[] = [
     [1, "valid_host", "string"],
     [2, "original_request", "message ServerReflectionRequest"],
     [4, "file_descriptor_response", "message FileDescriptorResponse", "oneof"],
@@ -65,38 +78,34 @@ function reflection(version: string): JsonObject {
     [6, "list_services_response", "message ListServiceResponse", "oneof"],
     [7, "error_response", "message ErrorResponse", "oneof"],
   ];
-  return {
-    ...file(scope, "reflection"),
-    messageType: [
-      { ...message(scope, "ServerReflectionRequest", ...request), oneofDecl: [{ name: "message_request" }] },
-      message(scope, "ExtensionRequest", [1, "containing_type", "string"], [2, "extension_number", "int32"]),
-      { ...message(scope, "ServerReflectionResponse", ...response), oneofDecl: [{ name: "message_response" }] },
-      message(scope, "FileDescriptorResponse", [1, "file_descriptor_proto", "bytes", "repeated"]),
-      message(
-        scope,
-        "ExtensionNumberResponse",
-        [1, "base_type_name", "string"],
-        [2, "extension_number", "int32", "repeated"],
-      ),
-      message(scope, "ListServiceResponse", [1, "service", "message ServiceResponse", "repeated"]),
-      message(scope, "ServiceResponse", [1, "name", "string"]),
-      message(scope, "ErrorResponse", [1, "error_code", "int32"], [2, "error_message", "string"]),
-    ],
-    service: [
-      { name: "ServerReflection", method: [method(scope, "ServerReflectionInfo", "ServerReflection", streams)] },
-    ],
-  };
+  return { ...message(scope, "ServerReflectionResponse", ...fields), oneofDecl: [{ name: "message_response" }] };
+}
+
+/** The messages that requests and responses have in them. */
+function reflectionParts(scope: string): JsonObject[] {
+  const numbers: Field[] = [
+    [1, "base_type_name", "string"],
+    [2, "extension_number", "int32", "repeated"],
+  ];
+  return [
+    message(scope, "ExtensionRequest", [1, "containing_type", "string"], [2, "extension_number", "int32"]),
+    message(scope, "FileDescriptorResponse", [1, "file_descriptor_proto", "bytes", "repeated"]),
+    message(scope, "ExtensionNumberResponse", ...numbers),
+    message(scope, "ListServiceResponse", [1, "service", "message ServiceResponse", "repeated"]),
+    message(scope, "ServiceResponse", [1, "name", "string"]),
+    message(scope, "ErrorResponse", [1, "error_code", "int32"], [2, "error_message", "string"]),
+  ];
 }
 
 function file(scope: string, name: string): JsonObject {
   return { name: `${scope.replaceAll(".", "/")}/${name}.proto`, package: scope, syntax: "proto3" };
 }
 
+/** `messages`: the name of its request and response, but for their endings. */
 function method(
   scope: string,
-  name: string,
-  messages: string,
-  streams: { clientStreaming?: boolean; serverStreaming?: boolean },
+  { name, messages }: { readonly name: string; readonly messages: string },
+  streams: { readonly clientStreaming?: boolean; readonly serverStreaming?: boolean },
 ): JsonObject {
   return { name, inputType: `.${scope}.${messages}Request`, outputType: `.${scope}.${messages}Response`, ...streams };
 }
@@ -106,12 +115,12 @@ function message(scope: string, name: string, ...fields: readonly Field[]): Json
 }
 
 function fieldOf(scope: string, [number, name, type, where]: Field): JsonObject {
-  const [kind, typeName] = type.split(" ");
+  const [kind = "", typeName] = type.split(" ");
   return {
     number,
     name,
     label: where === "repeated" ? "LABEL_REPEATED" : "LABEL_OPTIONAL",
-    type: `TYPE_${kind!.toUpperCase()}`,
+    type: `TYPE_${kind.toUpperCase()}`,
     ...(typeName === undefined ? {} : { typeName: `.${scope}.${typeName}` }),
     ...(where === "oneof" ? { oneofIndex: 0 } : {}),
   };

@@ -33,6 +33,7 @@ export function packingOf(gallery: GalleryInfo, set: ParameterSet): Packing | un
   const isTold = expectedTemplates !== USUAL_TEMPLATES || isStrideWished(gallery, set);
   if (stride === 0 || isTold || strides.includes(stride)) return packingAt(stride);
   const dimension = encodedDimension(gallery.space);
-  const seconds = (at: number, few: number): number => searchSeconds(set, dimension, at, templateCount + few);
+  const seconds = (at: number, few: number): number =>
+    searchSeconds({ set, dimension, templates: templateCount + few }, at);
   return { stride, packsFew: (templates) => seconds(stride, templates) < seconds(dimension, templates) };
 }

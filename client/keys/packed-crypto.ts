@@ -100,7 +100,7 @@ export class PackedCrypto {
     const { layout, scales } = this.#packing(stride);
     const polynomials = emptyPolynomials(layout);
     vectors.forEach((vector, slot) => {
-      placeTemplate(layout, scales, vector, slot, polynomials);
+      placeTemplate({ layout, scales, polynomials }, slot, vector);
     });
     for (const polynomial of polynomials) yield ciphersOf(this.#keyHolder).encryptPolynomial(polynomial);
   }
@@ -175,8 +175,7 @@ export class PackedCrypto {
     const { layout } = this.#packing(stride);
     const { least, largest } = scoreRange(
       this.space,
-      ciphersOf(this.#keyHolder).parameterSet,
-      layout,
+      { set: ciphersOf(this.#keyHolder).parameterSet, layout },
       probeSquaredNorm,
     );
     // A plain loop: a million of these are part of every large search.

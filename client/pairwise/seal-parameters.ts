@@ -119,7 +119,7 @@ export function dataPrimesThatFit({ degree, primes }: SealParameters, keys: numb
 export async function parmsIdsOf(degree: number, primes: readonly bigint[], name: string): Promise<ParmsIds> {
   const seal = await loadPublicSeal();
   try {
-    using context = openCkksContext(seal, "the encryption parameters", degree, primes);
+    using context = openCkksContext(seal, { degree, primes }, "the encryption parameters");
     return { key: parmsIdBytes(context.keyParmsId()), data: parmsIdBytes(context.firstParmsId()) };
   } catch (cause) {
     throw tensealInvalid(name, `has encryption parameters that SEAL refuses: ${CKKS_ADVICE}`, cause);

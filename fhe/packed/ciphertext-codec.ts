@@ -5,7 +5,7 @@ import type { ParameterSet } from "../parameter-sets.ts";
 import { PACKED_POLYNOMIAL_BYTES } from "../ring/ring-kernel.ts";
 import type { RingKernel } from "../ring/ring-kernel.ts";
 import { CIPHERTEXT_HEADER_BYTES, inflateSeal, isSealObject, sealCiphertext, sealWords } from "../seal/seal-bytes.ts";
-import { callSeal, isSecretKey, openSealContext, parmsIdBytes } from "../seal/seal.ts";
+import { callSeal, isSecretKey, openSealContext, parmsIdBytes, savedBytes } from "../seal/seal.ts";
 import type { PublicSeal } from "../seal/seal.ts";
 
 /** How a ciphertext's bytes are laid out: SEAL's own serialisation, or bare 30-bit residues. */
@@ -177,7 +177,7 @@ export class CiphertextCodec implements Disposable {
     using ciphertext = new this.#seal.Ciphertext();
     const saved = callSeal("read a ciphertext laid out by veilface", () => {
       ciphertext.loadFromArray(this.context, bytes);
-      return ciphertext.saveToArray(this.#seal.ComprModeType.none) as Uint8Array;
+      return savedBytes(this.#seal, ciphertext);
     });
     if (!Buffer.from(saved).equals(bytes)) {
       throw new FheError(

@@ -1,8 +1,10 @@
+/* eslint-disable @typescript-eslint/no-non-null-assertion -- typed arrays, read inside their bounds */
 import { FheError } from "../errors.ts";
 import { DEGREE, NOISE_SIGMA, log2DataModulus } from "../parameter-sets.ts";
 import type { ParameterSet } from "../parameter-sets.ts";
 
-declare const checked: unique symbol;
+// Nobody else has it, so that a layout is one that layoutOf checked.
+const checked = Symbol("checked");
 
 /**
  * How vectors of `dimension` components lie in polynomials of 4096 coefficients. A vector is cut into `pieces` of
@@ -34,7 +36,8 @@ export function layoutOf(dimension: number, stride: number): Layout {
       `stride ${stride} is out of range: expected a whole number in [1, ${dimension}], the encoded dimension`,
     );
   }
-  return { dimension, stride, pieces: Math.ceil(dimension / stride), slots: Math.floor(DEGREE / stride) } as Layout;
+  const [pieces, slots] = [Math.ceil(dimension / stride), Math.floor(DEGREE / stride)];
+  return { dimension, stride, pieces, slots, [checked]: true };
 }
 
 /** The layout of templates enrolled alone: one ciphertext holds the whole vector. */
@@ -80,18 +83,20 @@ export function expectedError(set: ParameterSet, layout: Layout, probeNorm = 1):
   return NOISE_SIGMA * Math.hypot(Math.sqrt(layout.slots) / probe, ofTemplates / template);
 }
 
+/** A block that is being filled, not encrypted yet. */
+export interface PlainBlock {
+  readonly layout: Layout;
+  readonly scales: Scales;
+  /** `pieces` arrays of 4096 whole-valued doubles, as {@link emptyPolynomials} gives them. */
+  readonly polynomials: readonly Float64Array[];
+}
+
 /**
- * Adds one vector to a block's polynomials: component g*s + l goes to coefficient slot*s + l of polynomial g.
- * `polynomials`: `pieces` arrays of 4096 whole-valued doubles. Throws FheError LAYOUT_INVALID for a slot outside [0,
- * slots).
+ * Puts one encoded vector of norm at most 1 into a block: component g*s + l goes to coefficient slot*s + l of
+ * polynomial g. Throws FheError LAYOUT_INVALID for a slot outside [0, slots), EMBEDDING_INVALID for a vector of another
+ * length than the layout's dimension, one that is not finite, or one longer than any that is encoded.
  */
-export function placeTemplate(
-  layout: Layout,
-  scales: Scales,
-  vector: Float64Array,
-  slot: number,
-  polynomials: readonly Float64Array[],
-): void {
+export function placeTemplate({ layout, scales, polynomials }: PlainBlock, slot: number, vector: Float64Array): void {
   checkVector(layout, vector);
   if (!Number.isInteger(slot) || slot < 0 || slot >= layout.slots) {
     throw new FheError(

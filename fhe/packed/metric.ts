@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-non-null-assertion -- typed arrays, read inside their bounds */
 import { FheError } from "../errors.ts";
 
 /** How two embeddings are compared. */

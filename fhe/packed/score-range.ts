@@ -22,8 +22,7 @@ const NORM_SLACK = 4e-6;
  */
 export function scoreRange(
   { metric }: EmbeddingSpace,
-  set: ParameterSet,
-  layout: Layout,
+  { set, layout }: { readonly set: ParameterSet; readonly layout: Layout },
   probeSquaredNorm: number,
 ): ScoreRange {
   if (metric === "cosine") return widened({ least: -1, largest: 1 }, expectedError(set, layout));

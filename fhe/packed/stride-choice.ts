@@ -22,15 +22,22 @@ export interface SearchCosts {
 /** One core of a 2-core x86-64 machine (npm run bench: encrypt, decrypt) and a network of 1 Gbit/s. */
 export const USUAL_COSTS: SearchCosts = { encryptSeconds: 0.0004, decryptSeconds: 0.0003, bytesPerSecond: 125e6 };
 
+/** Templates that are searched together. */
+export interface SearchedTemplates {
+  readonly set: ParameterSet;
+  /** The encoded dimension, in [1, 4096]. */
+  readonly dimension: number;
+  /** How many there are, >= 0. */
+  readonly templates: number;
+}
+
 /**
- * Seconds that a search among `templates` packed at `stride` takes besides the scan, by the model of
- * {@link SearchCosts}.
+ * Seconds that a search among templates packed at `stride` takes besides the scan, by the model of {@link SearchCosts}.
+ * Throws FheError LAYOUT_INVALID unless 1 <= stride <= dimension <= 4096.
  */
 export function searchSeconds(
-  set: ParameterSet,
-  dimension: number,
+  { set, dimension, templates }: SearchedTemplates,
   stride: number,
-  templates: number,
   costs: SearchCosts = USUAL_COSTS,
 ): number {
   const { pieces, slots } = layoutOf(dimension, stride);
@@ -41,20 +48,24 @@ export function searchSeconds(
 }
 
 /**
- * The stride at which a search among that many templates is quickest; the smallest of equals, as it packs the most into
- * a block. `dimension`: the encoded dimension. About sqrt(4096 * dimension / templates), as pieces and products cost
- * about the same. Throws FheError LAYOUT_INVALID for a dimension outside [1, 4096].
+ * The stride that a gallery of that many templates is given: the quickest at {@link USUAL_COSTS}. `dimension`: the
+ * encoded dimension. Throws FheError LAYOUT_INVALID for a dimension outside [1, 4096].
  */
-export function chooseStride(
-  set: ParameterSet,
-  dimension: number,
-  templates: number,
-  costs: SearchCosts = USUAL_COSTS,
-): number {
+export function chooseStride(set: ParameterSet, dimension: number, templates: number): number {
+  return quickestStride({ set, dimension, templates }, USUAL_COSTS);
+}
+
+/**
+ * The stride at which a search among templates is quickest; the smallest of equals, as it packs the most into a block.
+ * About sqrt(4096 * dimension / templates), as pieces and products cost about the same. Throws FheError LAYOUT_INVALID
+ * for a dimension outside [1, 4096].
+ */
+export function quickestStride(searched: SearchedTemplates, costs: SearchCosts): number {
+  const { dimension } = searched;
   let best = layoutOf(dimension, 1).stride;
-  let least = searchSeconds(set, dimension, best, templates, costs);
+  let least = searchSeconds(searched, best, costs);
   for (let stride = 2; stride <= dimension; stride++) {
-    const seconds = searchSeconds(set, dimension, stride, templates, costs);
+    const seconds = searchSeconds(searched, stride, costs);
     if (seconds < least) [best, least] = [stride, seconds];
   }
   return best;

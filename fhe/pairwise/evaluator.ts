@@ -1,6 +1,6 @@
 import type { Ciphertext, Evaluator, GaloisKeys, RelinKeys, SEALContext } from "node-seal";
 import { FheError } from "../errors.ts";
-import { callSeal } from "../seal/seal.ts";
+import { callSeal, savedBytes, sealMessage } from "../seal/seal.ts";
 import type { PublicSeal } from "../seal/seal.ts";
 import { rescalesFirst } from "./expected-error.ts";
 import { checkFreshCiphertext, transparent } from "./fresh-ciphertext.ts";
@@ -79,7 +79,7 @@ export class PairwiseEvaluator implements Disposable {
 
   /** A ciphertext as uncompressed SEAL bytes, without a seed. */
   save(ciphertext: Ciphertext): Uint8Array {
-    return ciphertext.saveToArray(this.#seal.ComprModeType.none) as Uint8Array;
+    return savedBytes(this.#seal, ciphertext);
   }
 
   /**
@@ -122,7 +122,7 @@ export class PairwiseEvaluator implements Disposable {
       this.#evaluator.sub(first, second, result);
     } catch (error) {
       // What SEAL throws where the difference is transparent has no type of its own (std::logic_error).
-      if (!String((error as { message?: unknown }).message).includes("transparent")) throw error;
+      if (!sealMessage(error).includes("transparent")) throw error;
       throw transparent(
         "both are the same ciphertext, so their difference hides nothing: the distance is 0; encrypt one of them again to compare them",
       );

@@ -1,3 +1,4 @@
+import { impossible } from "../errors.ts";
 import { NOISE_SIGMA } from "../parameter-sets.ts";
 import { dataPrimes, distanceScale, resultPrimes } from "./parameters.ts";
 import type { PairwiseParameters } from "./parameters.ts";
@@ -77,7 +78,7 @@ function switching(
   digits: readonly bigint[],
   { slots, keys }: Switched,
 ): number {
-  const reserved = Number(primes.at(-1)!);
+  const reserved = Number(primes.at(-1) ?? impossible("checked parameters without primes"));
   const ratios = digits.reduce((sum, prime) => sum + (Number(prime) / reserved) ** 2, 0);
   const product = ratios * NOISE_SIGMA ** 2 * (degree / 2) * (slots * (degree / 12) + keys * (degree ** 2 / 8));
   return product + slots * rounding(degree);

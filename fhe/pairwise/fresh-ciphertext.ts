@@ -38,8 +38,7 @@ export function checkFreshCiphertext(levels: PairwiseLevels, data: Uint8Array): 
  * Whether two ciphertexts from outside are one and the same, however compressed. Throws FheError CIPHERTEXT_MALFORMED.
  */
 export function areSameCiphertext(first: Uint8Array, second: Uint8Array): boolean {
-  const [a, b] = [first, second].map((data) => Buffer.from(inflateSeal(data, PAIRWISE_CIPHERTEXT)));
-  return a!.equals(b!);
+  return Buffer.from(inflateSeal(first, PAIRWISE_CIPHERTEXT)).equals(inflateSeal(second, PAIRWISE_CIPHERTEXT));
 }
 
 function checkLevel({ parameters, dataParmsId }: PairwiseLevels, { parmsId, degree, primes }: CiphertextSpan): void {

@@ -152,16 +152,12 @@ function mismatch(what: string): FheError {
   );
 }
 
-/** The same object with those keys only. */
+/** The same object with those of its keys only. */
 function select(levels: PairwiseLevels, { bytes, keys }: KeyIndex, indices: readonly number[]): Uint8Array {
-  const wanted = new Set(indices);
+  const selectedKeys = new Map([...keys].filter(([index]) => indices.includes(index)));
   const counts = Math.max(...indices) + 1;
-  const size =
-    HEADER_BYTES +
-    PARMS_ID_BYTES +
-    8 +
-    8 * counts +
-    indices.reduce((sum, index) => sum + keys.get(index)!.end - keys.get(index)!.start, 0);
+  const keyBytes = selectedKeys.values().reduce((sum, { start, end }) => sum + end - start, 0);
+  const size = HEADER_BYTES + PARMS_ID_BYTES + 8 + 8 * counts + keyBytes;
   const selected = new Uint8Array(size);
   const view = new DataView(selected.buffer);
   writeHeader(selected, 0, size);
@@ -173,7 +169,7 @@ function select(levels: PairwiseLevels, { bytes, keys }: KeyIndex, indices: read
   };
   write(counts);
   for (let index = 0; index < counts; index++) {
-    const key = wanted.has(index) ? keys.get(index)! : undefined;
+    const key = selectedKeys.get(index);
     write(key === undefined ? 0 : partsOf(levels));
     if (key === undefined) continue;
     selected.set(bytes.subarray(key.start, key.end), at);

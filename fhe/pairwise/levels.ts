@@ -17,7 +17,7 @@ export interface PairwiseLevels {
  * them.
  */
 export function openPairwiseContext(seal: PublicSeal, { degree, primes }: EncryptionParameters): SEALContext {
-  return openCkksContext(seal, "the encryption parameters", degree, primes);
+  return openCkksContext(seal, { degree, primes }, "the encryption parameters");
 }
 
 export function levelsOf(parameters: PairwiseParameters, context: SEALContext): PairwiseLevels {

@@ -1,4 +1,4 @@
-import { FheError } from "../errors.ts";
+import { FheError, impossible } from "../errors.ts";
 import { CIPHERTEXT_HEADER_BYTES, inflateSeal } from "../seal/seal-bytes.ts";
 import type { SealObjectLimits } from "../seal/seal-bytes.ts";
 import type { PublicSeal } from "../seal/seal.ts";
@@ -181,7 +181,7 @@ export function modulusBits({ primes }: EncryptionParameters): number[] {
 }
 
 function lastDataPrime({ primes }: EncryptionParameters): bigint {
-  return primes[primes.length - 2]!;
+  return primes.at(-2) ?? impossible("checked parameters without primes");
 }
 
 function log2Of(primes: readonly bigint[]): number {

@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-non-null-assertion -- typed arrays, read inside their bounds */
 import { FheError } from "../errors.ts";
 import { inverse, modulusTables, N } from "./modulus.ts";
 import { MODULUS_BLOCK_BYTES, writeModulusBlock } from "./modulus-block.ts";
@@ -58,7 +59,7 @@ interface Regions {
   readonly products: number;
 }
 
-/** @throws FheError PARAMETERS_INVALID */
+/** Throws FheError PARAMETERS_INVALID for other primes than one or two NTT primes, or room that makes no sense. */
 export function createKernelMemory(primes: readonly number[], room: MatchingRoom | undefined): KernelMemory {
   assertPrimes(primes);
   if (room) assertRoom(room);

@@ -24,11 +24,7 @@ export interface ModulusTables {
   readonly inverseRootsShoup: Uint32Array;
 }
 
-/**
- * Tables of one NTT prime.
- * @param prime q = 1 mod 2N, 2^29 < q < 2^30.
- * @throws FheError PARAMETERS_INVALID
- */
+/** Tables of one NTT prime q. Throws FheError PARAMETERS_INVALID unless q = 1 mod 2N and 2^29 < q < 2^30. */
 export function modulusTables(prime: number): ModulusTables {
   assertNttPrime(prime);
   const q = BigInt(prime);

@@ -1,8 +1,18 @@
+/* eslint-disable @typescript-eslint/no-non-null-assertion -- typed arrays, read inside their bounds */
 import { FheError } from "../errors.ts";
 import type { KernelMemory, MatchingRoom, StoredResidues } from "./kernel-memory.ts";
 import { POLYNOMIAL_BYTES } from "./kernel-memory.ts";
 import { N } from "./modulus.ts";
 import { TILE_COEFFICIENTS, tileBytes, TILES_PER_PRIME } from "./tiles.ts";
+
+/** Tiles of a block that lie one after the other in WASM memory. */
+interface TileRun {
+  /** Where the first of them is. */
+  readonly address: number;
+  /** Which one of the block that is. */
+  readonly tile: number;
+  readonly count: number;
+}
 
 /** Probes in WASM memory and the scan of blocks against them: the part of RingKernel that matches. */
 export class ProbeMatcher {
@@ -68,17 +78,17 @@ export class ProbeMatcher {
       throw invalidBlock(chunk.byteLength, bytes, this.#tiles - firstTile);
     // What lies in the kernel's own memory is not copied.
     if (chunk.buffer === this.#memory.bytes.buffer && chunk.byteOffset % 16 === 0)
-      this.#multiplyInPlace(chunk.byteOffset, firstTile, count, block);
+      this.#multiplyInPlace({ address: chunk.byteOffset, tile: firstTile, count }, block);
     else this.#multiplyCopies(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength), firstTile, block);
     return count;
   }
 
-  #multiplyInPlace(address: number, firstTile: number, count: number, block: number): void {
+  #multiplyInPlace({ address, tile: first, count }: TileRun, block: number): void {
     for (let done = 0; done < count; ) {
-      const tile = firstTile + done;
-      const run = Math.min(count - done, TILES_PER_PRIME - (tile % TILES_PER_PRIME));
-      this.#multiplyRun(address + done * tileBytes(this.#pieces), tile, run, block);
-      done += run;
+      const tile = first + done;
+      const most = Math.min(count - done, TILES_PER_PRIME - (tile % TILES_PER_PRIME));
+      this.#multiplyRun({ address: address + done * tileBytes(this.#pieces), tile, count: most }, block);
+      done += most;
     }
   }
 
@@ -90,13 +100,14 @@ export class ProbeMatcher {
     for (let offset = 0, tile = firstTile; offset < chunk.byteLength; ) {
       const count = Math.min(most, (chunk.byteLength - offset) / size, TILES_PER_PRIME - (tile % TILES_PER_PRIME));
       bytes.set(chunk.subarray(offset, offset + count * size), regions.tiles);
-      this.#multiplyRun(regions.tiles, tile, count, block);
+      this.#multiplyRun({ address: regions.tiles, tile, count }, block);
       offset += count * size;
       tile += count;
     }
   }
 
-  #multiplyRun(tiles: number, tile: number, count: number, block: number): void {
+  /** All tiles of the run must be of one prime. */
+  #multiplyRun({ address, tile, count }: TileRun, block: number): void {
     const { exports, moduli, regions } = this.#memory;
     const size = tileBytes(this.#pieces);
     const probeBytes = this.#tiles * size;
@@ -105,7 +116,7 @@ export class ProbeMatcher {
     for (let i = 0; i < this.#probes; i++) {
       const out = regions.products + (block * this.#probes + i) * 3 * componentBytes + tile * TILE_COEFFICIENTS * 4;
       exports.multiplyTiles(
-        tiles,
+        address,
         regions.probes + i * probeBytes + tile * size,
         count,
         this.#pieces,

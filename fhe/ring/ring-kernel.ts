@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-non-null-assertion -- typed arrays, read inside their bounds */
 import { FheError } from "../errors.ts";
 import type { KernelMemory, MatchingRoom, StoredResidues } from "./kernel-memory.ts";
 import { createKernelMemory, POLYNOMIAL_BYTES } from "./kernel-memory.ts";
@@ -19,6 +20,7 @@ const MAX_COEFFICIENT = 2 ** 51;
  * of primes. Results are fresh arrays that the caller owns.
  */
 export class RingKernel {
+  /** As given to {@link create}. */
   readonly primes: readonly number[];
   readonly #memory: KernelMemory;
   readonly #matcher: ProbeMatcher | undefined;
@@ -30,21 +32,19 @@ export class RingKernel {
   }
 
   /**
-   * Takes a few milliseconds a prime (tables) and about (2 pieces + 3 probes + 10) * L * 16 KiB + 0.3 MiB of memory,
-   * pieces and probes as in room.
-   * @param primes one or two NTT primes between 2^29 and 2^30, in the order of the parameter set.
-   * @param room what to reserve for loadProbes; without it the kernel cannot match.
-   * @throws FheError PARAMETERS_INVALID
+   * A kernel for one or two NTT primes between 2^29 and 2^30, in the order of the parameter set. `room`: what to
+   * reserve for {@link loadProbes}; without it the kernel cannot match. Takes a few milliseconds a prime (tables) and
+   * about (2 pieces + 3 probes + 10) * L * 16 KiB + 0.3 MiB of memory, pieces and probes as in room. Throws FheError
+   * PARAMETERS_INVALID.
    */
   static create(primes: readonly number[], room?: MatchingRoom): RingKernel {
     return new RingKernel(primes, room);
   }
 
   /**
-   * Coefficients to NTT form.
-   * @param coefficients N integers, |c| < min(2^51, Q/2), Q the product of the primes.
-   * @returns [prime][coefficient], L * N residues.
-   * @throws FheError LAYOUT_INVALID (not N), EMBEDDING_INVALID (not integers), SCALE_OVERFLOW (too large)
+   * Coefficients to NTT form: [prime][coefficient], L * N residues. `coefficients`: N integers, |c| < min(2^51, Q/2), Q
+   * the product of the primes. Throws FheError LAYOUT_INVALID where they are not N, EMBEDDING_INVALID where one is no
+   * integer, SCALE_OVERFLOW where one is too large.
    */
   encode(coefficients: Float64Array): Uint32Array<ArrayBuffer> {
     this.#assertCoefficients(coefficients);
@@ -59,9 +59,9 @@ export class RingKernel {
   }
 
   /**
-   * NTT form to coefficients, centred: in (-Q/2, Q/2), exact below 2^53 and rounded to double precision above.
-   * @param residues [prime][coefficient], L * N of them.
-   * @throws FheError CIPHERTEXT_MALFORMED (length, or a residue not below its prime)
+   * NTT form to N coefficients, centered: in (-Q/2, Q/2), exact below 2^53 and rounded to double precision above.
+   * `residues`: [prime][coefficient], L * N of them. Throws FheError CIPHERTEXT_MALFORMED for another length, or a
+   * residue that is not below its prime.
    */
   decode(residues: Uint32Array): Float64Array<ArrayBuffer> {
     const { exports, bytes, moduli, regions, garnerInverse } = this.#memory;
@@ -87,8 +87,8 @@ export class RingKernel {
   }
 
   /**
-   * Refuses residues that came from elsewhere unless they are whole polynomials, the p-th below prime p mod L.
-   * @throws FheError CIPHERTEXT_MALFORMED
+   * Throws FheError CIPHERTEXT_MALFORMED for residues that came from elsewhere, unless they are whole polynomials, the
+   * p-th below prime p mod L.
    */
   checkRange(residues: StoredResidues): void {
     const { exports, regions } = this.#memory;
@@ -101,8 +101,8 @@ export class RingKernel {
   /**
    * Bit-packs polynomials: residue i of a polynomial takes bits 30i to 30i+29 of its 15,360 bytes, where bit b is bit b
    * mod 8 (least significant first) of byte floor(b / 8). Polynomials follow each other in the order of the residues;
-   * the p-th is modulo prime p mod L.
-   * @throws FheError CIPHERTEXT_MALFORMED (not whole polynomials, or a residue not below its prime)
+   * the p-th is modulo prime p mod L. Throws FheError CIPHERTEXT_MALFORMED for what is not whole polynomials, or a
+   * residue that is not below its prime.
    */
   pack(residues: StoredResidues): Uint8Array<ArrayBuffer> {
     const { exports, bytes, regions } = this.#memory;
@@ -120,9 +120,8 @@ export class RingKernel {
   }
 
   /**
-   * Inverse of pack.
-   * @param packed a positive multiple of 15,360 bytes.
-   * @throws FheError CIPHERTEXT_MALFORMED (wrong length, or a residue not below its prime)
+   * Inverse of {@link pack}. Throws FheError CIPHERTEXT_MALFORMED unless it is a positive multiple of 15,360 bytes
+   * whose residues are below their primes.
    */
   unpack(packed: Uint8Array): Uint32Array<ArrayBuffer> {
     const { exports, words, regions } = this.#memory;
@@ -138,10 +137,9 @@ export class RingKernel {
 
   /**
    * Polynomials in NTT form, or a ciphertext of any number of components, times X^exponent: moves slot 0 to slot i with
-   * exponent i * stride.
-   * @param residues whole components, each [prime][coefficient], below their primes (not checked).
-   * @param exponent 0 <= exponent < 2N; from N on it is -X^(exponent - N).
-   * @throws FheError CIPHERTEXT_MALFORMED (not whole components), LAYOUT_INVALID (exponent)
+   * exponent i * stride. `residues`: whole components, each [prime][coefficient], below their primes (not checked),
+   * else FheError CIPHERTEXT_MALFORMED. `exponent`: a whole number in [0, 2N), else LAYOUT_INVALID; from N on it is
+   * -X^(exponent - N).
    */
   multiplyByMonomial(residues: StoredResidues, exponent: number): Uint32Array<ArrayBuffer> {
     if (!Number.isInteger(exponent) || exponent < 0 || exponent >= 2 * N)
@@ -165,10 +163,9 @@ export class RingKernel {
   }
 
   /**
-   * Sum of ciphertexts (or plaintexts) of one to three components each, all of the same number.
-   * @param parts at least one, residues below their primes (not checked); an iterator may read them from a store one at
-   *   a time.
-   * @throws FheError LAYOUT_INVALID (nothing to add), CIPHERTEXT_MALFORMED (length)
+   * Sum of ciphertexts (or plaintexts) of one to three components each, all of the same number, residues below their
+   * primes (not checked); an iterator may read them from a store one at a time. Throws FheError LAYOUT_INVALID where
+   * there is nothing to add, CIPHERTEXT_MALFORMED for other lengths.
    */
   sum(parts: Iterable<StoredResidues>): Uint32Array<ArrayBuffer> {
     const { regions } = this.#memory;
@@ -189,23 +186,20 @@ export class RingKernel {
   }
 
   /**
-   * Makes these the probes that matchBlock multiplies with, in place of earlier ones.
-   * @param probes tile-major as toTiles gives them, all of the same number of pieces, below their primes (not checked).
-   * @throws FheError LAYOUT_INVALID (lengths, or more than the room given to create)
+   * Makes these the probes that {@link matchBlock} multiplies with, in place of earlier ones: tile-major as toTiles
+   * gives them, all of the same number of pieces, below their primes (not checked). Throws FheError LAYOUT_INVALID for
+   * other lengths, or more than the room given to {@link create}.
    */
   loadProbes(probes: readonly Uint32Array[]): void {
     this.#requireMatcher().load(probes);
   }
 
   /**
-   * Products of one block with every loaded probe, summed over the pieces.
-   * @param chunks the block's tiles (toTiles), in order, in chunks of whole tiles; residues below their primes (not
-   *   checked: others give a wrong
+   * Products of one block with every loaded probe, summed over the pieces: a ciphertext of three components for each
+   * probe, [component][prime][coefficient]: (sum t0 p0, sum t0 p1 + t1 p0, sum t1 p1). `chunks`: the block's tiles
+   * (toTiles), in order, in chunks of whole tiles; residues below their primes (not checked: others give a wrong
    * product, nothing worse). They are copied one chunk at a time, so an iterator may read them from a store and reuse
-   * its buffer.
-   * @returns one three-component ciphertext a probe, [component][prime][coefficient]:
-   *   (sum t0 p0, sum t0 p1 + t1 p0, sum t1 p1).
-   * @throws FheError LAYOUT_INVALID (no probes loaded, or not the tiles of one block)
+   * its buffer. Throws FheError LAYOUT_INVALID where no probes are loaded, or these are not the tiles of one block.
    */
   matchBlock(chunks: Iterable<StoredResidues>): Uint32Array<ArrayBuffer>[] {
     return this.matchBlocks([chunks])[0]!;
@@ -213,9 +207,8 @@ export class RingKernel {
 
   /**
    * Products of several blocks, as {@link matchBlock} of each, side by side: the probe is read from memory once for all
-   * of them. Iterators are stepped in turn, one chunk each; a chunk need not outlive the step.
-   * @param blocks at most as many as the room given to create.
-   * @throws FheError LAYOUT_INVALID
+   * of them. Iterators are stepped in turn, one chunk each; a chunk need not outlive the step. Throws FheError
+   * LAYOUT_INVALID as {@link matchBlock}, and for more blocks than the room given to {@link create}.
    */
   matchBlocks(blocks: readonly Iterable<StoredResidues>[]): Uint32Array<ArrayBuffer>[][] {
     return this.#requireMatcher().matchBlocks(blocks);

@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-non-null-assertion -- typed arrays, read inside their bounds */
 import { FheError } from "../errors.ts";
 import { N } from "./modulus.ts";
 
@@ -7,19 +8,18 @@ import { N } from "./modulus.ts";
  */
 export const TILE_COEFFICIENTS = 4;
 
-/** Tiles per prime. */
+/** Tiles per prime: 1024. */
 export const TILES_PER_PRIME = N / TILE_COEFFICIENTS;
 
-/** Bytes of one tile of so many pieces: [piece][t0 | t1][T] u32. */
+/** Bytes of one tile of so many pieces (>= 1): [piece][t0 | t1][T] u32. */
 export function tileBytes(pieces: number): number {
   return pieces * 2 * TILE_COEFFICIENTS * Uint32Array.BYTES_PER_ELEMENT;
 }
 
 /**
- * Pieces of a block or probe, tile by tile, so that a sum of products over the pieces reads memory once and in order.
- * @param ciphertexts G two-component ciphertexts of the same primes, each [component][prime][coefficient].
- * @returns [prime][tile][piece][component][T], G * 2 * L * N residues.
- * @throws FheError LAYOUT_INVALID
+ * Pieces of a block or probe, tile by tile, so that a sum of products over the pieces reads memory once and in order:
+ * [prime][tile][piece][component][T], G * 2 * L * N residues. `ciphertexts`: G of two components and the same primes,
+ * each [component][prime][coefficient]. Throws FheError LAYOUT_INVALID where one has another length.
  */
 export function toTiles(ciphertexts: readonly Uint32Array[]): Uint32Array<ArrayBuffer> {
   const length = ciphertexts[0]?.length ?? 0;
@@ -28,17 +28,15 @@ export function toTiles(ciphertexts: readonly Uint32Array[]): Uint32Array<ArrayB
   assertTwoComponents(length);
   const tiles = new Uint32Array(ciphertexts.length * length);
   eachRun(ciphertexts.length, length, (piece, from, to) => {
-    copyRun(ciphertexts[piece]!, from, tiles, to);
+    const ciphertext = ciphertexts[piece]!;
+    for (let i = 0; i < TILE_COEFFICIENTS; i++) tiles[to + i] = ciphertext[from + i]!;
   });
   return tiles;
 }
 
 /**
- * Inverse of toTiles.
- * @param tiles [prime][tile][piece][component][T].
- * @param pieces G.
- * @returns G ciphertexts, each [component][prime][coefficient].
- * @throws FheError LAYOUT_INVALID
+ * Inverse of {@link toTiles}: G ciphertexts, each [component][prime][coefficient], of which `pieces` says how many.
+ * Throws FheError LAYOUT_INVALID where the tiles are not whole ciphertexts of two components.
  */
 export function fromTiles(tiles: Uint32Array, pieces: number): Uint32Array<ArrayBuffer>[] {
   if (!Number.isInteger(pieces) || pieces < 1) throw invalidPieces(pieces, "a positive number of pieces");
@@ -46,14 +44,15 @@ export function fromTiles(tiles: Uint32Array, pieces: number): Uint32Array<Array
   assertTwoComponents(length);
   const ciphertexts = Array.from({ length: pieces }, () => new Uint32Array(length));
   eachRun(pieces, length, (piece, from, to) => {
-    copyRun(tiles, to, ciphertexts[piece]!, from);
+    const ciphertext = ciphertexts[piece]!;
+    for (let i = 0; i < TILE_COEFFICIENTS; i++) ciphertext[from + i] = tiles[to + i]!;
   });
   return ciphertexts;
 }
 
 /**
  * Visits every run of T residues: its piece, its place in that ciphertext, its place among the tiles (which it visits
- * in order).
+ * in order). Runs are copied by hand: subarray and set cost far more for runs this short.
  */
 function eachRun(
   pieces: number,
@@ -69,11 +68,6 @@ function eachRun(
       inTiles += 2 * TILE_COEFFICIENTS;
     }
   }
-}
-
-// By hand: subarray and set cost far more for runs this short.
-function copyRun(source: Uint32Array, from: number, target: Uint32Array, to: number): void {
-  for (let i = 0; i < TILE_COEFFICIENTS; i++) target[to + i] = source[from + i]!;
 }
 
 function assertTwoComponents(length: number): void {

@@ -53,6 +53,7 @@ let compiled: object | undefined;
  */
 export function instantiateKernel(): KernelExports {
   compiled ??= new WebAssembly.Module(Uint8Array.from(atob(kernelWasmBase64), (character) => character.charCodeAt(0)));
+  // Of the kernel that this package compiles; createKernelMemory looks at its constants.
   return new WebAssembly.Instance(compiled).exports as KernelExports;
 }
 

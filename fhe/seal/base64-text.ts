@@ -15,7 +15,7 @@ function isBase64Text(bytes: Uint8Array): boolean {
   let padding = 0;
   // By index: an iterator takes a second for the 47 MB of a context.
   for (let i = 0; i < bytes.length; i++) {
-    const character = CHARACTERS[bytes[i]!];
+    const character = CHARACTERS[bytes[i] ?? 0];
     if (character === PADDING) padding++;
     else if (character === SYMBOL && padding === 0) symbols++;
     else if (character !== BLANK) return false;

@@ -75,8 +75,8 @@ export function sealWords(bytes: Uint8Array, headerBytes: number): Uint32Array {
   const words = new Uint32Array(halves.length / 2);
   let overflow = 0;
   for (let i = 0; i < words.length; i++) {
-    words[i] = halves[2 * i]!;
-    overflow |= halves[2 * i + 1]!;
+    words[i] = halves[2 * i] ?? 0;
+    overflow |= halves[2 * i + 1] ?? 0;
   }
   if (overflow !== 0)
     throw new FheError("CIPHERTEXT_MALFORMED", "a residue is larger than its prime: expected residues below 2^30");
@@ -113,12 +113,14 @@ export function inflateSeal(data: Uint8Array, limits: SealObjectLimits = PACKED_
       `bytes do not start with a SEAL 4.x header that gives their length: expected a whole SEAL ${limits.what}`,
     );
   }
-  if (data[COMPRESSION_AT] === COMPRESSION.none) return data;
-  const body = inflate(data[COMPRESSION_AT]!, data.subarray(HEADER_BYTES), limits);
+  const { none } = COMPRESSION;
+  const compression = data[COMPRESSION_AT] ?? none;
+  if (compression === none) return data;
+  const body = inflate(compression, data.subarray(HEADER_BYTES), limits);
   const bytes = new Uint8Array(HEADER_BYTES + body.length);
   bytes.set(data.subarray(0, HEADER_BYTES));
   bytes.set(body, HEADER_BYTES);
-  bytes[COMPRESSION_AT] = COMPRESSION.none;
+  bytes[COMPRESSION_AT] = none;
   writeSize(bytes, 0, bytes.length);
   return bytes;
 }
@@ -194,6 +196,6 @@ function writeWords(bytes: Uint8Array, at: number, residues: Uint32Array): void 
   new DataView(bytes.buffer).setBigUint64(at + HEADER_BYTES, BigInt(residues.length), true);
   // The words start at an odd offset, so they are laid out in an aligned array first.
   const halves = new Uint32Array(2 * residues.length);
-  for (let i = 0; i < residues.length; i++) halves[2 * i] = residues[i]!;
+  for (let i = 0; i < residues.length; i++) halves[2 * i] = residues[i] ?? 0;
   bytes.set(new Uint8Array(halves.buffer), at + NESTED_BYTES);
 }

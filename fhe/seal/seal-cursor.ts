@@ -66,7 +66,8 @@ export class SealCursor {
   }
 
   u8(): number {
-    return this.take(1)[0]!;
+    this.take(1);
+    return this.#view.getUint8(this.#at - 1);
   }
 
   u64(): number {

@@ -1,5 +1,5 @@
 import initialize from "node-seal";
-import type { MainModule, ParmsIdType, SEALContext } from "node-seal";
+import type { Ciphertext, MainModule, ParmsIdType, SEALContext } from "node-seal";
 import { FheError } from "../errors.ts";
 import { DEGREE, PARAMETER_SET_NAMES, parameterSet } from "../parameter-sets.ts";
 import type { ParameterSet, ParameterSetName } from "../parameter-sets.ts";
@@ -37,7 +37,8 @@ export function callSeal<T>(what: string, call: () => T): T {
   }
 }
 
-function sealMessage(error: unknown): string {
+/** What an error that came through SEAL says. */
+export function sealMessage(error: unknown): string {
   const message: unknown = typeof error === "object" && error !== null && "message" in error ? error.message : error;
   return Array.isArray(message) ? message.map(String).join(": ") : String(message);
 }
@@ -47,19 +48,23 @@ function sealMessage(error: unknown): string {
  * it below 128 bits.
  */
 export function openSealContext(seal: PublicSeal, set: ParameterSet): SEALContext {
-  return openCkksContext(seal, `parameter set ${set.name}`, DEGREE, [...set.dataPrimes, set.reservedPrime].map(BigInt));
+  const primes = [...set.dataPrimes, set.reservedPrime].map(BigInt);
+  return openCkksContext(seal, { degree: DEGREE, primes }, `parameter set ${set.name}`);
+}
+
+/** A ring and its primes. */
+export interface CkksRing {
+  /** N, a power of two. */
+  readonly degree: number;
+  /** In SEAL's order: the one that is reserved for switching keys last. */
+  readonly primes: readonly bigint[];
 }
 
 /**
- * A SEAL context of CKKS parameters, the reserved prime last. Owned and refused as that of {@link openSealContext};
- * `what`: for the refusal.
+ * A SEAL context of CKKS parameters, which the caller owns and frees. Throws FheError PARAMETERS_INVALID, calling them
+ * `what`, if SEAL finds them below 128 bits of security or otherwise unfit.
  */
-export function openCkksContext(
-  seal: PublicSeal,
-  what: string,
-  degree: number,
-  moduli: readonly bigint[],
-): SEALContext {
+export function openCkksContext(seal: PublicSeal, { degree, primes: moduli }: CkksRing, what: string): SEALContext {
   using parameters = new seal.EncryptionParameters(seal.SchemeType.ckks);
   using primes = new seal.VectorModulus();
   for (const prime of moduli) {
@@ -80,7 +85,14 @@ export function openCkksContext(
 /** SEAL's hash of a level's parameters, 32 bytes, as it stands in every object of that level. Frees the handle. */
 export function parmsIdBytes(handle: ParmsIdType): Uint8Array {
   using parmsId = handle;
+  // node-seal declares nothing of what its arrays are; this is a view of SEAL's memory.
   return new Uint8Array((parmsId.values() as BigUint64Array).slice().buffer);
+}
+
+/** An object of SEAL's as its uncompressed bytes. */
+export function savedBytes(seal: PublicSeal, object: Pick<Ciphertext, "saveToArray">): Uint8Array {
+  // Not declared by node-seal either.
+  return object.saveToArray(seal.ComprModeType.none) as Uint8Array;
 }
 
 // Opening a context takes SEAL tens of milliseconds, so those for recognising secret keys live as long as their thread.
@@ -91,6 +103,7 @@ const recognizers = new Map<ParameterSetName, SEALContext>();
  * never decompresses what came from outside: it sees only bytes of the exact bare layout.
  */
 export function isSecretKey(seal: PublicSeal, bytes: Uint8Array): boolean {
+  // The one use of SEAL's secret half where only the public one is to be seen: what it makes of the bytes ends here.
   const { SecretKey } = seal as Seal;
   return PARAMETER_SET_NAMES.some((name) => {
     if (!hasSecretKeyLayout(bytes, DEGREE * (parameterSet(name).dataPrimes.length + 1))) return false;

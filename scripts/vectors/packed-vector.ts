@@ -76,7 +76,8 @@ export function packedVector(parameterSet: ParameterSetName, space: EmbeddingSpa
   const scales = scalesOf(key.set, layout);
   const [template, probe] = drawPair(space, drawing);
   const templatePolynomial = emptyPolynomials(layout)[0]!;
-  placeTemplate(layout, scales, encodeTemplateEmbedding(space, template).vector, 0, [templatePolynomial]);
+  const block = { layout, scales, polynomials: [templatePolynomial] };
+  placeTemplate(block, 0, encodeTemplateEmbedding(space, template).vector);
   const { vector, squaredNorm } = encodeProbeEmbedding(space, probe);
   const probePolynomial = encodeProbe(layout, scales, vector)[0]!;
   const [t, p] = [key.encrypt(templatePolynomial), key.encrypt(probePolynomial)];

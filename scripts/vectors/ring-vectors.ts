@@ -99,13 +99,8 @@ export function smallBlock(): SmallBlock {
   const scales = { template: UNIT, probe: UNIT };
   const blocks = emptyPolynomials(layout);
   TEMPLATES.forEach((template, slot) => {
-    placeTemplate(
-      layout,
-      scales,
-      Float64Array.from(template, (x) => x / UNIT),
-      slot,
-      blocks,
-    );
+    const vector = Float64Array.from(template, (x) => x / UNIT);
+    placeTemplate({ layout, scales, polynomials: blocks }, slot, vector);
   });
   const probes = encodeProbe(
     layout,

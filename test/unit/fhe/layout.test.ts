@@ -49,7 +49,7 @@ void test("the coefficient at slot * s + s - 1 of the summed products is the inn
       const slots = [...new Set([0, anySlot % layout.slots, layout.slots - 1])];
       const templates = emptyPolynomials(layout);
       for (const slot of slots)
-        placeTemplate(layout, scales, unitVector(seed + slot, layout.dimension), slot, templates);
+        placeTemplate({ layout, scales, polynomials: templates }, slot, unitVector(seed + slot, layout.dimension));
       const probe = unitVector(seed + 7, layout.dimension);
       const pieces = encodeProbe(layout, scales, probe);
       for (const slot of slots) {
@@ -72,7 +72,8 @@ void test("every component of every slot has a coefficient of its own", () => {
       const polynomials = emptyPolynomials(layout);
       const vector = new Float64Array(layout.dimension);
       vector[0] = 1;
-      for (let slot = 0; slot < layout.slots; slot++) placeTemplate(layout, ones, vector, slot, polynomials);
+      for (let slot = 0; slot < layout.slots; slot++)
+        placeTemplate({ layout, scales: ones, polynomials }, slot, vector);
       assert.equal(
         polynomials[0]!.reduce((sum, x) => sum + x, 0),
         layout.slots,
@@ -136,7 +137,7 @@ void test("strides, slots and vectors that do not fit are refused with a reason"
   const scales: Scales = { template: 1, probe: 1 };
   assert.throws(
     () => {
-      placeTemplate(layout, scales, new Float64Array(4), 2048, emptyPolynomials(layout));
+      placeTemplate({ layout, scales, polynomials: emptyPolynomials(layout) }, 2048, new Float64Array(4));
     },
     { reason: "LAYOUT_INVALID" },
   );
