@@ -113,7 +113,11 @@ class EncryptedBlock implements Disposable {
   /** Throws unless the distances in a product are the plain ones. */
   check(product: Uint8Array): void {
     const { space } = this.#crypto;
-    const distances = this.#crypto.decryptDistances(this.#stride, ENCODING, product, this.#probeSquaredNorm);
+    const distances = this.#crypto.decryptDistances(
+      this.#stride,
+      { encoding: ENCODING, data: product },
+      this.#probeSquaredNorm,
+    );
     const tolerance = TOLERANCE_SIGMAS * expectedError(this.#codec.set, this.#crypto.layout(this.#stride));
     for (let slot = 0; slot < this.slots; slot++) {
       const expected = plainDistance(space, unitVector(slot, space.dimension), probeEmbedding(space.dimension));

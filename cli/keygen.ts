@@ -46,7 +46,7 @@ async function keygen(flags: KeygenFlags, signal: AbortSignal): Promise<Outcome>
   const key = keyFileOf(flags);
   const passphrase = await askPassphrase(passphraseFile, signal, { confirm: true });
   using holder = await KeyHolder.create(parameterSet);
-  await saveKeyFile(key, holder, passphrase, { force: force === true });
+  await saveKeyFile(key, { keyHolder: holder, passphrase }, { force: force === true });
   return {
     json: { keyFile: key, parameterSet, contextId: holder.contextId },
     text: [

@@ -101,12 +101,11 @@ export class UnitMaker {
   }
 
   #loose({ templateId, subjectId, vector }: EncodedTemplate): EnrollmentUnit {
-    const stride = this.#crypto.looseStride;
-    const [data] = this.#crypto.encryptEncoded(stride, [vector]);
-    const value = { templateId, subjectId, ciphertext: toWireCiphertext(this.#contextId, data!) };
+    const ciphertext = toWireCiphertext(this.#contextId, this.#crypto.encryptLoose(vector));
+    const value = { templateId, subjectId, ciphertext };
     return {
       kind: "template",
-      stride,
+      stride: this.#crypto.looseStride,
       templates: [{ templateId, subjectId }],
       messages: [{ message: { $case: "template", value } }],
     };

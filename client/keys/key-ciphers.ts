@@ -1,8 +1,15 @@
 import { CiphertextCodec, PLAINTEXT_HEADER_BYTES, RingKernel, callSeal, sealPlaintext, sealWords } from "@veilface/fhe";
 import type { CiphertextEncoding, ParameterSet, Seal } from "@veilface/fhe";
-import type { Decryptor, Encryptor, SecretKey } from "node-seal";
+import type { ComprModeType, Decryptor, Encryptor, SecretKey } from "node-seal";
 import { ClientError } from "../errors.ts";
 import { LocalKeys } from "./local-keys.ts";
+
+/** What is public of a key. */
+export interface KeyName {
+  readonly parameterSet: ParameterSet;
+  /** 32 random bytes, that local keys are derived with. */
+  readonly keyId: Uint8Array;
+}
 
 /** Makes or loads a secret key in a codec's context. */
 export type MakeKey = (codec: CiphertextCodec) => SecretKey;
@@ -11,6 +18,7 @@ export type MakeKey = (codec: CiphertextCodec) => SecretKey;
  * A secret key at work, and the SEAL objects around it. Every method throws ClientError USAGE once it is disposed of.
  */
 export class KeyCiphers implements Disposable {
+  /** That the key is of. */
   readonly parameterSet: ParameterSet;
   readonly #seal: Seal;
   readonly #kernel: RingKernel;
@@ -22,13 +30,13 @@ export class KeyCiphers implements Disposable {
   readonly #owned: DisposableStack;
   #closed = false;
 
-  /** `keyId`: 32 bytes, that local keys are derived with. Throws what `makeKey` throws. */
-  constructor(seal: Seal, set: ParameterSet, keyId: Uint8Array, makeKey: MakeKey) {
+  /** Throws what `makeKey` throws. */
+  constructor(seal: Seal, { parameterSet, keyId }: KeyName, makeKey: MakeKey) {
     using owned = new DisposableStack();
     this.#seal = seal;
-    this.parameterSet = set;
-    this.#kernel = RingKernel.create(set.dataPrimes);
-    this.#codec = owned.use(new CiphertextCodec(seal, this.#kernel, set));
+    this.parameterSet = parameterSet;
+    this.#kernel = RingKernel.create(parameterSet.dataPrimes);
+    this.#codec = owned.use(new CiphertextCodec(seal, this.#kernel, parameterSet));
     this.#secretKey = owned.use(makeKey(this.#codec));
     this.#encryptor = owned.use(symmetricEncryptor(seal, this.#codec, this.#secretKey));
     this.#decryptor = owned.use(new seal.Decryptor(this.#codec.context, this.#secretKey));
@@ -39,7 +47,7 @@ export class KeyCiphers implements Disposable {
   /** SEAL's uncompressed serialization of the secret key: zero it after use. */
   exportSecretKey(): Uint8Array {
     this.#checkOpen();
-    return this.#secretKey.saveToArray(this.#seal.ComprModeType.none) as Uint8Array;
+    return uncompressed(this.#seal, this.#secretKey);
   }
 
   /** As KeyHolder.pseudonym. */
@@ -78,7 +86,7 @@ export class KeyCiphers implements Disposable {
     const saved = callSeal("encrypt a polynomial", () => {
       plaintext.loadFromArray(this.#codec.context, bytes);
       this.#encryptor.encryptSymmetric(plaintext, ciphertext);
-      return ciphertext.saveToArray(this.#seal.ComprModeType.none) as Uint8Array;
+      return uncompressed(this.#seal, ciphertext);
     });
     return this.#codec.serialize("PACKED_RESIDUES", this.#codec.parseFresh("SEAL", saved));
   }
@@ -101,6 +109,7 @@ export class KeyCiphers implements Disposable {
     return this.#decrypt(this.#codec.parseFresh(encoding, data));
   }
 
+  /** Clears the key from SEAL's memory. */
   [Symbol.dispose](): void {
     this.#closed = true;
     this.#owned.dispose();
@@ -118,7 +127,7 @@ export class KeyCiphers implements Disposable {
     const saved = callSeal("decrypt a ciphertext", () => {
       ciphertext.loadFromArray(this.#codec.context, bytes);
       this.#decryptor.decrypt(ciphertext, plaintext);
-      return plaintext.saveToArray(this.#seal.ComprModeType.none) as Uint8Array;
+      return uncompressed(this.#seal, plaintext);
     });
     return this.#kernel.decode(sealWords(saved, PLAINTEXT_HEADER_BYTES));
   }
@@ -130,6 +139,11 @@ export class KeyCiphers implements Disposable {
     secretKey.fill(0);
     return keys;
   }
+}
+
+function uncompressed(seal: Seal, object: { saveToArray: (mode: ComprModeType) => unknown }): Uint8Array {
+  // node-seal declares any, and gives a Uint8Array.
+  return object.saveToArray(seal.ComprModeType.none) as Uint8Array;
 }
 
 // node-seal has no encryptor without a public key, so one is made and forgotten: nothing is ever encrypted under it.

@@ -153,7 +153,7 @@ function parseJson(line: Buffer): Record<string, unknown> {
 
 function asRecord(value: unknown): Record<string, unknown> {
   if (typeof value !== "object" || value === null) throw invalid("its header lacks an object");
-  return value as Record<string, unknown>;
+  return { ...value };
 }
 
 function hexBytes(fields: Record<string, unknown>, name: string, length: number): Buffer {
@@ -163,14 +163,15 @@ function hexBytes(fields: Record<string, unknown>, name: string, length: number)
 }
 
 function checkCost({ N, r, p }: Record<string, unknown>): ScryptCost {
-  const [n, blocks, lanes] = [N, r, p].map((value) =>
-    Number.isInteger(value) && (value as number) > 0 ? (value as number) : refuse("scrypt cost"),
-  );
-  const cost = { N: n!, r: blocks!, p: lanes! };
+  const cost = { N: costFactor(N), r: costFactor(r), p: costFactor(p) };
   const powerOfTwo = Number.isInteger(Math.log2(cost.N)) && cost.N > 1;
   if (!powerOfTwo || memoryBytes(cost) > MAX_SCRYPT_MEMORY_BYTES || cost.N * cost.r * cost.p > MAX_SCRYPT_WORK)
     refuse("scrypt cost");
   return cost;
+}
+
+function costFactor(value: unknown): number {
+  return typeof value === "number" && Number.isInteger(value) && value > 0 ? value : refuse("scrypt cost");
 }
 
 function memoryBytes({ N, r, p }: ScryptCost): number {

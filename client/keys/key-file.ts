@@ -8,6 +8,14 @@ import { noFileAt, openInput, systemErrorText } from "../input-file.ts";
 import { MAX_KEY_FILE_BYTES, decryptKeyFile, encryptKeyFile } from "./key-file-format.ts";
 import { KeyHolder } from "./key-holder.ts";
 
+/** A key to be saved, and what will open it. */
+export interface ProtectedKey {
+  readonly keyHolder: KeyHolder;
+  /** At least one character, in any script: taken in Unicode's normal form C. */
+  readonly passphrase: string;
+}
+
+/** How a key file is saved. */
 export interface SaveKeyFileOptions {
   /** Replace a key that is there. Its templates can never be read again unless it is kept elsewhere. */
   readonly force?: boolean;
@@ -25,18 +33,17 @@ const REFUSED_MODE_BITS = 0o027;
  */
 export async function saveKeyFile(
   path: string,
-  holder: KeyHolder,
-  passphrase: string,
+  { keyHolder, passphrase }: ProtectedKey,
   options: SaveKeyFileOptions = {},
 ): Promise<void> {
   requirePassphrase(passphrase);
-  const material = holder.exportSecretKeyUnprotected();
+  const material = keyHolder.exportSecretKeyUnprotected();
   try {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
     await refuseNoFile(path);
     await writeWhole(path, () => encryptKeyFile(material, passphrase), options.force === true);
   } catch (cause) {
-    throw cause instanceof ClientError ? cause : unusable(path, "written", systemErrorText(cause), cause);
+    throw cause instanceof ClientError ? cause : unusable(path, "written", cause);
   } finally {
     material.secretKey.fill(0);
   }
@@ -71,7 +78,7 @@ async function readKeyFile(path: string): Promise<Buffer> {
       `${path} has ${size} bytes: expected a key file of at most ${MAX_KEY_FILE_BYTES}`,
     );
   return await file.readFile().catch((cause: unknown) => {
-    throw unusable(path, "read", systemErrorText(cause), cause);
+    throw unusable(path, "read", cause);
   });
 }
 
@@ -94,18 +101,20 @@ async function openToRead(path: string): Promise<FileHandle> {
       throw new ClientError("KEY_FILE_MISSING", `there is no key file ${path}: make one with keygen, or name another`, {
         cause,
       });
-    throw unusable(path, "read", systemErrorText(cause), cause);
+    throw unusable(path, "read", cause);
   }
 }
 
-function unusable(path: string, what: "read" | "written", why: string, cause?: unknown): ClientError {
+function unusable(path: string, what: "read" | "written", cause: unknown): ClientError {
+  const why = systemErrorText(cause);
   return new ClientError("KEY_FILE_INVALID", `the key file ${path} cannot be ${what}: ${why}`, { cause });
 }
 
 // A rename would replace even a device.
 async function refuseNoFile(path: string): Promise<void> {
   const what = await noFileAt(path);
-  if (what !== undefined) throw unusable(path, "written", `${what} is there`);
+  if (what === undefined) return;
+  throw new ClientError("KEY_FILE_INVALID", `the key file ${path} cannot be written: ${what} is there`);
 }
 
 /**

@@ -23,11 +23,11 @@ export interface SecretKeyMaterial {
   readonly secretKey: Uint8Array;
 }
 
-const CIPHERS = new WeakMap<KeyHolder, KeyCiphers>();
+let readCiphers: (holder: KeyHolder) => KeyCiphers;
 
 /** What a key encrypts and decrypts with: for the rest of this package, and for those who build beneath it. */
 export function ciphersOf(holder: KeyHolder): KeyCiphers {
-  return CIPHERS.get(holder)!;
+  return readCiphers(holder);
 }
 
 /**
@@ -40,8 +40,14 @@ export class KeyHolder implements Disposable {
   /** 64 lowercase hexadecimal digits: the context that the key's ciphertexts belong to. */
   readonly contextId: string;
 
+  readonly #ciphers: KeyCiphers;
+
+  static {
+    readCiphers = (holder) => holder.#ciphers;
+  }
+
   private constructor(ciphers: KeyCiphers, keyId: Uint8Array) {
-    CIPHERS.set(this, ciphers);
+    this.#ciphers = ciphers;
     this.keyId = Uint8Array.from(keyId);
     this.contextId = packedContextId(ciphers.parameterSet.name, keyId);
   }
@@ -50,7 +56,7 @@ export class KeyHolder implements Disposable {
   static async create(name: ParameterSetName = DEFAULT_PARAMETER_SET): Promise<KeyHolder> {
     const seal = await loadSealForKeyHolder();
     const keyId = randomBytes(KEY_ID_BYTES);
-    const ciphers = new KeyCiphers(seal, parameterSet(name), keyId, ({ context }) => {
+    const ciphers = new KeyCiphers(seal, { parameterSet: parameterSet(name), keyId }, ({ context }) => {
       using generator = new seal.KeyGenerator(context);
       return generator.secretKey();
     });
@@ -65,7 +71,7 @@ export class KeyHolder implements Disposable {
     const seal = await loadSealForKeyHolder();
     const { keyId, parameterSet: name } = material;
     const load = ({ context }: CiphertextCodec): SecretKey => loadSecretKey(seal, context, material);
-    return new KeyHolder(new KeyCiphers(seal, parameterSet(name), keyId, load), keyId);
+    return new KeyHolder(new KeyCiphers(seal, { parameterSet: parameterSet(name), keyId }, load), keyId);
   }
 
   /**
@@ -73,8 +79,8 @@ export class KeyHolder implements Disposable {
    * after use.
    */
   exportSecretKeyUnprotected(): SecretKeyMaterial {
-    const secretKey = ciphersOf(this).exportSecretKey();
-    return { parameterSet: ciphersOf(this).parameterSet.name, keyId: this.keyId, secretKey };
+    const secretKey = this.#ciphers.exportSecretKey();
+    return { parameterSet: this.#ciphers.parameterSet.name, keyId: this.keyId, secretKey };
   }
 
   /**
@@ -82,12 +88,12 @@ export class KeyHolder implements Disposable {
    * lengths, so that ("ab", "c") and ("a", "bc") differ. 64 lowercase hexadecimal digits.
    */
   pseudonym(...parts: readonly (string | Uint8Array)[]): string {
-    return ciphersOf(this).pseudonym(...parts);
+    return this.#ciphers.pseudonym(...parts);
   }
 
   /** Clears the key from memory. */
   [Symbol.dispose](): void {
-    ciphersOf(this)[Symbol.dispose]();
+    this.#ciphers[Symbol.dispose]();
   }
 }
 

@@ -28,14 +28,14 @@ export class LocalKeys implements Disposable {
     return hmac.digest("hex");
   }
 
-  /** As KeyHolder.sealLocally. */
+  /** As KeyCiphers.encryptLocally. */
   encrypt(about: string, bytes: Uint8Array): Buffer {
     const nonce = randomBytes(NONCE_BYTES);
     const cipher = createCipheriv("aes-256-gcm", this.#fileKey, nonce).setAAD(Buffer.from(about));
     return Buffer.concat([nonce, cipher.update(bytes), cipher.final(), cipher.getAuthTag()]);
   }
 
-  /** As KeyHolder.openLocally. */
+  /** As KeyCiphers.decryptLocally. */
   decrypt(about: string, encrypted: Uint8Array): Buffer | undefined {
     const end = encrypted.length - TAG_BYTES;
     if (end < NONCE_BYTES) return undefined;

@@ -1,6 +1,6 @@
 import {
+  DEGREE,
   FheError,
-  distanceFromScore,
   emptyPolynomials,
   encodeProbe,
   encodeProbeEmbedding,
@@ -19,10 +19,13 @@ import { ClientError } from "../errors.ts";
 import type { ClientErrorReason } from "../errors.ts";
 import type { KeyHolder } from "./key-holder.ts";
 import { ciphersOf } from "./key-holder.ts";
+import { distancesFromScores, readTemplate } from "./slots.ts";
 
 /** One encrypted polynomial of a probe: piece `piece` of those it has at `stride`. */
 export interface EncryptedPiece {
+  /** In [1, encoded dimension]. */
   readonly stride: number;
+  /** In [0, ceil(encoded dimension / stride)). */
   readonly piece: number;
   /** Packed residues of a fresh ciphertext. */
   readonly data: Uint8Array;
@@ -30,6 +33,7 @@ export interface EncryptedPiece {
 
 /** An encrypted probe, with what its distances cannot be read without and the server must not have. */
 export interface EncryptedProbe {
+  /** At each stride all of them, in order. */
   readonly pieces: readonly EncryptedPiece[];
   /** |p / R|^2 of the plain probe. */
   readonly squaredNorm: number;
@@ -54,12 +58,14 @@ interface Packing {
 
 /** Embeddings of one space to ciphertexts of one key, and encrypted products to distances. */
 export class PackedCrypto {
+  /** That the embeddings are of. */
   readonly space: EmbeddingSpace;
   /** The stride of templates enrolled alone: the encoded dimension. */
   readonly looseStride: number;
   readonly #keyHolder: KeyHolder;
   readonly #packings = new Map<number, Packing>();
 
+  /** The key holder stays the caller's. */
   constructor(keyHolder: KeyHolder, space: EmbeddingSpace) {
     this.#keyHolder = keyHolder;
     this.space = space;
@@ -71,7 +77,14 @@ export class PackedCrypto {
    * this space.
    */
   encryptTemplate(embedding: ArrayLike<number>): Uint8Array {
-    return this.encryptBlock(this.looseStride, [embedding])[0]!;
+    return this.encryptLoose(this.encode(embedding));
+  }
+
+  /** As {@link encryptTemplate}, from an embedding in encoded form. */
+  encryptLoose(vector: Float64Array): Uint8Array {
+    const polynomial = new Float64Array(DEGREE);
+    this.#place(this.looseStride, [vector], [polynomial]);
+    return ciphersOf(this.#keyHolder).encryptPolynomial(polynomial);
   }
 
   /**
@@ -97,11 +110,8 @@ export class PackedCrypto {
 
   /** As {@link encryptBlock}, from embeddings in encoded form and one ciphertext at a time, each about 1 ms of work. */
   *encryptEncoded(stride: number, vectors: readonly Float64Array[]): Generator<Uint8Array, void, undefined> {
-    const { layout, scales } = this.#packing(stride);
-    const polynomials = emptyPolynomials(layout);
-    vectors.forEach((vector, slot) => {
-      placeTemplate({ layout, scales, polynomials }, slot, vector);
-    });
+    const polynomials = emptyPolynomials(this.layout(stride));
+    this.#place(stride, vectors, polynomials);
     for (const polynomial of polynomials) yield ciphersOf(this.#keyHolder).encryptPolynomial(polynomial);
   }
 
@@ -122,7 +132,9 @@ export class PackedCrypto {
       const polynomials = pieces.map(({ encoding, data }) =>
         ciphersOf(this.#keyHolder).decryptPolynomial(encoding, data),
       );
-      return slots.map((slot) => nearestTemplateVector(this.space, readTemplate(layout, scales, slot, polynomials)));
+      return slots.map((slot) =>
+        nearestTemplateVector(this.space, readTemplate(polynomials, slot, { layout, scale: scales.template })),
+      );
     });
   }
 
@@ -165,32 +177,26 @@ export class PackedCrypto {
    * what embeddings can have. Throws ClientError REPLY_INVALID for a stride that this space cannot have, or bytes that
    * are no product of this parameter set.
    */
-  decryptDistances(
-    stride: number,
-    encoding: CiphertextEncoding,
-    data: Uint8Array,
-    probeSquaredNorm: number,
-  ): Float64Array {
-    const values = this.decryptScores(stride, encoding, data);
+  decryptDistances(stride: number, product: EncodedBytes, probeSquaredNorm: number): Float64Array {
+    const scores = this.decryptScores(stride, product);
     const { layout } = this.#packing(stride);
-    const { least, largest } = scoreRange(
-      this.space,
-      { set: ciphersOf(this.#keyHolder).parameterSet, layout },
-      probeSquaredNorm,
-    );
-    // A plain loop: a million of these are part of every large search.
-    for (let slot = 0; slot < values.length; slot++) {
-      const score = values[slot]!;
-      values[slot] = score < least || score > largest ? NaN : distanceFromScore(this.space, score, probeSquaredNorm);
-    }
-    return values;
+    const { parameterSet: set } = ciphersOf(this.#keyHolder);
+    const range = scoreRange(this.space, { set, layout }, probeSquaredNorm);
+    return distancesFromScores(scores, range, { space: this.space, probeSquaredNorm });
   }
 
   /** The inner products behind {@link decryptDistances}. */
-  decryptScores(stride: number, encoding: CiphertextEncoding, data: Uint8Array): Float64Array {
+  decryptScores(stride: number, { encoding, data }: EncodedBytes): Float64Array {
     return translated("REPLY_INVALID", () => {
       const { layout, scales } = this.#packing(stride);
       return readScores(layout, scales, ciphersOf(this.#keyHolder).decryptProduct(encoding, data));
+    });
+  }
+
+  #place(stride: number, vectors: readonly Float64Array[], polynomials: Float64Array[]): void {
+    const { layout, scales } = this.#packing(stride);
+    vectors.forEach((vector, slot) => {
+      placeTemplate({ layout, scales, polynomials }, slot, vector);
     });
   }
 
@@ -207,21 +213,6 @@ export class PackedCrypto {
 function checkShape(embedding: unknown): void {
   if (typeof embedding === "object" && embedding !== null && "length" in embedding) return;
   throw new ClientError("EMBEDDING_INVALID", "the embedding is missing: expected an array of numbers");
-}
-
-/** The inverse of placeTemplate: component g*s + l from coefficient slot*s + l of polynomial g. */
-function readTemplate(
-  { dimension, stride, slots }: Layout,
-  { template }: Scales,
-  slot: number,
-  polynomials: readonly Float64Array[],
-): Float64Array {
-  if (slot < 0 || slot >= slots)
-    throw new ClientError("REPLY_INVALID", `a template in slot ${slot}: expected one in [0, ${slots})`);
-  const vector = new Float64Array(dimension);
-  for (let k = 0; k < dimension; k++)
-    vector[k] = polynomials[Math.floor(k / stride)]![slot * stride + (k % stride)]! / template;
-  return vector;
 }
 
 /**

@@ -179,8 +179,8 @@ export class Matching {
     if (!probe.strides.has(stride)) throw invalidReply("distances at a stride that the probe does not have");
     const refusal = fromWireRefusal(wire);
     if (refusal !== undefined && refusal.slots === undefined) return { block, stride, distances: NONE, refusal };
-    const { encoding, data } = fromWireCiphertext(this.#keyHolder.contextId, wire.ciphertext);
-    const distances = crypto.decryptDistances(stride, encoding, data, probe.squaredNorm);
+    const product = fromWireCiphertext(this.#keyHolder.contextId, wire.ciphertext);
+    const distances = crypto.decryptDistances(stride, product, probe.squaredNorm);
     return { block, stride, distances, ...(refusal && { refusal }) };
   }
 }

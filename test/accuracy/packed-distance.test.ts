@@ -68,8 +68,12 @@ function measure(holder: KeyHolder, space: EmbeddingSpace, stride: number): Erro
       randomUnitVector(space.dimension),
     );
     const product = kernel.pack(kernel.matchBlock([toTiles(encryptBlock(kernel, crypto, stride, templates))])[0]!);
-    const distances = crypto.decryptDistances(stride, "PACKED_RESIDUES", product, encrypted.squaredNorm);
-    const scores = crypto.decryptScores(stride, "PACKED_RESIDUES", product);
+    const distances = crypto.decryptDistances(
+      stride,
+      { encoding: "PACKED_RESIDUES", data: product },
+      encrypted.squaredNorm,
+    );
+    const scores = crypto.decryptScores(stride, { encoding: "PACKED_RESIDUES", data: product });
     templates.forEach((template, slot) => {
       distance.push(distances[slot]! - plainDistance(space.metric, template, probe));
       score.push(scores[slot]! - dot(template, probe));

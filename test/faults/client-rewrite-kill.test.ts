@@ -39,8 +39,8 @@ const person = (i: number): { templateId: string; subjectId: string; embedding: 
 });
 
 before(async () => {
-  await saveKeyFile(join(folder, "old.key"), oldKey, "test");
-  await saveKeyFile(join(folder, "new.key"), newKey, "test");
+  await saveKeyFile(join(folder, "old.key"), { keyHolder: oldKey, passphrase: "test" });
+  await saveKeyFile(join(folder, "new.key"), { keyHolder: newKey, passphrase: "test" });
 });
 
 async function createMixedGallery(galleryId: string): Promise<void> {

@@ -172,15 +172,18 @@ for (const name of ["PACKED_N4096_Q60", "PACKED_N4096_Q30"] as const) {
         const product = multiply(ring, block!, probe.pieces[0]!.data);
         const distances = crypto.decryptDistances(
           layout.stride,
-          "PACKED_RESIDUES",
-          ring.pack(product),
+          { encoding: "PACKED_RESIDUES", data: ring.pack(product) },
           probe.squaredNorm,
         );
         assert.ok(distances.subarray(0, layout.slots).every((distance) => distance >= 0));
         // Half of what is left below the modulus; there 8 standard deviations of the smaller set do not fit.
         if (embedding[0] !== 1 || name === "PACKED_N4096_Q30") continue;
         const beyond = sumWith(ring, product, scores(0.01, layout));
-        const refused = crypto.decryptDistances(layout.stride, "PACKED_RESIDUES", ring.pack(beyond), probe.squaredNorm);
+        const refused = crypto.decryptDistances(
+          layout.stride,
+          { encoding: "PACKED_RESIDUES", data: ring.pack(beyond) },
+          probe.squaredNorm,
+        );
         assert.ok(refused.subarray(0, layout.slots).every(Number.isNaN));
       }
     });

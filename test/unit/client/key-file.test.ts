@@ -45,7 +45,7 @@ function editHeader(file: Buffer, edit: (header: string) => string): Buffer {
 test("a key comes back from its file under its passphrase, byte for byte, also where the passphrase is not ASCII", async (t) => {
   const path = join(await temporaryFolder(t), "made", "on the way", "a.key");
   using holder = await KeyHolder.create();
-  await saveKeyFile(path, holder, "Zürich 🔑");
+  await saveKeyFile(path, { keyHolder: holder, passphrase: "Zürich 🔑" });
   // The same text in decomposed form, as another keyboard may type it.
   using loaded = await loadKeyFile(path, "Zu\u0308rich 🔑");
   assert.deepEqual(loaded.exportSecretKeyUnprotected(), holder.exportSecretKeyUnprotected());
@@ -57,7 +57,7 @@ test("a key file is its owner's alone, leaves nothing beside it and holds the ke
   const folder = await temporaryFolder(t);
   const path = join(folder, "a.key");
   using holder = await KeyHolder.create("PACKED_N4096_Q30");
-  await saveKeyFile(path, holder, PASSPHRASE);
+  await saveKeyFile(path, { keyHolder: holder, passphrase: PASSPHRASE });
   assert.equal((await stat(path)).mode & 0o777, 0o600);
   assert.deepEqual(await readdir(folder), ["a.key"]);
   const { secretKey } = holder.exportSecretKeyUnprotected();
@@ -70,11 +70,11 @@ test("a key file that is there is kept unless it is forced", async (t) => {
   const path = join(await temporaryFolder(t), "a.key");
   using first = await KeyHolder.create("PACKED_N4096_Q30");
   using second = await KeyHolder.create("PACKED_N4096_Q30");
-  await saveKeyFile(path, first, PASSPHRASE);
+  await saveKeyFile(path, { keyHolder: first, passphrase: PASSPHRASE });
   const before = await readFile(path);
-  await assert.rejects(saveKeyFile(path, second, PASSPHRASE), refusedAs("KEY_FILE_EXISTS"));
+  await assert.rejects(saveKeyFile(path, { keyHolder: second, passphrase: PASSPHRASE }), refusedAs("KEY_FILE_EXISTS"));
   assert.deepEqual(await readFile(path), before);
-  await saveKeyFile(path, second, PASSPHRASE, { force: true });
+  await saveKeyFile(path, { keyHolder: second, passphrase: PASSPHRASE }, { force: true });
   using loaded = await loadKeyFile(path, PASSPHRASE);
   assert.equal(loaded.contextId, second.contextId);
 });
@@ -84,8 +84,8 @@ test("of two keys saved to one place at once exactly one is there, whole", async
   using first = await KeyHolder.create("PACKED_N4096_Q30");
   using second = await KeyHolder.create("PACKED_N4096_Q30");
   const outcomes = await Promise.allSettled([
-    saveKeyFile(path, first, PASSPHRASE),
-    saveKeyFile(path, second, PASSPHRASE),
+    saveKeyFile(path, { keyHolder: first, passphrase: PASSPHRASE }),
+    saveKeyFile(path, { keyHolder: second, passphrase: PASSPHRASE }),
   ]);
   const winners = outcomes.map(({ status }) => status === "fulfilled");
   assert.equal(winners.filter(Boolean).length, 1);
@@ -191,7 +191,7 @@ test("a key file that the world can read or a group can write is refused; a grou
   const folder = await temporaryFolder(t);
   const path = join(folder, "a.key");
   using holder = await KeyHolder.create("PACKED_N4096_Q30");
-  await saveKeyFile(path, holder, PASSPHRASE);
+  await saveKeyFile(path, { keyHolder: holder, passphrase: PASSPHRASE });
   await symlink(path, join(folder, "link.key"));
   for (const mode of [0o644, 0o604, 0o620, 0o602, 0o601]) {
     await chmod(path, mode);
@@ -206,7 +206,7 @@ test("a key file that the world can read or a group can write is refused; a grou
 test("an empty passphrase is refused, to save and to load", async (t) => {
   const path = join(await temporaryFolder(t), "a.key");
   using holder = await KeyHolder.create("PACKED_N4096_Q30");
-  await assert.rejects(saveKeyFile(path, holder, ""), refusedAs("PASSPHRASE_MISSING"));
+  await assert.rejects(saveKeyFile(path, { keyHolder: holder, passphrase: "" }), refusedAs("PASSPHRASE_MISSING"));
   await assert.rejects(loadKeyFile(path, ""), refusedAs("PASSPHRASE_MISSING"));
   await assert.rejects(stat(path));
 });

@@ -69,7 +69,11 @@ test("the distances of a block of any space and stride are those of the plain em
       const crypto = new PackedCrypto(holder, space);
       const encrypted = crypto.encryptProbe(probe, [stride]);
       const product = matchBlock(crypto.encryptBlock(stride, templates), encrypted, stride);
-      const distances = crypto.decryptDistances(stride, "PACKED_RESIDUES", product, encrypted.squaredNorm);
+      const distances = crypto.decryptDistances(
+        stride,
+        { encoding: "PACKED_RESIDUES", data: product },
+        encrypted.squaredNorm,
+      );
       templates.forEach((template, slot) => {
         const plain = definedDistance(space, template, probe);
         // Compared where the scheme is linear: an error e of a squared distance is e / 2d of a distance d, without
@@ -130,16 +134,16 @@ test("bytes that are no product, and strides that the space cannot have, are ref
   const crypto = new PackedCrypto(holder, { dimension: 3, metric: "cosine", normBound: 1 });
   const product = new Uint8Array((3 * 2 * 4096 * 30) / 8);
   const isRefused = (error: unknown): boolean => error instanceof ClientError && error.reason === "REPLY_INVALID";
-  assert.throws(() => crypto.decryptScores(3, "PACKED_RESIDUES", product), isRefused);
+  assert.throws(() => crypto.decryptScores(3, { encoding: "PACKED_RESIDUES", data: product }), isRefused);
   for (const stride of [0, 4, 1.5, -1])
-    assert.throws(() => crypto.decryptScores(stride, "PACKED_RESIDUES", product), isRefused);
+    assert.throws(() => crypto.decryptScores(stride, { encoding: "PACKED_RESIDUES", data: product }), isRefused);
   for (const data of [
     product.subarray(1),
     new Uint8Array(0),
     product.map(() => 255),
     crypto.encryptTemplate([1, 0, 0]),
   ]) {
-    assert.throws(() => crypto.decryptScores(3, "PACKED_RESIDUES", data), isRefused);
+    assert.throws(() => crypto.decryptScores(3, { encoding: "PACKED_RESIDUES", data: data }), isRefused);
   }
-  assert.throws(() => crypto.decryptScores(3, "SEAL", product), isRefused);
+  assert.throws(() => crypto.decryptScores(3, { encoding: "SEAL", data: product }), isRefused);
 });

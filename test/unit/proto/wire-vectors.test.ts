@@ -141,7 +141,10 @@ for (const name of PACKED_VECTORS) {
     assert.deepEqual([...coefficients], product.coefficients.map(Number));
     const crypto = new PackedCrypto(keyHolder, space);
     const { squaredNorm } = crypto.encryptProbe(probe.embedding, []);
-    assert.equal(crypto.decryptDistances(stride, "PACKED_RESIDUES", productBytes, squaredNorm)[0], product.distance);
+    assert.equal(
+      crypto.decryptDistances(stride, { encoding: "PACKED_RESIDUES", data: productBytes }, squaredNorm)[0],
+      product.distance,
+    );
     assert.ok(
       Math.abs(product.distance - vector.plainDistance) < (vector.parameterSet === "PACKED_N4096_Q60" ? 1e-7 : 1e-2),
     );

@@ -50,6 +50,8 @@ const ROWS = [
     packedStride: 16,
     expectedTemplates: 0,
     draftOf: { galleryId: "g", revision: 3 },
+    uid: "0".repeat(32),
+    labels: { site: "north" },
   }),
   encodeState({ ...NEW_GALLERY, strides: { 16: { block: 1, nextSlot: 2, liveBlocks: 3 } } }),
 ];
