@@ -82,7 +82,7 @@ async function enrollment({ client, about, server }: Road): Promise<BenchLine> {
 
 async function comparison({ client, about }: Road): Promise<BenchLine> {
   const samples = await sample(COMPARISONS, (i) =>
-    client.verify(GALLERY, `s-${i}`, unitVector(i, SPACE.dimension), { threshold: 0.5 }),
+    client.verify(GALLERY, { subjectId: `s-${i}`, embedding: unitVector(i, SPACE.dimension) }, { threshold: 0.5 }),
   );
   return { case: "compare_1_to_1", templates: TEMPLATES, ...about, ...latency(samples) };
 }
@@ -129,7 +129,7 @@ async function* sizes({ client, wire, about }: Road): AsyncGenerator<BenchLine> 
     case: "bytes_compare_1_to_1",
     templates: TEMPLATES,
     ...about,
-    ...(await measure(() => client.verify(GALLERY, "s-0", probe, { threshold: 0.5 }))),
+    ...(await measure(() => client.verify(GALLERY, { subjectId: "s-0", embedding: probe }, { threshold: 0.5 }))),
   };
   yield {
     case: "bytes_search_loose",

@@ -79,7 +79,7 @@ async function verify(
   const refused: RefusedTemplate[] = [];
   const onRefused = (templates: readonly RefusedTemplate[]): void => void refused.push(...templates);
   const { accepted, distance, templateId } = await opened.client
-    .verify(galleryId, subjectId, embedding, { threshold, ...modelOf(encoder.card), signal, onRefused })
+    .verify(galleryId, { subjectId, embedding }, { threshold, ...modelOf(encoder.card), signal, onRefused })
     .catch((cause: unknown) => {
       throw isNobody(cause) ? nobody(galleryId, subjectId, cause) : cause;
     });

@@ -4,6 +4,7 @@ import type { Decision } from "./match/decision.ts";
 import type { RefusedTemplate } from "./match/rank-candidates.ts";
 import type { KeyHolder } from "./keys/key-holder.ts";
 
+/** What a VeilfaceClient works with. */
 export interface VeilfaceClientOptions extends ServerOptions {
   /** Encrypts and decrypts. Stays the caller's: it outlives the client. */
   readonly keyHolder: KeyHolder;
@@ -21,9 +22,18 @@ export interface VeilfaceClientOptions extends ServerOptions {
  * MODEL_MISMATCH.
  */
 export interface ModelOption {
+  /** As ModelSpace.modelId; galleries of another are refused. */
   readonly modelId?: string;
   /** The version of its weights; galleries that state none take any. */
   readonly modelVersion?: string;
+}
+
+/** Whose an embedding is said to be. */
+export interface Claim {
+  /** The subject as it was enrolled: 1 to 64 of a-z, 0-9 and "-". */
+  readonly subjectId: string;
+  /** The gallery's dimension of finite numbers. */
+  readonly embedding: ArrayLike<number>;
 }
 
 /** What happens with templates that the server could not compare. */
@@ -35,18 +45,21 @@ export interface RefusedOption {
   readonly onRefused?: (templates: readonly RefusedTemplate[]) => void;
 }
 
+/** How a verification (1:1) decides. */
 export interface VerifyOptions extends CallOptions, ModelOption, RefusedOption {
-  /** The largest distance that is accepted, in the gallery's metric. */
+  /** The largest distance that is accepted, in the gallery's metric, >= 0. */
   readonly threshold: number;
 }
 
+/** What an identification (1:N) returns. */
 export interface IdentifyOptions extends CallOptions, ModelOption, RefusedOption {
   /** How many subjects at most, >= 1; 5 unless set. */
   readonly top?: number;
-  /** Leaves out subjects beyond this distance; unless set, the nearest are returned however far they are. */
+  /** Leaves out subjects beyond this distance, >= 0; unless set, the nearest are returned however far they are. */
   readonly threshold?: number;
 }
 
+/** How a gallery is laid out. */
 export interface CreateGalleryOptions extends CallOptions {
   /** The stride of packed blocks, in [1, encoded dimension]; chosen by the server unless given. */
   readonly packedStride?: number;
@@ -56,6 +69,7 @@ export interface CreateGalleryOptions extends CallOptions {
   readonly labels?: Readonly<Record<string, string>>;
 }
 
+/** How a gallery is packed. */
 export interface PackOptions extends CallOptions {
   /**
    * The stride of its blocks from now on; unless given, the server chooses the best for as many templates as there
@@ -66,6 +80,7 @@ export interface PackOptions extends CallOptions {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
+/** What is encrypted anew under another key. */
 export interface RotateOptions extends CallOptions {
   /** Which galleries; unless given, all under this key. Those under the new key already are passed over. */
   readonly galleryIds?: readonly string[];
@@ -75,6 +90,8 @@ export interface RotateOptions extends CallOptions {
 
 /** The outcome of a verification: the nearest of the subject's templates and whether it is near enough. */
 export interface Verification extends Decision {
+  /** As it was claimed. */
   readonly subjectId: string;
+  /** The nearest of its templates. */
   readonly templateId: string;
 }

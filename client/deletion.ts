@@ -1,5 +1,12 @@
 import type { DeleteTemplatesResponse } from "@veilface/proto";
+import type { ClientError } from "./errors.ts";
 import { invalidReply } from "./remote/wire.ts";
+
+/** Ids that were named for deletion and of which nothing was there. */
+export interface NotFoundIds {
+  readonly templateIds: readonly string[];
+  readonly subjectIds: readonly string[];
+}
 
 /** What a deletion came to. */
 export interface DeletedTemplates {
@@ -12,10 +19,7 @@ export interface DeletedTemplates {
    */
   readonly struck: readonly string[];
   /** Ids that were named and not there. */
-  readonly notFound: {
-    readonly templateIds: readonly string[];
-    readonly subjectIds: readonly string[];
-  };
+  readonly notFound: NotFoundIds;
 }
 
 /** Gathers the replies to the calls of one deletion. */
@@ -32,14 +36,14 @@ export class Deletion {
     { entries, struckTemplateIds, struckBlocks, erasedBlocks, unknownSubjectIds }: DeleteTemplatesResponse,
     first: boolean,
   ): void {
-    if (struckBlocks.length !== struckTemplateIds.length)
-      throw invalidReply("another number of struck templates than of their blocks");
     for (const { templateId } of entries) this.#deleted.add(templateId);
-    struckTemplateIds.forEach((templateId, i) => {
-      const block = struckBlocks[i]!;
+    if (struckBlocks.length > struckTemplateIds.length) throw unevenlyStruck();
+    for (const [i, templateId] of struckTemplateIds.entries()) {
+      const block = struckBlocks[i];
+      if (block === undefined) throw unevenlyStruck();
       const others = this.#struck.get(block) ?? new Set();
       this.#struck.set(block, others.add(templateId));
-    });
+    }
     for (const block of erasedBlocks) this.#struck.delete(block);
     if (first) for (const subjectId of unknownSubjectIds) this.#unknownSubjectIds.add(subjectId);
   }
@@ -54,4 +58,8 @@ export class Deletion {
       notFound: { templateIds: [...unknown], subjectIds: [...this.#unknownSubjectIds] },
     };
   }
+}
+
+function unevenlyStruck(): ClientError {
+  return invalidReply("another number of struck templates than of their blocks");
 }

@@ -4,6 +4,7 @@ import { DEFAULT_DEADLINE_MS, checkDeadline, throwIfAborted } from "./remote/cal
 import type { CallOptions } from "./remote/calls.ts";
 import { openServices } from "./remote/channel.ts";
 import type {
+  Claim,
   CreateGalleryOptions,
   IdentifyOptions,
   ModelOption,
@@ -204,10 +205,10 @@ export class VeilfaceClient implements Disposable {
    * not call it while one runs. Returns how many drafts.
    */
   async discardDrafts(galleryId: string, options: CallOptions = {}): Promise<number> {
-    const contextIds = [this.#keyHolder.contextId];
     return this.#do({}, options, () => {
       checkId("gallery", galleryId);
-      return discardDrafts(this.#calls, galleryId, contextIds, 0, options);
+      const drafts = { galleryId, contextIds: [this.#keyHolder.contextId], olderThanMs: 0 };
+      return discardDrafts(this.#calls, drafts, options);
     });
   }
 
@@ -216,17 +217,13 @@ export class VeilfaceClient implements Disposable {
    * never leaves this process. Throws ClientError SERVER_REFUSED with SUBJECT_NOT_FOUND, or with STORED_CORRUPT where
    * all of the subject's templates are damaged on the server's disk; EMBEDDING_INVALID, KEY_MISMATCH, MODEL_MISMATCH.
    */
-  async verify(
-    galleryId: string,
-    subjectId: string,
-    embedding: ArrayLike<number>,
-    options: VerifyOptions,
-  ): Promise<Verification> {
-    return this.#do({ galleryId, subjectId }, options, async () => {
+  async verify(galleryId: string, claim: Claim, options: VerifyOptions): Promise<Verification> {
+    return this.#do({ galleryId, ...claim }, options, async () => {
+      const { subjectId } = claim;
       checkThreshold(options.threshold);
       checkId("subject", subjectId);
       const compare = (gallery: OpenGallery): Promise<Found> =>
-        this.#matching.compare(gallery, subjectId, embedding, this.#calls.deadline(options));
+        this.#matching.compare(gallery, claim, this.#calls.deadline(options));
       const { candidates, refused } = await this.#galleries.withKnown(galleryId, options, compare);
       const [nearest] = candidates;
       if (nearest === undefined) throw allRefused(refused);
@@ -272,6 +269,7 @@ export class VeilfaceClient implements Disposable {
     return await this.#do({ galleryId }, options, () => this.#calls.deleteTemplates(galleryId, ids, options));
   }
 
+  /** Closes the connection; calls under way end with ClientError USAGE. */
   [Symbol.dispose](): void {
     this.#calls.services.close();
   }

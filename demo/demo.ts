@@ -115,7 +115,7 @@ console.log(`Verification, threshold ${threshold}`);
 const claims = [];
 for (const { photo, claimed, genuine } of CLAIMS) {
   const { distance, accepted } = await timed("verify (1:1)", () =>
-    client.verify(GALLERY, claimed, embeddingOf(photo), { threshold }),
+    client.verify(GALLERY, { subjectId: claimed, embedding: embeddingOf(photo) }, { threshold }),
   );
   const plain = nearestPlain(photo, claimed);
   expect(accepted === genuine, `${photo} claimed to be ${claimed}`);
@@ -137,7 +137,7 @@ await identifyAll(`Identification among ${Object.keys(ENROLLED).length} people`,
 const { deleted } = await client.deleteTemplates(GALLERY, { subjectIds: [DELETED] });
 expect(deleted.length === ENROLLED[DELETED].length, `deletion of ${DELETED}`);
 const gone = await client
-  .verify(GALLERY, DELETED, embeddingOf(ENROLLED[DELETED][0]!), { threshold })
+  .verify(GALLERY, { subjectId: DELETED, embedding: embeddingOf(ENROLLED[DELETED][0]!) }, { threshold })
   .catch((error: unknown) => error);
 expect(gone instanceof ClientError && gone.serverReason === "SUBJECT_NOT_FOUND", `${DELETED} is gone`);
 console.log(`Deleted ${DELETED}: ${gone instanceof ClientError ? gone.message : "still there"}\n`);

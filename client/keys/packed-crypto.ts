@@ -116,12 +116,12 @@ export class PackedCrypto {
   }
 
   /**
-   * The encoded embeddings that lie in slots of a block, from all its ciphertexts in order. They differ from what was
-   * encrypted by the encryption's noise: 3.2 / (scale of templates) a component, less what would make them no
-   * embedding's any more. Throws ClientError REPLY_INVALID for a stride or slot that this space cannot have, bytes
-   * that are no fresh ciphertexts of this parameter set, or a vector that is no embedding's.
+   * Decrypts a block, from all its ciphertexts in order, and reads the encoded embeddings that lie in its slots. They
+   * differ from what was encrypted by the encryption's noise: 3.2 / (scale of templates) a component, less what would
+   * make them no embedding's any more. Throws ClientError REPLY_INVALID for a stride or slot that this space cannot
+   * have, bytes that are no fresh ciphertexts of this parameter set, or a vector that is no embedding's.
    */
-  decryptTemplates(stride: number, pieces: readonly EncodedBytes[], slots: readonly number[]): Float64Array[] {
+  decryptBlock(stride: number, pieces: readonly EncodedBytes[]): (slot: number) => Float64Array {
     return translated("REPLY_INVALID", () => {
       const { layout, scales } = this.#packing(stride);
       if (pieces.length !== layout.pieces)
@@ -132,9 +132,9 @@ export class PackedCrypto {
       const polynomials = pieces.map(({ encoding, data }) =>
         ciphersOf(this.#keyHolder).decryptPolynomial(encoding, data),
       );
-      return slots.map((slot) =>
-        nearestTemplateVector(this.space, readTemplate(polynomials, slot, { layout, scale: scales.template })),
-      );
+      const places = { layout, scale: scales.template };
+      return (slot) =>
+        translated("REPLY_INVALID", () => nearestTemplateVector(this.space, readTemplate(polynomials, slot, places)));
     });
   }
 

@@ -3,8 +3,11 @@ import type { CompareTemplatesResponse, EncryptedDistances, ProbePiece } from "@
 import { callStream, isUnavailable, throwIfAborted } from "../remote/calls.ts";
 import type { CallOptions } from "../remote/calls.ts";
 import type { Services } from "../remote/channel.ts";
-import { checkDistance, isRefused, lacksBlock, rankCandidates, refusedTemplates } from "./rank-candidates.ts";
-import type { BlockDistances, Candidate, RefusedTemplate, SearchAnswer } from "./rank-candidates.ts";
+import type { Claim } from "../client-options.ts";
+import { rankCandidates, refusedTemplates } from "./rank-candidates.ts";
+import type { Candidate, RefusedTemplate } from "./rank-candidates.ts";
+import { checkDistance, lacksBlock, refusalOf } from "./search-answer.ts";
+import type { BlockDistances, SearchAnswer } from "./search-answer.ts";
 import type { ClientError } from "../errors.ts";
 import type { KeyHolder } from "../keys/key-holder.ts";
 import type { PackedCrypto } from "../keys/packed-crypto.ts";
@@ -48,6 +51,13 @@ export interface SearchQuestion {
   readonly confirm: () => Promise<void>;
 }
 
+/** A claim, and a search, as they are sent. */
+interface SentClaim {
+  readonly subjectId: string;
+  readonly probe: WireProbe;
+}
+type SentSearch = Pick<SearchQuestion, "confirm"> & { readonly probe: WireProbe };
+
 /** A template's comparison. */
 type ComparedTemplate = Candidate | RefusedTemplate;
 
@@ -67,18 +77,9 @@ export class Matching {
   }
 
   /** The subject's templates, nearest first. Throws ClientError as VeilfaceClient.verify. */
-  async compare(
-    gallery: OpenGallery,
-    subjectId: string,
-    embedding: ArrayLike<number>,
-    options: CallOptions,
-  ): Promise<Found> {
-    const probe = await this.#encrypt(gallery, embedding, options);
-    const compared = await retrying(
-      options,
-      () => this.#compareOnce(gallery, subjectId, probe, options),
-      isUnavailable,
-    );
+  async compare(gallery: OpenGallery, { subjectId, embedding }: Claim, options: CallOptions): Promise<Found> {
+    const claim = { subjectId, probe: await this.#encrypt(gallery, embedding, options) };
+    const compared = await retrying(options, () => this.#compareOnce(gallery, claim, options), isUnavailable);
     if (compared.length === 0) throw invalidReply("a comparison without any template");
     const candidates = compared.filter((template) => "distance" in template).sort((a, b) => a.distance - b.distance);
     return { candidates, refused: compared.filter((template) => "reason" in template) };
@@ -90,44 +91,32 @@ export class Matching {
    */
   async search(gallery: OpenGallery, question: SearchQuestion, options: CallOptions): Promise<Found> {
     const { roster } = gallery;
-    const probe = await this.#encrypt(gallery, question.embedding, options);
-    const answer = await retrying(
-      options,
-      () => this.#searchOnce(gallery, probe, question.confirm, options),
-      isUnavailable,
-    );
+    const { embedding, confirm, top } = question;
+    const search = { confirm, probe: await this.#encrypt(gallery, embedding, options) };
+    const answer = await retrying(options, () => this.#searchOnce(gallery, search, options), isUnavailable);
     // A block all of whose templates were deleted while the search ran is not there to be answered.
     if (lacksBlock(roster.table, answer)) {
       await roster.refresh(options);
-      await question.confirm();
+      await confirm();
     }
-    const candidates = rankCandidates(roster.table, answer, question.top);
+    const candidates = rankCandidates(roster.table, answer, top);
     return { candidates, refused: refusedTemplates(roster.table, answer) };
   }
 
-  async #compareOnce(
-    gallery: OpenGallery,
-    subjectId: string,
-    probe: WireProbe,
-    options: CallOptions,
-  ): Promise<ComparedTemplate[]> {
+  async #compareOnce(gallery: OpenGallery, claim: SentClaim, options: CallOptions): Promise<ComparedTemplate[]> {
     const { galleryId, space } = gallery.info;
-    const requests = messagesOf({ galleryId, subjectId, space: toWireSpace(space) }, probe);
+    const target = { galleryId, subjectId: claim.subjectId, space: toWireSpace(space) };
+    const requests = messagesOf(target, claim.probe);
     const compared: ComparedTemplate[] = [];
     for await (const reply of callStream(this.#services.address, options, (signal) =>
       this.#services.matching.compareTemplates(requests, { signal }),
     )) {
-      compared.push(...this.#readComparison(gallery, subjectId, probe, reply));
+      compared.push(...this.#readComparison(gallery, claim, reply));
     }
     return compared;
   }
 
-  async #searchOnce(
-    gallery: OpenGallery,
-    probe: WireProbe,
-    confirm: () => Promise<void>,
-    options: CallOptions,
-  ): Promise<SearchAnswer> {
+  async #searchOnce(gallery: OpenGallery, { probe, confirm }: SentSearch, options: CallOptions): Promise<SearchAnswer> {
     const { info, roster } = gallery;
     const requests = messagesOf({ galleryId: info.galleryId, space: toWireSpace(info.space) }, probe);
     const blocks: BlockDistances[] = [];
@@ -158,15 +147,15 @@ export class Matching {
 
   #readComparison(
     gallery: OpenGallery,
-    subjectId: string,
-    probe: WireProbe,
+    { subjectId, probe }: SentClaim,
     reply: CompareTemplatesResponse,
   ): ComparedTemplate[] {
     const answer = this.#readDistances(gallery, probe, reply.distances);
     return reply.entries.map(fromLiveWireEntry).map(({ templateId, subjectId: owner, placement }) => {
       const { block, slot, stride } = placement;
       if (owner !== subjectId || block !== answer.block || stride !== answer.stride) throw strayTemplate();
-      if (isRefused(answer, slot)) return { subjectId, templateId, reason: answer.refusal!.reason };
+      const reason = refusalOf(answer, slot);
+      if (reason !== undefined) return { subjectId, templateId, reason };
       const distance = answer.distances[slot];
       if (distance === undefined) throw strayTemplate();
       return { subjectId, templateId, distance: checkDistance(distance) };

@@ -1,5 +1,5 @@
 import type { Ciphertext } from "@veilface/proto";
-import { call, callStream, isUnavailable } from "../remote/calls.ts";
+import { call, callStream, isUnavailable, repeatableCall } from "../remote/calls.ts";
 import type { CallOptions } from "../remote/calls.ts";
 import type { Services } from "../remote/channel.ts";
 import { checkContextId } from "../ids.ts";
@@ -34,7 +34,7 @@ export class PairwiseCalls {
    * ClientError.
    */
   read<T>(options: CallOptions, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    return call(this.services.address, this.deadline(options), run, isUnavailable);
+    return repeatableCall(this.services.address, this.deadline(options), run);
   }
 
   /** Runs any other call; again where nothing of it reached the server. Throws ClientError. */

@@ -1,8 +1,7 @@
 import { ClientError as GrpcError } from "nice-grpc";
 import { translateGrpc } from "./call-errors.ts";
 import { ClientError } from "../errors.ts";
-import { retrying } from "./retrying.ts";
-import type { MayRetry } from "./retrying.ts";
+import { isUnavailable, retrying } from "./retrying.ts";
 
 export { isUnavailable, pauseBeforeRetry } from "./retrying.ts";
 
@@ -17,6 +16,7 @@ export interface CallOptions {
   readonly deadlineMs?: number;
 }
 
+/** The deadline of calls where neither they nor their client name one, in milliseconds. */
 export const DEFAULT_DEADLINE_MS = 60_000;
 // What a timer can hold; 25 days.
 const LONGEST_DEADLINE_MS = 2 ** 31 - 1;
@@ -28,27 +28,37 @@ export function checkDeadline(deadlineMs: number | undefined): void {
 }
 
 /**
- * Runs one call within its deadline and translates what it throws to ClientError. Tried again where `mayRetry` says
- * so: unless given, only where nothing reached the server.
+ * Runs one call within its deadline and translates what it throws to ClientError. Tried again only where nothing
+ * reached the server. `address`: what messages call the server.
  */
 export async function call<T>(
   address: string,
   options: CallOptions,
   run: (signal: AbortSignal) => Promise<T>,
-  mayRetry?: MayRetry,
 ): Promise<T> {
   using watch = new Watchdog(options);
-  return await retrying(
-    { ...options, deadlineMs: watch.deadlineMs },
-    async () => {
-      try {
-        return await run(watch.signal);
-      } catch (error) {
-        throw translate(address, watch, error);
-      }
-    },
-    mayRetry,
-  );
+  return await retrying({ ...options, deadlineMs: watch.deadlineMs }, translated(address, watch, run));
+}
+
+/** As {@link call}, for what changes nothing more when it is done again: tried again also where the server went away. */
+export async function repeatableCall<T>(
+  address: string,
+  options: CallOptions,
+  run: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  using watch = new Watchdog(options);
+  const bounds = { ...options, deadlineMs: watch.deadlineMs };
+  return await retrying(bounds, translated(address, watch, run), isUnavailable);
+}
+
+function translated<T>(address: string, watch: Watchdog, run: (signal: AbortSignal) => Promise<T>): () => Promise<T> {
+  return async () => {
+    try {
+      return await run(watch.signal);
+    } catch (error) {
+      throw translate(address, watch, error);
+    }
+  };
 }
 
 /** Yields a stream's messages, translates what it throws, and cancels it where none comes within the deadline. */

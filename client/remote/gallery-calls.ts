@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { packedContextId } from "@veilface/fhe";
 import type { ListTemplatesRequest } from "@veilface/proto";
-import { call, isUnavailable } from "./calls.ts";
+import { call, repeatableCall } from "./calls.ts";
 import type { CallOptions } from "./calls.ts";
 import type { Services } from "./channel.ts";
 import { Deletion } from "../deletion.ts";
@@ -213,7 +213,7 @@ export class GalleryCalls {
 
   /** A call that changes nothing more when it is made again: it is, where the server went away. */
   #repeatable<T>(options: CallOptions, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    return call(this.services.address, this.deadline(options), run, isUnavailable);
+    return repeatableCall(this.services.address, this.deadline(options), run);
   }
 
   #call<T>(options: CallOptions, run: (signal: AbortSignal) => Promise<T>): Promise<T> {

@@ -12,7 +12,7 @@ import type {
   ServerInfo as WireServerInfo,
 } from "@veilface/proto";
 import { ClientError } from "../errors.ts";
-import type { Refusal } from "../match/rank-candidates.ts";
+import type { Refusal } from "../match/search-answer.ts";
 import { MAX_DIMENSION } from "../model-space.ts";
 import type { ModelSpace } from "../model-space.ts";
 import type { EncodedBytes } from "../keys/packed-crypto.ts";

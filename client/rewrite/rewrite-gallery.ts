@@ -4,7 +4,7 @@ import type { CallOptions } from "../remote/calls.ts";
 import { UnitMaker } from "../enroll/unit-maker.ts";
 import { EnrollmentStream } from "../enroll/enrollment-stream.ts";
 import { ClientError } from "../errors.ts";
-import type { GalleryCalls } from "../remote/gallery-calls.ts";
+import type { GalleryCalls, NewGallery } from "../remote/gallery-calls.ts";
 import type { KeyHolder } from "../keys/key-holder.ts";
 import { PackedCrypto } from "../keys/packed-crypto.ts";
 import { packingAt } from "../enroll/packing.ts";
@@ -28,9 +28,20 @@ export interface Rewriting extends CallOptions {
 
 /** A gallery that was written anew. */
 export interface RewrittenGallery {
+  /** As it is now. */
   readonly gallery: GalleryInfo;
   /** How many templates it holds. */
   readonly templates: number;
+}
+
+/** Drafts that interrupted runs left behind. */
+export interface LeftDrafts {
+  /** The gallery that they are for. */
+  readonly galleryId: string;
+  /** Where they are. */
+  readonly contextIds: readonly string[];
+  /** At least so old, in milliseconds >= 0. */
+  readonly olderThanMs: number;
 }
 
 // A draft this old was left behind by a run that was killed.
@@ -43,39 +54,15 @@ const STALE_DRAFT_MS = 24 * 60 * 60 * 1000;
  * or rewrote the gallery meanwhile.
  */
 export async function rewriteGallery(calls: GalleryCalls, rewriting: Rewriting): Promise<RewrittenGallery> {
-  const { galleryId, from, to, packedStride } = rewriting;
-  const options = calls.deadline(callOptionsOf(rewriting));
-  await discardDrafts(calls, galleryId, [...new Set([from.contextId, to.contextId])], STALE_DRAFT_MS, options);
+  const { galleryId, from, to } = rewriting;
+  const options = callOptionsOf(calls, rewriting);
+  const contextIds = [...new Set([from.contextId, to.contextId])];
+  await discardDrafts(calls, { galleryId, contextIds, olderThanMs: STALE_DRAFT_MS }, options);
   const end = new AbortController();
   const signal = AbortSignal.any([end.signal, ...(options.signal ? [options.signal] : [])]);
   try {
-    const reading = await readStored(calls.services, from, galleryId, { ...options, signal });
-    const { info } = reading;
-    if (info.draftOf !== undefined)
-      throw new ClientError("USAGE", `gallery "${galleryId}" is a draft for "${info.draftOf}": name that one`);
-    if (to !== from) await calls.ensureContext(to, options);
-    // Not for as many as were expected: where few came, each search and verification would pay for many.
-    const expectedTemplates = info.templateCount || info.expectedTemplates;
-    const draft = await calls.create(
-      {
-        galleryId: draftId(),
-        contextId: to.contextId,
-        space: info.space,
-        packedStride: packedStride(info),
-        expectedTemplates,
-        draftOf: galleryId,
-      },
-      options,
-    );
-    try {
-      await fillDraft(calls, rewriting, reading, draft, options);
-      const gallery = await replace(calls, info, draft, options);
-      return { gallery, templates: info.templateCount };
-    } catch (cause) {
-      // The caller's signal may have been aborted: tidying up must not be.
-      await calls.delete(draft.galleryId, {}).catch(() => undefined);
-      throw cause;
-    }
+    const reading = await readStored(calls.services, { galleryId, keyHolder: from }, { ...options, signal });
+    return await writeAnew(calls, rewriting, reading);
   } catch (cause) {
     throw explained(galleryId, cause);
   } finally {
@@ -83,12 +70,10 @@ export async function rewriteGallery(calls: GalleryCalls, rewriting: Rewriting):
   }
 }
 
-/** Deletes drafts for a gallery that are at least so old, in these contexts. Returns how many. */
+/** Deletes drafts. Returns how many. */
 export async function discardDrafts(
   calls: GalleryCalls,
-  galleryId: string,
-  contextIds: readonly string[],
-  olderThanMs: number,
+  { galleryId, contextIds, olderThanMs }: LeftDrafts,
   options: CallOptions,
 ): Promise<number> {
   const galleries = (await Promise.all(contextIds.map((contextId) => calls.list(contextId, options)))).flat();
@@ -99,23 +84,48 @@ export async function discardDrafts(
   return stale.length;
 }
 
-function draftId(): string {
-  return `draft-${randomBytes(12).toString("hex")}`;
+async function writeAnew(calls: GalleryCalls, rewriting: Rewriting, reading: StoredReading): Promise<RewrittenGallery> {
+  const { galleryId, from, to } = rewriting;
+  const { info } = reading;
+  const options = callOptionsOf(calls, rewriting);
+  if (info.draftOf !== undefined)
+    throw new ClientError("USAGE", `gallery "${galleryId}" is a draft for "${info.draftOf}": name that one`);
+  if (to !== from) await calls.ensureContext(to, options);
+  const draft = await calls.create(draftFor(info, rewriting), options);
+  try {
+    await fillDraft(calls, { reading, draft }, rewriting);
+    const gallery = await putInPlace(calls, { draft, of: info }, options);
+    return { gallery, templates: info.templateCount };
+  } catch (cause) {
+    // The caller's signal may have been aborted: tidying up must not be.
+    await calls.delete(draft.galleryId, {}).catch(() => undefined);
+    throw cause;
+  }
+}
+
+function draftFor(info: GalleryInfo, { galleryId, to, packedStride }: Rewriting): NewGallery {
+  return {
+    galleryId: `draft-${randomBytes(12).toString("hex")}`,
+    contextId: to.contextId,
+    space: info.space,
+    packedStride: packedStride(info),
+    // Not for as many as were expected: where few came, each search and verification would pay for many.
+    expectedTemplates: info.templateCount || info.expectedTemplates,
+    draftOf: galleryId,
+  };
 }
 
 async function fillDraft(
   calls: GalleryCalls,
+  { reading, draft }: { readonly reading: StoredReading; readonly draft: GalleryInfo },
   rewriting: Rewriting,
-  reading: StoredReading,
-  draft: GalleryInfo,
-  options: CallOptions,
 ): Promise<void> {
   const { to, onProgress } = rewriting;
   const { templateCount } = reading.info;
   checkPackedGallery(draft);
   const maker = new UnitMaker(new PackedCrypto(to, draft.space), to.contextId, packingAt(draft.packedStride));
   const stream = new EnrollmentStream(calls.services, draft, {
-    ...options,
+    ...callOptionsOf(calls, rewriting),
     onProgress: (done) => onProgress?.(done, templateCount),
   });
   const written = await stream.run(maker.units(reading.templates));
@@ -128,15 +138,14 @@ async function fillDraft(
  * already.
  */
 // A replacement whose answer was lost is asked for again: by the draft's uid the server knows that it is done.
-async function replace(
+async function putInPlace(
   calls: GalleryCalls,
-  old: GalleryInfo,
-  draft: GalleryInfo,
+  { draft, of }: { readonly draft: GalleryInfo; readonly of: GalleryInfo },
   options: CallOptions,
 ): Promise<GalleryInfo> {
   for (let failures = 0; ; ) {
     try {
-      return await calls.replace(old, draft, options);
+      return await calls.replace(of, draft, options);
     } catch (error) {
       if (!isUnavailable(error)) throw error;
       await pauseBeforeRetry(++failures, error, options);
@@ -144,8 +153,8 @@ async function replace(
   }
 }
 
-function callOptionsOf({ signal, deadlineMs }: CallOptions): CallOptions {
-  return { ...(signal && { signal }), ...(deadlineMs !== undefined && { deadlineMs }) };
+function callOptionsOf(calls: GalleryCalls, { signal, deadlineMs }: CallOptions): CallOptions {
+  return calls.deadline({ ...(signal && { signal }), ...(deadlineMs !== undefined && { deadlineMs }) });
 }
 
 function explained(galleryId: string, cause: unknown): unknown {

@@ -28,6 +28,12 @@ export interface StoredReading {
   readonly templates: AsyncGenerator<EncodedTemplate, void, undefined>;
 }
 
+/** A gallery to read, and who can decrypt it. */
+export interface StoredGallery {
+  readonly galleryId: string;
+  readonly keyHolder: KeyHolder;
+}
+
 /**
  * Reads a gallery's ciphertexts and decrypts them. Where the server goes away meanwhile, it is read again, less what
  * was read already. Throws ClientError KEY_MISMATCH for a gallery of another key, ROSTER_STALE for one that changed
@@ -35,8 +41,7 @@ export interface StoredReading {
  */
 export async function readStored(
   services: Services,
-  keyHolder: KeyHolder,
-  galleryId: string,
+  { galleryId, keyHolder }: StoredGallery,
   options: CallOptions,
 ): Promise<StoredReading> {
   const open = (): Promise<OpenReading> =>
@@ -50,10 +55,7 @@ export async function readStored(
   }
   checkPackedGallery(reading.info);
   const crypto = new PackedCrypto(keyHolder, reading.info.space);
-  return {
-    info: reading.info,
-    templates: decryptBlocks(crypto, allBlocks(keyHolder.contextId, reading, open, options)),
-  };
+  return { info: reading.info, templates: decryptBlocks(crypto, allBlocks(reading, open, options)) };
 }
 
 /** A stored block: a packed one, or one template enrolled alone. */
@@ -87,7 +89,6 @@ async function* decryptBlocks(
 
 /** Every block once, over as many streams as it takes. */
 async function* allBlocks(
-  contextId: string,
   first: OpenReading,
   open: () => Promise<OpenReading>,
   options: CallOptions,
@@ -96,7 +97,7 @@ async function* allBlocks(
   let reading = first;
   for (let failures = 0; ; ) {
     try {
-      for await (const part of blocksOf(contextId, reading.replies)) {
+      for await (const part of blocksOf(first.info.contextId, reading.replies)) {
         if (done.has(placeOf(part))) continue;
         failures = 0;
         yield part;
@@ -146,10 +147,10 @@ function decryptBlock(crypto: PackedCrypto, head: StoredBlock, pieces: readonly 
   const entries = head.entries.map(fromLiveWireEntry);
   if (entries.some(({ placement }) => placement.block !== head.block || placement.stride !== head.stride))
     throw invalidReply("a template that is not in its block");
-  const vectors = crypto.decryptTemplates(
-    head.stride,
-    pieces,
-    entries.map(({ placement }) => placement.slot),
-  );
-  return entries.map(({ templateId, subjectId }, i) => ({ templateId, subjectId, vector: vectors[i]! }));
+  const vectorIn = crypto.decryptBlock(head.stride, pieces);
+  return entries.map(({ templateId, subjectId, placement }) => ({
+    templateId,
+    subjectId,
+    vector: vectorIn(placement.slot),
+  }));
 }

@@ -33,7 +33,8 @@ function people(count: number): Enrollment[] {
 
 /** Bytes in both directions of a verification of somebody who is there. */
 async function verifyBytes(galleryId: string, of = client): Promise<number> {
-  const verify = () => of.verify(galleryId, "s-7", unitVector(7, DIMENSION), { threshold: 0.01 });
+  const verify = () =>
+    of.verify(galleryId, { subjectId: "s-7", embedding: unitVector(7, DIMENSION) }, { threshold: 0.01 });
   await verify();
   const before = counter.sent + counter.received;
   assert.equal((await verify()).accepted, true);
@@ -89,7 +90,11 @@ test("a rotated gallery is packed for what it holds, and one whose stride somebo
 });
 
 test("who is not there, and a gallery that is not there, are said in words", async () => {
-  const nobody = client.verify("wished-nobody", "ada", unitVector(0, DIMENSION), { threshold: 0.5 });
+  const nobody = client.verify(
+    "wished-nobody",
+    { subjectId: "ada", embedding: unitVector(0, DIMENSION) },
+    { threshold: 0.5 },
+  );
   await assert.rejects(nobody, {
     reason: "SERVER_REFUSED",
     serverReason: "GALLERY_NOT_FOUND",
@@ -97,7 +102,11 @@ test("who is not there, and a gallery that is not there, are said in words", asy
   });
   await client.createGallery("staff", SPACE);
   for (let again = 0; again < 2; again++) {
-    const verifying = client.verify("staff", "ada", unitVector(0, DIMENSION), { threshold: 0.5 });
+    const verifying = client.verify(
+      "staff",
+      { subjectId: "ada", embedding: unitVector(0, DIMENSION) },
+      { threshold: 0.5 },
+    );
     const message = 'gallery "staff" has no subject "ada": enroll it first, or check the id';
     await assert.rejects(verifying, { reason: "SERVER_REFUSED", serverReason: "SUBJECT_NOT_FOUND", message });
   }

@@ -101,7 +101,10 @@ test("a comparison is made again, with the same answer", async () => {
       return reply;
     },
   };
-  assert.equal((await comparing.verify("g", "ada", [1, 0, 0, 0], { threshold: 0.1 })).accepted, true);
+  assert.equal(
+    (await comparing.verify("g", { subjectId: "ada", embedding: [1, 0, 0, 0] }, { threshold: 0.1 })).accepted,
+    true,
+  );
   assert.equal(compare.asked(), 3);
 });
 

@@ -100,16 +100,23 @@ test("who does not ask gets a warning of the process", async () => {
 
 test("a verification of a damaged template says so, and of another one works", async () => {
   for (const i of [3, PACKED + 3]) {
-    await assert.rejects(client.verify("g", `s-${i}`, unitVector(i, SPACE.dimension), { threshold: 0.5 }), (error) => {
-      assert.ok(error instanceof ClientError);
-      assert.deepEqual([error.reason, error.serverReason], ["SERVER_REFUSED", "STORED_CORRUPT"]);
-      assert.match(error.message, new RegExp(`could not compare t-${i} of s-${i} `));
-      return true;
-    });
+    await assert.rejects(
+      client.verify("g", { subjectId: `s-${i}`, embedding: unitVector(i, SPACE.dimension) }, { threshold: 0.5 }),
+      (error) => {
+        assert.ok(error instanceof ClientError);
+        assert.deepEqual([error.reason, error.serverReason], ["SERVER_REFUSED", "STORED_CORRUPT"]);
+        assert.match(error.message, new RegExp(`could not compare t-${i} of s-${i} `));
+        return true;
+      },
+    );
   }
-  const other = await client.verify("g", `s-${PACKED + 4}`, unitVector(PACKED + 4, SPACE.dimension), {
-    threshold: 0.5,
-  });
+  const other = await client.verify(
+    "g",
+    { subjectId: `s-${PACKED + 4}`, embedding: unitVector(PACKED + 4, SPACE.dimension) },
+    {
+      threshold: 0.5,
+    },
+  );
   assert.ok(other.accepted);
 });
 

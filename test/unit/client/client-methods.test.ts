@@ -37,7 +37,7 @@ const METHODS: Readonly<Record<MethodName, Method>> = {
   pack: (client, options) => client.pack("g", options),
   rotate: (client, options) => client.rotate(newKeyHolder, options),
   discardDrafts: (client, options) => client.discardDrafts("g", options),
-  verify: (client, options) => client.verify("g", "s", PROBE, { threshold: 0.5, ...options }),
+  verify: (client, options) => client.verify("g", { subjectId: "s", embedding: PROBE }, { threshold: 0.5, ...options }),
   identify: (client, options) => client.identify("g", PROBE, options),
   listTemplates: (client, options) => client.listTemplates("g", options),
   deleteTemplates: (client, options) => client.deleteTemplates("g", { subjectIds: ["s"] }, options),
@@ -130,14 +130,26 @@ test("a deadline of no end is one", async () => {
 const wrong = (value: unknown): never => value as never;
 
 const BAD_ARGUMENTS: readonly (readonly [string, ClientErrorReason, (client: VeilfaceClient) => Promise<unknown>])[] = [
-  ["a threshold that is not a number", "USAGE", (client) => client.verify("g", "s", PROBE, { threshold: NaN })],
+  [
+    "a threshold that is not a number",
+    "USAGE",
+    (client) => client.verify("g", { subjectId: "s", embedding: PROBE }, { threshold: NaN }),
+  ],
   ["a negative threshold", "USAGE", (client) => client.identify("g", PROBE, { threshold: -1 })],
   ["a top that is not whole", "USAGE", (client) => client.identify("g", PROBE, { top: 1.5 })],
   ["an empty gallery id", "USAGE", (client) => client.identify("", PROBE)],
   ["an empty gallery id to tidy up", "USAGE", (client) => client.discardDrafts("")],
   ["an empty gallery id to create", "USAGE", (client) => client.createGallery("", SPACE)],
-  ["an empty subject id", "USAGE", (client) => client.verify("g", "", PROBE, { threshold: 0.5 })],
-  ["a missing subject id", "USAGE", (client) => client.verify("g", wrong(undefined), PROBE, { threshold: 0.5 })],
+  [
+    "an empty subject id",
+    "USAGE",
+    (client) => client.verify("g", { subjectId: "", embedding: PROBE }, { threshold: 0.5 }),
+  ],
+  [
+    "a missing subject id",
+    "USAGE",
+    (client) => client.verify("g", { subjectId: wrong(undefined), embedding: PROBE }, { threshold: 0.5 }),
+  ],
   ["an empty template id", "USAGE", (client) => client.enroll("g", [{ ...PERSON, templateId: "" }])],
   ["a missing template id", "USAGE", (client) => client.enroll("g", [wrong({ subjectId: "s", embedding: PROBE })])],
   ["an empty id to delete", "USAGE", (client) => client.deleteTemplates("g", { templateIds: [""] })],
@@ -158,7 +170,7 @@ const BAD_ARGUMENTS: readonly (readonly [string, ClientErrorReason, (client: Vei
   [
     "a probe with what is not a number",
     "EMBEDDING_INVALID",
-    (client) => client.verify("g", "s", [1, NaN, 0, 0], { threshold: 0.5 }),
+    (client) => client.verify("g", { subjectId: "s", embedding: [1, NaN, 0, 0] }, { threshold: 0.5 }),
   ],
   ["no probe", "EMBEDDING_INVALID", (client) => client.identify("g", wrong(undefined))],
   ["a dimension of zero", "USAGE", (client) => client.createGallery("h", { ...SPACE, dimension: 0 })],
@@ -176,7 +188,11 @@ const BAD_ARGUMENTS: readonly (readonly [string, ClientErrorReason, (client: Vei
   ["the old key to rotate to", "USAGE", (client) => client.rotate(keyHolder)],
   ["no options at all", "INTERNAL", (client) => client.identify("g", PROBE, wrong(null))],
   ["no options at all to pack with", "INTERNAL", (client) => client.pack("g", wrong(null))],
-  ["no options where some are required", "INTERNAL", (client) => client.verify("g", "s", PROBE, wrong(undefined))],
+  [
+    "no options where some are required",
+    "INTERNAL",
+    (client) => client.verify("g", { subjectId: "s", embedding: PROBE }, wrong(undefined)),
+  ],
 ];
 
 test("bad arguments are ClientErrors that say what was wrong", async () => {

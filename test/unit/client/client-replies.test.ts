@@ -41,10 +41,10 @@ test("an honest server's replies give the plain distances, the nearest template 
     3,
   );
   assert.deepEqual(acknowledged, ["1 t-ada", "2 t-bob", "3 t-ada-2"]);
-  const verified = await client.verify("g", "ada", [0.6, 0, 0.8, 0], { threshold: 0.5 });
+  const verified = await client.verify("g", { subjectId: "ada", embedding: [0.6, 0, 0.8, 0] }, { threshold: 0.5 });
   assert.equal(verified.templateId, "t-ada-2");
   assert.ok(verified.accepted && verified.distance < 1e-5);
-  const impostor = await client.verify("g", "bob", [0.6, 0, 0.8, 0], { threshold: 0.5 });
+  const impostor = await client.verify("g", { subjectId: "bob", embedding: [0.6, 0, 0.8, 0] }, { threshold: 0.5 });
   assert.ok(!impostor.accepted && Math.abs(impostor.distance - 1) < 1e-5);
   const candidates = await client.identify("g", [0.8, 0.6, 0, 0]);
   assert.deepEqual(
@@ -90,10 +90,16 @@ for (const [name, change] of Object.entries(damage)) {
       return reply;
     };
     server.falsify = { compare: falsify, search: falsify };
-    await assert.rejects(client.verify("g", "ada", [1, 0, 0, 0], { threshold: 0.5 }), refusedAs("REPLY_INVALID"));
+    await assert.rejects(
+      client.verify("g", { subjectId: "ada", embedding: [1, 0, 0, 0] }, { threshold: 0.5 }),
+      refusedAs("REPLY_INVALID"),
+    );
     await assert.rejects(client.identify("g", [1, 0, 0, 0]), refusedAs("REPLY_INVALID"));
     server.falsify = {};
-    assert.equal((await client.verify("g", "ada", [1, 0, 0, 0], { threshold: 0.5 })).accepted, true);
+    assert.equal(
+      (await client.verify("g", { subjectId: "ada", embedding: [1, 0, 0, 0] }, { threshold: 0.5 })).accepted,
+      true,
+    );
   });
 }
 
@@ -117,7 +123,10 @@ const comparisons: Record<string, (reply: CompareTemplatesResponse) => CompareTe
 for (const [name, compare] of Object.entries(comparisons)) {
   test(`a comparison with ${name} is refused rather than decided on`, async () => {
     server.falsify = { compare };
-    await assert.rejects(client.verify("g", "ada", [1, 0, 0, 0], { threshold: 0.5 }), refusedAs("REPLY_INVALID"));
+    await assert.rejects(
+      client.verify("g", { subjectId: "ada", embedding: [1, 0, 0, 0] }, { threshold: 0.5 }),
+      refusedAs("REPLY_INVALID"),
+    );
     server.falsify = {};
   });
 }

@@ -103,10 +103,10 @@ const HOLLOW: Record<string, (components: Components) => Components> = {
 for (const [name, change] of Object.entries(HOLLOW)) {
   test(`a product is refused, in verification and identification: ${name}`, async () => {
     falsifyProducts(change);
-    await assert.rejects(client.verify("g", "bob", ADA, { threshold: 0.5 }), isRefused);
+    await assert.rejects(client.verify("g", { subjectId: "bob", embedding: ADA }, { threshold: 0.5 }), isRefused);
     await assert.rejects(client.identify("g", ADA), isRefused);
     server.falsify = {};
-    assert.equal((await client.verify("g", "bob", ADA, { threshold: 0.5 })).accepted, false);
+    assert.equal((await client.verify("g", { subjectId: "bob", embedding: ADA }, { threshold: 0.5 })).accepted, false);
   });
 }
 
@@ -120,7 +120,7 @@ for (const [sigmas, isAccepted] of [
     const more = scores(sigmas * expectedError(set, LAYOUT), LAYOUT);
     falsifyProducts(([c0, c1, c2]) => [sum(c0, more), c1, c2]);
     const [verifying, identifying] = [
-      client.verify("g", "ada", ADA, { threshold: 0.5 }),
+      client.verify("g", { subjectId: "ada", embedding: ADA }, { threshold: 0.5 }),
       client.identify("g", ADA, { top: 1 }),
     ];
     await Promise.allSettled([verifying, identifying]);
@@ -135,7 +135,7 @@ for (const [sigmas, isAccepted] of [
 
 test("a score below -1 is refused too, and one in a slot without a template is nobody's", async () => {
   falsifyProducts(([c0, c1, c2]) => [sum(c0, scores(-1.01, LAYOUT)), c1, c2]);
-  await assert.rejects(client.verify("g", "bob", ADA, { threshold: 0.5 }), isRefused);
+  await assert.rejects(client.verify("g", { subjectId: "bob", embedding: ADA }, { threshold: 0.5 }), isRefused);
   falsifyProducts(([c0, c1, c2]) => [sum(c0, withoutSlots(scores(1.01, LAYOUT), 2)), c1, c2]);
   assert.equal((await client.identify("g", ADA))[0]?.subjectId, "ada");
   server.falsify = {};

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { ClientError } from "../../../client/errors.ts";
 import { rankCandidates } from "../../../client/match/rank-candidates.ts";
-import type { BlockDistances } from "../../../client/match/rank-candidates.ts";
+import type { BlockDistances } from "../../../client/match/search-answer.ts";
 import { Roster } from "../../../client/roster/roster.ts";
 import type { ReadRosterPage } from "../../../client/roster/roster.ts";
 import type { RosterChange } from "../../../client/remote/wire.ts";
