@@ -110,7 +110,11 @@ async function* comparisons(
       dimension,
       ...(bound === "none" ? {} : { normBound: bound }),
     } as const;
-    const distance = await client.compare(contextId, { encoding, bytes: x }, { encoding, bytes: y }, options);
+    const distance = await client.compare(
+      contextId,
+      { first: { encoding, bytes: x }, second: { encoding, bytes: y } },
+      options,
+    );
     distances.push([round, distance!.bytes]);
   };
   // Every worker of the server loads the keys at its first comparison.

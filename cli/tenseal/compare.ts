@@ -83,8 +83,7 @@ async function compare(
   const options = { operation, signal, ...(normBound !== undefined && { normBound }) };
   const replies = client.compareMany(
     contextId,
-    { encoding: "tenseal", bytes: x.bytes, name: first },
-    vectorsOf(others),
+    { first: { encoding: "tenseal", bytes: x.bytes, name: first }, others: vectorsOf(others) },
     options,
   );
   if (!single) await makeFolder(out);

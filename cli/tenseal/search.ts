@@ -64,7 +64,7 @@ async function search(galleryId: string, path: string, flags: SearchFlags, signa
   const found =
     subject === undefined
       ? client.search(galleryId, probe, { signal })
-      : client.compareTemplates(galleryId, subject, probe, { signal });
+      : client.compareTemplates(galleryId, { subjectId: subject, probe }, { signal });
   const matches: Match[] = [];
   for await (const { subjectId, templateId, distance, why } of found) {
     if (distance === undefined) {

@@ -59,6 +59,11 @@ export class ByteStream {
     return bytes;
   }
 
+  /** The next byte. */
+  async u8(): Promise<number> {
+    return new DataView((await this.take(1)).buffer).getUint8(0);
+  }
+
   /** The next 8 bytes as a little-endian number. Throws ClientError TENSEAL_INVALID, also above 2^53. */
   async u64(): Promise<number> {
     const value = Number(new DataView((await this.take(8)).buffer).getBigUint64(0, true));

@@ -92,7 +92,7 @@ class ContextTrimmer {
     if (number === 1 && wireType === LENGTH_DELIMITED && this.#parameters === undefined)
       return this.#readParameters(length);
     if (number === 2 && wireType === LENGTH_DELIMITED && this.#parameters !== undefined && this.#kept === undefined)
-      return this.#publicContext(length);
+      return this.#publicContext(length, this.#parameters);
     if (number === 3 && wireType === LENGTH_DELIMITED) throw secretKeyRefused(this.#name, SECRET_ADVICE);
     if (number !== 4 || wireType !== VARINT) throw this.#noContext();
     await this.#varint();
@@ -113,9 +113,9 @@ class ContextTrimmer {
   }
 
   // TenSEALPublicProto: 1 public_key, 2 auto_flags, 3 scale, 4 relin_keys, 5 galois_keys.
-  async #publicContext(length: number): Promise<void> {
+  async #publicContext(length: number, parameters: SealParameters): Promise<void> {
     const end = this.#stream.position + length;
-    this.#kept = await this.#whatIsKept(this.#parameters!);
+    this.#kept = await this.#whatIsKept(parameters);
     while (this.#stream.position < end) {
       const field = await this.#field();
       if (field.length > end - this.#stream.position)
@@ -192,7 +192,7 @@ class ContextTrimmer {
   async #varint(): Promise<number> {
     let value = 0;
     for (let shift = 0; shift < 8; shift++) {
-      const byte = (await this.#stream.take(1))[0]!;
+      const byte = await this.#stream.u8();
       value += (byte & 127) * 128 ** shift;
       if (byte < 128) return value;
     }

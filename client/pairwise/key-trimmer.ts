@@ -84,21 +84,25 @@ class KeyTrimmer {
     const size = this.#checkedSize(header);
     const rest = size - header.length;
     if (!wanted) return this.#body.skip(rest);
-    if (this.#trimming.keyParmsId !== undefined) return this.#shorterPart(header, rest);
+    const { keyParmsId } = this.#trimming;
+    if (keyParmsId !== undefined) return this.#shorterPart({ header, parmsId: keyParmsId }, rest);
     this.#write(header);
     await this.#copy(rest);
   }
 
   /** Each component has N words for each data prime, then for the reserved one. */
-  async #shorterPart(header: Uint8Array, rest: number): Promise<void> {
-    const { degree, dataPrimes, keptPrimes, keyParmsId, name } = this.#trimming;
+  async #shorterPart(
+    { header, parmsId }: { readonly header: Uint8Array; readonly parmsId: Uint8Array },
+    rest: number,
+  ): Promise<void> {
+    const { degree, dataPrimes, keptPrimes, name } = this.#trimming;
     if (rest !== 16 * (dataPrimes + 1) * degree) {
       throw tensealInvalid(
         name,
         "has keys with seeds in place of their second half, of which no primes can be dropped: write them without, as TenSEAL does",
       );
     }
-    this.#write(shortenedHeader(header, { degree, primes: keptPrimes + 1, parmsId: keyParmsId! }));
+    this.#write(shortenedHeader(header, { degree, primes: keptPrimes + 1, parmsId }));
     for (let component = 0; component < 2; component++) {
       await this.#copy(8 * degree * keptPrimes);
       await this.#body.skip(8 * degree * (dataPrimes - keptPrimes));

@@ -5,6 +5,7 @@ import type { CallOptions } from "../remote/calls.ts";
 import type { Services } from "../remote/channel.ts";
 import { sha256 } from "../remote/wire.ts";
 
+/** How key material is uploaded. */
 export interface UploadOptions extends CallOptions {
   /**
    * Called with how many of how many bytes of key material are on their way; goes back to the start where the server
@@ -32,6 +33,10 @@ export interface ContextUpload {
   readonly keys: readonly KeyObject[];
 }
 
+interface AnnouncedUpload extends ContextUpload {
+  readonly announced: KeyUpload[];
+}
+
 // 16 messages are under way before gRPC says wait. Of the 1 MiB that the contract allows, that would be 16 MiB: a line
 // of 1 Mbit/s takes two minutes for them, while the deadline runs and the progress stands still. Of 64 KiB it is 1 MiB.
 const CHUNK_BYTES = 65_536;
@@ -45,10 +50,11 @@ export async function uploadKeys(
   upload: ContextUpload,
   options: UploadOptions,
 ): Promise<Context | undefined> {
+  // Once, as it hashes all of the keys.
   const announced = upload.keys.map(announce);
   for (let failures = 0; ; ) {
     try {
-      return await attempt(services, upload, announced, options);
+      return await attempt(services, { ...upload, announced }, options);
     } catch (error) {
       if (!isUnavailable(error)) throw error;
       await pauseBeforeRetry(++failures, error, options);
@@ -62,13 +68,12 @@ function announce({ material, bytes }: KeyObject): KeyUpload {
 
 async function attempt(
   services: Services,
-  upload: ContextUpload,
-  announced: KeyUpload[],
+  upload: AnnouncedUpload,
   options: UploadOptions,
 ): Promise<Context | undefined> {
   using watch = new Watchdog(options);
   try {
-    const requests = ReadableStream.from(messages(upload, announced, watch, options));
+    const requests = ReadableStream.from(messages(upload, watch, options));
     const { context } = await services.contexts.createContext(requests, { signal: watch.signal });
     return context;
   } catch (error) {
@@ -77,14 +82,13 @@ async function attempt(
 }
 
 function* messages(
-  { encryptionParameters, scale, keys }: ContextUpload,
-  keyUploads: KeyUpload[],
+  { encryptionParameters, scale, keys, announced }: AnnouncedUpload,
   watch: Watchdog,
   { onProgress, acceptedError = 0 }: UploadOptions,
 ): Generator<CreateContextRequest, void, undefined> {
   yield CreateContextRequest.create({
     context: { scheme: { $case: "pairwise", value: { encryptionParameters, scale, acceptedError } } },
-    keyUploads,
+    keyUploads: announced,
   });
   const total = keys.reduce((sum, { bytes }) => sum + bytes.length, 0);
   let sent = 0;

@@ -7,13 +7,16 @@ export async function* mapInOrder<T, U>(
   width: number,
   run: (item: T) => Promise<U>,
 ): AsyncGenerator<U, void, undefined> {
-  const running: Promise<U>[] = [];
+  let running: Promise<U>[] = [];
   for await (const item of items) {
     const result = run(item);
     // Awaited in its turn; until then its failure must not count as unheard.
     result.catch(() => undefined);
     running.push(result);
-    if (running.length >= width) yield await running.shift()!;
+    if (running.length < width) continue;
+    const [oldest = result, ...others] = running;
+    running = others;
+    yield await oldest;
   }
-  while (running.length > 0) yield await running.shift()!;
+  for (const result of running) yield await result;
 }

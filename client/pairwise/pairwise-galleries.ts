@@ -23,6 +23,14 @@ export interface PairwiseEnrollment {
   readonly vector: PairwiseCiphertext;
 }
 
+/** Whose a vector is said to be. */
+export interface PairwiseClaim {
+  /** The subject as it was enrolled: 1 to 64 of a-z, 0-9 and "-". */
+  readonly subjectId: string;
+  /** A fresh vector of the gallery's dimension. */
+  readonly probe: PairwiseCiphertext;
+}
+
 /** The comparison with one template. */
 export interface PairwiseMatch {
   readonly templateId: string;
@@ -42,8 +50,10 @@ export interface PairwiseMatch {
 /** Templates as they come. */
 export type EnrollmentSource = AsyncIterable<PairwiseEnrollment> | Iterable<PairwiseEnrollment>;
 
+/** How templates are enrolled: each is a block of its own, so that there is nothing to pack. */
 export type PairwiseEnrollOptions = Omit<EnrollOptions, "packing">;
 
+/** How a probe is compared with templates. */
 export interface PairwiseSearchOptions extends CallOptions {
   /** The encoding of the answers; the probe's unless given. */
   readonly replyEncoding?: PairwiseEncoding;
@@ -109,12 +119,11 @@ export class PairwiseGalleries {
   /** As PairwiseClient.compareTemplates. */
   async *compareTemplates(
     galleryId: string,
-    subjectId: string,
-    vector: PairwiseCiphertext,
+    claim: PairwiseClaim,
     options: PairwiseSearchOptions,
   ): AsyncGenerator<PairwiseMatch, void, undefined> {
-    checkId("subject", subjectId);
-    const probe = await this.#probe(galleryId, vector, options);
+    const subjectId = checkId("subject", claim.subjectId);
+    const probe = await this.#probe(galleryId, claim.probe, options);
     const target = {
       galleryId,
       subjectId,

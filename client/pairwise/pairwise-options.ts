@@ -2,8 +2,9 @@ import type { Metric } from "@veilface/fhe";
 import type { CallOptions } from "../remote/calls.ts";
 import type { ServerOptions } from "../remote/channel.ts";
 import type { UploadOptions } from "./key-upload.ts";
-import type { PairwiseEncoding, PairwiseOperation } from "./pairwise-wire.ts";
+import type { PairwiseCiphertext, PairwiseEncoding, PairwiseOperation } from "./pairwise-wire.ts";
 
+/** What a PairwiseClient works with. */
 export interface PairwiseClientOptions extends ServerOptions {
   /** The deadline of calls that name none, in milliseconds; 60,000 unless set. */
   readonly deadlineMs?: number;
@@ -11,6 +12,7 @@ export interface PairwiseClientOptions extends ServerOptions {
 
 /** SEAL's serialisations, in any compression. */
 export interface PairwiseKeys {
+  /** SEAL's EncryptionParameters, of CKKS. */
   readonly encryptionParameters: Uint8Array;
   /** Of fresh ciphertexts. */
   readonly scale: number;
@@ -20,6 +22,7 @@ export interface PairwiseKeys {
   readonly galoisKeys: Uint8Array;
 }
 
+/** What of a TenSEAL context is uploaded. */
 export interface TensealUploadOptions extends UploadOptions {
   /**
    * Components of the vectors that will be compared, in [1, N/2]: of the Galois keys those that they need are sent. All
@@ -28,7 +31,22 @@ export interface TensealUploadOptions extends UploadOptions {
   readonly dimension?: number;
 }
 
+/** Two freshly encrypted vectors. */
+export interface VectorPair {
+  readonly first: PairwiseCiphertext;
+  readonly second: PairwiseCiphertext;
+}
+
+/** A freshly encrypted vector, and others to compare it with. */
+export interface VectorWithOthers {
+  readonly first: PairwiseCiphertext;
+  /** Freshly encrypted too; taken as they are needed. */
+  readonly others: Iterable<PairwiseCiphertext> | AsyncIterable<PairwiseCiphertext>;
+}
+
+/** How vectors are compared. */
 export interface PairwiseCompareOptions extends CallOptions {
+  /** What is computed of them. */
   readonly operation: PairwiseOperation;
   /** Components of either vector, in [1, maxDimension]. Required unless a TenSEAL vector says it. */
   readonly dimension?: number;
@@ -41,6 +59,7 @@ export interface PairwiseCompareOptions extends CallOptions {
   readonly replyEncoding?: PairwiseEncoding;
 }
 
+/** What is deleted with a context. */
 export interface DeleteContextOptions extends CallOptions {
   /** Delete its galleries and all their templates too. */
   readonly force?: boolean;
@@ -50,6 +69,7 @@ export interface DeleteContextOptions extends CallOptions {
 export interface NewPairwiseGallery {
   /** 1 to 64 of a-z, 0-9 and "-". */
   readonly galleryId: string;
+  /** The context that its vectors are encrypted under: 64 lowercase hexadecimal digits. */
   readonly contextId: string;
   /** Components of its vectors, in [1, the context's maxDimension]. */
   readonly dimension: number;

@@ -112,11 +112,9 @@ function freshOf(data: Uint8Array): Fresh | undefined {
   const bytes = inflatedCiphertext(data);
   if (bytes === undefined || bytes.length < CIPHERTEXT_HEADER_BYTES) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const [degree, dataPrimes] = [DEGREE_AT, PRIMES_AT].map((at) => Number(view.getBigUint64(at, true))) as [
-    number,
-    number,
-  ];
-  return { bytes, parmsId: bytes.slice(SEAL_HEADER_BYTES, SEAL_HEADER_BYTES + PARMS_ID_BYTES), degree, dataPrimes };
+  const u64 = (at: number): number => Number(view.getBigUint64(at, true));
+  const parmsId = bytes.slice(SEAL_HEADER_BYTES, SEAL_HEADER_BYTES + PARMS_ID_BYTES);
+  return { bytes, parmsId, degree: u64(DEGREE_AT), dataPrimes: u64(PRIMES_AT) };
 }
 
 function inflatedCiphertext(data: Uint8Array): Uint8Array | undefined {

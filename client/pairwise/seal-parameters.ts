@@ -52,7 +52,7 @@ export function readSealParameters(data: Uint8Array, name: string): SealParamete
   const encoded = inflatedParameters(data) ?? raise(damaged());
   const view = new DataView(encoded.buffer, encoded.byteOffset, encoded.byteLength);
   if (encoded.length < PRIMES_AT) throw damaged();
-  const scheme = SCHEMES[encoded[SEAL_HEADER_BYTES]!];
+  const scheme = SCHEMES[view.getUint8(SEAL_HEADER_BYTES)];
   const [degree, count] = [
     Number(view.getBigUint64(SEAL_HEADER_BYTES + 1, true)),
     Number(view.getBigUint64(COUNT_AT, true)),
@@ -85,7 +85,7 @@ function inflatedParameters(data: Uint8Array): Uint8Array | undefined {
  * with the same hashes.
  */
 export function withDataPrimes({ degree, primes, encoded }: SealParameters, count: number): SealParameters {
-  const kept = [...primes.slice(0, count), primes.at(-1)!];
+  const kept = [...primes.slice(0, count), ...primes.slice(-1)];
   const shorter = new Uint8Array(PRIMES_AT + (kept.length + 1) * PRIME_BYTES);
   shorter.set(encoded.subarray(0, PRIMES_AT + count * PRIME_BYTES));
   // The reserved prime and the plain modulus.
@@ -140,7 +140,7 @@ export async function wholeChains(degree: number, primes: readonly bigint[], dat
     chainOf(seal, degree, [
       ...sizes.slice(0, -1),
       ...new Array<number>(dataPrimes - kept.length).fill(MIN + i),
-      sizes.at(-1)!,
+      ...sizes.slice(-1),
     ]),
   );
   return chains.filter(
@@ -154,7 +154,7 @@ function chainOf(seal: PublicSeal, degree: number, sizes: readonly number[]): bi
     return callSeal("choose primes", () => {
       using moduli = seal.CoeffModulus.Create(degree, Int32Array.from(sizes));
       return Array.from({ length: moduli.size() }, (_, k) => {
-        using modulus = moduli.get(k)!;
+        using modulus = moduli.get(k) ?? raise(new RangeError("SEAL lists fewer primes than it has"));
         return modulus.value();
       });
     });

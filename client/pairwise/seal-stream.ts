@@ -71,6 +71,7 @@ async function* inflated(
   piped.catch(() => undefined);
   let inflatedBytes = 0;
   try {
+    // Node declares no type of a stream's chunks; without an encoding they are buffers.
     for await (const chunk of inflater as AsyncIterable<Buffer>) {
       inflatedBytes += chunk.length;
       if (inflatedBytes > MOST_EXPANSION * bytes) throw damaged();

@@ -59,6 +59,7 @@ function unreadable(path: string, cause: unknown): ClientError {
 /** A file of any size as a stream. Throws ClientError USAGE where it cannot be read. */
 export async function* streamTensealFile(path: string): AsyncGenerator<Uint8Array, void, undefined> {
   try {
+    // Node declares no type of a stream's chunks; without an encoding they are buffers.
     yield* createReadStream(path) as AsyncIterable<Buffer>;
   } catch (cause) {
     throw unreadable(path, cause);

@@ -77,8 +77,7 @@ test("a server compares vectors under keys whose last primes were dropped, and S
     const [first, second] = [maker.vector(x, { symmetric }), maker.ciphertext(y, { symmetric, compression: "none" })];
     const reply = await client.compare(
       context.contextId,
-      { encoding: "tenseal", bytes: first },
-      { encoding: "seal", bytes: second },
+      { first: { encoding: "tenseal", bytes: first }, second: { encoding: "seal", bytes: second } },
       { operation: "squared-distance" },
     );
     const found = maker.decrypt("CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR", reply!.bytes);
@@ -106,11 +105,11 @@ test("a result is added to results and plain numbers, and to fresh vectors of it
   const { contextId } = await client.uploadTensealContext(maker.publicContext(keys), { dimension: DIMENSION });
   const [x, y] = [randomEmbedding(DIMENSION), randomEmbedding(DIMENSION)];
   const vectorOf = (v: readonly number[]): PairwiseCiphertext => ({ encoding: "tenseal", bytes: maker.vector(v) });
-  const vectors = [vectorOf(x), vectorOf(y)] as const;
+  const vectors = { first: vectorOf(x), second: vectorOf(y) };
   const expected = plainResult("SQUARED_DISTANCE", x, y);
   const replies = await Promise.all(
     [{}, { normBound: 3 }].map((bound) =>
-      client.compare(contextId, ...vectors, { operation: "squared-distance", ...bound }),
+      client.compare(contextId, vectors, { operation: "squared-distance", ...bound }),
     ),
   );
   const messages = replies.map((reply) => decodeTensealVector(reply!.bytes));

@@ -218,7 +218,7 @@ test("a secret key is refused before a call is made, as a context, as keys and a
   for (const field of ["encryptionParameters", "relinKeys", "galoisKeys"])
     await assert.rejects(nobody.uploadContext({ ...sized(1, 1), [field]: key }), secret);
   const compare = (first: PairwiseCiphertext): Promise<unknown> =>
-    nobody.compare(FAKE_CONTEXT_ID, first, tenseal(vectors[1]), { operation: "inner-product" });
+    nobody.compare(FAKE_CONTEXT_ID, { first, second: tenseal(vectors[1]) }, { operation: "inner-product" });
   for (const first of [
     tenseal(maker.secretContext()),
     tenseal(key),
@@ -275,7 +275,11 @@ test("a context is read and deleted by its whole id", async () => {
     await assert.rejects(client.getContext(wrong), refusedAs("USAGE", /64 lowercase hexadecimal digits/));
     await assert.rejects(client.deleteContext(wrong), refusedAs("USAGE"));
     await assert.rejects(
-      client.compare(wrong, tenseal(vectors[0]), tenseal(vectors[1]), { operation: "inner-product" }),
+      client.compare(
+        wrong,
+        { first: tenseal(vectors[0]), second: tenseal(vectors[1]) },
+        { operation: "inner-product" },
+      ),
       refusedAs("USAGE"),
     );
   }
@@ -327,7 +331,7 @@ const comparisons: readonly (readonly [
 
 for (const [name, [first, second], options, expected] of comparisons) {
   test(`${name} are sent with their hashes, their dimension and what to compute, and the reply is handed over`, async () => {
-    const reply = await client.compare(FAKE_CONTEXT_ID, first, second, options);
+    const reply = await client.compare(FAKE_CONTEXT_ID, { first, second }, options);
     assert.ok(reply !== undefined);
     assert.deepEqual(
       [Buffer.from(reply.bytes), reply.encoding],
@@ -345,7 +349,11 @@ for (const [name, [first, second], options, expected] of comparisons) {
 
 test("a vector that came as base64 text is sent as the bytes that it stands for", async () => {
   const text = (bytes: Buffer): PairwiseCiphertext => tenseal(Buffer.from(bytes.toString("base64")));
-  await client.compare(FAKE_CONTEXT_ID, text(vectors[0]), text(vectors[1]), { operation: "squared-distance" });
+  await client.compare(
+    FAKE_CONTEXT_ID,
+    { first: text(vectors[0]), second: text(vectors[1]) },
+    { operation: "squared-distance" },
+  );
   assert.deepEqual(
     server.comparisons.map(({ first, second }) => [first?.data, second?.data]),
     [[...vectors]],
@@ -357,7 +365,8 @@ test("what cannot be compared is refused before a call is made", async () => {
     first: PairwiseCiphertext,
     second: PairwiseCiphertext,
     options: Partial<PairwiseCompareOptions> = {},
-  ): Promise<unknown> => client.compare(FAKE_CONTEXT_ID, first, second, { operation: "squared-distance", ...options });
+  ): Promise<unknown> =>
+    client.compare(FAKE_CONTEXT_ID, { first, second }, { operation: "squared-distance", ...options });
   await assert.rejects(compare(seal(ciphertexts[0]), seal(ciphertexts[1])), refusedAs("USAGE", /dimension is missing/));
   await assert.rejects(
     compare(tenseal(vectors[0]), tenseal(maker.vector([1, 2]))),
@@ -409,7 +418,11 @@ for (const [name, change] of Object.entries(wrongReplies)) {
   test(`a distance ${name} is refused`, async () => {
     server.interference = { distance: change };
     await assert.rejects(
-      client.compare(FAKE_CONTEXT_ID, tenseal(vectors[0]), tenseal(vectors[1]), { operation: "squared-distance" }),
+      client.compare(
+        FAKE_CONTEXT_ID,
+        { first: tenseal(vectors[0]), second: tenseal(vectors[1]) },
+        { operation: "squared-distance" },
+      ),
       refusedAs("REPLY_INVALID"),
     );
   });
@@ -439,12 +452,17 @@ test("that two ciphertexts are one is believed only where they are, however they
   ]);
   const options = { operation: "squared-distance", dimension: 3 } as const;
   for (const first of forms) {
-    for (const second of forms) assert.equal(await client.compare(FAKE_CONTEXT_ID, first, second, options), undefined);
+    for (const second of forms)
+      assert.equal(await client.compare(FAKE_CONTEXT_ID, { first, second }, options), undefined);
     for (const other of [tenseal(vectors[0]), seal(ciphertexts[0])]) {
-      const claimed = client.compare(FAKE_CONTEXT_ID, first, other, options);
+      const claimed = client.compare(FAKE_CONTEXT_ID, { first, second: other }, options);
       await assert.rejects(claimed, refusedAs("REPLY_INVALID", /one and the same/));
     }
-    const product = client.compare(FAKE_CONTEXT_ID, first, first, { ...options, operation: "inner-product" });
+    const product = client.compare(
+      FAKE_CONTEXT_ID,
+      { first, second: first },
+      { ...options, operation: "inner-product" },
+    );
     await assert.rejects(product, refusedAs("REPLY_INVALID"));
   }
 });

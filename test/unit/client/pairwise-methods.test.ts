@@ -40,16 +40,18 @@ const METHODS: Readonly<Record<MethodName, Method>> = {
   getContext: (client, options) => client.getContext(FAKE_CONTEXT_ID, options),
   listContexts: (client, options) => client.listContexts(options),
   deleteContext: (client, options) => client.deleteContext(FAKE_CONTEXT_ID, options),
-  compare: (client, options) => client.compare(FAKE_CONTEXT_ID, vector, other, { operation, ...options }),
+  compare: (client, options) =>
+    client.compare(FAKE_CONTEXT_ID, { first: vector, second: other }, { operation, ...options }),
   compareMany: (client, options) =>
-    client.compareMany(FAKE_CONTEXT_ID, vector, [other], { operation, ...options }).next(),
+    client.compareMany(FAKE_CONTEXT_ID, { first: vector, others: [other] }, { operation, ...options }).next(),
   createGallery: (client, options) => client.createGallery(gallery, options),
   getGallery: (client, options) => client.getGallery("g", options),
   listGalleries: (client, options) => client.listGalleries(FAKE_CONTEXT_ID, options),
   deleteGallery: (client, options) => client.deleteGallery("g", options),
   enroll: (client, options) => client.enroll("g", [{ templateId: "t", subjectId: "s", vector }], options),
   search: (client, options) => client.search("g", vector, options).next(),
-  compareTemplates: (client, options) => client.compareTemplates("g", "s", vector, options).next(),
+  compareTemplates: (client, options) =>
+    client.compareTemplates("g", { subjectId: "s", probe: vector }, options).next(),
   listTemplates: (client, options) => client.listTemplates("g", options),
   deleteTemplates: (client, options) => client.deleteTemplates("g", { subjectIds: ["s"] }, options),
 };
@@ -105,8 +107,8 @@ test("arguments of types that the compiler refuses are ClientErrors too", async 
     () => client.listContexts(wrong(null)),
     () => client.uploadTensealContext(wrong(5)),
     () => client.uploadContext(wrong({})),
-    () => client.compare(FAKE_CONTEXT_ID, wrong(undefined), vector, { operation }),
-    () => client.compareMany(FAKE_CONTEXT_ID, vector, wrong(5), { operation }).next(),
+    () => client.compare(FAKE_CONTEXT_ID, { first: wrong(undefined), second: vector }, { operation }),
+    () => client.compareMany(FAKE_CONTEXT_ID, { first: vector, others: wrong(5) }, { operation }).next(),
     () => client.createGallery(wrong({})),
     () => client.enroll("g", wrong(5)),
     () => client.search("g", wrong(undefined)).next(),
@@ -125,7 +127,11 @@ test("what the caller's own source throws comes back as it is", async () => {
     throw thrown;
   };
   const drained = async (): Promise<void> => {
-    for await (const distance of client.compareMany(FAKE_CONTEXT_ID, vector, failing(other), { operation }))
+    for await (const distance of client.compareMany(
+      FAKE_CONTEXT_ID,
+      { first: vector, others: failing(other) },
+      { operation },
+    ))
       assert.ok(distance);
   };
   const isThrown = (error: unknown): boolean => error === thrown;
@@ -150,7 +156,7 @@ test("what changes nothing is asked again where the server is away for a moment"
   assert.equal((await client.getContext(FAKE_CONTEXT_ID)).contextId, FAKE_CONTEXT_ID);
   failures = 2;
   server.interference = { distance: once };
-  assert.ok(await client.compare(FAKE_CONTEXT_ID, vector, other, { operation }));
+  assert.ok(await client.compare(FAKE_CONTEXT_ID, { first: vector, second: other }, { operation }));
   assert.equal(server.comparisons.length, 3);
 });
 
