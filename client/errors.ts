@@ -24,8 +24,11 @@ export type ClientErrorReason =
   | "USAGE"
   | "INTERNAL";
 
+/** What else is known of a failure. */
 export interface ClientErrorOptions extends ErrorOptions {
+  /** As ClientError.serverReason. */
   readonly serverReason?: string;
+  /** As ClientError.retryAfterMs. */
   readonly retryAfterMs?: number;
 }
 
@@ -36,7 +39,9 @@ export function errorCode(error: unknown): string {
 
 /** The one error class of this package. Messages never hold key, embedding, score or ciphertext bytes. */
 export class ClientError extends Error {
+  /** "ClientError", for those who have it from another copy of this package. */
   override readonly name = "ClientError";
+  /** What to branch on; messages may change. */
   readonly reason: ClientErrorReason;
   /**
    * Where the server refused: its reason, a name of veilface.v1.ErrorReason without the prefix, such as
@@ -49,6 +54,7 @@ export class ClientError extends Error {
    */
   readonly retryAfterMs: number | undefined;
 
+  /** `message`: for people, with what was expected and what to do. */
   constructor(reason: ClientErrorReason, message: string, options?: ClientErrorOptions) {
     super(message, options);
     this.reason = reason;

@@ -2,10 +2,12 @@ export { DEFAULT_DEADLINE_MS } from "./remote/calls.ts";
 export type { CallOptions } from "./remote/calls.ts";
 export type { ServerOptions, TlsOptions } from "./remote/channel.ts";
 export type {
+  Claim,
   CreateGalleryOptions,
   IdentifyOptions,
   ModelOption,
   PackOptions,
+  RefusedOption,
   RotateOptions,
   Verification,
   VeilfaceClientOptions,
@@ -13,17 +15,17 @@ export type {
 } from "./client-options.ts";
 export { decide } from "./match/decision.ts";
 export type { Decision } from "./match/decision.ts";
-export type { DeletedTemplates } from "./deletion.ts";
+export type { DeletedTemplates, NotFoundIds } from "./deletion.ts";
 export type { EnrollOptions } from "./enroll/enrollment-stream.ts";
 export type { Enrollment } from "./enroll/unit-maker.ts";
 export { readEmbeddings } from "./embeddings/read-embeddings.ts";
 export type { ReadEmbeddingsOptions } from "./embeddings/read-embeddings.ts";
 export { ClientError } from "./errors.ts";
-export type { ClientErrorReason } from "./errors.ts";
+export type { ClientErrorOptions, ClientErrorReason } from "./errors.ts";
 export type { DeletedIds, GalleryChanges } from "./remote/gallery-calls.ts";
 export type { Candidate, RefusedTemplate } from "./match/rank-candidates.ts";
 export { loadKeyFile, saveKeyFile } from "./keys/key-file.ts";
-export type { SaveKeyFileOptions } from "./keys/key-file.ts";
+export type { ProtectedKey, SaveKeyFileOptions } from "./keys/key-file.ts";
 export { KeyHolder } from "./keys/key-holder.ts";
 export type { SecretKeyMaterial } from "./keys/key-holder.ts";
 export { identificationThresholdOf, modelOf, spaceOf, thresholdOf } from "./model-space.ts";
@@ -37,9 +39,12 @@ export type {
   PairwiseCompareOptions,
   PairwiseKeys,
   TensealUploadOptions,
+  VectorPair,
+  VectorWithOthers,
 } from "./pairwise/pairwise-options.ts";
 export type {
   EnrollmentSource,
+  PairwiseClaim,
   PairwiseEnrollOptions,
   PairwiseEnrollment,
   PairwiseMatch,

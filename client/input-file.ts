@@ -11,7 +11,9 @@ class NotAFileError extends Error {
 
 /** Bytes of a file, and what to throw where there are more: told "1234 bytes", or "more than 1000 bytes". */
 export interface InputLimit {
+  /** >= 0. */
   readonly maxBytes: number;
+  /** Makes what is thrown, of the file's size in words. */
   readonly tooLarge: (size: string) => Error;
 }
 

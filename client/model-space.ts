@@ -16,9 +16,13 @@ export interface ModelSpace extends EmbeddingSpace {
 
 /** What a model pack's card says of its embeddings. */
 export interface EmbeddingCard {
+  /** The model's name, 1 to 64 of a-z, 0-9 and "-". */
   readonly id: string;
+  /** Of its weights, as ModelSpace.modelVersion. */
   readonly version?: string;
+  /** Components of an embedding, in [1, 2048]. */
   readonly dimension: number;
+  /** What `threshold` is in. */
   readonly metric: "euclidean" | "cosine";
   /** "euclidean": a distance; "cosine": a similarity in [-1, 1]. */
   readonly threshold: number;

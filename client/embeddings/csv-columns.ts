@@ -1,10 +1,7 @@
 import { fileError } from "./file-error.ts";
+import type { FilePlace } from "./file-error.ts";
 
-/** Where the first line is that is not blank. */
-export interface FirstLine {
-  readonly path: string;
-  readonly number: number;
-}
+type KnownNames = readonly [string, ...string[]];
 
 /** What the columns of a CSV file are; places count from 0. */
 export interface Columns {
@@ -23,8 +20,8 @@ export interface Columns {
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/;
 // What writers put where a number is missing: such a line holds data, and is refused as data.
 const MISSING = /^(|[+-]?(nan|inf|infinity)|na|n\/a|null|none)$/i;
-const TEMPLATE_NAMES = ["id", "template", "templateid", "template_id"];
-const SUBJECT_NAMES = ["subject", "subjectid", "subject_id"];
+const TEMPLATE_NAMES: KnownNames = ["id", "template", "templateid", "template_id"];
+const SUBJECT_NAMES: KnownNames = ["subject", "subjectid", "subject_id"];
 // pandas leaves the name of its index empty, and calls a column without one by the second name when it reads it back.
 const INDEX_NAMES = ["", "unnamed: 0", "index"];
 // Whole numbers in a row from 0 or 1 on are names rather than an embedding, from so many on whatever is before them.
@@ -36,13 +33,13 @@ export function isList(field: string): boolean {
 }
 
 /**
- * Reads the columns from the first line, and says whether it is a header. It is one where a field that must be a
- * component is a word, or where the components are 0, 1, 2, … or 1, 2, 3, … after nothing but known names: what
- * pandas calls columns without names. `dimension`: where it is known. Throws ClientError EMBEDDINGS_FILE_INVALID for
+ * Reads the columns from the first line that is not blank, and says whether it is a header. It is one where a field
+ * that must be a component is a word, or where the components are 0, 1, 2, … or 1, 2, 3, … after nothing but known
+ * names: what pandas calls columns without names. `dimension`: where it is known. Throws ClientError EMBEDDINGS_FILE_INVALID for
  * names that are not understood.
  */
 export function readColumns(
-  at: FirstLine,
+  at: FilePlace,
   fields: readonly string[],
   dimension?: number,
 ): { columns: Columns; header: boolean } {
@@ -52,7 +49,8 @@ export function readColumns(
 }
 
 function isHeader(names: readonly string[]): boolean {
-  if (names.slice(2).some(isWord) || isWord(names.at(-1)!)) return true;
+  // The last one must be a component, and all from the third on.
+  if (names.slice(Math.min(2, names.length - 1)).some(isWord)) return true;
   const leading = leadingNames(names);
   const least = leading > 0 ? 1 : CERTAINLY_NAMES;
   return [leading, 1, 2].some((first) => names.length - first >= least && isSequence(names.slice(first)));
@@ -85,7 +83,8 @@ function isNumbered(names: readonly string[]): boolean {
 }
 
 function isSequence(names: readonly string[]): boolean {
-  return numberedName(names[0]!)?.word === "" && isNumbered(names);
+  const [first = ""] = names;
+  return numberedName(first)?.word === "" && isNumbered(names);
 }
 
 function numberedName(name: string): { word: string; number: number } | undefined {
@@ -93,43 +92,51 @@ function numberedName(name: string): { word: string; number: number } | undefine
   return word === undefined ? undefined : { word, number: Number(digits) };
 }
 
-function namedColumns(at: FirstLine, names: readonly string[]): Columns {
+function namedColumns(at: FilePlace, names: readonly string[]): Columns {
   const template = onlyPlace(at, names, TEMPLATE_NAMES);
   const subject = onlyPlace(at, names, SUBJECT_NAMES);
-  const index = INDEX_NAMES.includes(names[0]!) && names.length > 1 ? 0 : undefined;
+  const [leading = ""] = names;
+  const index = INDEX_NAMES.includes(leading) && names.length > 1 ? 0 : undefined;
   const ids = [template, subject, index].filter((place) => place !== undefined);
-  const components = names.map((_, place) => place).filter((place) => !ids.includes(place));
-  checkComponents(at, components, names);
+  const components = names.map((name, place) => ({ name, place })).filter(({ place }) => !ids.includes(place));
+  const [first] = components;
+  if (first === undefined) throw refused(at, "has no components: expected id,subject,component,…");
+  checkUnderstood(
+    at,
+    components.map(({ name }) => name),
+    names,
+  );
+  if (components.some(({ place }, k) => place !== first.place + k))
+    throw refused(at, "has components that do not lie side by side: put the ids first");
   return {
     template: template ?? index,
     subject,
-    first: components[0]!,
+    first: first.place,
     count: components.length,
     width: names.length,
   };
 }
 
-function onlyPlace(at: FirstLine, names: readonly string[], known: readonly string[]): number | undefined {
-  const [place, second] = names.flatMap((name, at) => (known.includes(name) ? [at] : []));
-  if (second !== undefined)
-    throw refused(at, `names columns ${place! + 1} and ${second + 1} alike: expected one ${known[0]!}`);
-  return place;
+function onlyPlace(at: FilePlace, names: readonly string[], known: KnownNames): number | undefined {
+  const places = names.flatMap((name, place) => (known.includes(name) ? [place] : []));
+  if (places.length > 1) {
+    const columns = places.slice(0, 2).map((place) => place + 1);
+    throw refused(at, `names columns ${columns.join(" and ")} alike: expected one ${known[0]}`);
+  }
+  return places[0];
 }
 
-function checkComponents(at: FirstLine, places: readonly number[], names: readonly string[]): void {
-  const components = places.map((place) => names[place]!);
-  if (components.length === 0) throw refused(at, "has no components: expected id,subject,component,…");
+function checkUnderstood(at: FilePlace, components: readonly string[], names: readonly string[]): void {
   const numbered = isNumbered(components);
   const noIds = components.length === names.length;
   if (!numbered && (noIds || components.some((name) => numberedName(name) !== undefined)))
     throw notUnderstood(at, names);
-  if (places.at(-1)! - places[0]! !== places.length - 1)
-    throw refused(at, "has components that do not lie side by side: put the ids first");
 }
 
-function notUnderstood(at: FirstLine, fields: readonly string[]): Error {
+function notUnderstood(at: FilePlace, fields: readonly string[]): Error {
   const stranger = fields.findIndex((name) => !isIdName(name) && numberedName(name) === undefined);
-  const otherwise = /[;\t ]/.exec(fields[0]!) === null ? "" : "; it seems to be separated by something else";
+  const [first = ""] = fields;
+  const otherwise = /[;\t ]/.exec(first) === null ? "" : "; it seems to be separated by something else";
   const column = Math.max(0, stranger) + 1;
   const names = "as names id, subject and e0,e1,…";
   const expected = `id,subject,component,… separated by commas, with numbers such as 0.25, or ${names}${otherwise}`;
@@ -137,15 +144,16 @@ function notUnderstood(at: FirstLine, fields: readonly string[]): Error {
   return refused(at, `${what}: expected ${expected}`);
 }
 
-function refused({ path, number }: FirstLine, what: string): Error {
+function refused({ path, number }: FilePlace, what: string): Error {
   return fileError(path, `line ${number} ${what}`);
 }
 
 function guessedColumns(fields: readonly string[], dimension: number | undefined): Columns {
   const width = fields.length;
+  const [, second = ""] = fields;
   // A comma too many at the end of lines is no subject: the second field is then a component, not to be shown as an
   // id.
-  const subject = width > 2 && ((width - 2 === dimension && fields.at(-1) !== "") || isWord(fields[1]!));
+  const subject = width > 2 && ((width - 2 === dimension && fields.at(-1) !== "") || isWord(second));
   const first = 1 + Number(subject);
   return { template: 0, subject: subject ? 1 : undefined, first, count: width - first, width };
 }

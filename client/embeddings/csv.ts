@@ -42,14 +42,16 @@ export class CsvReader {
   #row(number: number, fields: readonly string[], { template, subject, first, count, width }: Columns): Enrollment {
     if (fields.length !== width)
       throw this.#error(number, `has ${fields.length - width + count} components: expected ${count}`);
-    const templateId = template === undefined ? rowId(this.#rows) : this.#id(number, "template", fields[template]!);
-    const subjectId = subject === undefined ? templateId : this.#id(number, "subject", fields[subject]!);
-    const list = count === 1 && isList(fields[first]!) ? fields[first]!.trim().slice(1, -1).split(",") : undefined;
-    return { templateId, subjectId, embedding: this.#numbers(number, list ?? fields.slice(first, first + count)) };
+    const templateId = this.#id(number, "template", fieldAt(fields, template)) ?? rowId(this.#rows);
+    const subjectId = this.#id(number, "subject", fieldAt(fields, subject)) ?? templateId;
+    const components = fields.slice(first, first + count);
+    const [only = ""] = components;
+    const list = count === 1 && isList(only) ? only.trim().slice(1, -1).split(",") : undefined;
+    return { templateId, subjectId, embedding: this.#numbers(number, list ?? components) };
   }
 
-  #id(number: number, kind: "template" | "subject", field: string): string {
-    return checkFileId(this.#path, `line ${number}`, kind, field.trim());
+  #id(number: number, kind: "template" | "subject", field: string | undefined): string | undefined {
+    return field === undefined ? undefined : checkFileId({ path: this.#path, number }, kind, field.trim());
   }
 
   #numbers(number: number, fields: readonly string[]): Float64Array {
@@ -57,13 +59,12 @@ export class CsvReader {
     if (fields.length !== this.#dimension)
       throw this.#error(number, `has ${fields.length} components: expected ${this.#dimension}`);
     const embedding = new Float64Array(fields.length);
-    for (let k = 0; k < embedding.length; k++) {
-      const field = fields[k]!;
+    fields.forEach((field, k) => {
       const value = Number(field);
       if (!Number.isFinite(value) || !NUMBERS.test(field) || field.trim() === "")
         throw this.#notANumber(number, k, field);
       embedding[k] = value;
-    }
+    });
     return embedding;
   }
 
@@ -86,4 +87,8 @@ export class CsvReader {
   #error(number: number, what: string): Error {
     return fileError(this.#path, `line ${number} ${what}`);
   }
+}
+
+function fieldAt(fields: readonly string[], place: number | undefined): string | undefined {
+  return place === undefined ? undefined : fields[place];
 }

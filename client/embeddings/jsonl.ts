@@ -1,5 +1,6 @@
 import type { Enrollment } from "../enroll/unit-maker.ts";
 import { checkFileId, fileError, rowId } from "./file-error.ts";
+import type { FilePlace } from "./file-error.ts";
 import type { Line } from "./lines.ts";
 
 const KEYS = ["templateId", "subjectId", "embedding"];
@@ -10,22 +11,23 @@ const KEYS = ["templateId", "subjectId", "embedding"];
  * naming the line.
  */
 export function readJsonLine(path: string, { number, text }: Line, dimension: number | undefined): Enrollment {
-  const fields = parseObject(path, number, text);
+  const at = { path, number };
+  const fields = parseObject(at, text);
   const stranger = Object.keys(fields).find((key) => !KEYS.includes(key));
   if (stranger !== undefined)
     throw fileError(
       path,
       `line ${number} has a key ${JSON.stringify(stranger.slice(0, 40))}: expected ${KEYS.join(", ")}`,
     );
-  const templateId = idOf(path, number, "template", fields["templateId"]) ?? rowId(number);
+  const templateId = idOf(at, "template", fields["templateId"]) ?? rowId(number);
   return {
     templateId,
-    subjectId: idOf(path, number, "subject", fields["subjectId"]) ?? templateId,
-    embedding: embeddingOf(path, number, fields["embedding"], dimension),
+    subjectId: idOf(at, "subject", fields["subjectId"]) ?? templateId,
+    embedding: embeddingOf(at, fields["embedding"], dimension),
   };
 }
 
-function parseObject(path: string, number: number, text: string): Record<string, unknown> {
+function parseObject({ path, number }: FilePlace, text: string): Record<string, unknown> {
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -36,21 +38,22 @@ function parseObject(path: string, number: number, text: string): Record<string,
   }
   if (typeof value !== "object" || value === null || Array.isArray(value))
     throw fileError(path, `line ${number} is not a JSON object`);
-  return value as Record<string, unknown>;
+  return { ...value };
 }
 
-function idOf(path: string, number: number, kind: "template" | "subject", value: unknown): string | undefined {
+function idOf(at: FilePlace, kind: "template" | "subject", value: unknown): string | undefined {
   if (value === undefined) return undefined;
-  if (typeof value !== "string") throw fileError(path, `line ${number}: its ${kind} id is not a string`);
-  return checkFileId(path, `line ${number}`, kind, value);
+  if (typeof value !== "string") throw fileError(at.path, `line ${at.number}: its ${kind} id is not a string`);
+  return checkFileId(at, kind, value);
 }
 
-function embeddingOf(path: string, number: number, value: unknown, dimension: number | undefined): Float64Array {
+function embeddingOf({ path, number }: FilePlace, value: unknown, dimension: number | undefined): Float64Array {
   if (!Array.isArray(value) || value.length === 0)
     throw fileError(path, `line ${number} has no "embedding" with numbers in it`);
   if (dimension !== undefined && value.length !== dimension)
     throw fileError(path, `line ${number} has ${value.length} components: expected ${dimension}`);
-  const bad = value.findIndex((component) => typeof component !== "number" || !Number.isFinite(component));
-  if (bad >= 0) throw fileError(path, `line ${number}: component ${bad + 1} is not a finite number`);
-  return Float64Array.from(value as number[]);
+  return Float64Array.from(value, (component: unknown, k) => {
+    if (typeof component === "number" && Number.isFinite(component)) return component;
+    throw fileError(path, `line ${number}: component ${k + 1} is not a finite number`);
+  });
 }

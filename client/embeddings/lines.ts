@@ -1,5 +1,5 @@
-import type { FileHandle } from "node:fs/promises";
 import { fileError } from "./file-error.ts";
+import type { NamedFile } from "./file-error.ts";
 
 /** A line of a text file, without its end. */
 export interface Line {
@@ -20,8 +20,7 @@ const BYTE_ORDER_MARK = "\ufeff";
  * one of more than 256 KiB.
  */
 export async function* readLines(
-  file: FileHandle,
-  path: string,
+  { file, path }: NamedFile,
   onRead: (bytes: number) => void = () => undefined,
 ): AsyncGenerator<Line, void, undefined> {
   let rest = Buffer.alloc(0);

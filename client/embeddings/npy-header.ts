@@ -63,7 +63,8 @@ function parseDictionary(path: string, text: string): { descr: string; fortran: 
       "its header is not that of a plain array of numbers: expected descr, fortran_order and shape",
     );
   }
-  const fields = new Map([...body.matchAll(new RegExp(field, "g"))].map((match) => [match[1]!, match[2]!]));
+  const found = body.matchAll(new RegExp(field, "g"));
+  const fields = new Map(Array.from(found, ([, name, value]) => [name, value]));
   const [descr, fortran, shape] = [fields.get("descr"), fields.get("fortran_order"), fields.get("shape")];
   if (
     descr?.startsWith("'") !== true ||

@@ -1,5 +1,5 @@
-import type { FileHandle } from "node:fs/promises";
 import { fileError } from "./file-error.ts";
+import type { FilePlace, NamedFile } from "./file-error.ts";
 import { NPY_HEAD_BYTES, bytesPerNumber, parseNpyHeader } from "./npy-header.ts";
 import type { NpyHeader } from "./npy-header.ts";
 
@@ -9,7 +9,7 @@ const CHUNK_BYTES = 2 ** 20;
  * Reads and checks the header, and that the file has exactly the bytes that it promises. Throws ClientError
  * EMBEDDINGS_FILE_INVALID.
  */
-export async function openNpy(file: FileHandle, path: string): Promise<NpyHeader> {
+export async function openNpy({ file, path }: NamedFile): Promise<NpyHeader> {
   const { size } = await file.stat();
   const { buffer, bytesRead } = await file.read(Buffer.alloc(NPY_HEAD_BYTES), 0, NPY_HEAD_BYTES, 0);
   const header = parseNpyHeader(path, buffer.subarray(0, bytesRead));
@@ -29,21 +29,22 @@ export async function openNpy(file: FileHandle, path: string): Promise<NpyHeader
  * EMBEDDINGS_FILE_INVALID, naming the row, for one with NaN or infinity.
  */
 export async function* readNpyRows(
-  file: FileHandle,
-  path: string,
+  file: NamedFile,
   header: NpyHeader,
 ): AsyncGenerator<Float32Array | Float64Array, void, undefined> {
   const rowBytes = header.dimension * bytesPerNumber(header);
   const rowsAtOnce = Math.max(1, Math.floor(CHUNK_BYTES / rowBytes));
   for (let first = 0; first < header.rows; first += rowsAtOnce) {
     const rows = Math.min(rowsAtOnce, header.rows - first);
-    const bytes = await readExactly(file, path, header.offset + first * rowBytes, rows * rowBytes);
-    for (let row = 0; row < rows; row++)
-      yield readRow(path, header, bytes.subarray(row * rowBytes, (row + 1) * rowBytes), first + row + 1);
+    const bytes = await readExactly(file, header.offset + first * rowBytes, rows * rowBytes);
+    for (let row = 0; row < rows; row++) {
+      const place = { path: file.path, number: first + row + 1 };
+      yield readRow(place, header, bytes.subarray(row * rowBytes, (row + 1) * rowBytes));
+    }
   }
 }
 
-async function readExactly(file: FileHandle, path: string, position: number, length: number): Promise<Buffer> {
+async function readExactly({ file, path }: NamedFile, position: number, length: number): Promise<Buffer> {
   const bytes = Buffer.alloc(length);
   for (let at = 0; at < length; ) {
     const { bytesRead } = await file.read(bytes, at, length - at, position + at);
@@ -54,10 +55,9 @@ async function readExactly(file: FileHandle, path: string, position: number, len
 }
 
 function readRow(
-  path: string,
+  { path, number }: FilePlace,
   { type, dimension }: NpyHeader,
   bytes: Buffer,
-  number: number,
 ): Float32Array | Float64Array {
   const row = type === "float64" ? new Float64Array(dimension) : new Float32Array(dimension);
   if (type === "float16") row.forEach((_, k) => (row[k] = halfToNumber(bytes.readUInt16LE(2 * k))));

@@ -7,11 +7,13 @@ import { CsvReader } from "./csv.ts";
 import { checkFileId, fileError, rowId } from "./file-error.ts";
 import { readJsonLine } from "./jsonl.ts";
 import { readLines } from "./lines.ts";
+import type { NamedFile } from "./file-error.ts";
 import type { Line } from "./lines.ts";
 import { openNpy, readNpyRows } from "./npy.ts";
 
+/** What is expected of a file of embeddings. */
 export interface ReadEmbeddingsOptions {
-  /** Components that every embedding must have; those of the first one unless given. */
+  /** Components that every embedding must have, in [1, 2048]; those of the first one unless given. */
   readonly dimension?: number;
   /**
    * For .npy: a file with a line "subjectId" or "templateId,subjectId" for every row. Rows are numbered unless given.
@@ -47,8 +49,9 @@ export async function* readEmbeddings(
   if (options.ids !== undefined && ending !== ".npy")
     throw new ClientError("USAGE", `${path} names its templates itself: a file of ids goes with .npy only`);
   await using file = await openToRead(path);
+  const named = { file, path };
   let rows = 0;
-  for await (const row of ending === ".npy" ? readNpy(file, path, options) : readText(file, path, ending, options)) {
+  for await (const row of ending === ".npy" ? readNpy(named, options) : readText(named, ending, options)) {
     rows++;
     yield row;
   }
@@ -56,16 +59,15 @@ export async function* readEmbeddings(
 }
 
 async function* readNpy(
-  file: FileHandle,
-  path: string,
+  file: NamedFile,
   { ids, dimension, onRead }: ReadEmbeddingsOptions,
 ): AsyncGenerator<Enrollment, void, undefined> {
-  const header = await openNpy(file, path);
+  const header = await openNpy(file);
   if (dimension !== undefined && header.dimension !== dimension)
-    throw fileError(path, `its rows have ${header.dimension} components: expected ${dimension}`);
+    throw fileError(file.path, `its rows have ${header.dimension} components: expected ${dimension}`);
   await using names = ids === undefined ? undefined : await RowNames.open(ids);
   let row = 0;
-  for await (const embedding of readNpyRows(file, path, header)) {
+  for await (const embedding of readNpyRows(file, header)) {
     row++;
     yield {
       ...((await names?.next(row, header.rows)) ?? { templateId: rowId(row), subjectId: rowId(row) }),
@@ -77,15 +79,14 @@ async function* readNpy(
 }
 
 async function* readText(
-  file: FileHandle,
-  path: string,
+  { file, path }: NamedFile,
   ending: string,
   { dimension, onRead }: ReadEmbeddingsOptions,
 ): AsyncGenerator<Enrollment, void, undefined> {
   const { size } = await file.stat();
   const csv = new CsvReader(path, dimension);
   let expected = dimension;
-  for await (const line of readLines(file, path, (bytes) => onRead?.(Math.min(1, bytes / size)))) {
+  for await (const line of readLines({ file, path }, (bytes) => onRead?.(Math.min(1, bytes / size)))) {
     const enrollment = ending === ".csv" ? csv.read(line) : readJsonLine(path, line, expected);
     if (enrollment === undefined) continue;
     expected ??= enrollment.embedding.length;
@@ -106,25 +107,23 @@ class RowNames implements AsyncDisposable {
   private constructor(path: string, file: FileHandle) {
     this.#path = path;
     this.#file = file;
-    this.#lines = readLines(file, path);
+    this.#lines = readLines({ file, path });
   }
 
   async next(row: number, rows: number): Promise<{ templateId: string; subjectId: string }> {
     const { value: line } = await this.#lines.next();
     if (line === undefined)
       throw fileError(this.#path, `it has ${row - 1} lines: expected one for each of ${rows} rows`);
-    const fields = line.text.split(",").map((field) => field.trim());
-    if (fields.length > 2)
+    const at = { path: this.#path, number: line.number };
+    const [first = "", second, ...more] = line.text.split(",").map((field) => field.trim());
+    if (more.length > 0)
       throw fileError(
-        this.#path,
-        `line ${line.number} has ${fields.length} fields: expected subjectId, or templateId,subjectId`,
+        at.path,
+        `line ${at.number} has ${2 + more.length} fields: expected subjectId, or templateId,subjectId`,
       );
-    const subjectId = checkFileId(this.#path, `line ${line.number}`, "subject", fields.at(-1)!);
-    return {
-      templateId:
-        fields.length === 1 ? rowId(row) : checkFileId(this.#path, `line ${line.number}`, "template", fields[0]!),
-      subjectId,
-    };
+    if (second === undefined) return { templateId: rowId(row), subjectId: checkFileId(at, "subject", first) };
+    const subjectId = checkFileId(at, "subject", second);
+    return { templateId: checkFileId(at, "template", first), subjectId };
   }
 
   async end(rows: number): Promise<void> {

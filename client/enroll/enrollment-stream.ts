@@ -9,6 +9,7 @@ import { checkWhole } from "../ranges.ts";
 import { fromLiveWireEntry, invalidReply, toWireSpace } from "../remote/wire.ts";
 import type { GalleryInfo, RosterEntry } from "../remote/wire.ts";
 
+/** How templates are enrolled, and who hears of it. */
 export interface EnrollOptions extends CallOptions {
   /** Called for each template once it is durable, with how many are so far. */
   readonly onProgress?: (enrolled: number, entry: RosterEntry) => void;

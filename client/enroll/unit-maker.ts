@@ -9,7 +9,9 @@ import { PIECES_PER_MESSAGE, toWireCiphertext } from "../remote/wire.ts";
 
 /** A template to enroll. Ids: 1 to 64 of a-z, 0-9 and "-". An id that the gallery has is replaced. */
 export interface Enrollment {
+  /** What the template is called; one of its name is replaced. */
   readonly templateId: string;
+  /** Whose it is; subjects may own several. */
   readonly subjectId: string;
   /** The gallery's dimension of finite numbers. */
   readonly embedding: ArrayLike<number>;

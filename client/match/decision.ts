@@ -2,8 +2,11 @@ import { ClientError } from "../errors.ts";
 
 /** The outcome of comparing a distance with a threshold. Not a match is an outcome, never an error. */
 export interface Decision {
+  /** Whether the distance is at most the threshold. */
   readonly accepted: boolean;
+  /** In the gallery's metric, >= 0 but for the encryption's noise. */
   readonly distance: number;
+  /** What it was compared with, >= 0. */
   readonly threshold: number;
 }
 

@@ -7,7 +7,9 @@ import type { SearchAnswer } from "./search-answer.ts";
 
 /** A subject that a probe may be of, by the nearest of its templates. */
 export interface Candidate {
+  /** Who it may be. */
   readonly subjectId: string;
+  /** The nearest of the subject's templates. */
   readonly templateId: string;
   /** In the gallery's metric. */
   readonly distance: number;
@@ -15,7 +17,9 @@ export interface Candidate {
 
 /** A template that the server could not compare. */
 export interface RefusedTemplate {
+  /** The template that is left out of the result. */
   readonly templateId: string;
+  /** Whose it is. */
   readonly subjectId: string;
   /** A reason of the contract: STORED_CORRUPT where the template is damaged on the server's disk. */
   readonly reason: string;

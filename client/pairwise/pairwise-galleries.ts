@@ -17,7 +17,9 @@ import type { PairwiseCiphertext, PairwiseEncoding } from "./pairwise-wire.ts";
 
 /** A template to enroll. Ids: 1 to 64 of a-z, 0-9 and "-". An id that the gallery has is replaced. */
 export interface PairwiseEnrollment {
+  /** What the template is called; one of its name is replaced. */
   readonly templateId: string;
+  /** Whose it is; subjects may own several. */
   readonly subjectId: string;
   /** A fresh vector of the gallery's dimension. */
   readonly vector: PairwiseCiphertext;
@@ -33,7 +35,9 @@ export interface PairwiseClaim {
 
 /** The comparison with one template. */
 export interface PairwiseMatch {
+  /** The template that the probe was compared with. */
   readonly templateId: string;
+  /** Whose it is. */
   readonly subjectId: string;
   /**
    * The squared distance (Euclidean galleries) or inner product (cosine), encrypted, in slot 0; undefined where the

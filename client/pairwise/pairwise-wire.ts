@@ -15,6 +15,7 @@ export type PairwiseOperation = "squared-distance" | "inner-product";
 
 /** A CKKS ciphertext: a vector in its first slots, or a distance in slot 0. */
 export interface PairwiseCiphertext {
+  /** How `bytes` are laid out. */
   readonly encoding: PairwiseEncoding;
   /** At most 1,900,000, once primes are dropped that its context has not either; TenSEAL's may be base64 text. */
   readonly bytes: Uint8Array;

@@ -19,7 +19,9 @@ import { tensealInvalid as invalid } from "./tenseal-refusal.ts";
 
 /** The bytes of a file of TenSEAL's, and whether it held them as base64 text. */
 export interface TensealFile {
+  /** Raw, at most 64 MiB. */
   readonly bytes: Uint8Array;
+  /** Whether the file had them as base64 text. */
   readonly base64: boolean;
 }
 

@@ -40,7 +40,7 @@ export async function call<T>(
   return await retrying({ ...options, deadlineMs: watch.deadlineMs }, translated(address, watch, run));
 }
 
-/** As {@link call}, for what changes nothing more when it is done again: tried again also where the server went away. */
+/** As {@link call}, for what changes nothing more when it is done again: it is, also where the server went away. */
 export async function repeatableCall<T>(
   address: string,
   options: CallOptions,

@@ -14,8 +14,11 @@ import { systemCertificates } from "./system-certificates.ts";
 
 /** PEM files' contents. Without root certificates the system's are trusted; the pair is for mutual TLS. */
 export interface TlsOptions {
+  /** What the server's certificate is checked by, in place of the system's. */
   readonly rootCertificates?: Buffer;
+  /** The client's own; goes with `certificateChain`. */
   readonly privateKey?: Buffer;
+  /** The client's own, its certificate first. */
   readonly certificateChain?: Buffer;
 }
 

@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-non-null-assertion -- typed arrays, read inside their bounds */
 /** Most characters of an id. */
 export const MAX_ID_BYTES = 64;
 

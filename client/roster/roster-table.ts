@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-non-null-assertion -- typed arrays, read inside their bounds */
 import { RosterColumns, MAX_ID_BYTES } from "./roster-columns.ts";
 import { invalidReply } from "../remote/wire.ts";
 import type { RosterEntry } from "../remote/wire.ts";
