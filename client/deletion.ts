@@ -4,7 +4,9 @@ import { invalidReply } from "./remote/wire.ts";
 
 /** Ids that were named for deletion and of which nothing was there. */
 export interface NotFoundIds {
+  /** Each once. */
   readonly templateIds: readonly string[];
+  /** Those without any template; each once. */
   readonly subjectIds: readonly string[];
 }
 
@@ -18,7 +20,7 @@ export interface DeletedTemplates {
    * since before.
    */
   readonly struck: readonly string[];
-  /** Ids that were named and not there. */
+  /** What was named and not there. */
   readonly notFound: NotFoundIds;
 }
 

@@ -35,8 +35,8 @@ export function isList(field: string): boolean {
 /**
  * Reads the columns from the first line that is not blank, and says whether it is a header. It is one where a field
  * that must be a component is a word, or where the components are 0, 1, 2, … or 1, 2, 3, … after nothing but known
- * names: what pandas calls columns without names. `dimension`: where it is known. Throws ClientError EMBEDDINGS_FILE_INVALID for
- * names that are not understood.
+ * names: what pandas calls columns without names. `dimension`: where it is known. Throws ClientError
+ * EMBEDDINGS_FILE_INVALID for names that are not understood.
  */
 export function readColumns(
   at: FilePlace,

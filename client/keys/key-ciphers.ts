@@ -6,6 +6,7 @@ import { LocalKeys } from "./local-keys.ts";
 
 /** What is public of a key. */
 export interface KeyName {
+  /** That the key is of. */
   readonly parameterSet: ParameterSet;
   /** 32 random bytes, that local keys are derived with. */
   readonly keyId: Uint8Array;

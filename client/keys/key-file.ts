@@ -10,6 +10,7 @@ import { KeyHolder } from "./key-holder.ts";
 
 /** A key to be saved, and what will open it. */
 export interface ProtectedKey {
+  /** Whose key is saved. */
   readonly keyHolder: KeyHolder;
   /** At least one character, in any script: taken in Unicode's normal form C. */
   readonly passphrase: string;

@@ -41,13 +41,17 @@ export interface EncryptedProbe {
 
 /** As {@link EncryptedProbe}; each piece is encrypted when it is asked for. */
 export interface ProbePieces {
+  /** To be taken once. */
   readonly pieces: Iterable<EncryptedPiece>;
+  /** As EncryptedProbe.squaredNorm. */
   readonly squaredNorm: number;
 }
 
 /** A ciphertext's bytes and how they are laid out. */
 export interface EncodedBytes {
+  /** How `data` is laid out. */
   readonly encoding: CiphertextEncoding;
+  /** As docs/wire-format.md has it. */
   readonly data: Uint8Array;
 }
 

@@ -33,12 +33,15 @@ export interface TensealUploadOptions extends UploadOptions {
 
 /** Two freshly encrypted vectors. */
 export interface VectorPair {
+  /** Its encoding is the reply's unless another is asked for. */
   readonly first: PairwiseCiphertext;
+  /** In either encoding. */
   readonly second: PairwiseCiphertext;
 }
 
 /** A freshly encrypted vector, and others to compare it with. */
 export interface VectorWithOthers {
+  /** Its encoding is the replies' unless another is asked for. */
   readonly first: PairwiseCiphertext;
   /** Freshly encrypted too; taken as they are needed. */
   readonly others: Iterable<PairwiseCiphertext> | AsyncIterable<PairwiseCiphertext>;

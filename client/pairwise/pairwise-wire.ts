@@ -50,6 +50,7 @@ export interface PairwiseContext {
 
 /** A vector that was looked at, and may be sent. */
 export interface OpenVector {
+  /** How `bytes` are laid out. */
   readonly encoding: PairwiseEncoding;
   /** As it is sent. */
   readonly bytes: Uint8Array;
