@@ -2,16 +2,22 @@ import { FaceError } from "./errors.ts";
 
 type Json = Record<string, unknown>;
 
+/** Both ends included. */
+export interface NumberRange {
+  readonly least: number;
+  readonly most: number;
+}
+
 /** Reads the fields of one JSON object of a model card, and refuses what it does not know. */
 export class CardFields {
   readonly #fields: Json;
   readonly #path: string;
 
-  /** @param path - where the object stands in the card, for messages; "" for the card itself */
+  /** `path`: where the object stands in the card, for messages; "" for the card itself. */
   constructor(value: unknown, path: string, known: readonly string[]) {
     if (typeof value !== "object" || value === null || Array.isArray(value))
       throw invalid(path || "the card", "a JSON object");
-    this.#fields = value as Json;
+    this.#fields = { ...value };
     this.#path = path;
     const unknown = Object.keys(value).find((name) => !known.includes(name));
     if (unknown !== undefined) throw invalid(this.#name(unknown), `no such field; the fields are ${known.join(", ")}`);
@@ -44,25 +50,25 @@ export class CardFields {
     return choice;
   }
 
-  number(name: string, minimum: number, maximum: number): number {
-    return checkNumber(this.#fields[name], this.#name(name), minimum, maximum);
+  number(name: string, least: number, most: number): number {
+    return checkNumber(this.#fields[name], this.#name(name), { least, most });
   }
 
-  integer(name: string, minimum: number, maximum: number): number {
+  integer(name: string, least: number, most: number): number {
     const value = this.#fields[name];
-    if (!Number.isInteger(value)) throw invalid(this.#name(name), `a whole number from ${minimum} to ${maximum}`);
-    return checkNumber(value, this.#name(name), minimum, maximum);
+    if (!Number.isInteger(value)) throw invalid(this.#name(name), `a whole number from ${least} to ${most}`);
+    return checkNumber(value, this.#name(name), { least, most });
   }
 
-  /** @param length - how many numbers the list must have, or its smallest and largest length */
-  numbers(name: string, length: number | readonly [number, number], minimum: number, maximum: number): number[] {
+  /** `length`: how many numbers the list must have, or its smallest and largest length. */
+  numbers(name: string, length: number | readonly [number, number], range: NumberRange): number[] {
     const [shortest, longest] = typeof length === "number" ? [length, length] : length;
     const count = shortest === longest ? String(shortest) : `${shortest} to ${longest}`;
     const values = this.#list(name, `a list of ${count} numbers`);
     if (values.length < shortest || values.length > longest) {
       throw invalid(this.#name(name), `a list of ${count} numbers, not ${values.length}`);
     }
-    return values.map((value, i) => checkNumber(value, `${this.#name(name)}[${i}]`, minimum, maximum));
+    return values.map((value, i) => checkNumber(value, `${this.#name(name)}[${i}]`, range));
   }
 
   refuse(name: string, expected: string): FaceError {
@@ -80,9 +86,9 @@ export class CardFields {
   }
 }
 
-function checkNumber(value: unknown, name: string, minimum: number, maximum: number): number {
-  if (typeof value === "number" && value >= minimum && value <= maximum) return value;
-  throw invalid(name, `a number from ${minimum} to ${maximum}`);
+function checkNumber(value: unknown, name: string, { least, most }: NumberRange): number {
+  if (typeof value === "number" && value >= least && value <= most) return value;
+  throw invalid(name, `a number from ${least} to ${most}`);
 }
 
 function invalid(name: string, expected: string): FaceError {

@@ -1,14 +1,13 @@
+/* eslint-disable @typescript-eslint/no-non-null-assertion -- typed arrays, read inside their bounds */
 import { FaceError } from "./errors.ts";
 import type { RgbImage } from "./image.ts";
 import type { DescriptorInput, ModelCard } from "./model-card.ts";
 import type { ModelSession } from "./session.ts";
 
 /**
- * Computes the embedding of one aligned face: the network's output less the card's public mean, brought to unit length
- * where the metric is cosine.
- * @param chip - the aligned face, of the card's input size
- * @returns `card.dimension` finite numbers
- * @throws FaceError MODEL_PACK_INVALID when the network does not answer with that
+ * Computes the embedding of one aligned face, `card.dimension` finite numbers: the network's output less the card's
+ * public mean, brought to unit length where the metric is cosine. `chip`: the aligned face, of the card's input size.
+ * Throws FaceError MODEL_PACK_INVALID where the network does not answer with that.
  */
 export async function describeFace(session: ModelSession, card: ModelCard, chip: RgbImage): Promise<Float32Array> {
   const { width, height, layout } = card.descriptor.input;
@@ -17,7 +16,12 @@ export async function describeFace(session: ModelSession, card: ModelCard, chip:
   return toEmbedding(output ?? new Float32Array(), card);
 }
 
-/** Lays out and normalises pixels as the card says. */
+/** Euclidean distance between two embeddings of one model. */
+export function embeddingDistance(a: Float32Array, b: Float32Array): number {
+  return Math.hypot(...a.map((value, i) => value - b[i]!));
+}
+
+/** Lays out and normalizes pixels as the card says. */
 export function toInputTensor(chip: RgbImage, input: DescriptorInput): Float32Array {
   const pixels = chip.width * chip.height;
   const tensor = new Float32Array(pixels * 3);
@@ -31,6 +35,7 @@ export function toInputTensor(chip: RgbImage, input: DescriptorInput): Float32Ar
   return tensor;
 }
 
+/** A network's output less the mean, of unit length where the metric is cosine. Throws as {@link describeFace}. */
 export function toEmbedding(
   output: Float32Array,
   card: Pick<ModelCard, "dimension" | "metric" | "embeddingMean">,

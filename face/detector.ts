@@ -1,4 +1,6 @@
+/* eslint-disable @typescript-eslint/no-non-null-assertion -- typed arrays, read inside their bounds */
 import { boxArea, clipBox, intersectionArea, scaleBox, shiftBox, suppressNonMaxima } from "./geometry.ts";
+import { FaceError } from "./errors.ts";
 import type { Box, ScoredBox } from "./geometry.ts";
 import { padImage, resizeImage } from "./image.ts";
 import type { RgbImage } from "./image.ts";
@@ -24,8 +26,8 @@ const BLACK = { r: 0, g: 0, b: 0 };
 /**
  * Finds faces with an SSD MobileNet v1, in two looks: at the image as it is, and at the image within a wide border. The
  * detector was trained on faces with surroundings and misses those of tightly cropped portraits, which the border makes
- * up for.
- * @returns boxes in pixels of `image`, clipped to it, best score first
+ * up for. Boxes are in pixels of `image`, clipped to it, best score first. Throws FaceError MODEL_PACK_INVALID where
+ * the network does not answer with as many boxes as scores.
  */
 export async function detectFaces(session: ModelSession, image: RgbImage): Promise<ScoredBox[]> {
   const square = await fitIntoSquare(image, INPUT_SIDE);
@@ -64,10 +66,8 @@ async function lookWithBorder(session: ModelSession, image: RgbImage): Promise<S
 /** Scales an image to touch both sides of a square and fills the rest, right or below, with black. */
 async function fitIntoSquare(image: RgbImage, side: number): Promise<SquareView> {
   const pixelRatio = Math.max(image.width, image.height) / side;
-  const [width, height] = [image.width, image.height].map((length) => Math.max(1, Math.round(length / pixelRatio))) as [
-    number,
-    number,
-  ];
+  const shrunk = (length: number): number => Math.max(1, Math.round(length / pixelRatio));
+  const [width, height] = [shrunk(image.width), shrunk(image.height)];
   const scaled = await resizeImage(image, width, height);
   const padded = await padImage(scaled, { left: 0, top: 0, right: side - width, bottom: side - height }, BLACK);
   return { image: padded, pixelRatio };
@@ -75,15 +75,19 @@ async function fitIntoSquare(image: RgbImage, side: number): Promise<SquareView>
 
 async function look(session: ModelSession, view: SquareView): Promise<ScoredBox[]> {
   const shape = [1, INPUT_SIDE, INPUT_SIDE, 3];
-  const [boxes, scores] = (await session.run(Float32Array.from(view.image.data), shape, ["boxes", "scores"])) as [
-    Float32Array,
-    Float32Array,
-  ];
+  const [boxes, scores] = await session.run(Float32Array.from(view.image.data), shape, ["boxes", "scores"]);
+  if (boxes.length !== 4 * scores.length) {
+    throw new FaceError(
+      "MODEL_PACK_INVALID",
+      `the detector network gave ${boxes.length} numbers for ${scores.length} boxes, expected 4 each`,
+    );
+  }
   const found: ScoredBox[] = [];
   scores.forEach((score, i) => {
     if (score < MINIMUM_SCORE) return;
-    const [top, left, bottom, right] = boxes.subarray(4 * i, 4 * i + 4) as unknown as [number, number, number, number];
-    found.push({ score, box: scaleBox({ left, top, right, bottom }, INPUT_SIDE * view.pixelRatio) });
+    const at = 4 * i;
+    const box = { top: boxes[at]!, left: boxes[at + 1]!, bottom: boxes[at + 2]!, right: boxes[at + 3]! };
+    found.push({ score, box: scaleBox(box, INPUT_SIDE * view.pixelRatio) });
   });
   return found;
 }

@@ -11,9 +11,12 @@ export type FaceErrorReason =
 
 /** The one error class of this package. Messages never hold pixels or embeddings. */
 export class FaceError extends Error {
+  /** "FaceError", for those who have it from another copy of this package. */
   override readonly name = "FaceError";
+  /** What to branch on; messages may change. */
   readonly reason: FaceErrorReason;
 
+  /** `message`: for people, with what was expected and what to do. */
   constructor(reason: FaceErrorReason, message: string, options?: ErrorOptions) {
     super(message, options);
     this.reason = reason;

@@ -21,11 +21,13 @@ import { chooseFace, isUsable } from "./usable-face.ts";
  * is applied.
  */
 export interface DetectedFace {
+  /** Around the face; inside the image. */
   readonly box: Box;
   /** The detector's confidence, [0.65, 1]. */
   readonly score: number;
 }
 
+/** A face with its embedding. */
 export interface EncodedFace extends DetectedFace {
   /** The 68 points of the iBUG 300-W markup. */
   readonly landmarks: readonly Point[];
@@ -40,9 +42,16 @@ export interface EncodedFace extends DetectedFace {
   readonly turn: QuarterTurn;
 }
 
+/** Which face of several is encoded. */
 export interface EncodeSingleOptions {
   /** Take the face that is largest, and surely one, where there are several, instead of refusing. */
   readonly largestFace?: boolean;
+}
+
+interface Networks {
+  readonly detector: ModelSession;
+  readonly landmarks: ModelSession;
+  readonly descriptor: ModelSession;
 }
 
 /**
@@ -51,41 +60,37 @@ export interface EncodeSingleOptions {
  * worker thread.
  */
 export class FaceEncoder implements AsyncDisposable {
+  /** Of the pack that it was opened with. */
   readonly card: ModelCard;
-  readonly #detector: ModelSession;
-  readonly #landmarks: ModelSession;
-  readonly #descriptor: ModelSession;
+  readonly #networks: Networks;
 
-  private constructor(card: ModelCard, [detector, landmarks, descriptor]: [ModelSession, ModelSession, ModelSession]) {
+  private constructor(card: ModelCard, networks: Networks) {
     this.card = card;
-    this.#detector = detector;
-    this.#landmarks = landmarks;
-    this.#descriptor = descriptor;
+    this.#networks = networks;
   }
 
   /**
-   * Loads the pack's networks and tries each once, so that a pack that does not fit its card is refused here.
-   * @throws FaceError MODEL_PACK_INVALID
+   * Loads the pack's networks and tries each once, so that a pack that does not fit its card is refused here. Throws
+   * FaceError MODEL_PACK_INVALID.
    */
   static async open(pack: ModelPack): Promise<FaceEncoder> {
-    const opened: ModelSession[] = [];
-    try {
-      for (const path of [pack.detectorPath, pack.landmarksPath, pack.descriptorPath])
-        opened.push(await ModelSession.open(path));
-      const encoder = new FaceEncoder(pack.card, opened as [ModelSession, ModelSession, ModelSession]);
-      await encoder.#tryNetworks();
-      return encoder;
-    } catch (error) {
-      await Promise.all(opened.map((session) => session[Symbol.asyncDispose]()));
-      throw error;
-    }
+    await using opened = new AsyncDisposableStack();
+    const networks = {
+      detector: opened.use(await ModelSession.open(pack.detectorPath)),
+      landmarks: opened.use(await ModelSession.open(pack.landmarksPath)),
+      descriptor: opened.use(await ModelSession.open(pack.descriptorPath)),
+    };
+    const encoder = new FaceEncoder(pack.card, networks);
+    await encoder.#tryNetworks();
+    // They are the encoder's now.
+    opened.move();
+    return encoder;
   }
 
   /**
-   * Finds faces without encoding them, in the image as it stands.
-   * @param image - the bytes of an image file; `decodeImage` says which
-   * @returns the faces, largest box first; none is an empty list
-   * @throws FaceError NOT_AN_IMAGE, IMAGE_TOO_LARGE
+   * Finds faces without encoding them, in the image as it stands: largest box first, none is an empty list. `image`:
+   * the bytes of a JPEG, PNG, WebP, GIF (first frame), TIFF or AVIF file, at most MAX_IMAGE_BYTES. Throws FaceError
+   * NOT_AN_IMAGE, IMAGE_TOO_LARGE.
    */
   async detect(image: Uint8Array): Promise<DetectedFace[]> {
     const decoded = await decodeImage(image);
@@ -95,10 +100,8 @@ export class FaceEncoder implements AsyncDisposable {
   /**
    * Finds and encodes every face that can be recognised. An image whose faces stand on their side or upside down is
    * turned. Left out is what gives no embedding of meaning: blurred, drawn or covered faces, profiles, and what is
-   * none (docs/faces.md).
-   * @param image - the bytes of an image file; `decodeImage` says which
-   * @returns the faces, largest box first; none is an empty list
-   * @throws FaceError NOT_AN_IMAGE, IMAGE_TOO_LARGE
+   * none (docs/faces.md). Largest box first; none is an empty list. `image`: as for {@link detect}. Throws FaceError
+   * NOT_AN_IMAGE, IMAGE_TOO_LARGE.
    */
   async encode(image: Uint8Array): Promise<EncodedFace[]> {
     const decoded = await decodeImage(image);
@@ -109,8 +112,8 @@ export class FaceEncoder implements AsyncDisposable {
   /**
    * Encodes the face of a photo that should show one person. Faces of under 4 % of the largest one's area do not
    * count. A photo that stands on its side or upside down is turned where that is clear, and refused where it is not.
-   * @throws FaceError NO_FACE; SEVERAL_FACES, unless `largestFace` is set; FACE_TURNED, FACE_UNUSABLE;
-   * NOT_AN_IMAGE, IMAGE_TOO_LARGE
+   * `image`: as for {@link detect}. Throws FaceError NO_FACE; SEVERAL_FACES, unless `largestFace` is set; FACE_TURNED,
+   * FACE_UNUSABLE; NOT_AN_IMAGE, IMAGE_TOO_LARGE.
    */
   async encodeSingle(image: Uint8Array, options: EncodeSingleOptions = {}): Promise<EncodedFace> {
     const decoded = await decodeImage(image);
@@ -118,19 +121,19 @@ export class FaceEncoder implements AsyncDisposable {
     return toEncodedFace(chooseFace(faces, turn, options.largestFace === true), turn, decoded);
   }
 
+  /** Frees the networks. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(
-      [this.#detector, this.#landmarks, this.#descriptor].map((session) => session[Symbol.asyncDispose]()),
-    );
+    const { detector, landmarks, descriptor } = this.#networks;
+    await Promise.all([detector, landmarks, descriptor].map((session) => session[Symbol.asyncDispose]()));
   }
 
   async #detect(image: RgbImage): Promise<ScoredBox[]> {
-    return (await detectFaces(this.#detector, image)).toSorted((a, b) => boxArea(b.box) - boxArea(a.box));
+    return (await detectFaces(this.#networks.detector, image)).toSorted((a, b) => boxArea(b.box) - boxArea(a.box));
   }
 
   async #look(image: RgbImage, turn: QuarterTurn): Promise<Look> {
     const turned = await turnImage(image, turn);
-    const networks = { card: this.card, landmarks: this.#landmarks, descriptor: this.#descriptor };
+    const networks = { card: this.card, ...this.#networks };
     const faces: FaceReading[] = [];
     for (const found of await this.#detect(turned)) faces.push(await readFace(networks, turned, found));
     return { turn, faces };
@@ -138,10 +141,11 @@ export class FaceEncoder implements AsyncDisposable {
 
   async #tryNetworks(): Promise<void> {
     const { width, height } = this.card.descriptor.input;
+    const { detector, landmarks, descriptor } = this.#networks;
     const grey = { width, height, data: new Uint8Array(width * height * 3).fill(128) };
-    await detectFaces(this.#detector, grey);
-    await locateLandmarks(this.#landmarks, grey, { left: 0, top: 0, right: width, bottom: height });
-    await describeFace(this.#descriptor, this.card, grey);
+    await detectFaces(detector, grey);
+    await locateLandmarks(landmarks, grey, { left: 0, top: 0, right: width, bottom: height });
+    await describeFace(descriptor, this.card, grey);
   }
 }
 

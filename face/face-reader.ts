@@ -1,14 +1,16 @@
-import { alignFace, applyTransform, invertTransform, toAnchors } from "./alignment.ts";
-import type { Anchor } from "./alignment.ts";
-import { describeFace } from "./descriptor.ts";
+import { alignFace, toAnchors } from "./alignment.ts";
+import type { FaceFrame } from "./alignment.ts";
+import { describeFace, embeddingDistance } from "./descriptor.ts";
 import type { Point, ScoredBox } from "./geometry.ts";
 import { mirrorImage } from "./image.ts";
 import type { RgbImage } from "./image.ts";
 import { locateLandmarks, mirrorLandmarks } from "./landmarks.ts";
 import type { ModelCard } from "./model-card.ts";
-import { faceDoubt, findFlaw, meanDistance, measureTexture } from "./plausibility.ts";
-import type { FaceFlaw } from "./plausibility.ts";
+import { faceDoubt, meanDistance } from "./plausibility.ts";
 import type { ModelSession } from "./session.ts";
+import { findFlaw, measureTexture } from "./texture.ts";
+import type { FaceFlaw } from "./texture.ts";
+import { applyTransform, invertTransform } from "./transform.ts";
 
 /** What a face is read with. */
 export interface ReadingNetworks {
@@ -34,11 +36,15 @@ const WHOLE_VIEW = { left: 0, top: 0, right: VIEW_SIDE, bottom: VIEW_SIDE };
  * Where the middles of both eyes and of the mouth are, by the median, in the boxes that the detector draws around
  * upright faces.
  */
-const VIEW_ANCHORS: readonly Anchor[] = [
-  { landmarks: [36, 37, 38, 39, 40, 41], x: 0.315 * VIEW_SIDE, y: 0.355 * VIEW_SIDE },
-  { landmarks: [42, 43, 44, 45, 46, 47], x: 0.685 * VIEW_SIDE, y: 0.355 * VIEW_SIDE },
-  { landmarks: Array.from({ length: 20 }, (_, i) => 48 + i), x: 0.5 * VIEW_SIDE, y: 0.755 * VIEW_SIDE },
-];
+const VIEW: FaceFrame = {
+  width: VIEW_SIDE,
+  height: VIEW_SIDE,
+  anchors: [
+    { landmarks: [36, 37, 38, 39, 40, 41], x: 0.315 * VIEW_SIDE, y: 0.355 * VIEW_SIDE },
+    { landmarks: [42, 43, 44, 45, 46, 47], x: 0.685 * VIEW_SIDE, y: 0.355 * VIEW_SIDE },
+    { landmarks: Array.from({ length: 20 }, (_, i) => 48 + i), x: 0.5 * VIEW_SIDE, y: 0.755 * VIEW_SIDE },
+  ],
+};
 
 /**
  * Reads a face in two looks. The first one's landmarks turn it upright and to one size; the second look, at that
@@ -48,16 +54,17 @@ const VIEW_ANCHORS: readonly Anchor[] = [
 export async function readFace(networks: ReadingNetworks, image: RgbImage, found: ScoredBox): Promise<FaceReading> {
   const { card, descriptor } = networks;
   const first = await locateLandmarks(networks.landmarks, image, found.box);
-  const view = await alignFace(image, first, VIEW_ANCHORS, VIEW_SIDE, VIEW_SIDE);
+  const view = await alignFace(image, first, VIEW);
   const seen = await locateLandmarks(networks.landmarks, view, WHOLE_VIEW);
   const mirrored = await locateLandmarks(networks.landmarks, await mirrorImage(view), WHOLE_VIEW);
-  const toImage = invertTransform(toAnchors(first, VIEW_ANCHORS));
+  const toImage = invertTransform(toAnchors(first, VIEW.anchors));
   const landmarks = seen.map((point) => applyTransform(toImage, point));
   const { input, alignment } = card.descriptor;
-  const chip = await alignFace(image, landmarks, alignment, input.width, input.height);
+  const chip = await alignFace(image, landmarks, { anchors: alignment, width: input.width, height: input.height });
   const embedding = await describeFace(descriptor, card, chip);
   const mirroredEmbedding = await describeFace(descriptor, card, await mirrorImage(chip));
   const landmarkAsymmetry = meanDistance(seen, mirrorLandmarks(mirrored, VIEW_SIDE)) / VIEW_SIDE;
-  const doubt = faceDoubt(card, { landmarkAsymmetry, embedding, mirroredEmbedding });
+  const apart = embeddingDistance(embedding, mirroredEmbedding);
+  const doubt = faceDoubt(card, { landmarkAsymmetry, apart, norm: Math.hypot(...embedding) });
   return { ...found, landmarks, embedding, doubt, flaw: findFlaw(await measureTexture(view)) };
 }

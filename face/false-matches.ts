@@ -8,14 +8,11 @@ export interface FalseMatchRate {
   readonly rate: number;
 }
 
-type Rates = readonly FalseMatchRate[];
-
 /**
  * How many templates of other people a search is expected to accept, among so many that are all of other people than
  * the probe: the card's false match rate at that threshold, a distance, times their number. Between and beyond the
  * card's thresholds the rate's logarithm goes along straight lines, which for the tail of a normal distribution is
- * never too low beyond them.
- * @returns undefined where the card states no two rates
+ * never too low beyond them. Undefined where the card states no two rates.
  */
 export function expectedFalseMatches(
   { metric, falseMatchRates = [] }: Pick<ModelCard, "metric" | "falseMatchRates">,
@@ -26,14 +23,17 @@ export function expectedFalseMatches(
     threshold: metric === "cosine" ? 1 - value : value,
     rate,
   }));
-  const byDistance = known.sort((a, b) => a.threshold - b.threshold);
-  return byDistance.length < 2 ? undefined : templates * rateAt(byDistance, threshold);
+  const [first, second, ...laxer] = known.sort((a, b) => a.threshold - b.threshold);
+  if (first === undefined || second === undefined) return undefined;
+  return templates * rateAt([first, second, ...laxer], threshold);
 }
 
-function rateAt(rates: Rates, threshold: number): number {
-  const above = rates.findIndex((known) => known.threshold >= threshold);
-  const end = above < 0 ? rates.length - 1 : Math.max(1, above);
-  const [low, high] = [rates[end - 1]!, rates[end]!];
+/** Rates by growing distance. */
+type Rates = readonly [FalseMatchRate, FalseMatchRate, ...FalseMatchRate[]];
+
+function rateAt([first, second, ...laxer]: Rates, threshold: number): number {
+  let [low, high] = [first, second];
+  for (const next of laxer) if (high.threshold < threshold) [low, high] = [high, next];
   const part = (threshold - low.threshold) / (high.threshold - low.threshold);
   return Math.min(1, low.rate * (high.rate / low.rate) ** part);
 }

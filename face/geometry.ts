@@ -1,21 +1,41 @@
+import { impossible } from "./impossible.ts";
+
 /** A position in pixels; x grows to the right, y downwards, and (0, 0) is the image's top left corner. */
 export interface Point {
+  /** From the left edge. */
   readonly x: number;
+  /** From the top edge. */
   readonly y: number;
+}
+
+/** Width and height in pixels. */
+export interface Size {
+  readonly width: number;
+  readonly height: number;
 }
 
 /** An upright rectangle in pixels, right and bottom exclusive. It may reach outside the image it was found in. */
 export interface Box {
+  /** The left edge. */
   readonly left: number;
+  /** The upper edge. */
   readonly top: number;
+  /** One past the last column. */
   readonly right: number;
+  /** One past the last row. */
   readonly bottom: number;
 }
 
+/** A find of the detector. */
 export interface ScoredBox {
   readonly box: Box;
   /** The detector's confidence, [0, 1]. */
   readonly score: number;
+}
+
+/** One of a list of points that is known to have so many. */
+export function pointAt(points: readonly Point[], index: number): Point {
+  return points[index] ?? impossible(`point ${index} of ${points.length}`);
 }
 
 export function boxArea(box: Box): number {
@@ -58,9 +78,8 @@ export function intersectionOverUnion(a: Box, b: Box): number {
 }
 
 /**
- * Keeps the best-scored box of every group of boxes that overlap by more than `maximumOverlap`.
- * @param overlap - how much two boxes overlap, [0, 1]
- * @returns the boxes kept, best score first
+ * Keeps the best-scored box of every group of boxes that overlap by more than `maximumOverlap`, best score first.
+ * `overlap`: how much two boxes overlap, [0, 1].
  */
 export function suppressNonMaxima<T extends ScoredBox>(
   found: readonly T[],

@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-non-null-assertion -- typed arrays, read inside their bounds */
 import sharp from "sharp";
 import type { Sharp } from "sharp";
 import { FaceError } from "./errors.ts";
@@ -43,9 +44,9 @@ interface Rgb {
 
 /**
  * Decodes a JPEG, PNG, WebP, GIF (first frame), TIFF or AVIF file to upright sRGB: the EXIF orientation is applied,
- * transparency is laid on white, grey becomes RGB and 16-bit channels become 8-bit.
- * @throws FaceError NOT_AN_IMAGE when the bytes are not such an image or are damaged; IMAGE_TOO_LARGE beyond
- * MAX_IMAGE_BYTES or MAX_IMAGE_PIXELS, before anything is unpacked.
+ * transparency is laid on white, grey becomes RGB and 16-bit channels become 8-bit. Throws FaceError NOT_AN_IMAGE where
+ * the bytes are not such an image or are damaged; IMAGE_TOO_LARGE beyond MAX_IMAGE_BYTES or MAX_IMAGE_PIXELS, before
+ * anything is unpacked.
  */
 export async function decodeImage(file: Uint8Array): Promise<DecodedImage> {
   const original = await readHeader(file);

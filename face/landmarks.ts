@@ -1,16 +1,18 @@
+/* eslint-disable @typescript-eslint/no-non-null-assertion -- typed arrays, read inside their bounds */
+import { FaceError } from "./errors.ts";
+import { pointAt } from "./geometry.ts";
 import type { Box, Point } from "./geometry.ts";
 import { cropImage, padImage, resizeImage } from "./image.ts";
 import type { RgbImage } from "./image.ts";
 import type { ModelSession } from "./session.ts";
 
 const INPUT_SIDE = 112;
+const LANDMARKS = 68;
 
 /**
  * Locates the 68 points of the iBUG 300-W markup (0-16 jaw, 17-26 brows, 27-35 nose, 36-47 eyes, 48-67 mouth) in one
- * face.
- * @param box - the face, inside the image; it is made square with black on its shorter sides, as the network was
- *   trained
- * @returns 68 points in pixels of `image`
+ * face, in pixels of `image`. `box`: the face, inside the image; it is made square with black on its shorter sides, as
+ * the network was trained. Throws FaceError MODEL_PACK_INVALID where the network answers with another number of points.
  */
 export async function locateLandmarks(session: ModelSession, image: RgbImage, box: Box): Promise<Point[]> {
   const whole = toWholePixels(box, image);
@@ -20,12 +22,15 @@ export async function locateLandmarks(session: ModelSession, image: RgbImage, bo
   const border = { left: before, top: above, right: side - width - before, bottom: side - height - above };
   const square = await padImage(await cropImage(image, whole), border, { r: 0, g: 0, b: 0 });
   const input = await resizeImage(square, INPUT_SIDE, INPUT_SIDE);
-  const [points] = (await session.run(
-    Float32Array.from(input.data),
-    [1, INPUT_SIDE, INPUT_SIDE, 3],
-    ["landmarks"],
-  )) as [Float32Array];
-  return Array.from({ length: 68 }, (_, i) => ({
+  const shape = [1, INPUT_SIDE, INPUT_SIDE, 3];
+  const [points] = await session.run(Float32Array.from(input.data), shape, ["landmarks"]);
+  if (points.length !== 2 * LANDMARKS) {
+    throw new FaceError(
+      "MODEL_PACK_INVALID",
+      `the landmark network gave ${points.length} numbers, expected ${2 * LANDMARKS}`,
+    );
+  }
+  return Array.from({ length: LANDMARKS }, (_, i) => ({
     x: points[2 * i]! * side + whole.left - before,
     y: points[2 * i + 1]! * side + whole.top - above,
   }));
@@ -42,21 +47,22 @@ const MIRRORED_RUNS = [
   [60, 64], // inner lip, above
   [65, 67], // inner lip, below
 ] as const;
+const FIRST_OF_EYES = 36;
 const MIRRORED_EYES = [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40];
 
-const MIRRORED_INDEX = Array.from({ length: 68 }, (_, index) => {
-  if (index >= 36 && index <= 47) return MIRRORED_EYES[index - 36]!;
+const MIRRORED_INDEX = Array.from({ length: LANDMARKS }, (_, index) => {
+  const eye = MIRRORED_EYES[index - FIRST_OF_EYES];
+  if (eye !== undefined) return eye;
   const run = MIRRORED_RUNS.find(([first, last]) => index >= first && index <= last);
   return run === undefined ? index : run[0] + run[1] - index;
 });
 
-/**
- * Carries the landmarks of a mirror image back to the image.
- * @param mirrored - 68 points found in the mirror image
- * @param width - of the image, in pixels
- */
+/** Carries the 68 landmarks of a mirror image back to the image, of `width` pixels. */
 export function mirrorLandmarks(mirrored: readonly Point[], width: number): Point[] {
-  return MIRRORED_INDEX.map((index) => ({ x: width - mirrored[index]!.x, y: mirrored[index]!.y }));
+  return MIRRORED_INDEX.map((index) => {
+    const { x, y } = pointAt(mirrored, index);
+    return { x: width - x, y };
+  });
 }
 
 /** At least one pixel of the image, even for a sliver at its edge. */

@@ -5,18 +5,25 @@ import { CardFields } from "./card-fields.ts";
 
 /** A file of the pack's folder, with the SHA-256 (64 hex digits) it must have where the card states one. */
 export interface ModelFile {
+  /** Its bare name, at most 100 of letters, digits, "_", "." and "-". */
   readonly file: string;
+  /** In lowercase. */
   readonly sha256?: string;
 }
 
 /** How pixels become the descriptor's input tensor: value = (pixel - mean) * scale, pixel in 0..255. */
 export interface DescriptorInput {
+  /** Of the aligned face, in [16, 1024] pixels. */
   readonly width: number;
+  /** Of the aligned face, in [16, 1024] pixels. */
   readonly height: number;
+  /** The order of the tensor's axes: channels first or last. */
   readonly layout: "NCHW" | "NHWC";
   /** The order of the channels in the tensor, and in `mean` and `scale`. */
   readonly channelOrder: "RGB" | "BGR";
+  /** One for each channel. */
   readonly mean: readonly number[];
+  /** One for each channel. */
   readonly scale: readonly number[];
 }
 
@@ -24,9 +31,11 @@ export interface DescriptorInput {
 export interface ModelCard {
   /** 1-64 of [a-z0-9-]; with the version it names the embedding space: embeddings of two models cannot be compared. */
   readonly id: string;
+  /** Of the weights and of their conversion, 1-64 of letters, digits, ".", "_", "+" and "-". */
   readonly version: string;
   /** Under what terms the weights may be used. */
   readonly licence: string;
+  /** How embeddings are compared, and what thresholds are in. */
   readonly metric: "euclidean" | "cosine";
   /**
    * "euclidean": a distance (not squared), accept at or below; "cosine": a similarity in [-1, 1], accept at or above.
@@ -36,7 +45,7 @@ export interface ModelCard {
   readonly identificationThreshold?: number;
   /** False match rates of one comparison at 2 to 100 thresholds, from the strictest to the laxest, growing. */
   readonly falseMatchRates?: readonly FalseMatchRate[];
-  /** Length of an embedding. */
+  /** Length of an embedding, in [1, 2048]. */
   readonly dimension: number;
   /**
    * The largest Euclidean norm of an embedding, after `embeddingMean`: encryption scales by it, so a tight one is
@@ -45,6 +54,7 @@ export interface ModelCard {
   readonly normBound?: number;
   /** A public constant, `dimension` long, subtracted from every embedding (before cosine packs are normalised). */
   readonly embeddingMean?: readonly number[];
+  /** The network that computes the embedding, what it takes, and where 2 to 68 groups of landmarks belong in that. */
   readonly descriptor: ModelFile & { readonly input: DescriptorInput; readonly alignment: readonly Anchor[] };
   /** An SSD MobileNet v1 of the default pack's shape; without it the default pack's detector is used. */
   readonly detector?: ModelFile & { readonly kind: "ssd-mobilenet-v1" };
@@ -56,6 +66,7 @@ export interface ModelCard {
 const MAX_DIMENSION = 2048;
 const MAX_INPUT_SIDE = 1024;
 const MAX_MAGNITUDE = 1e6;
+const ANY_NUMBER = { least: -MAX_MAGNITUDE, most: MAX_MAGNITUDE };
 const LANDMARKS = 68;
 const MAX_RATES = 100;
 
@@ -76,8 +87,8 @@ const CARD_FIELDS = [
 ];
 
 /**
- * Parses and checks the text of a model card.
- * @throws FaceError MODEL_PACK_INVALID naming the first field that is wrong and what it should be
+ * Parses and checks the text of a model card. Throws FaceError MODEL_PACK_INVALID naming the first field that is wrong
+ * and what it should be.
  */
 export function parseModelCard(json: string): ModelCard {
   const card = new CardFields(parseJson(json), "", CARD_FIELDS);
@@ -92,7 +103,7 @@ export function parseModelCard(json: string): ModelCard {
     dimension,
     ...(card.has("normBound") && { normBound: parseNormBound(card, metric) }),
     ...(card.has("embeddingMean") && {
-      embeddingMean: card.numbers("embeddingMean", dimension, -MAX_MAGNITUDE, MAX_MAGNITUDE),
+      embeddingMean: card.numbers("embeddingMean", dimension, ANY_NUMBER),
     }),
     descriptor: parseDescriptor(card.object("descriptor", ["file", "sha256", "input", "alignment"])),
     ...(card.has("detector") && { detector: parseKnownModel(card, "detector", "ssd-mobilenet-v1") }),
@@ -180,8 +191,8 @@ function parseInput(input: CardFields): DescriptorInput {
     height: input.integer("height", 16, MAX_INPUT_SIDE),
     layout: input.oneOf("layout", ["NCHW", "NHWC"]),
     channelOrder: input.oneOf("channelOrder", ["RGB", "BGR"]),
-    mean: input.numbers("mean", 3, -MAX_MAGNITUDE, MAX_MAGNITUDE),
-    scale: input.numbers("scale", 3, -MAX_MAGNITUDE, MAX_MAGNITUDE),
+    mean: input.numbers("mean", 3, ANY_NUMBER),
+    scale: input.numbers("scale", 3, ANY_NUMBER),
   };
 }
 
@@ -198,7 +209,7 @@ function parseAlignment(fields: CardFields): Anchor[] {
 }
 
 function parseLandmarkIndices(anchor: CardFields): number[] {
-  const indices = anchor.numbers("landmarks", [1, LANDMARKS], 0, LANDMARKS - 1);
+  const indices = anchor.numbers("landmarks", [1, LANDMARKS], { least: 0, most: LANDMARKS - 1 });
   if (!indices.every(Number.isInteger)) throw anchor.refuse("landmarks", `whole numbers from 0 to ${LANDMARKS - 1}`);
   return indices;
 }

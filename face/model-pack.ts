@@ -9,13 +9,17 @@ import type { ModelCard, ModelFile } from "./model-card.ts";
 
 /** A model whose card has been checked and whose files are there. */
 export interface ModelPack {
+  /** What its `model.json` says. */
   readonly card: ModelCard;
-  /** Absolute paths of the three ONNX files. */
+  /** Path of the ONNX file that finds faces. */
   readonly detectorPath: string;
+  /** Path of the ONNX file that finds the points of a face. */
   readonly landmarksPath: string;
+  /** Path of the ONNX file that computes the embedding. */
   readonly descriptorPath: string;
 }
 
+/** Who hears of a pack's preparation. */
 export interface ModelPackOptions {
   /** Told how far the default pack's one-time preparation (a few seconds) has come; never called once it is cached. */
   readonly onProgress?: (progress: BuildProgress) => void;
@@ -23,8 +27,8 @@ export interface ModelPackOptions {
 
 /**
  * Reads a model pack: a folder with a `model.json` card and the ONNX files it names. A pack that brings no detector or
- * no landmark network borrows the default pack's.
- * @throws FaceError MODEL_PACK_INVALID when the card or a file is missing, malformed or not the one the card names
+ * no landmark network borrows the default pack's. Throws FaceError MODEL_PACK_INVALID where the card or a file is
+ * missing, malformed or not the one the card names; as {@link loadDefaultModelPack} where that one is borrowed from.
  */
 export async function loadModelPack(folder: string, options: ModelPackOptions = {}): Promise<ModelPack> {
   const card = parseModelCard(await readCard(folder));
@@ -48,15 +52,15 @@ export async function loadModelPack(folder: string, options: ModelPackOptions = 
 
 /**
  * The pack that needs no download: dlib's descriptor, with face-api's detector and landmarks. Prepared at first use and
- * kept in the user's cache folder, or in the folder the environment variable VEILFACE_CACHE names.
- * @throws FaceError MODEL_CACHE_UNUSABLE when that folder cannot be written
+ * kept in the user's cache folder, or in the folder the environment variable VEILFACE_CACHE names. Throws FaceError
+ * MODEL_CACHE_UNUSABLE where that folder cannot be written, MODEL_PACK_INVALID where the weights' package is damaged.
  */
 export async function loadDefaultModelPack(options: ModelPackOptions = {}): Promise<ModelPack> {
   const { folder, card } = await ensureDefaultPack(options.onProgress);
   return {
     card,
-    detectorPath: join(folder, card.detector!.file),
-    landmarksPath: join(folder, card.landmarks!.file),
+    detectorPath: join(folder, card.detector.file),
+    landmarksPath: join(folder, card.landmarks.file),
     descriptorPath: join(folder, card.descriptor.file),
   };
 }

@@ -1,18 +1,9 @@
-import type { Box, Point } from "./geometry.ts";
+import type { Box, Point, Size } from "./geometry.ts";
 
-/** Degrees clockwise. */
+/** Degrees clockwise that an image is turned by. */
 export type QuarterTurn = 0 | 90 | 180 | 270;
 
-/** Width and height in pixels. */
-interface Size {
-  readonly width: number;
-  readonly height: number;
-}
-
-/**
- * Where a point of a turned image was before.
- * @param original - the image before it was turned clockwise by `turn`
- */
+/** Where a point of a turned image was before. `original`: the image before it was turned clockwise by `turn`. */
 export function turnPointBack({ x, y }: Point, turn: QuarterTurn, original: Size): Point {
   if (turn === 90) return { x: y, y: original.height - x };
   if (turn === 180) return { x: original.width - x, y: original.height - y };

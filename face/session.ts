@@ -12,7 +12,7 @@ export class ModelSession implements AsyncDisposable {
     this.#path = path;
   }
 
-  /** @throws FaceError MODEL_PACK_INVALID when the file is not a network that ONNX Runtime can run */
+  /** Throws FaceError MODEL_PACK_INVALID where the file is not a network that ONNX Runtime can run. */
   static async open(path: string): Promise<ModelSession> {
     try {
       // These networks are too small to gain from more threads: spinning workers cost the rest of the process more.
@@ -24,10 +24,16 @@ export class ModelSession implements AsyncDisposable {
   }
 
   /**
-   * Runs the network on its only input.
-   * @returns its outputs, in the order of `outputs`, or in its own order without
-   * @throws FaceError MODEL_PACK_INVALID when the network does not take this input or lacks an output
+   * Runs the network on its only input. Gives its outputs, in the order of `outputs`, or in its own order without.
+   * Throws FaceError MODEL_PACK_INVALID where the network does not take this input or lacks an output.
    */
+  run(data: Float32Array, shape: readonly number[]): Promise<Float32Array[]>;
+  run(data: Float32Array, shape: readonly number[], outputs: readonly [string]): Promise<[Float32Array]>;
+  run(
+    data: Float32Array,
+    shape: readonly number[],
+    outputs: readonly [string, string],
+  ): Promise<[Float32Array, Float32Array]>;
   async run(
     data: Float32Array,
     shape: readonly number[],

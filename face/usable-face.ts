@@ -24,9 +24,8 @@ export function isUsable({ doubt, flaw }: FaceReading): boolean {
 }
 
 /**
- * The face of a photo that should show one person.
- * @param largest - whether to take the largest of several
- * @throws FaceError NO_FACE; SEVERAL_FACES unless `largest`; FACE_TURNED, FACE_UNUSABLE
+ * The face of a photo that should show one person. `largest`: whether to take the largest of several. Throws FaceError
+ * NO_FACE; SEVERAL_FACES unless `largest`; FACE_TURNED, FACE_UNUSABLE.
  */
 export function chooseFace(faces: readonly FaceReading[], turn: QuarterTurn, largest: boolean): FaceReading {
   const [main, ...others] = faces.toSorted((a, b) => prominence(b) - prominence(a));

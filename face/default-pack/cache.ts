@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { FaceError } from "../errors.ts";
 import { cacheFolder } from "../folders.ts";
 import { hashBytes, hashFile } from "../file-hash.ts";
-import type { ModelCard, ModelFile } from "../model-card.ts";
+import type { ModelFile } from "../model-card.ts";
 import { DEFAULT_CARD } from "./card.ts";
 import { buildDescriptorGraph } from "./descriptor-graph.ts";
 import { buildDetectorGraph } from "./detector-graph.ts";
@@ -13,7 +13,9 @@ import { Weights } from "./weights.ts";
 
 /** How far the one-time preparation of the default pack has come: networks written, of how many. */
 export interface BuildProgress {
+  /** In [0, total]. */
   readonly done: number;
+  /** Those that were not there; at most 3. */
   readonly total: number;
 }
 
@@ -38,14 +40,12 @@ const TEMPORARY_SUFFIX = ".part";
  *
  * The SHA-256 of every file is known beforehand, so a file is either exactly right or made again. Each is written
  * beside its place and renamed onto it: processes that do so at once write the same bytes, and one that is interrupted
- * leaves nothing that is used.
- * @returns the pack's folder and its card
- * @throws FaceError MODEL_CACHE_UNUSABLE when the folder cannot be written, MODEL_PACK_INVALID when the weights are
- *   damaged
+ * leaves nothing that is used. Throws FaceError MODEL_CACHE_UNUSABLE where the folder cannot be written,
+ * MODEL_PACK_INVALID where the weights are damaged.
  */
 export async function ensureDefaultPack(
   onProgress?: (progress: BuildProgress) => void,
-): Promise<{ folder: string; card: ModelCard }> {
+): Promise<{ folder: string; card: typeof DEFAULT_CARD }> {
   const folder = join(await cacheRoot(), "models", `${DEFAULT_CARD.id}-${DEFAULT_CARD.version}`);
   const missing: Recipe[] = [];
   for (const recipe of RECIPES) {

@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-non-null-assertion -- typed arrays, read inside their bounds */
 import {
   SAME_PADDING,
   add,
@@ -25,11 +26,12 @@ export function buildDetectorGraph(weights: Weights): Uint8Array {
   const features = layers.featureMaps(normalize(graph, graph.input("image", [1, 512, 512, 3])));
   const anchors = weights.get("Output/extra_dim");
   const count = anchors.data.length / 4;
-  const encodings = features.map((map, level) => layers.predict(map, level, "BoxEncodingPredictor", 4));
-  const classes = features.map((map, level) => layers.predict(map, level, "ClassPredictor", 3));
+  const encodings = features.map((map, level) => layers.predict(map, `BoxPredictor_${level}/BoxEncodingPredictor`, 4));
+  const classes = features.map((map, level) => layers.predict(map, `BoxPredictor_${level}/ClassPredictor`, 3));
   decodeBoxes(graph, graph.node("Concat", encodings, { axis: 1 }), anchors);
   // Class 0 is background, class 1 is a face; the third is never used by this network.
-  graph.node("Sigmoid", [sliceLast(graph, graph.node("Concat", classes, { axis: 1 }), 1, 2)], {}, "scores");
+  const ofFaces = sliceLast(graph, graph.node("Concat", classes, { axis: 1 }), { start: 1, end: 2 });
+  graph.named("scores", { operator: "Sigmoid", inputs: [ofFaces] });
   graph.output("boxes", [1, count, 4]);
   graph.output("scores", [1, count, 1]);
   return graph.encode();
@@ -75,21 +77,23 @@ class MobileNet {
   }
 
   /** [1, anchors of this level, width] */
-  predict(map: Value, level: number, predictor: string, width: number): Value {
-    const name = `Prediction/BoxPredictor_${level}/${predictor}`;
+  predict(map: Value, predictor: string, width: number): Value {
+    const name = `Prediction/${predictor}`;
     const filters = toOnnxFilters(this.#weights.get(`${name}/weights`));
-    const predicted = convolve(this.#graph, map, filters, this.#weights.get(`${name}/biases`), {});
+    const predicted = convolve(this.#graph, map, { filters, bias: this.#weights.get(`${name}/biases`) });
     return this.#graph.node("Reshape", [toChannelsLast(this.#graph, predicted), this.#graph.integers(1, -1, width)]);
   }
 
   #pointwise(input: Value, name: string, stride: number): Value {
     const filters = toOnnxFilters(this.#weights.get(`${name}/weights`));
-    const offset = this.#weights.get(`${name}/convolution_bn_offset`);
-    return this.#relu6(convolve(this.#graph, input, filters, offset, { ...SAME_PADDING, strides: [stride, stride] }));
+    const bias = this.#weights.get(`${name}/convolution_bn_offset`);
+    const attributes = { ...SAME_PADDING, strides: [stride, stride] };
+    return this.#relu6(convolve(this.#graph, input, { filters, bias, attributes }));
   }
 
   #depthwise(input: Value, name: string, stride: number): Value {
-    const convolved = convolveDepthwise(this.#graph, input, this.#weights.get(`${name}/depthwise_weights`), stride);
+    const filters = this.#weights.get(`${name}/depthwise_weights`);
+    const convolved = convolveDepthwise(this.#graph, input, { filters, stride });
     const statistics = ["gamma", "beta", "moving_mean", "moving_variance"].map((part) =>
       this.#graph.constant(this.#weights.get(`${name}/BatchNorm/${part}`)),
     );
@@ -109,11 +113,15 @@ class MobileNet {
 function decodeBoxes(graph: OnnxGraph, encodings: Value, anchors: Tensor): void {
   const { centres, sizes } = splitAnchors(anchors);
   const [centre, size] = [graph.constant(centres), graph.constant(sizes)];
-  const growth = graph.node("Exp", [graph.node("Div", [sliceLast(graph, encodings, 2, 4), graph.scalar(5)])]);
+  const growth = graph.node("Exp", [
+    graph.node("Div", [sliceLast(graph, encodings, { start: 2, end: 4 }), graph.scalar(5)]),
+  ]);
   const half = graph.node("Div", [graph.node("Mul", [growth, size]), graph.scalar(2)]);
-  const shift = graph.node("Mul", [graph.node("Div", [sliceLast(graph, encodings, 0, 2), graph.scalar(10)]), size]);
+  const tenths = graph.node("Div", [sliceLast(graph, encodings, { start: 0, end: 2 }), graph.scalar(10)]);
+  const shift = graph.node("Mul", [tenths, size]);
   const middle = add(graph, shift, centre);
-  graph.node("Concat", [graph.node("Sub", [middle, half]), add(graph, middle, half)], { axis: 2 }, "boxes");
+  const corners = [graph.node("Sub", [middle, half]), add(graph, middle, half)];
+  graph.named("boxes", { operator: "Concat", inputs: corners, attributes: { axis: 2 } });
 }
 
 /** Anchors come as corners (top, left, bottom, right); both results are [1, A, 2], vertical before horizontal. */
@@ -128,6 +136,6 @@ function splitAnchors({ data }: Tensor): { centres: Tensor; sizes: Tensor } {
   return { centres: { shape, data: centres }, sizes: { shape, data: sizes } };
 }
 
-function sliceLast(graph: OnnxGraph, input: Value, start: number, end: number): Value {
+function sliceLast(graph: OnnxGraph, input: Value, { start, end }: { start: number; end: number }): Value {
   return graph.node("Slice", [input, graph.integers(start), graph.integers(end), graph.integers(2)]);
 }

@@ -21,11 +21,12 @@ import type { Weights } from "./weights.ts";
 export function buildLandmarkGraph(weights: Weights): Uint8Array {
   const graph = new OnnxGraph("face_landmarks_68");
   let x = normalize(graph, graph.input("image", [1, 112, 112, 3]));
-  for (const block of ["dense0", "dense1", "dense2", "dense3"]) x = denseBlock(graph, weights, x, block);
+  const network = new DenseNetwork(graph, weights);
+  for (const block of ["dense0", "dense1", "dense2", "dense3"]) x = network.block(x, block);
   x = graph.node("AveragePool", [x], { kernel_shape: [7, 7], strides: [2, 2] });
   x = graph.node("Flatten", [toChannelsLast(graph, x)], { axis: 1 });
   x = graph.node("MatMul", [x, graph.constant(weights.get("fc/weights"))]);
-  graph.node("Add", [x, graph.constant(weights.get("fc/bias"))], {}, "landmarks");
+  graph.named("landmarks", { operator: "Add", inputs: [x, graph.constant(weights.get("fc/bias"))] });
   graph.output("landmarks", [1, 136]);
   return graph.encode();
 }
@@ -35,24 +36,36 @@ function normalize(graph: OnnxGraph, image: Value): Value {
   return graph.node("Div", [graph.node("Sub", [toChannelsFirst(graph, image), mean]), graph.scalar(255)]);
 }
 
-function denseBlock(graph: OnnxGraph, weights: Weights, input: Value, block: string): Value {
-  const separable = (x: Value, name: string, stride: number) =>
-    separableConvolution(graph, weights, x, `${block}/${name}`, stride);
-  const first =
-    block === "dense0" ? fullConvolution(graph, weights, input, "dense0/conv0") : separable(input, "conv0", 2);
-  const out1 = relu(graph, first);
-  const out2 = separable(out1, "conv1", 1);
-  const out3 = separable(relu(graph, add(graph, out1, out2)), "conv2", 1);
-  const out4 = separable(relu(graph, add(graph, out1, add(graph, out2, out3))), "conv3", 1);
-  return relu(graph, add(graph, out1, add(graph, out2, add(graph, out3, out4))));
-}
+class DenseNetwork {
+  readonly #graph: OnnxGraph;
+  readonly #weights: Weights;
 
-function fullConvolution(graph: OnnxGraph, weights: Weights, input: Value, name: string): Value {
-  const filters = toOnnxFilters(weights.get(`${name}/filters`));
-  return convolve(graph, input, filters, weights.get(`${name}/bias`), { ...SAME_PADDING, strides: [2, 2] });
-}
+  constructor(graph: OnnxGraph, weights: Weights) {
+    this.#graph = graph;
+    this.#weights = weights;
+  }
 
-function separableConvolution(graph: OnnxGraph, weights: Weights, input: Value, name: string, stride: number): Value {
-  const each = convolveDepthwise(graph, input, weights.get(`${name}/depthwise_filter`), stride);
-  return convolve(graph, each, toOnnxFilters(weights.get(`${name}/pointwise_filter`)), weights.get(`${name}/bias`), {});
+  block(input: Value, block: string): Value {
+    const graph = this.#graph;
+    const separable = (x: Value, name: string, stride: number) => this.#separable(x, `${block}/${name}`, stride);
+    const first = block === "dense0" ? this.#full(input, "dense0/conv0") : separable(input, "conv0", 2);
+    const out1 = relu(graph, first);
+    const out2 = separable(out1, "conv1", 1);
+    const out3 = separable(relu(graph, add(graph, out1, out2)), "conv2", 1);
+    const out4 = separable(relu(graph, add(graph, out1, add(graph, out2, out3))), "conv3", 1);
+    return relu(graph, add(graph, out1, add(graph, out2, add(graph, out3, out4))));
+  }
+
+  #full(input: Value, name: string): Value {
+    const filters = toOnnxFilters(this.#weights.get(`${name}/filters`));
+    const bias = this.#weights.get(`${name}/bias`);
+    return convolve(this.#graph, input, { filters, bias, attributes: { ...SAME_PADDING, strides: [2, 2] } });
+  }
+
+  #separable(input: Value, name: string, stride: number): Value {
+    const depthwise = { filters: this.#weights.get(`${name}/depthwise_filter`), stride };
+    const each = convolveDepthwise(this.#graph, input, depthwise);
+    const filters = toOnnxFilters(this.#weights.get(`${name}/pointwise_filter`));
+    return convolve(this.#graph, each, { filters, bias: this.#weights.get(`${name}/bias`) });
+  }
 }

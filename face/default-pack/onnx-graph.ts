@@ -13,6 +13,13 @@ export type Attribute = number | readonly number[] | string | { readonly real: n
 /** The name of a value that flows between nodes. */
 export type Value = string;
 
+/** An operation of ONNX on values, which has one output. */
+export interface GraphNode {
+  readonly operator: string;
+  readonly inputs: readonly Value[];
+  readonly attributes?: Record<string, Attribute>;
+}
+
 /** Collects the nodes and constants of one network and writes them as an ONNX file. Equal calls give equal bytes. */
 export class OnnxGraph {
   readonly #name: string;
@@ -47,14 +54,14 @@ export class OnnxGraph {
     return this.#addConstant([values.length], INT64, new Uint8Array(BigInt64Array.from(values, BigInt).buffer));
   }
 
-  /** Adds a node with one output, named `output` where the name matters. */
-  node(
-    operator: string,
-    inputs: readonly Value[],
-    attributes: Record<string, Attribute> = {},
-    output = this.#freshName(),
-  ): Value {
-    this.#nodes.push(encodeNode(operator, inputs, output, attributes));
+  /** Adds a node whose output's name does not matter. */
+  node(operator: string, inputs: readonly Value[], attributes: Record<string, Attribute> = {}): Value {
+    return this.named(this.#freshName(), { operator, inputs, attributes });
+  }
+
+  /** Adds a node whose output has a name. */
+  named(output: Value, node: GraphNode): Value {
+    this.#nodes.push(encodeNode(output, node));
     return output;
   }
 
@@ -95,12 +102,7 @@ function field(writer: BinaryWriter, number: number): BinaryWriter {
   return writer.tag(number, WireType.LengthDelimited);
 }
 
-function encodeNode(
-  operator: string,
-  inputs: readonly Value[],
-  output: Value,
-  attributes: Record<string, Attribute>,
-): Uint8Array {
+function encodeNode(output: Value, { operator, inputs, attributes = {} }: GraphNode): Uint8Array {
   const node = new BinaryWriter();
   for (const input of inputs) field(node, 1).string(input);
   field(node, 2).string(output);
@@ -116,7 +118,7 @@ function encodeAttribute(name: string, value: Attribute): Uint8Array {
   return attribute.tag(20, WireType.Varint).int32(type).finish();
 }
 
-/** @returns the number of the type in AttributeProto.AttributeType */
+/** Gives the number of the type in AttributeProto.AttributeType. */
 function writeAttributeValue(attribute: BinaryWriter, value: Attribute): number {
   if (typeof value === "number") {
     attribute.tag(3, WireType.Varint).int64(value);

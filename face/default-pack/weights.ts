@@ -13,8 +13,8 @@ export interface Tensor {
 interface ManifestEntry {
   readonly name: string;
   readonly shape: readonly number[];
-  readonly dtype: string;
-  readonly quantization?: { readonly dtype: string; readonly scale: number; readonly min: number };
+  /** Of 8-bit weights; undefined for float32. */
+  readonly quantization: { readonly scale: number; readonly min: number } | undefined;
 }
 
 /** The weights of one network of @vladmandic/face-api, unpacked one at a time as they are asked for. */
@@ -35,19 +35,13 @@ export class Weights {
   }
 
   /**
-   * @throws FaceError MODEL_PACK_INVALID when the package is missing or is not the one this conversion was written for.
+   * Throws FaceError MODEL_PACK_INVALID where the package is missing or is not the one this conversion was written for.
    */
   static async read(base: string): Promise<Weights> {
     const folder = modelFolder();
     try {
-      const manifest = JSON.parse(await readFile(join(folder, `${base}-weights_manifest.json`), "utf8")) as {
-        weights: ManifestEntry[];
-      }[];
-      return new Weights(
-        base,
-        await readFile(join(folder, `${base}.bin`)),
-        manifest.flatMap((group) => group.weights),
-      );
+      const manifest = await readFile(join(folder, `${base}-weights_manifest.json`), "utf8");
+      return new Weights(base, await readFile(join(folder, `${base}.bin`)), parseManifest(manifest));
     } catch (cause) {
       throw cause instanceof FaceError ? cause : damaged(base, "its files cannot be read", cause);
     }
@@ -66,6 +60,36 @@ export class Weights {
     }
     return { shape, data };
   }
+}
+
+/** A list of groups of weights. Throws Error for anything else. */
+function parseManifest(json: string): ManifestEntry[] {
+  const groups: unknown = JSON.parse(json);
+  return list(groups).flatMap((group) => list(record(group)["weights"]).map(parseEntry));
+}
+
+function parseEntry(value: unknown): ManifestEntry {
+  const { name, shape, quantization } = record(value);
+  if (typeof name !== "string") throw new Error("weights without a name");
+  const lengths = list(shape).map(finite);
+  if (quantization === undefined) return { name, shape: lengths, quantization };
+  const { scale, min } = record(quantization);
+  return { name, shape: lengths, quantization: { scale: finite(scale), min: finite(min) } };
+}
+
+function list(value: unknown): readonly unknown[] {
+  if (Array.isArray(value)) return value;
+  throw new Error("no list where one belongs");
+}
+
+function record(value: unknown): Readonly<Record<string, unknown>> {
+  if (typeof value === "object" && value !== null) return { ...value };
+  throw new Error("no object where one belongs");
+}
+
+function finite(value: unknown): number {
+  if (typeof value === "number" && Number.isFinite(value)) return value;
+  throw new Error("no number where one belongs");
 }
 
 function elementCount(shape: readonly number[]): number {

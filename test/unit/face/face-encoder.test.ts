@@ -165,12 +165,8 @@ function colourDescriptor(): Uint8Array {
   const average = graph.node("Flatten", [graph.node("GlobalAveragePool", [graph.input("face", [1, 3, 112, 112])])], {
     axis: 1,
   });
-  graph.node(
-    "MatMul",
-    [average, graph.constant({ shape: [3, 4], data: Float32Array.of(1, 0, 0, 1, 0, 1, 0, 1, 0, 0, 1, 1) })],
-    {},
-    "embedding",
-  );
+  const colours = graph.constant({ shape: [3, 4], data: Float32Array.of(1, 0, 0, 1, 0, 1, 0, 1, 0, 0, 1, 1) });
+  graph.named("embedding", { operator: "MatMul", inputs: [average, colours] });
   graph.output("embedding", [1, 4]);
   return graph.encode();
 }

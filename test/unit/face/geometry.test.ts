@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { alignFace, applyTransform, invertTransform, similarityTransform, warpImage } from "../../../face/alignment.ts";
+import { alignFace } from "../../../face/alignment.ts";
+import { applyTransform, invertTransform, similarityTransform } from "../../../face/transform.ts";
+import { warpImage } from "../../../face/warp.ts";
 import { clipBox, intersectionOverUnion, suppressNonMaxima } from "../../../face/geometry.ts";
 import type { Box, Point, ScoredBox } from "../../../face/geometry.ts";
 
@@ -136,7 +138,7 @@ function rampImage(side: number) {
 
 test("a warp by whole pixels copies pixels, and is black outside the image", () => {
   const image = rampImage(16);
-  const moved = warpImage(image, { a: 1, b: 0, c: 3, d: 0, e: 1, f: -2 }, 16, 16);
+  const moved = warpImage(image, { a: 1, b: 0, c: 3, d: 0, e: 1, f: -2 }, { width: 16, height: 16 });
   for (let y = 0; y < 16; y++) {
     for (let x = 0; x < 16; x++) {
       const [sx, sy] = [x - 3, y + 2];
@@ -158,7 +160,7 @@ for (const [side, chip] of [
     }));
     const quarter = ({ x, y }: Point) => ({ x: (chip * y) / side, y: chip - (chip * x) / side });
     const anchors = [36, 45, 48, 54, 30].map((index) => ({ landmarks: [index], ...quarter(landmarks[index]!) }));
-    const aligned = await alignFace(rampImage(side), landmarks, anchors, chip, chip);
+    const aligned = await alignFace(rampImage(side), landmarks, { anchors, width: chip, height: chip });
     for (const [u, v] of [
       [0.2, 0.3],
       [0.5, 0.5],
@@ -195,7 +197,11 @@ test("alignment averages fine texture away instead of picking pixels from it", a
     x: landmarks[index]!.x / 8,
     y: landmarks[index]!.y / 8,
   }));
-  const aligned = await alignFace({ width: side, height: side, data: checkers }, landmarks, anchors, 100, 100);
+  const aligned = await alignFace({ width: side, height: side, data: checkers }, landmarks, {
+    anchors,
+    width: 100,
+    height: 100,
+  });
   const inner = aligned.data.subarray(30 * 300, 70 * 300).filter((_, i) => i % 300 > 60 && i % 300 < 240);
   assert.ok(Math.min(...inner) > 112 && Math.max(...inner) < 144);
 });
