@@ -1,9 +1,11 @@
 import { readEmbeddings } from "@veilface/client";
+import type { EnrollOptions, ModelOption } from "@veilface/client";
 import { isKnown, reworded } from "./errors.ts";
 import { openClient } from "./options.ts";
 import type { KeyFlags, ServerFlags } from "./options.ts";
 import type { Outcome } from "./outcome.ts";
 import { showProgress } from "./progress.ts";
+import type { Progress } from "./progress.ts";
 import { struckText } from "./struck.ts";
 
 /** Flags of enrolling embeddings that were made elsewhere. */
@@ -14,53 +16,79 @@ export interface EmbeddingsFlags {
   modelVersion?: string;
 }
 
+/** A file of embeddings, and where they go. */
+export interface EmbeddingsToEnroll {
+  readonly galleryId: string;
+  readonly path: string;
+}
+
+/** How far an enrollment has come. */
+interface Advance {
+  /** Embeddings, and the part of the file that they are, in [0, 1]. */
+  read: number;
+  fraction: number;
+  enrolled: number;
+  /** Templates that were replaced and whose bits stay in packed blocks. */
+  readonly struck: Set<string>;
+}
+
 /** Enrolls a file of embeddings: packed into blocks, with count, rate and time left. */
 export async function enrollEmbeddings(
-  galleryId: string,
-  path: string,
+  { galleryId, path }: EmbeddingsToEnroll,
   flags: KeyFlags & ServerFlags & EmbeddingsFlags,
   signal: AbortSignal,
 ): Promise<Outcome> {
   using opened = await openClient(flags, signal);
   const { space } = await opened.client.getGallery(galleryId, { signal });
-  const { ids, modelId, modelVersion } = flags;
-  const model = { ...(modelId !== undefined && { modelId }), ...(modelVersion !== undefined && { modelVersion }) };
+  const { ids } = flags;
   const start = performance.now();
-  using progress = showProgress("templates");
-  const done = { read: 0, fraction: 0, enrolled: 0 };
+  const done: Advance = { read: 0, fraction: 0, enrolled: 0, struck: new Set() };
   const source = readEmbeddings(path, {
     dimension: space.dimension,
     ...(ids !== undefined && { ids }),
     onRead: (fraction) => (done.fraction = fraction),
   });
-  const onProgress = (enrolled: number): void => {
-    done.enrolled = enrolled;
-    // How many there are is known once they are read; until then, by how much of the file was.
-    progress.advance(enrolled, Math.max(enrolled, Math.round(done.read / Math.max(done.fraction, 1e-9))));
-  };
-  const struck = new Set<string>();
-  const onStruck = (templateIds: readonly string[]): void => {
-    templateIds.forEach((id) => struck.add(id));
-  };
+  using progress = showProgress("templates");
+  const options = { signal, ...modelNamed(flags), ...keepingAccount(done, progress) };
   try {
-    await opened.client.enroll(galleryId, counted(source, done), { signal, onProgress, onStruck, ...model });
+    await opened.client.enroll(galleryId, counted(source, done), options);
   } catch (cause) {
     throw partly(cause, done.enrolled, "templates");
   }
-  const seconds = (performance.now() - start) / 1000;
-  const text = `${done.enrolled} templates enrolled in ${galleryId} in ${seconds.toFixed(1)} s (${Math.round(done.enrolled / seconds)} a second)`;
+  return outcomeOf(galleryId, done, (performance.now() - start) / 1000);
+}
+
+function modelNamed({ modelId, modelVersion }: EmbeddingsFlags): ModelOption {
+  return { ...(modelId !== undefined && { modelId }), ...(modelVersion !== undefined && { modelVersion }) };
+}
+
+function keepingAccount(done: Advance, progress: Progress): Required<Pick<EnrollOptions, "onProgress" | "onStruck">> {
   return {
-    json: { galleryId, enrolled: done.enrolled, seconds: Number(seconds.toFixed(3)), struck: [...struck] },
-    text: [text, ...struckText(galleryId, [...struck])],
-    yes: true,
+    onProgress: (enrolled) => {
+      done.enrolled = enrolled;
+      // How many there are is known once they are read; until then, by how much of the file was.
+      progress.advance(enrolled, Math.max(enrolled, Math.round(done.read / Math.max(done.fraction, 1e-9))));
+    },
+    onStruck: (templateIds) => {
+      templateIds.forEach((id) => done.struck.add(id));
+    },
   };
 }
 
-async function* counted<T>(source: AsyncIterable<T>, done: { read: number }): AsyncGenerator<T, void, undefined> {
+async function* counted<T>(source: AsyncIterable<T>, done: Advance): AsyncGenerator<T, void, undefined> {
   for await (const item of source) {
     done.read++;
     yield item;
   }
+}
+
+function outcomeOf(galleryId: string, { enrolled, struck }: Advance, seconds: number): Outcome {
+  const text = `${enrolled} templates enrolled in ${galleryId} in ${seconds.toFixed(1)} s (${Math.round(enrolled / seconds)} a second)`;
+  return {
+    json: { galleryId, enrolled, seconds: Number(seconds.toFixed(3)), struck: [...struck] },
+    text: [text, ...struckText(galleryId, [...struck])],
+    yes: true,
+  };
 }
 
 /** The error, with how much was enrolled before it. `what`: such as "of 12 photos". */

@@ -12,7 +12,7 @@ import type { KeyFlags, ModelFlags, ServerFlags } from "./options.ts";
 import { counted, formatTable } from "./outcome.ts";
 import type { Cli, Outcome } from "./outcome.ts";
 import { lookThrough } from "./people-folder.ts";
-import type { People, Remark } from "./people-folder.ts";
+import type { People, Photo, Remark } from "./people-folder.ts";
 import { openPhotoEncoder, withTakenFaces } from "./photos.ts";
 import type { PhotoEncoder } from "./photos.ts";
 import { struckText } from "./struck.ts";
@@ -60,16 +60,29 @@ export function addEnroll(program: Command, cli: Cli): void {
     .option("--model-id <id>", "with --embeddings: the model that made them, refused where it is not the gallery's")
     .option("--model-version <version>", "with --embeddings: the version of that model's weights, refused likewise")
     .addHelpText("after", EXAMPLES)
-    .action(async (galleryId: string, subjectId: string | undefined, images: string[], flags: EnrollFlags) => {
-      if (flags.embeddings !== undefined) {
-        if (subjectId !== undefined || flags.dir !== undefined)
-          throw new CliError("USAGE", "--embeddings takes subjects from its file: give it alone");
-        cli.finish(await enrollEmbeddings(galleryId, flags.embeddings, flags, cli.signal));
-        return;
-      }
-      cli.finish(await enroll(galleryId, await choosePhotos(subjectId, images, flags.dir), flags, cli.signal));
+    .action(async (...[galleryId, subjectId, images, flags]: [string, string | undefined, string[], EnrollFlags]) => {
+      cli.finish(await enrollNamed({ galleryId, subjectId, images }, flags, cli.signal));
     });
   addJson(addModel(addServer(addKey(command))));
+}
+
+/** What the command line names, beside its flags. */
+interface NamedOnes {
+  readonly galleryId: string;
+  readonly subjectId: string | undefined;
+  readonly images: readonly string[];
+}
+
+async function enrollNamed(
+  { galleryId, subjectId, images }: NamedOnes,
+  flags: EnrollFlags,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  if (flags.embeddings === undefined)
+    return enroll({ galleryId, people: await choosePhotos(subjectId, images, flags.dir) }, flags, signal);
+  if (subjectId !== undefined || flags.dir !== undefined)
+    throw new CliError("USAGE", "--embeddings takes subjects from its file: give it alone");
+  return enrollEmbeddings({ galleryId, path: flags.embeddings }, flags, signal);
 }
 
 async function choosePhotos(subjectId: string | undefined, images: readonly string[], dir?: string): Promise<People> {
@@ -84,7 +97,17 @@ async function choosePhotos(subjectId: string | undefined, images: readonly stri
   return { photos: images.map((path) => ({ subjectId, path })), passedOver: [], failed: [] };
 }
 
-async function enroll(galleryId: string, people: People, flags: EnrollFlags, signal: AbortSignal): Promise<Outcome> {
+/** People whose photos are enrolled, and where. */
+interface PeopleToEnroll {
+  readonly galleryId: string;
+  readonly people: People;
+}
+
+async function enroll(
+  { galleryId, people }: PeopleToEnroll,
+  flags: EnrollFlags,
+  signal: AbortSignal,
+): Promise<Outcome> {
   using opened = await openClient(flags, signal);
   const { client, keyHolder } = opened;
   // Asked first: photos take long, and a gallery that is not there should not cost them.
@@ -96,74 +119,62 @@ async function enroll(galleryId: string, people: People, flags: EnrollFlags, sig
   const run = new PhotoRun({ keyHolder, signal, known: new Set(known.map(({ templateId }) => templateId)), check });
   run.passedOver.push(...people.passedOver);
   run.failed.push(...people.failed);
-  const { enrolled, struck, taken } = await enrollAll(galleryId, people, { client, run, flags, signal });
-  return withTakenFaces({ taken }, report(galleryId, enrolled, run, struck));
+  await using encoder = await openPhotoEncoder(flags);
+  const atOnce = flags.dir === undefined && people.photos.length <= FEW_PHOTOS;
+  const done = await enrollPhotos({ client, galleryId, signal }, { photos: people.photos, run, encoder, atOnce });
+  return withTakenFaces(encoder, report(galleryId, run, done));
+}
+
+/** Photos on their way into a gallery. */
+interface PhotosToEnroll {
+  readonly photos: readonly Photo[];
+  readonly run: PhotoRun;
+  readonly encoder: PhotoEncoder;
+  /** Whether all are encoded before the first is enrolled. */
+  readonly atOnce: boolean;
 }
 
 /** What enrolling photos came to. */
-interface EnrolledPhotos extends Pick<PhotoEncoder, "taken"> {
-  readonly enrolled: IdentifiedPhoto[];
+interface EnrolledPhotos {
+  readonly enrolled: readonly IdentifiedPhoto[];
   /** Templates that were replaced and whose bits stay in packed blocks. */
   readonly struck: readonly string[];
 }
 
-async function enrollAll(
-  galleryId: string,
-  { photos }: People,
-  {
-    client,
-    run,
-    flags,
-    signal,
-  }: {
-    client: VeilfaceClient;
-    run: PhotoRun;
-    flags: EnrollFlags;
-    signal: AbortSignal;
-  },
+async function enrollPhotos(
+  { client, galleryId, signal }: { client: VeilfaceClient; galleryId: string; signal: AbortSignal },
+  { photos, run, encoder, atOnce }: PhotosToEnroll,
 ): Promise<EnrolledPhotos> {
-  await using encoder = await openPhotoEncoder(flags);
   const encoded = run.encode(photos, encoder);
-  const atOnce = flags.dir === undefined && photos.length <= FEW_PHOTOS;
   const source = atOnce ? await Array.fromAsync(encoded) : encoded;
   const enrolled: IdentifiedPhoto[] = [];
-  const onProgress = (
-    _enrolled: number,
-    { templateId, subjectId }: { templateId: string; subjectId: string },
-  ): void => {
-    enrolled.push({ templateId, subjectId, path: run.pathOf(templateId) });
-  };
   const struck = new Set<string>();
-  const onStruck = (ids: readonly string[]): void => {
-    ids.forEach((id) => struck.add(id));
-  };
   try {
-    // Photos come slowly: each is enrolled as it comes, and can be erased alone. Packing them is for gallery pack.
     await client.enroll(galleryId, source, {
       signal,
       ...modelOf(encoder.card),
-      onProgress,
-      onStruck,
+      onProgress: (_enrolled, { templateId, subjectId }) => {
+        enrolled.push({ templateId, subjectId, path: run.pathOf(templateId) });
+      },
+      onStruck: (ids) => {
+        ids.forEach((id) => struck.add(id));
+      },
+      // Photos come slowly: each is enrolled as it comes, and can be erased alone. Packing them is for gallery pack.
       packing: "never",
     });
   } catch (cause) {
     throw partly(cause, enrolled.length, `of ${photos.length} photos`);
   }
-  return { enrolled, struck: [...struck], taken: encoder.taken };
+  return { enrolled, struck: [...struck] };
 }
 
-function report(
-  galleryId: string,
-  templates: readonly IdentifiedPhoto[],
-  run: PhotoRun,
-  struck: readonly string[],
-): Outcome {
+function report(galleryId: string, run: PhotoRun, { enrolled, struck }: EnrolledPhotos): Outcome {
   const { already, failed, passedOver, notes } = run;
-  const subjects = new Set(templates.map(({ subjectId }) => subjectId)).size;
+  const subjects = new Set(enrolled.map(({ subjectId }) => subjectId)).size;
   const also = already.length === 0 ? "" : `; ${already.length} enrolled already`;
-  const rows = templates.map(({ templateId, subjectId, path }) => [templateId, subjectId, path]);
+  const rows = enrolled.map(({ templateId, subjectId, path }) => [templateId, subjectId, path]);
   const text = [
-    `${counted(templates.length, "photo")} of ${counted(subjects, "subject")} enrolled in ${galleryId}${also}`,
+    `${counted(enrolled.length, "photo")} of ${counted(subjects, "subject")} enrolled in ${galleryId}${also}`,
     ...(rows.length === 0 ? [] : formatTable(["template", "subject", "photo"], rows)),
     ...listed(
       "not enrolled",
@@ -173,7 +184,16 @@ function report(
     ...listed("please check", notes.map(inWords)),
     ...struckText(galleryId, struck),
   ];
-  const json = { galleryId, enrolled: templates.length, templates, already, failed, passedOver, notes, struck };
+  const json = {
+    galleryId,
+    enrolled: enrolled.length,
+    templates: enrolled,
+    already,
+    failed,
+    passedOver,
+    notes,
+    struck,
+  };
   return { json, text, yes: failed.length === 0 };
 }
 

@@ -77,7 +77,8 @@ async function create(galleryId: string, flags: CreateFlags, signal: AbortSignal
   const { expect: expectedTemplates, packedStride } = flags;
   const gallery = await opened.client.createGallery(galleryId, space, {
     signal,
-    ...given({ expectedTemplates, packedStride }),
+    ...(expectedTemplates !== undefined && { expectedTemplates }),
+    ...(packedStride !== undefined && { packedStride }),
   });
   const { modelId, dimension, metric } = gallery.space;
   return {
@@ -88,10 +89,14 @@ async function create(galleryId: string, flags: CreateFlags, signal: AbortSignal
 }
 
 async function chooseSpace(flags: CreateFlags): Promise<ModelSpace> {
-  const { dimension, metric, modelId, modelVersion } = flags;
+  const { dimension, metric, modelId, modelVersion: version, normBound } = flags;
   const complete = dimension !== undefined && metric !== undefined && modelId !== undefined;
   const chosen = complete ? { id: modelId, dimension, metric, threshold: 0 } : await cardOf(flags);
-  return spaceOf({ ...chosen, ...given({ version: modelVersion, normBound: flags.normBound }) });
+  return spaceOf({
+    ...chosen,
+    ...(version !== undefined && { version }),
+    ...(normBound !== undefined && { normBound }),
+  });
 }
 
 /** The model pack's card with what the flags say instead; the version of another model is not the pack's. */
@@ -99,14 +104,9 @@ async function cardOf({ dimension, metric, modelId, ...flags }: CreateFlags): Pr
   const { version, ...card } = (await loadPack(flags)).card;
   return {
     ...card,
-    ...given({ id: modelId, dimension, metric, version: modelId === undefined ? version : undefined }),
-  };
-}
-
-/** Without the fields that are undefined, which would hide those they are spread over. */
-function given<T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
-    [K in keyof T]?: Exclude<T[K], undefined>;
+    ...(dimension !== undefined && { dimension }),
+    ...(metric !== undefined && { metric }),
+    ...(modelId === undefined ? { version } : { id: modelId }),
   };
 }
 

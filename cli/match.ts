@@ -1,7 +1,7 @@
 import { plainDistance } from "@veilface/client";
 import type { Command } from "commander";
 import { decide, identificationThresholdOf, modelOf, spaceOf, thresholdOf } from "@veilface/client";
-import type { RefusedTemplate } from "@veilface/client";
+import type { Candidate, RefusedTemplate } from "@veilface/client";
 import { checkId, textOfRefused } from "@veilface/client/advanced";
 import { isKnown, reworded, serverReasonOf } from "./errors.ts";
 import type { CliError, KnownError } from "./errors.ts";
@@ -28,8 +28,8 @@ export function addVerify(program: Command, cli: Cli): void {
     .argument("<image>", "a photo that shows one face")
     .description("Check whether a photo shows a subject (1:1). Exit code 0 if accepted, 1 if not.")
     .addHelpText("after", "\nExample:\n  veilface verify staff ada door.jpg")
-    .action(async (galleryId: string, subjectId: string, image: string, flags: VerifyFlags) => {
-      cli.finish(await verify(galleryId, subjectId, image, flags, cli.signal));
+    .action(async (...[galleryId, subjectId, image, flags]: [string, string, string, VerifyFlags]) => {
+      cli.finish(await verify({ galleryId, subjectId, image }, flags, cli.signal));
     });
   addJson(addThreshold(addModel(addServer(addKey(command)))));
 }
@@ -43,7 +43,7 @@ export function addIdentify(program: Command, cli: Cli): void {
     .option("--top <k>", "how many subjects to list", parseCount, 5)
     .addHelpText("after", "\nExample:\n  veilface identify staff door.jpg --top 3")
     .action(async (galleryId: string, image: string, flags: IdentifyFlags) => {
-      cli.finish(await identify(galleryId, image, flags, cli.signal));
+      cli.finish(await identify({ galleryId, image }, flags, cli.signal));
     });
   addJson(addThreshold(addModel(addServer(addKey(command)))));
 }
@@ -63,10 +63,14 @@ export function addCompare(program: Command, cli: Cli): void {
   addJson(addThreshold(addModel(command)));
 }
 
+/** A photo, by its path, that is compared with a gallery. */
+interface PhotoQuestion {
+  readonly galleryId: string;
+  readonly image: string;
+}
+
 async function verify(
-  galleryId: string,
-  subjectId: string,
-  image: string,
+  { galleryId, subjectId, image }: PhotoQuestion & { readonly subjectId: string },
   flags: VerifyFlags,
   signal: AbortSignal,
 ): Promise<Outcome> {
@@ -105,7 +109,11 @@ function nobody(galleryId: string, subjectId: string, cause: KnownError): CliErr
   );
 }
 
-async function identify(galleryId: string, image: string, flags: IdentifyFlags, signal: AbortSignal): Promise<Outcome> {
+async function identify(
+  { galleryId, image }: PhotoQuestion,
+  flags: IdentifyFlags,
+  signal: AbortSignal,
+): Promise<Outcome> {
   using opened = await openClient(flags, signal);
   const { templateCount } = await opened.client.getGallery(galleryId, { signal });
   await using encoder = await openPhotoEncoder(flags);
@@ -119,6 +127,25 @@ async function identify(galleryId: string, image: string, flags: IdentifyFlags, 
     ...candidate,
     accepted: decide(candidate.distance, threshold).accepted,
   }));
+  const falseMatches = expectedFalseMatches(encoder.card, threshold, templateCount);
+  const found = { galleryId, threshold, templates: templateCount, expectedFalseMatches: falseMatches ?? null };
+  return withTakenFaces(encoder, identified({ ...found, candidates, refused }));
+}
+
+/** The answer of an identification. */
+interface Identified {
+  readonly galleryId: string;
+  readonly threshold: number;
+  /** How many the gallery holds. */
+  readonly templates: number;
+  /** Null where it is unknown. */
+  readonly expectedFalseMatches: number | null;
+  readonly candidates: readonly (Candidate & { readonly accepted: boolean })[];
+  readonly refused: readonly RefusedTemplate[];
+}
+
+function identified(found: Identified): Outcome {
+  const { threshold, candidates, refused } = found;
   const rows = candidates.map(({ subjectId, distance, accepted }) => [
     subjectId,
     formatDistance(distance),
@@ -128,28 +155,20 @@ async function identify(galleryId: string, image: string, flags: IdentifyFlags, 
     candidates.length === 0
       ? ["the gallery is empty"]
       : formatTable(["subject", "distance", `within ${threshold}`], rows);
-  const falseMatches = expectedFalseMatches(encoder.card, threshold, templateCount);
-  return withTakenFaces(encoder, {
-    json: {
-      galleryId,
-      threshold,
-      templates: templateCount,
-      expectedFalseMatches: falseMatches ?? null,
-      candidates,
-      refused,
-    },
-    text: [...table, expectation(falseMatches, threshold, templateCount), ...refusedLine(refused)],
+  return {
+    json: { ...found },
+    text: [...table, expectation(found), ...refusedLine(refused)],
     yes: candidates.some(({ accepted }) => accepted),
-  });
+  };
 }
 
 function refusedLine(refused: readonly RefusedTemplate[]): string[] {
   return refused.length === 0 ? [] : [textOfRefused(refused)];
 }
 
-function expectation(falseMatches: number | undefined, threshold: number, templates: number): string {
+function expectation({ expectedFalseMatches: falseMatches, threshold, templates }: Identified): string {
   const among = `${templates} template${templates === 1 ? "" : "s"}`;
-  if (falseMatches === undefined)
+  if (falseMatches === null)
     return `how many false matches to expect among ${among} is unknown: the model's card states no falseMatchRates`;
   return `expect about ${Number(falseMatches.toPrecision(1))} false matches among ${among} within ${threshold}, more where people are alike`;
 }

@@ -50,7 +50,8 @@ function tooLarge(file: string, size: string): CliError {
 async function readFirstLine(file: string): Promise<string> {
   try {
     const bytes = await readInput(file, { maxBytes: MAX_FILE_BYTES, tooLarge: (size) => tooLarge(file, size) });
-    return bytes.toString().split(/\r?\n/, 1)[0]!;
+    const [line = ""] = bytes.toString().split(/\r?\n/, 1);
+    return line;
   } catch (cause) {
     if (isKnown(cause)) throw cause;
     const message = `the passphrase file ${file} cannot be read: ${systemErrorText(cause)}`;

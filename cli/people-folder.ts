@@ -34,6 +34,13 @@ export interface People {
   readonly failed: readonly Failure[];
 }
 
+/** People as they are being found. */
+interface FoundPeople {
+  readonly photos: Photo[];
+  readonly passedOver: Remark[];
+  readonly failed: Failure[];
+}
+
 /** As sharp reads them; HEIC with HEVC is refused later, with what to do. */
 const PHOTO_ENDINGS: readonly string[] = [
   ".jpg",
@@ -71,7 +78,7 @@ const LITTER: readonly string[] = [
  * read, or nobody has a photo.
  */
 export async function lookThrough(folder: string): Promise<People> {
-  const people = { photos: [] as Photo[], passedOver: [] as Remark[], failed: [] as Failure[] };
+  const people: FoundPeople = { photos: [], passedOver: [], failed: [] };
   const entries = await entriesOf(folder).catch((cause: unknown) => {
     throw unreadable(folder, cause);
   });
@@ -95,7 +102,7 @@ function nobody(folder: string, { passedOver, failed }: Omit<People, "photos">):
 async function lookThroughPerson(
   folder: string,
   name: string,
-  { photos, passedOver, failed }: { photos: Photo[]; passedOver: Remark[]; failed: Failure[] },
+  { photos, passedOver, failed }: FoundPeople,
 ): Promise<void> {
   try {
     const subjectId = checkFolderName(folder, name);

@@ -55,10 +55,9 @@ export async function openPhotoEncoder(flags: ModelFlags): Promise<PhotoEncoder>
   const encoder = await Encoder.open(pack);
   const taken: TakenFace[] = [];
   const take = async (path: string, bytes: Buffer): Promise<EncodedPhoto> => {
-    const { image, face } = await encodePhoto(encoder, path, bytes, flags);
-    const { box, score, turn, embedding } = face;
+    const { box, score, turn, embedding } = await encodePhoto(encoder, { path, bytes }, flags);
     if (flags.largestFace === true || turn !== 0) taken.push({ path, box, score, turn });
-    return { image, embedding };
+    return { image: bytes, embedding };
   };
   return {
     card: encoder.card,
@@ -70,13 +69,17 @@ export async function openPhotoEncoder(flags: ModelFlags): Promise<PhotoEncoder>
 }
 
 interface ReadPhoto {
-  readonly image: Buffer;
-  readonly face: EncodedFace;
+  readonly path: string;
+  readonly bytes: Buffer;
 }
 
-async function encodePhoto(encoder: FaceEncoder, path: string, image: Buffer, flags: ModelFlags): Promise<ReadPhoto> {
+async function encodePhoto(
+  encoder: FaceEncoder,
+  { path, bytes }: ReadPhoto,
+  { largestFace }: ModelFlags,
+): Promise<EncodedFace> {
   try {
-    return { image, face: await encoder.encodeSingle(image, { largestFace: flags.largestFace === true }) };
+    return await encoder.encodeSingle(bytes, { largestFace: largestFace === true });
   } catch (cause) {
     throw isKnown(cause) ? reworded(cause, `${path}: ${cause.message}`) : cause;
   }

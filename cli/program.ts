@@ -57,8 +57,10 @@ export async function buildProgram(cli: Cli, write: (text: string) => void): Pro
 }
 
 async function ownVersion(): Promise<string> {
-  const { version } = JSON.parse(await readFile(findPackageJSON(import.meta.url)!, "utf8")) as { version: string };
-  return version;
+  const path = findPackageJSON(import.meta.url);
+  const fields: unknown = path === undefined ? undefined : JSON.parse(await readFile(path, "utf8"));
+  const known = typeof fields === "object" && fields !== null && "version" in fields;
+  return known && typeof fields.version === "string" ? fields.version : "unknown";
 }
 
 /** Makes commander, which asks only whether a variable is set, read those of a command as they are meant. */

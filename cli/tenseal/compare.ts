@@ -53,8 +53,8 @@ export function addCompare(tenseal: Command, cli: Cli): void {
     )
     .option("--force", "replace files that are there")
     .addHelpText("after", COMPARE_EXAMPLES)
-    .action(async (contextId: string, first: string, others: string[], flags: CompareFlags) => {
-      cli.finish(await compare(contextId, [first, ...others], flags, cli.signal));
+    .action(async (...[contextId, first, others, flags]: [string, string, string[], CompareFlags]) => {
+      cli.finish(await compare({ contextId, first, others }, flags, cli.signal));
     });
   addJson(addServer(command));
 }
@@ -65,9 +65,15 @@ interface Comparison {
   readonly out: string;
 }
 
+/** Vectors, by their paths, and the context that they are encrypted under. */
+interface VectorFiles {
+  readonly contextId: string;
+  readonly first: string;
+  readonly others: readonly string[];
+}
+
 async function compare(
-  contextId: string,
-  [first, ...others]: readonly [string, ...string[]],
+  { contextId, first, others }: VectorFiles,
   flags: CompareFlags,
   signal: AbortSignal,
 ): Promise<Outcome> {
@@ -76,29 +82,42 @@ async function compare(
   const single = others.length === 1 && !(await isFolder(out));
   const comparisons = single ? others.map((vector) => ({ vector, out })) : inFolder(out, others);
   if (!force) for (const { out: file } of comparisons) await refuseExisting(file);
-  const x = await readTensealFile(first);
+  const { bytes, base64 } = await readTensealFile(first);
   // All are looked at before anything is sent, and read again in their turn: there may be many.
   for await (const vector of vectorsOf(others)) openVector(vector);
   using client = new PairwiseClient(await serverOptions(flags));
   const options = { operation, signal, ...(normBound !== undefined && { normBound }) };
-  const replies = client.compareMany(
-    contextId,
-    { first: { encoding: "tenseal", bytes: x.bytes, name: first }, others: vectorsOf(others) },
-    options,
-  );
+  const vectors = { first: { encoding: "tenseal", bytes, name: first }, others: vectorsOf(others) } as const;
+  const replies = client.compareMany(contextId, vectors, options);
   if (!single) await makeFolder(out);
   const written: Written[] = [];
-  for await (const reply of replies) {
-    const { vector, out: file } = comparisons[written.length]!;
-    if (reply === undefined) {
-      written.push({ vector, out: file, bytes: 0, identical: true });
-      continue;
-    }
-    const bytes = x.base64 ? Buffer.from(Buffer.from(reply.bytes).toString("base64")) : reply.bytes;
-    await writeOutput(file, bytes, force);
-    written.push({ vector, out: file, bytes: bytes.length });
+  for await (const [comparison, reply] of inStep(comparisons, replies))
+    written.push(await write(comparison, reply, { base64, force }));
+  return outcomeOf({ contextId, operation, out, base64 }, written);
+}
+
+async function write(
+  { vector, out }: Comparison,
+  reply: PairwiseCiphertext | undefined,
+  { base64, force }: { base64: boolean; force: boolean },
+): Promise<Written> {
+  if (reply === undefined) return { vector, out, bytes: 0, identical: true };
+  const bytes = base64 ? Buffer.from(Buffer.from(reply.bytes).toString("base64")) : reply.bytes;
+  await writeOutput(out, bytes, force);
+  return { vector, out, bytes: bytes.length };
+}
+
+/** Each answer with what it answers. */
+async function* inStep<T, U>(
+  questions: readonly T[],
+  answers: AsyncIterable<U>,
+): AsyncGenerator<[T, U], void, undefined> {
+  const asked = questions.values();
+  for await (const answer of answers) {
+    const question = asked.next();
+    if (question.done === true) return;
+    yield [question.value, answer];
   }
-  return outcomeOf({ contextId, operation, out, base64: x.base64 }, written);
 }
 
 async function* vectorsOf(paths: readonly string[]): AsyncGenerator<PairwiseCiphertext, void, undefined> {
@@ -160,7 +179,7 @@ function outcomeOf(compared: Compared, written: readonly Written[]): Outcome {
   const table = formatTable(["vector", `encrypted ${what}`], written.map(rowOf));
   return {
     json: { ...compared, results: written },
-    text: [...table, ...readingInPython(written[0]!.out, compared.base64)],
+    text: [...table, ...(only === undefined ? [] : readingInPython(only.out, compared.base64))],
     yes: true,
   };
 }

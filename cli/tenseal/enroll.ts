@@ -21,20 +21,21 @@ export function addEnroll(tenseal: Command, cli: Cli): void {
       "Enroll encrypted vectors of a person. Enrolling a file again replaces it, so a broken run is simply run again.",
     )
     .addHelpText("after", "\nExample:\n  veilface tenseal enroll staff ada ada-1.bin ada-2.bin")
-    .action(async (galleryId: string, subjectId: string, paths: string[], flags: ServerFlags) => {
-      cli.finish(await enroll(galleryId, { subjectId, paths }, flags, cli.signal));
+    .action(async (...[galleryId, subjectId, paths, flags]: [string, string, string[], ServerFlags]) => {
+      cli.finish(await enroll({ galleryId, subjectId, paths }, flags, cli.signal));
     });
   addJson(addServer(command));
 }
 
+/** A person's vectors, by their paths, and where they go. */
 interface Person {
+  readonly galleryId: string;
   readonly subjectId: string;
   readonly paths: readonly string[];
 }
 
 async function enroll(
-  galleryId: string,
-  { subjectId, paths }: Person,
+  { galleryId, subjectId, paths }: Person,
   flags: ServerFlags,
   signal: AbortSignal,
 ): Promise<Outcome> {

@@ -59,7 +59,7 @@ function addCreate(gallery: Command, cli: Cli): void {
     .option("--model-id <id>", "what made the vectors (default: tenseal)")
     .addHelpText("after", CREATE_EXAMPLES)
     .action(async (galleryId: string, contextId: string, flags: CreateFlags) => {
-      cli.finish(await create(galleryId, contextId, flags, cli.signal));
+      cli.finish(await create({ galleryId, contextId }, flags, cli.signal));
     });
   addJson(addServer(command));
 }
@@ -78,7 +78,11 @@ export function addUnenroll(tenseal: Command, cli: Cli): void {
   addJson(addServer(command));
 }
 
-async function create(galleryId: string, contextId: string, flags: CreateFlags, signal: AbortSignal): Promise<Outcome> {
+async function create(
+  { galleryId, contextId }: { galleryId: string; contextId: string },
+  flags: CreateFlags,
+  signal: AbortSignal,
+): Promise<Outcome> {
   const { dimension, metric, normBound, modelId } = flags;
   using client = new PairwiseClient(await serverOptions(flags));
   const wished = {

@@ -51,12 +51,16 @@ export function addSearch(tenseal: Command, cli: Cli): void {
     .option("--force", "replace files that are there")
     .addHelpText("after", SEARCH_EXAMPLES)
     .action(async (galleryId: string, probe: string, flags: SearchFlags) => {
-      cli.finish(await search(galleryId, probe, flags, cli.signal));
+      cli.finish(await search({ galleryId, path: probe }, flags, cli.signal));
     });
   addJson(addServer(command));
 }
 
-async function search(galleryId: string, path: string, flags: SearchFlags, signal: AbortSignal): Promise<Outcome> {
+async function search(
+  { galleryId, path }: { galleryId: string; path: string },
+  flags: SearchFlags,
+  signal: AbortSignal,
+): Promise<Outcome> {
   const { out: folder, subject, force = false } = flags;
   const { bytes } = await readTensealFile(path);
   using client = new PairwiseClient(await serverOptions(flags));
