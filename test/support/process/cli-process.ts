@@ -16,12 +16,12 @@ export interface CliRun {
 export interface CliOptions {
   /** Environment variables on top of the bare ones; undefined ones are left out. */
   readonly env?: Readonly<Record<string, string | undefined>>;
-  /** Sends SIGINT this long after the start. */
-  readonly interruptAfterMs?: number;
+  /** Sends SIGINT once it resolves. */
+  readonly interruptWhen?: Promise<unknown>;
 }
 
 /** Runs it to its end, without a terminal. */
-export function runCli(args: readonly string[], { env = {}, interruptAfterMs }: CliOptions = {}): Promise<CliRun> {
+export function runCli(args: readonly string[], { env = {}, interruptWhen }: CliOptions = {}): Promise<CliRun> {
   const child = spawn(process.execPath, [LAUNCHER, ...args], {
     stdio: ["ignore", "pipe", "pipe"],
     env: bareEnvironment(env),
@@ -29,7 +29,7 @@ export function runCli(args: readonly string[], { env = {}, interruptAfterMs }: 
   const printed = { stdout: "", stderr: "" };
   child.stdout.setEncoding("utf8").on("data", (text: string) => (printed.stdout += text));
   child.stderr.setEncoding("utf8").on("data", (text: string) => (printed.stderr += text));
-  if (interruptAfterMs !== undefined) setTimeout(() => child.kill("SIGINT"), interruptAfterMs);
+  void interruptWhen?.then(() => child.kill("SIGINT"));
   return new Promise((resolve, reject) => {
     child.on("error", reject).on("close", (code) => {
       resolve({ code, ...printed });

@@ -268,8 +268,14 @@ test("a server that is down is told at once, and Ctrl-C ends an upload that hang
     "SERVER_UNAVAILABLE",
   );
   const never = Promise.withResolvers<undefined>();
-  server.interference = { chunk: () => never.promise };
-  const run = await runCli(["tenseal", "upload", files.context], { env, interruptAfterMs: 3000 });
+  const reached = Promise.withResolvers<undefined>();
+  server.interference = {
+    chunk: () => {
+      reached.resolve(undefined);
+      return never.promise;
+    },
+  };
+  const run = await runCli(["tenseal", "upload", files.context], { env, interruptWhen: reached.promise });
   never.resolve(undefined);
   assert.deepEqual(run, { code: 130, stdout: "", stderr: "veilface: the call was cancelled\n" });
 });

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { chmod, mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
@@ -158,7 +159,10 @@ test("Ctrl-C while a server keeps silent ends with 130 and no half output", asyn
     }),
   );
   try {
-    const run = await runCli(["gallery", "list", "--server", `127.0.0.1:${port}`], { env, interruptAfterMs: 2500 });
+    const run = await runCli(["gallery", "list", "--server", `127.0.0.1:${port}`], {
+      env,
+      interruptWhen: once(silent, "connection"),
+    });
     assert.deepEqual(run, { code: 130, stdout: "", stderr: "veilface: the call was cancelled\n" });
   } finally {
     silent.close();
