@@ -21,9 +21,12 @@ export function impossible(what: string): never {
 
 /** The one error class of this package. Messages never hold key, embedding, score or ciphertext bytes. */
 export class FheError extends Error {
+  /** Always "FheError". */
   override readonly name = "FheError";
+  /** Why, for programs; the message says it for people. */
   readonly reason: FheErrorReason;
 
+  /** `options.cause`: the error that this one explains, if any. */
   constructor(reason: FheErrorReason, message: string, options?: ErrorOptions) {
     super(message, options);
     this.reason = reason;

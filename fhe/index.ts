@@ -42,7 +42,7 @@ export {
   readEncryptionParameters,
   withScale,
 } from "./pairwise/parameters.ts";
-export type { PairwiseParameters } from "./pairwise/parameters.ts";
+export type { EncryptionParameters, PairwiseParameters } from "./pairwise/parameters.ts";
 export { checkRotationSteps, maxDimension } from "./pairwise/rotations.ts";
 export { levelsOf, openPairwiseContext } from "./pairwise/levels.ts";
 export { galoisKeyIndex, rotationSteps } from "./pairwise/rotations.ts";
@@ -59,6 +59,7 @@ export { hasSecretKeyShape } from "./seal/secret-shape.ts";
 export { DEFAULT_PARAMETER_SET, DEGREE, NOISE_SIGMA, PARAMETER_SET_NAMES, parameterSet } from "./parameter-sets.ts";
 export type { ParameterSet, ParameterSetName } from "./parameter-sets.ts";
 export { RingKernel } from "./ring/ring-kernel.ts";
+export type { MatchingRoom, StoredResidues } from "./ring/kernel-memory.ts";
 export { TILES_PER_PRIME, fromTiles, tileBytes, toTiles } from "./ring/tiles.ts";
 export { scoreRange } from "./packed/score-range.ts";
 export type { ScoreRange } from "./packed/score-range.ts";

@@ -4,11 +4,12 @@ import { FheError } from "./errors.ts";
 export const DEGREE = 4096;
 
 /**
- * Standard deviation of SEAL's error distribution, a centred binomial of 21 + 21 bits (SEAL 4.1 `util/rlwe.cpp`,
+ * Standard deviation of SEAL's error distribution, a centered binomial of 21 + 21 bits (SEAL 4.1 `util/rlwe.cpp`,
  * sample_poly_cbd).
  */
 export const NOISE_SIGMA = Math.sqrt(21 / 2);
 
+/** The name of a row of the closed list: ring degree 4096 and the bits of the data modulus. */
 export type ParameterSetName = "PACKED_N4096_Q60" | "PACKED_N4096_Q30";
 
 /**
@@ -16,6 +17,7 @@ export type ParameterSetName = "PACKED_N4096_Q60" | "PACKED_N4096_Q30";
  * (HomomorphicEncryption.org standard, table 1: log2 q <= 109 for N = 4096).
  */
 export interface ParameterSet {
+  /** As contexts name it. */
   readonly name: ParameterSetName;
   /**
    * The primes a ciphertext lives in, in SEAL's order; each is 1 mod 2N and below 2^30, so residues and their sums fit
@@ -34,7 +36,9 @@ const SETS: Readonly<Record<ParameterSetName, ParameterSet>> = {
   PACKED_N4096_Q30: { name: "PACKED_N4096_Q30", dataPrimes: [1073692673], reservedPrime: 1073668097 },
 };
 
+/** All of them. */
 export const PARAMETER_SET_NAMES: readonly ParameterSetName[] = ["PACKED_N4096_Q60", "PACKED_N4096_Q30"];
+/** What a key holder's keys are made for where nobody says. */
 export const DEFAULT_PARAMETER_SET: ParameterSetName = "PACKED_N4096_Q60";
 
 /** The set of that name. Throws FheError PARAMETERS_INVALID for a name that is not in the list. */

@@ -16,7 +16,7 @@ export const REFLECTION_VERSIONS = ["v1", "v1alpha"] as const;
 
 /**
  * The descriptors of grpc.health.v1 (Check and Watch) and of both versions of grpc.reflection, as
- * https://github.com/grpc/grpc-proto has them: a serialised google.protobuf.FileDescriptorSet. The packages that
+ * https://github.com/grpc/grpc-proto has them: a serialized google.protobuf.FileDescriptorSet. The packages that
  * implement these services come without descriptors.
  */
 export function standardServicesDescriptorSet(): Uint8Array {

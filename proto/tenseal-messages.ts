@@ -1,7 +1,10 @@
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import { CKKSVectorProto, TenSEALContextProto } from "./gen/tenseal/tenseal.ts";
 
-/** What bytes are, of what TenSEAL writes. */
+/**
+ * What bytes are, of what TenSEAL writes: a context, a vector of its CKKS, or something else, which `seems` names in
+ * words that end "the data is ...".
+ */
 export type TensealMessage =
   | { readonly kind: "context"; readonly message: TenSEALContextProto }
   | { readonly kind: "vector"; readonly message: CKKSVectorProto }
@@ -48,7 +51,7 @@ const CIPHERTEXTS_FIELD = 2;
 const MAX_FIELDS = 1000;
 
 /**
- * Recognises what TenSEAL writes by all of its fields: a field that TenSEAL does not have, or has once and is there
+ * Recognizes what TenSEAL writes by all of its fields: a field that TenSEAL does not have, or has once and is there
  * twice, makes it unknown, so that what is sent on is understood to the last byte. Views of `bytes`, not copies.
  */
 export function recognizeTenseal(bytes: Uint8Array): TensealMessage {

@@ -11,6 +11,7 @@ export interface ServerConfig {
   readonly workers: number;
   /** Whether clients may ask for the contract by reflection. */
   readonly reflection: boolean;
+  /** The least level that is logged: trace, debug, info, warn, error or silent. */
   readonly logLevel: string;
   /** Seconds that calls under way may take to end once the server stops. */
   readonly graceSeconds: number;

@@ -31,25 +31,32 @@ export type ServerErrorReason =
 export interface FieldViolation {
   /** Path of the field as in the proto, such as "gallery.space.dimension". */
   readonly field: string;
+  /** What is wrong with it, to be read after its name: "must be in [1, 64]". */
   readonly description: string;
 }
 
 /** What an error may say beside its reason and its text. */
 export interface ServerErrorOptions extends ErrorOptions {
+  /** The fields at fault; none unless given. */
   readonly violations?: readonly FieldViolation[];
+  /** See {@link ServerError.retryAfterMs}. */
   readonly retryAfterMs?: number;
 }
 
 /** The one error class of this package. Messages never hold ciphertext bytes. */
 export class ServerError extends Error {
+  /** Always "ServerError". */
   override readonly name = "ServerError";
+  /** Why, for programs; the message says it for people. */
   readonly reason: ServerErrorReason;
+  /** The fields of the request that are at fault; none where it is no field's fault. */
   readonly violations: readonly FieldViolation[];
   /**
    * When to try the same again, in milliseconds, for google.rpc.RetryInfo; undefined where trying again does not help.
    */
   readonly retryAfterMs: number | undefined;
 
+  /** `message`: without bytes of keys, templates or scores. */
   constructor(reason: ServerErrorReason, message: string, options?: ServerErrorOptions) {
     super(message, options);
     this.reason = reason;
@@ -58,12 +65,13 @@ export class ServerError extends Error {
   }
 }
 
-/** A stored ciphertext does not have its SHA-256. */
+/** Something stored is not what was stored: a ciphertext does not have its SHA-256, or a row is none. */
 export function storedCorrupt(what: string): ServerError {
   const advice = "restore the store from a backup, or delete and enroll it again";
   return new ServerError("STORED_CORRUPT", `${what} is damaged on the server's disk: ${advice}`);
 }
 
+/** A gallery that is not any more what it was when its reading began. */
 export function galleryChanged(): ServerError {
   return new ServerError("GALLERY_CHANGED", "the gallery was changed while it was read: read it again");
 }

@@ -8,7 +8,7 @@ import { CIPHERTEXT_HEADER_BYTES, inflateSeal, isSealObject, sealCiphertext, sea
 import { callSeal, isSecretKey, openSealContext, parmsIdBytes, savedBytes } from "../seal/seal.ts";
 import type { PublicSeal } from "../seal/seal.ts";
 
-/** How a ciphertext's bytes are laid out: SEAL's own serialisation, or bare 30-bit residues. */
+/** How a ciphertext's bytes are laid out: SEAL's own serialization, or bare 30-bit residues. */
 export type CiphertextEncoding = "SEAL" | "PACKED_RESIDUES";
 
 /** Components of a ciphertext: 2 fresh from encryption, 3 as the product of two. */
@@ -16,18 +16,20 @@ export type Components = 2 | 3;
 
 /** How many bytes something may have. */
 export interface ByteRange {
+  /** Bytes, >= 1. */
   readonly least: number;
+  /** Bytes, >= least. */
   readonly most: number;
 }
 
-/** The bytes of a fresh ciphertext: residues have one length, SEAL's serialisation may be compressed. */
+/** The bytes of a fresh ciphertext: residues have one length, SEAL's serialization may be compressed. */
 export function freshCiphertextBytes(set: ParameterSet, encoding: CiphertextEncoding): ByteRange {
   const polynomials = 2 * set.dataPrimes.length;
   const residues = polynomials * PACKED_POLYNOMIAL_BYTES;
   return encoding === "SEAL" ? sealCiphertextBytes(DEGREE, polynomials) : { least: residues, most: residues };
 }
 
-/** The bytes of a SEAL ciphertext of so many polynomials, uncompressed or compressed. */
+/** The bytes of a SEAL ciphertext of so many polynomials of `degree` coefficients, uncompressed or compressed. */
 export function sealCiphertextBytes(degree: number, polynomials: number): ByteRange {
   const uncompressed = CIPHERTEXT_HEADER_BYTES + 8 * degree * polynomials;
   // zlib and zstd add less than 1/256 and some bytes to what they cannot compress; TenSEAL's envelope adds some dozens.
@@ -39,9 +41,11 @@ export function sealCiphertextBytes(degree: number, polynomials: number): ByteRa
  * Residues are a Uint32Array [component][prime][4096] in SEAL's NTT order, each below its prime.
  */
 export class CiphertextCodec implements Disposable {
+  /** The parameter set of all ciphertexts that it reads and writes. */
   readonly set: ParameterSet;
   /** SEAL's hash of the parameters at the data level, 32 bytes: it stands in every SEAL ciphertext. */
   readonly parmsId: Uint8Array;
+  /** SEAL's context of the set, valid until the codec is disposed of. */
   readonly context: SEALContext;
   readonly #seal: PublicSeal;
   readonly #kernel: RingKernel;
@@ -76,7 +80,10 @@ export class CiphertextCodec implements Disposable {
     return residues;
   }
 
-  /** The bytes of a ciphertext in either encoding. */
+  /**
+   * The bytes of a ciphertext in either encoding. `residues`: [component][prime][4096], of two or three components.
+   * Throws FheError CIPHERTEXT_MALFORMED as {@link RingKernel.pack} for packed residues.
+   */
   serialize(encoding: CiphertextEncoding, residues: Uint32Array): Uint8Array {
     return encoding === "SEAL"
       ? sealCiphertext(this.parmsId, this.set.dataPrimes.length, residues)

@@ -19,6 +19,7 @@ export interface Layout {
   readonly pieces: number;
   /** Vectors per block: C = floor(4096 / stride). */
   readonly slots: number;
+  /** That {@link layoutOf} made it. */
   readonly [checked]: true;
 }
 
@@ -40,14 +41,19 @@ export function layoutOf(dimension: number, stride: number): Layout {
   return { dimension, stride, pieces, slots, [checked]: true };
 }
 
-/** The layout of templates enrolled alone: one ciphertext holds the whole vector. */
+/**
+ * The layout of templates enrolled alone: one ciphertext holds the whole vector. Throws FheError LAYOUT_INVALID as
+ * {@link layoutOf}.
+ */
 export function looseLayout(dimension: number): Layout {
   return layoutOf(dimension, dimension);
 }
 
 /** Factors that turn components of templates and probes into whole coefficients. */
 export interface Scales {
+  /** Coefficients of a template per unit of a component, > 0. */
   readonly template: number;
+  /** As many of a probe. */
   readonly probe: number;
 }
 
@@ -85,7 +91,9 @@ export function expectedError(set: ParameterSet, layout: Layout, probeNorm = 1):
 
 /** A block that is being filled, not encrypted yet. */
 export interface PlainBlock {
+  /** How vectors lie in it. */
   readonly layout: Layout;
+  /** Of the layout: see {@link scalesOf}. */
   readonly scales: Scales;
   /** `pieces` arrays of 4096 whole-valued doubles, as {@link emptyPolynomials} gives them. */
   readonly polynomials: readonly Float64Array[];
@@ -119,7 +127,8 @@ export function emptyPolynomials(layout: Layout): Float64Array[] {
 
 /**
  * The probe's polynomials: component g*s + l at coefficient s - 1 - l of polynomial g, so that in the sum of the
- * products with a block coefficient slot*s + s - 1 is the inner product.
+ * products with a block coefficient slot*s + s - 1 is the inner product. Throws FheError EMBEDDING_INVALID as
+ * {@link placeTemplate}.
  */
 export function encodeProbe(layout: Layout, scales: Scales, vector: Float64Array): Float64Array[] {
   checkVector(layout, vector);
@@ -132,12 +141,12 @@ export function encodeProbe(layout: Layout, scales: Scales, vector: Float64Array
   return polynomials;
 }
 
-/** Where the inner product of a slot stands in the decrypted product. */
+/** Where the inner product of a slot, in [0, slots), stands among the 4096 coefficients of the decrypted product. */
 export function scoreIndex(layout: Layout, slot: number): number {
   return slot * layout.stride + layout.stride - 1;
 }
 
-/** The inner products of all slots, from the 4096 centred coefficients of the decrypted product. */
+/** The inner products of all slots, from the 4096 centered coefficients of the decrypted product. */
 export function readScores(layout: Layout, scales: Scales, coefficients: Float64Array): Float64Array {
   const unit = scales.template * scales.probe;
   return Float64Array.from({ length: layout.slots }, (_, slot) => coefficients[scoreIndex(layout, slot)]! / unit);

@@ -8,6 +8,7 @@ export type Metric = "cosine" | "euclidean";
 export interface EmbeddingSpace {
   /** Components of a plain embedding, in [1, 2048]. */
   readonly dimension: number;
+  /** How two of them are compared. */
   readonly metric: Metric;
   /** R: the largest Euclidean norm an embedding may have; 1 for cosine. */
   readonly normBound: number;
@@ -15,6 +16,7 @@ export interface EmbeddingSpace {
 
 /** A vector ready for the ring, and what the key holder must remember of it to read distances. */
 export interface EncodedEmbedding {
+  /** {@link encodedDimension} components, of norm at most 1; of a Euclidean probe at most sqrt(5/4). */
   readonly vector: Float64Array;
   /** |p / R|^2, needed on the probe's side of the Euclidean metric. */
   readonly squaredNorm: number;

@@ -24,6 +24,7 @@ export const USUAL_COSTS: SearchCosts = { encryptSeconds: 0.0004, decryptSeconds
 
 /** Templates that are searched together. */
 export interface SearchedTemplates {
+  /** Of their context. */
   readonly set: ParameterSet;
   /** The encoded dimension, in [1, 4096]. */
   readonly dimension: number;

@@ -15,6 +15,7 @@ export type PairwiseOperation = "squared_distance" | "inner_product";
 
 /** One comparison, or many of the same kind. */
 export interface PairwiseTask {
+  /** What is computed. */
   readonly operation: PairwiseOperation;
   /** Components of either vector, in slots 0 to dimension - 1; in [1, N/2]. */
   readonly dimension: number;
@@ -24,6 +25,7 @@ export interface PairwiseTask {
 
 /** Compares ciphertexts of one pairwise context. Owns SEAL's context and keys; free it with `using`. */
 export class PairwiseEvaluator implements Disposable {
+  /** Of its context. */
   readonly levels: PairwiseLevels;
   readonly #owned: DisposableStack;
   readonly #seal: PublicSeal;

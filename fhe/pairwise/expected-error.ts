@@ -68,8 +68,8 @@ interface Switched {
 /**
  * Variance that switching keys leaves, in units of the scaled slot: for each prime q the digits d of a polynomial,
  * in [0, q), times the error e of its key, over the reserved prime P (SEAL 4.1, Evaluator::switch_key_inplace;
- * Kim, Polyakov and Zucca, eprint 2021/204, section 4, with centred digits); and a rounding. Of d, q^2 / 12
- * varies, which gives N / 12 in any slot. SEAL's digits are not centred: their mean, q/2 (1 + X + ... + X^(N-1)),
+ * Kim, Polyakov and Zucca, eprint 2021/204, section 4, with centered digits); and a rounding. Of d, q^2 / 12
+ * varies, which gives N / 12 in any slot. SEAL's digits are not centered: their mean, q/2 (1 + X + ... + X^(N-1)),
  * is q / (1 - z) at a root z, so that |d|^2 has the mean q^2 / (4 sin^2(pi k / 2N)) at the k-th root. 1 / sin^2
  * summed over all N/2 slots is N^2 / 2, 81 % of it in slot 0: N^2 / 8 a key for any sum of slots with slot 0.
  */

@@ -24,6 +24,7 @@ export interface CheckedKeys {
   readonly sha256: string;
 }
 
+/** Galois keys that were checked. */
 export interface CheckedGaloisKeys extends CheckedKeys {
   /** The rotations to the left that there are keys for, powers of two, ascending. */
   readonly rotationSteps: readonly number[];

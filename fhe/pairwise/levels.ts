@@ -5,6 +5,7 @@ import type { EncryptionParameters, PairwiseParameters } from "./parameters.ts";
 
 /** What tells objects of a pairwise context's levels apart. */
 export interface PairwiseLevels {
+  /** Of the context. */
   readonly parameters: PairwiseParameters;
   /** Hash of the parameters with all primes: that of keys. */
   readonly keyParmsId: Uint8Array;
@@ -20,6 +21,7 @@ export function openPairwiseContext(seal: PublicSeal, { degree, primes }: Encryp
   return openCkksContext(seal, { degree, primes }, "the encryption parameters");
 }
 
+/** The levels of a context that was made of these parameters. */
 export function levelsOf(parameters: PairwiseParameters, context: SEALContext): PairwiseLevels {
   return {
     parameters,

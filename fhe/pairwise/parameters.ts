@@ -10,7 +10,7 @@ export interface EncryptionParameters {
   readonly degree: number;
   /** At least three; the last is reserved for key switching. */
   readonly primes: readonly bigint[];
-  /** As SEAL serialises them, uncompressed. */
+  /** As SEAL serializes them, uncompressed. */
   readonly encoded: Uint8Array;
 }
 

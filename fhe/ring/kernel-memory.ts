@@ -23,7 +23,9 @@ export type StoredResidues = Uint32Array | Uint8Array;
 
 /** Room reserved for matching: how many probes at once, and how many pieces they have in all. */
 export interface MatchingRoom {
+  /** >= 1. */
   readonly probes: number;
+  /** Of all probes together, in [probes, 16384]. */
   readonly pieces: number;
   /** Blocks that are matched side by side; 1 unless given. */
   readonly blocks?: number;

@@ -11,9 +11,12 @@ import { DEGREE } from "../parameter-sets.ts";
  * Plaintext parms_id, N * primes u64, scale f64. Then a nested header, a u64 count of words, and the words.
  */
 export const HEADER_BYTES = 16;
+/** Bytes of SEAL's hash of a level's parameters. */
 export const PARMS_ID_BYTES = 32;
 const NESTED_BYTES = HEADER_BYTES + 8;
+/** Bytes of an uncompressed Ciphertext before its words: 113. */
 export const CIPHERTEXT_HEADER_BYTES = HEADER_BYTES + PARMS_ID_BYTES + 1 + 5 * 8 + NESTED_BYTES;
+/** Bytes of an uncompressed Plaintext before its words: 88. */
 export const PLAINTEXT_HEADER_BYTES = HEADER_BYTES + PARMS_ID_BYTES + 2 * 8 + NESTED_BYTES;
 
 const COMPRESSION_AT = 5;
@@ -25,9 +28,13 @@ const COMPRESSION = { none: 0, zlib: 1, zstd: 2 };
  * something else.
  */
 export interface SealObjectLimits {
+  /** What it is called in refusals, such as "ciphertext". */
   readonly what: string;
+  /** The most bytes it may have, and may decompress to. */
   readonly maxBytes: number;
+  /** The reason for bytes that are no such object. */
   readonly malformed: FheErrorReason;
+  /** The reason for more bytes than that. */
   readonly tooLarge: FheErrorReason;
 }
 

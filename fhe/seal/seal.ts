@@ -95,7 +95,7 @@ export function savedBytes(seal: PublicSeal, object: Pick<Ciphertext, "saveToArr
   return object.saveToArray(seal.ComprModeType.none) as Uint8Array;
 }
 
-// Opening a context takes SEAL tens of milliseconds, so those for recognising secret keys live as long as their thread.
+// Opening a context takes SEAL tens of milliseconds, so those for recognizing secret keys live as long as their thread.
 const recognizers = new Map<ParameterSetName, SEALContext>();
 
 /**

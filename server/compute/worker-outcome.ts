@@ -20,7 +20,7 @@ export type Outcome<T> =
 export function outcome<T>(run: () => T, transfer: (value: T) => ArrayBufferLike[] = () => []): Outcome<T> {
   try {
     const value = run();
-    // Piscina hands over the buffers, and gives the pool `value` alone.
+    // Piscina hands over the buffers, and gives the pool `value` alone, of which its types know nothing.
     return move({ [transferableSymbol]: transfer(value), [valueSymbol]: { value } }) as never;
   } catch (error) {
     if (error instanceof FheError) return { fheError: { reason: error.reason, message: error.message } };

@@ -33,6 +33,7 @@ export class WorkerPool {
    */
   async run<T>(name: string, task: unknown, transfer: readonly ArrayBuffer[] = []): Promise<T> {
     if (this.#pool.queueSize >= MAX_WAITING_TASKS) throw tooMuchWork();
+    // What crosses threads has no type: it is what the task of that name in worker.ts returns.
     const outcome = (await this.#pool.run(task, { name, transferList: [...transfer] })) as Outcome<T>;
     if ("value" in outcome) return outcome.value;
     if ("fheError" in outcome) throw new FheError(outcome.fheError.reason, outcome.fheError.message);

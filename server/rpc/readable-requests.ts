@@ -46,6 +46,7 @@ export function decoder<Bytes, Request>(
 /** The requests of a call; throws the refusal of one that could not be decoded where it is met. */
 export function decoded<Request>(requests: Request): Request {
   if (requests instanceof UnreadableRequest) throw requests.refusal;
+  // A stream of the same requests, which is what the type says of one.
   return isStream(requests) ? (decodedStream(requests) as Request) : requests;
 }
 

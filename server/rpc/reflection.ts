@@ -12,7 +12,7 @@ import { decoder } from "./readable-requests.ts";
 export async function addReflection(server: Server, services: readonly string[]): Promise<void> {
   const own = REFLECTION_VERSIONS.map((version) => `grpc.reflection.${version}.ServerReflection`);
   const contract = await readFile(fileURLToPath(import.meta.resolve("@veilface/proto/descriptor-set")));
-  // Two serialised messages one after the other are one with the repeated fields of both.
+  // Two serialized messages one after the other are one with the repeated fields of both.
   const descriptors = Buffer.concat([contract, standardServicesDescriptorSet()]);
   const implementation = ServerReflection(descriptors, [...services, ...own]);
   for (const service of own) server.add(definitionOf(service), implementation);
@@ -23,5 +23,6 @@ function definitionOf(service: string): typeof ServerReflectionService {
   const { serverReflectionInfo: method } = ServerReflectionService;
   const path = `/${service}/ServerReflectionInfo`;
   const requestDeserialize = decoder(path.slice(1), method.requestDeserialize);
+  // In the place of a request that cannot be decoded comes an UnreadableRequest, which the wall refuses.
   return { serverReflectionInfo: { ...method, path, requestDeserialize } as typeof method };
 }

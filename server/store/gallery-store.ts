@@ -135,7 +135,7 @@ export interface LooseTemplate {
   readonly placement: Reservation;
   /**
    * At least 4096 bytes. Packed scheme: little-endian u32 residues [component][prime][coefficient]. Pairwise scheme:
-   * SEAL's serialisation without compression, of u64 residues in the same order; the stride is the dimension, and a
+   * SEAL's serialization without compression, of u64 residues in the same order; the stride is the dimension, and a
    * block has one slot.
    */
   readonly residues: Uint8Array;
