@@ -127,20 +127,12 @@ function multiply({ kernel, codec }: Ring, task: MatchBlocks, blocks: readonly R
   const cancelled = new Int32Array(task.cancelled);
   const tiles = blocks.map((read) => checked(read.tiles ?? [], cancelled));
   const products = unlessCancelled(() => kernel.matchBlocks(tiles)) ?? [];
-  return Array.from(
-    zip(blocks, products),
-    ([
-      {
-        block: { block, stride },
-        damagedSlots,
-      },
-      ofBlock,
-    ]) => {
-      const answers = zip(task.encodings, ofBlock);
-      const envelopes = Array.from(answers, ([encoding, product]) => envelopeOf(codec.serialize(encoding, product)));
-      return { block, stride, products: envelopes, damagedSlots };
-    },
-  );
+  return Array.from(zip(blocks, products), ([read, ofBlock]) => {
+    const { block, stride } = read.block;
+    const answers = zip(task.encodings, ofBlock);
+    const envelopes = Array.from(answers, ([encoding, product]) => envelopeOf(codec.serialize(encoding, product)));
+    return { block, stride, products: envelopes, damagedSlots: read.damagedSlots };
+  });
 }
 
 /** A block on its way to be multiplied. */

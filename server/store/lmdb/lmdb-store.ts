@@ -85,23 +85,28 @@ export class LmdbStore implements GalleryStore {
 
   private constructor(environment: Environment, { maxBytes, log }: LmdbStoreOptions) {
     const { root, tables } = environment;
-    this.#environment = environment;
-    this.#tables = tables;
-    this.#contexts = new ContextTable(tables);
-    this.#galleries = new GalleryTable(tables);
-    this.#lookup = new PackedLookup(tables);
-    this.#reader = new LmdbBlockReader(root, tables);
+    const [contexts, galleries, lookup] = [
+      new ContextTable(tables),
+      new GalleryTable(tables),
+      new PackedLookup(tables),
+    ];
     const room = new StorageRoom(environment, maxBytes);
-    this.#room = room;
-    this.#queue = new WriteQueue(root, () => {
+    const queue = new WriteQueue(root, () => {
       room.measure();
     });
-    const [queue, galleries, lookup] = [this.#queue, this.#galleries, this.#lookup];
     const eraser = new BlobEraser(environment, queue);
     const onDeleted = (gallery: number): void => {
       this.#writer.forget(gallery);
     };
-    this.#removals = new Removals({ tables, queue, eraser, contexts: this.#contexts, galleries, log, onDeleted });
+    this.#environment = environment;
+    this.#tables = tables;
+    this.#contexts = contexts;
+    this.#galleries = galleries;
+    this.#lookup = lookup;
+    this.#reader = new LmdbBlockReader(root, tables);
+    this.#room = room;
+    this.#queue = queue;
+    this.#removals = new Removals({ tables, queue, eraser, contexts, galleries, log, onDeleted });
     this.#writer = new TemplateWriter({ tables, lookup, galleries, queue, room, removals: this.#removals });
   }
 
