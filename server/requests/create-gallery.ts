@@ -23,7 +23,12 @@ export function newGallery(store: GalleryStore, asked: Gallery): NewGallery {
     expectedTemplates,
     packedStride: () => {
       if (asked.packedStride < 0) throw fieldInvalid("gallery.packed_stride", "must not be negative");
-      return scheme === undefined ? 0 : strideOf(scheme, space(), asked.packedStride, expectedTemplates());
+      if (scheme === undefined) return 0;
+      return strideOf(scheme, {
+        space: space(),
+        packedStride: asked.packedStride,
+        expectedTemplates: expectedTemplates(),
+      });
     },
     draftOf: () => (asked.draftOf === "" ? undefined : resourceId("gallery.draft_of", asked.draftOf)),
     uid: () => (asked.uid.length === 0 ? randomBytes(UID_BYTES) : uid("gallery.uid", asked.uid)),
@@ -35,25 +40,29 @@ function mostDimension(scheme: PackedScheme | PairwiseScheme): number {
   return scheme.kind === "packed" ? MAX_PACKED_DIMENSION : scheme.degree / 2;
 }
 
-function strideOf(
-  scheme: PackedScheme | PairwiseScheme,
-  space: ModelSpace,
-  asked: number,
-  expectedTemplates: number,
-): number {
-  return scheme.kind === "packed"
-    ? packedStride(scheme, space, asked, expectedTemplates)
-    : noPackedStride(scheme, space, asked);
+/** A gallery whose stride is to be chosen. */
+interface Unpacked {
+  readonly space: ModelSpace;
+  /** What was asked for; 0 leaves it to the server. */
+  readonly packedStride: number;
+  readonly expectedTemplates: number;
 }
 
-function packedStride(scheme: PackedScheme, space: ModelSpace, asked: number, expectedTemplates: number): number {
+function strideOf(scheme: PackedScheme | PairwiseScheme, gallery: Unpacked): number {
+  return scheme.kind === "packed" ? packedStride(scheme, gallery) : noPackedStride(scheme, gallery);
+}
+
+function packedStride(scheme: PackedScheme, { space, packedStride: asked, expectedTemplates }: Unpacked): number {
   const dimension = encodedDimension(space);
   if (asked > dimension)
     throw fieldInvalid("gallery.packed_stride", `must be in [1, ${dimension}], or 0 to let the server choose`);
   return asked === 0 ? chooseStride(parameterSet(scheme.parameterSet), dimension, expectedTemplates) : asked;
 }
 
-function noPackedStride({ rotationSteps, maxDistance }: PairwiseScheme, space: ModelSpace, asked: number): number {
+function noPackedStride(
+  { rotationSteps, maxDistance }: PairwiseScheme,
+  { space, packedStride: asked }: Unpacked,
+): number {
   if (asked !== 0)
     throw fieldInvalid(
       "gallery.packed_stride",
@@ -64,7 +73,7 @@ function noPackedStride({ rotationSteps, maxDistance }: PairwiseScheme, space: M
     checkRotationSteps(rotationSteps, space.dimension);
   });
   const { bound } = galleryTask(space);
-  if (bound! > maxDistance)
+  if (bound > maxDistance)
     throw fieldInvalid(
       "gallery.space.norm_bound",
       `allows distances up to ${bound}, but the context's largest is ${maxDistance}`,

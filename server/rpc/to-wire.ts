@@ -9,6 +9,7 @@ import type {
   PackedScheme,
   PairwiseScheme,
   RosterEntry,
+  RosterPage,
   StoredContext,
   StoredGallery,
 } from "../store/gallery-store.ts";
@@ -79,6 +80,10 @@ export function entryToWire(entry: RosterEntry): wire.TemplateEntry {
     revision: entry.revision,
     deleted: entry.live === undefined,
   };
+}
+
+export function rosterPageToWire({ entries, next, revision }: RosterPage): wire.ListTemplatesResponse {
+  return { entries: entries.map(entryToWire), nextPageToken: next?.toString() ?? "", revision };
 }
 
 export function deletedToWire({
