@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from "commander";
 import type { Command } from "commander";
-import type { GalleryInfo } from "@veilface/client";
+import { describe } from "./gallery-json.ts";
 import { addJson, addKey, addServer, openClient, parseCount } from "./options.ts";
 import type { KeyFlags, ServerFlags } from "./options.ts";
 import type { Cli, Outcome } from "./outcome.ts";
@@ -13,8 +13,8 @@ interface UpdateFlags extends KeyFlags, ServerFlags {
   expect?: number;
 }
 
-/** Adds `gallery update`. `describe`: a gallery as JSON. */
-export function addUpdate(gallery: Command, cli: Cli, describe: (info: GalleryInfo) => Record<string, unknown>): void {
+/** Adds `gallery update`. */
+export function addUpdate(gallery: Command, cli: Cli): void {
   const command = gallery
     .command("update")
     .argument("<gallery>")
@@ -24,7 +24,7 @@ export function addUpdate(gallery: Command, cli: Cli, describe: (info: GalleryIn
     .option("--expect <n>", "how many templates it is made for: decides how they are packed", parseCount)
     .addHelpText("after", "\nExample:\n  veilface gallery update staff --label site=north --label owner=security")
     .action(async (galleryId: string, flags: UpdateFlags) => {
-      cli.finish(await update(galleryId, flags, cli.signal, describe));
+      cli.finish(await update(galleryId, flags, cli.signal));
     });
   addJson(addServer(addKey(command)));
 }
@@ -39,7 +39,6 @@ async function update(
   galleryId: string,
   { label, expect, ...flags }: UpdateFlags,
   signal: AbortSignal,
-  describe: (info: GalleryInfo) => Record<string, unknown>,
 ): Promise<Outcome> {
   using opened = await openClient(flags, signal);
   // commander gives true where neither --label nor --no-label is there.

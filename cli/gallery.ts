@@ -6,6 +6,7 @@ import { addJson, addKey, addServer, openClient, parseCount, parsePositive } fro
 import type { KeyFlags, ModelFlags, ServerFlags } from "./options.ts";
 import { formatTable } from "./outcome.ts";
 import type { Cli, Outcome } from "./outcome.ts";
+import { describe } from "./gallery-json.ts";
 import { addUpdate } from "./gallery-update.ts";
 import { addPack } from "./pack.ts";
 import { loadPack } from "./photos.ts";
@@ -26,7 +27,7 @@ export function addGallery(program: Command, cli: Cli): void {
   const gallery = program.command("gallery").description("Create, list, pack and delete galleries.");
   addCreate(gallery, cli);
   addPack(gallery, cli);
-  addUpdate(gallery, cli, describe);
+  addUpdate(gallery, cli);
   addCommon(gallery.command("list").description("List the galleries of the key."))
     .addHelpText("after", "\nExample:\n  veilface gallery list --json")
     .action(async (flags: CommonFlags) => {
@@ -141,9 +142,4 @@ async function remove(galleryId: string, flags: CommonFlags, signal: AbortSignal
   using opened = await openClient(flags, signal);
   await opened.client.deleteGallery(galleryId, { signal });
   return { json: { galleryId, deleted: true }, text: [`gallery ${galleryId} deleted`], yes: true };
-}
-
-/** A gallery as JSON. */
-export function describe({ space, createTime, ...gallery }: GalleryInfo): Record<string, unknown> {
-  return { ...gallery, ...space, createTime: createTime.toISOString() };
 }

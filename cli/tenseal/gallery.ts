@@ -2,7 +2,7 @@ import { Option } from "commander";
 import type { Command } from "commander";
 import { PairwiseClient } from "@veilface/client";
 import { CliError } from "../errors.ts";
-import { describe } from "../gallery.ts";
+import { describe } from "../gallery-json.ts";
 import { addJson, addServer, parseCount, parsePositive, serverOptions } from "../options.ts";
 import type { ServerFlags } from "../options.ts";
 import type { Cli, Outcome } from "../outcome.ts";

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { PairwiseClient } from "@veilface/client";
 import { CliError } from "../errors.ts";
-import { describe } from "../gallery.ts";
+import { describe } from "../gallery-json.ts";
 import { addJson, addServer, serverOptions } from "../options.ts";
 import type { ServerFlags } from "../options.ts";
 import { formatTable } from "../outcome.ts";

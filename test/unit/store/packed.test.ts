@@ -181,7 +181,7 @@ test("ids of 64 characters and blocks of 4096 templates are found, listed and de
     slots.slice(4000, 4010).map(({ templateId }) => templateId),
   );
   assert.deepEqual(
-    (await fixture.store.entriesOfSubject("g", slots[7]!.subjectId)).map(({ live }) => live?.placement.slot),
+    (await fixture.store.entriesOfSubject("g", slots[7]!.subjectId)).map(({ live }) => live.placement.slot),
     [7, 1007, 2007, 3007, 4007],
   );
   const most = slots.slice(1).map(({ templateId }) => templateId);
