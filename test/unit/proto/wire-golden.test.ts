@@ -32,7 +32,13 @@ function codecOf(definition: PackageDefinition, name: string): MessageTypeDefini
   return definition[name] as unknown as MessageTypeDefinition<Json, Json>;
 }
 
-/** The JSON mapping with names as in the .proto, and timestamps as messages. */
+/** Fields whose JSON is not their message: a map is its entries to proto-loader, and a field mask paths. */
+const MESSAGES_OF: Readonly<Record<string, (json: unknown) => unknown>> = {
+  labels: (json) => Object.entries(json as Json).map(([key, value]) => ({ key, value })),
+  updateMask: (json) => ({ paths: (json as string).split(",") }),
+};
+
+/** The JSON mapping with names as in the .proto, and timestamps, maps and field masks as messages. */
 function asInProto(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(asInProto);
   if (typeof value === "string" && /^\d{4}-.*Z$/.test(value))
@@ -41,7 +47,7 @@ function asInProto(value: unknown): unknown {
   return Object.fromEntries(
     Object.entries(value).map(([name, member]) => [
       name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
-      asInProto(member),
+      MESSAGES_OF[name]?.(member) ?? asInProto(member),
     ]),
   );
 }
