@@ -134,10 +134,9 @@ async function fillDraft(
 }
 
 /**
- * Replacing is tried again while the server is away; a lost answer is recognised by the gallery being the draft
- * already.
+ * Replacing is tried again while the server is away. One whose answer was lost is asked for again too: by the
+ * draft's uid the server knows that it is done.
  */
-// A replacement whose answer was lost is asked for again: by the draft's uid the server knows that it is done.
 async function putInPlace(
   calls: GalleryCalls,
   { draft, of }: { readonly draft: GalleryInfo; readonly of: GalleryInfo },

@@ -1,6 +1,6 @@
 // A matching server in this process that keeps galleries in memory, packed blocks and drafts too, and lets a test
 // interfere.
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { RingKernel, layoutOf, parameterSet } from "@veilface/fhe";
 import {
   ContextServiceDefinition,
@@ -20,6 +20,7 @@ import type {
   PackedScheme,
   ProbePiece,
   ReadTemplatesResponse,
+  ReplaceGalleryRequest,
   SearchGalleryRequest,
   SearchGalleryResponse,
   TemplateEntry,
@@ -99,8 +100,7 @@ export class MemoryServer implements AsyncDisposable {
       deleteTemplates: ({ galleryId, templateIds }) => Promise.resolve(this.#delete(galleryId, templateIds)),
       enrollTemplates: (requests) => this.#enroll(requests),
       readTemplates: ({ galleryId }) => this.#read(galleryId),
-      replaceGallery: ({ galleryId, draftId, expectedRevision }) =>
-        Promise.resolve(this.#replace(galleryId, draftId, expectedRevision)),
+      replaceGallery: (request) => Promise.resolve(this.#replace(request)),
     });
     this.#server.add(MatchingServiceDefinition, {
       compareTemplates: unsupported,
@@ -149,6 +149,7 @@ export class MemoryServer implements AsyncDisposable {
     const info = {
       ...wanted,
       packedStride: wanted.packedStride === 0 ? 4 : wanted.packedStride,
+      uid: wanted.uid.length === 0 ? randomBytes(16) : wanted.uid,
       createTime: new Date(this.#lastTime),
     };
     const gallery = {
@@ -291,8 +292,10 @@ export class MemoryServer implements AsyncDisposable {
     }
   }
 
-  #replace(galleryId: string, draftId: string, expectedRevision: number): { gallery: Gallery } {
-    const [gallery, draft] = [this.#gallery(galleryId), this.#gallery(draftId)];
+  #replace({ galleryId, draftId, draftUid, expectedRevision }: ReplaceGalleryRequest): { gallery: Gallery } {
+    const gallery = this.#gallery(galleryId);
+    if (Buffer.from(draftUid).equals(gallery.info.uid)) return { gallery: describe(gallery) };
+    const draft = this.#gallery(draftId);
     if (gallery.info.revision !== expectedRevision || draft.info.draftOf !== galleryId)
       throw refusal("GALLERY_CHANGED");
     this.galleries.delete(draftId);

@@ -144,11 +144,11 @@ test("a search that leaves out a block, or its revision, is refused rather than 
 test("a gallery that was deleted and created again under its id names its own people, not the earlier ones", async () => {
   assert.equal((await client.identify("g", [1, 0, 0, 0]))[0]?.subjectId, "ada");
   const { entries, gallery } = server;
-  const before = structuredClone({ entries, createTime: gallery.createTime });
-  gallery.createTime = new Date(2);
+  const before = structuredClone({ entries, uid: gallery.uid });
+  gallery.uid = Buffer.alloc(16, 2);
   entries.forEach((entry) => (entry.subjectId = `new-${entry.subjectId}`));
   assert.equal((await client.identify("g", [1, 0, 0, 0]))[0]?.subjectId, "new-ada");
-  gallery.createTime = before.createTime;
+  gallery.uid = Buffer.from(before.uid);
   entries.splice(0, entries.length, ...before.entries);
 });
 

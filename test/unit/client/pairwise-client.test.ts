@@ -268,8 +268,8 @@ test("a context is read and deleted by its whole id", async () => {
   await client.deleteContext(id);
   await client.deleteContext(id, { force: true });
   assert.deepEqual(server.deletions, [
-    { contextId: id, force: false },
-    { contextId: id, force: true },
+    { contextId: id, force: false, allowMissing: false },
+    { contextId: id, force: true, allowMissing: false },
   ]);
   for (const wrong of ["", "0123", "F".repeat(64), "0".repeat(65)]) {
     await assert.rejects(client.getContext(wrong), refusedAs("USAGE", /64 lowercase hexadecimal digits/));
