@@ -1,6 +1,7 @@
 import type { EnrollTemplatesRequest, EnrollTemplatesResponse } from "@veilface/proto";
 import { callersCallback } from "../boundary.ts";
-import { Watchdog, isUnavailable, pauseBeforeRetry, translate } from "../remote/calls.ts";
+import { Watchdog, translate } from "../remote/calls.ts";
+import { isUnavailable, pauseBeforeRetry } from "../remote/retrying.ts";
 import type { CallOptions } from "../remote/calls.ts";
 import type { Services } from "../remote/channel.ts";
 import type { EnrollmentUnit } from "./unit-maker.ts";

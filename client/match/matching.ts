@@ -1,6 +1,6 @@
 import { setImmediate } from "node:timers/promises";
 import type { CompareTemplatesResponse, EncryptedDistances, ProbePiece } from "@veilface/proto";
-import { callStream, isUnavailable, throwIfAborted } from "../remote/calls.ts";
+import { callStream, throwIfAborted } from "../remote/calls.ts";
 import type { CallOptions } from "../remote/calls.ts";
 import type { Services } from "../remote/channel.ts";
 import type { Claim } from "../client-options.ts";
@@ -11,7 +11,7 @@ import type { BlockDistances, SearchAnswer } from "./search-answer.ts";
 import type { ClientError } from "../errors.ts";
 import type { KeyHolder } from "../keys/key-holder.ts";
 import type { PackedCrypto } from "../keys/packed-crypto.ts";
-import { retrying } from "../remote/retrying.ts";
+import { isUnavailable, retrying } from "../remote/retrying.ts";
 import type { Roster } from "../roster/roster.ts";
 import {
   PIECES_PER_MESSAGE,

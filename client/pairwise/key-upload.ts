@@ -1,6 +1,7 @@
 import { CreateContextRequest } from "@veilface/proto";
 import type { Context, KeyMaterial, KeyUpload } from "@veilface/proto";
-import { Watchdog, isUnavailable, pauseBeforeRetry, translate } from "../remote/calls.ts";
+import { Watchdog, translate } from "../remote/calls.ts";
+import { retryingPatiently } from "../remote/retrying.ts";
 import type { CallOptions } from "../remote/calls.ts";
 import type { Services } from "../remote/channel.ts";
 import { sha256 } from "../remote/wire.ts";
@@ -52,14 +53,7 @@ export async function uploadKeys(
 ): Promise<Context | undefined> {
   // Once, as it hashes all of the keys.
   const announced = upload.keys.map(announce);
-  for (let failures = 0; ; ) {
-    try {
-      return await attempt(services, { ...upload, announced }, options);
-    } catch (error) {
-      if (!isUnavailable(error)) throw error;
-      await pauseBeforeRetry(++failures, error, options);
-    }
-  }
+  return retryingPatiently(options, () => attempt(services, { ...upload, announced }, options));
 }
 
 function announce({ material, bytes }: KeyObject): KeyUpload {

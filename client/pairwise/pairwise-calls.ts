@@ -1,9 +1,9 @@
 import type { Ciphertext } from "@veilface/proto";
-import { call, callStream, isUnavailable, repeatableCall } from "../remote/calls.ts";
+import { call, callStream, repeatableCall } from "../remote/calls.ts";
 import type { CallOptions } from "../remote/calls.ts";
 import type { Services } from "../remote/channel.ts";
 import { checkContextId } from "../ids.ts";
-import { retrying } from "../remote/retrying.ts";
+import { isUnavailable, retrying } from "../remote/retrying.ts";
 import { invalidReply } from "../remote/wire.ts";
 import { dimensionOf, openVector, toServedContext, toWireVector } from "./pairwise-wire.ts";
 import type { PairwiseCiphertext } from "./pairwise-wire.ts";

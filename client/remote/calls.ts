@@ -3,8 +3,6 @@ import { translateGrpc } from "./call-errors.ts";
 import { ClientError } from "../errors.ts";
 import { isUnavailable, retrying } from "./retrying.ts";
 
-export { isUnavailable, pauseBeforeRetry } from "./retrying.ts";
-
 /** The options every call takes. */
 export interface CallOptions {
   /** Cancels the call: it then throws ClientError CANCELLED. */

@@ -66,12 +66,28 @@ export async function retrying<T>(
 }
 
 /**
+ * Runs idempotent work with much to lose again while the server is away, at most seventeen times more. Throws as
+ * {@link pauseBeforeRetry}.
+ */
+export async function retryingPatiently<T>(options: RetryOptions, work: () => Promise<T>): Promise<T> {
+  for (let failures = 0; ; ) {
+    try {
+      return await work();
+    } catch (error) {
+      await pauseBeforeRetry(++failures, error, options);
+    }
+  }
+}
+
+/**
  * Waits before an idempotent call with work to lose is tried again after so many failures in a row. Throws `error`
- * once there were too many, or where the server asks for a longer wait than the deadline; ClientError CANCELLED.
+ * where it is not that the server is away, once there were too many, or where the server asks for a longer wait than
+ * the deadline; ClientError CANCELLED.
  */
 export async function pauseBeforeRetry(failures: number, error: unknown, options: RetryOptions): Promise<void> {
   const milliseconds = pauseAfter(failures, error);
   if (
+    !isUnavailable(error) ||
     failures > PATIENT_RETRIES ||
     milliseconds > Math.max(options.deadlineMs ?? USUAL_LONGEST_WAIT_MS, 2 * LONGEST_PAUSE_MS)
   )

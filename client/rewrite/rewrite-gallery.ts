@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { isUnavailable, pauseBeforeRetry } from "../remote/calls.ts";
+import { retryingPatiently } from "../remote/retrying.ts";
 import type { CallOptions } from "../remote/calls.ts";
 import { UnitMaker } from "../enroll/unit-maker.ts";
 import { EnrollmentStream } from "../enroll/enrollment-stream.ts";
@@ -137,19 +137,12 @@ async function fillDraft(
  * Replacing is tried again while the server is away. One whose answer was lost is asked for again too: by the
  * draft's uid the server knows that it is done.
  */
-async function putInPlace(
+function putInPlace(
   calls: GalleryCalls,
   { draft, of }: { readonly draft: GalleryInfo; readonly of: GalleryInfo },
   options: CallOptions,
 ): Promise<GalleryInfo> {
-  for (let failures = 0; ; ) {
-    try {
-      return await calls.replace(of, draft, options);
-    } catch (error) {
-      if (!isUnavailable(error)) throw error;
-      await pauseBeforeRetry(++failures, error, options);
-    }
-  }
+  return retryingPatiently(options, () => calls.replace(of, draft, options));
 }
 
 function callOptionsOf(calls: GalleryCalls, { signal, deadlineMs }: CallOptions): CallOptions {

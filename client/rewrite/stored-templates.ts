@@ -1,6 +1,6 @@
 import { DEGREE } from "@veilface/fhe";
 import type { ReadTemplatesResponse, StoredBlock } from "@veilface/proto";
-import { callStream, isUnavailable, pauseBeforeRetry } from "../remote/calls.ts";
+import { callStream } from "../remote/calls.ts";
 import type { CallOptions } from "../remote/calls.ts";
 import type { Services } from "../remote/channel.ts";
 import type { EncodedTemplate } from "../enroll/unit-maker.ts";
@@ -8,7 +8,7 @@ import { ClientError } from "../errors.ts";
 import type { KeyHolder } from "../keys/key-holder.ts";
 import { PackedCrypto } from "../keys/packed-crypto.ts";
 import type { EncodedBytes } from "../keys/packed-crypto.ts";
-import { retrying } from "../remote/retrying.ts";
+import { isUnavailable, pauseBeforeRetry, retrying } from "../remote/retrying.ts";
 import {
   checkPackedGallery,
   fromLiveWireEntry,
@@ -105,7 +105,6 @@ async function* allBlocks(
       }
       return;
     } catch (error) {
-      if (!isUnavailable(error)) throw error;
       await pauseBeforeRetry(++failures, error, options);
       reading = await open();
       checkUnchanged(first.info, reading.info);
