@@ -1,4 +1,5 @@
 import type { FheErrorReason } from "@veilface/fhe";
+import { RETRY_AFTER_MS } from "./limits.ts";
 
 /**
  * Why the server refused something: of its own accord, or because a ciphertext in a field of the request is not sound.
@@ -18,7 +19,10 @@ export type ServerErrorReason =
   | "CONTEXT_MISMATCH"
   | "STORED_CORRUPT"
   | "STORAGE_FULL"
-  | "LIMIT_EXCEEDED"
+  | "OVERLOADED"
+  | "QUOTA_EXCEEDED"
+  | "TOO_LARGE"
+  | "TOO_SLOW"
   | "SHUTTING_DOWN"
   | "GALLERY_CHANGED"
   | "BLOCK_INVALID"
@@ -35,12 +39,22 @@ export interface FieldViolation {
   readonly description: string;
 }
 
+/** What there may not be more of, for google.rpc.QuotaFailure. */
+export interface QuotaViolation {
+  /** Of what, such as 'gallery "staff"'. */
+  readonly subject: string;
+  /** How many there may be, and what to do. */
+  readonly description: string;
+}
+
 /** What an error may say beside its reason and its text. */
 export interface ServerErrorOptions extends ErrorOptions {
   /** The fields at fault; none unless given. */
   readonly violations?: readonly FieldViolation[];
   /** See {@link ServerError.retryAfterMs}. */
   readonly retryAfterMs?: number;
+  /** The quota that is used up; undefined where it is none. */
+  readonly quota?: QuotaViolation;
 }
 
 /** The one error class of this package. Messages never hold ciphertext bytes. */
@@ -55,6 +69,8 @@ export class ServerError extends Error {
    * When to try the same again, in milliseconds, for google.rpc.RetryInfo; undefined where trying again does not help.
    */
   readonly retryAfterMs: number | undefined;
+  /** The quota that is used up, where the reason is QUOTA_EXCEEDED. */
+  readonly quota: QuotaViolation | undefined;
 
   /** `message`: without bytes of keys, templates or scores. */
   constructor(reason: ServerErrorReason, message: string, options?: ServerErrorOptions) {
@@ -62,7 +78,18 @@ export class ServerError extends Error {
     this.reason = reason;
     this.violations = options?.violations ?? [];
     this.retryAfterMs = options?.retryAfterMs;
+    this.quota = options?.quota;
   }
+}
+
+/** There is no room for it just now; `message` without advice. */
+export function overloaded(message: string): ServerError {
+  return new ServerError("OVERLOADED", `${message}: try again later`, { retryAfterMs: RETRY_AFTER_MS });
+}
+
+/** A client sent, or read, more slowly than it may. */
+export function tooSlow(message: string): ServerError {
+  return new ServerError("TOO_SLOW", message, { retryAfterMs: RETRY_AFTER_MS });
 }
 
 /** Something stored is not what was stored: a ciphertext does not have its SHA-256, or a row is none. */

@@ -1,10 +1,9 @@
 import { FheError } from "@veilface/fhe";
 import { Piscina } from "piscina";
-import { ServerError } from "../errors.ts";
-import { RETRY_AFTER_MS } from "../limits.ts";
+import { ServerError, overloaded } from "../errors.ts";
 import type { Outcome } from "./worker-outcome.ts";
 
-/** Tasks that may wait for a worker before calls are refused with LIMIT_EXCEEDED. */
+/** Tasks that may wait for a worker before calls are refused with OVERLOADED. */
 const MAX_WAITING_TASKS = 4096;
 
 /** Worker threads for compute on ciphertexts, so that the thread that speaks gRPC never waits for it. */
@@ -48,7 +47,5 @@ export class WorkerPool {
 }
 
 function tooMuchWork(): ServerError {
-  return new ServerError("LIMIT_EXCEEDED", "the server has too much waiting work: try again later", {
-    retryAfterMs: RETRY_AFTER_MS,
-  });
+  return overloaded("the server has too much waiting work");
 }

@@ -2,18 +2,22 @@ import type { CompareTarget } from "@veilface/proto";
 import type { BlockAnswer } from "../compute/block-answer.ts";
 import type { BlockTask } from "../compute/block-task.ts";
 import { ServerError } from "../errors.ts";
-import type { LiveEntry, RosterEntry, StoredGallery } from "../store/gallery-store.ts";
+import type { GalleryStore, LiveEntry, RosterEntry, StoredGallery } from "../store/gallery-store.ts";
 import type { AnyEncoding } from "./gallery-scheme.ts";
-import { checkUnchanged, receiveQuestion } from "./probe-question.ts";
+import { Question } from "./probe-question.ts";
 import type { Comparing, ProbeMessage } from "./probe-question.ts";
 
-/** The product with one block of a subject's templates, and which of its slots are theirs. */
-export interface Comparison {
-  readonly gallery: StoredGallery;
-  readonly encoding: AnyEncoding;
-  readonly product: BlockAnswer;
-  readonly entries: readonly RosterEntry[];
-}
+/** A step of a comparison: what will be compared, then the product with each block of the subject's templates. */
+export type CompareStep =
+  | { readonly kind: "subject"; readonly gallery: StoredGallery; readonly strides: readonly number[] }
+  | {
+      readonly kind: "comparison";
+      readonly gallery: StoredGallery;
+      readonly encoding: AnyEncoding;
+      readonly product: BlockAnswer;
+      /** Which of the block's slots are the subject's. */
+      readonly entries: readonly RosterEntry[];
+    };
 
 /**
  * Compares a probe with the live templates of one subject, block by block. Throws ServerError SUBJECT_NOT_FOUND if
@@ -21,27 +25,32 @@ export interface Comparison {
  */
 export async function* compareTemplates(
   comparing: Comparing,
-  messages: AsyncIterable<ProbeMessage<CompareTarget>>,
+  requests: AsyncIterable<ProbeMessage<CompareTarget>>,
   signal: AbortSignal,
-): AsyncGenerator<Comparison> {
+): AsyncGenerator<CompareStep> {
   const { store, probes } = comparing;
   using holding = probes.open();
-  const { gallery, probe, target } = await receiveQuestion(comparing, messages, holding);
-  const { galleryId } = gallery;
-  const location = store.readerLocation(galleryId);
-  const entries = await store.entriesOfSubject(galleryId, target.subjectId);
-  if (entries.length === 0) throw notFound(galleryId, target.subjectId);
-  const byBlock = blocksOf(entries);
+  const question = await Question.open(comparing, requests, holding);
+  const { gallery, location, target } = question;
+  yield { kind: "subject", gallery, strides: stridesOf(await entriesOf(store, target)) };
+  const probe = await question.receiveProbe();
+  const byBlock = blocksOf(await entriesOf(store, target));
   const blocks = Array.from(byBlock, ([block, { stride, slots }]): BlockTask => ({ block, stride, slots }));
   const { encoding, products } = await probe.compare({ blocks, location, signal });
   for await (const product of products) {
-    yield { gallery, encoding, product, entries: byBlock.get(product.block)?.entries ?? [] };
+    yield { kind: "comparison", gallery, encoding, product, entries: byBlock.get(product.block)?.entries ?? [] };
   }
-  checkUnchanged(store, gallery, location);
+  question.checkUnchanged();
 }
 
-function notFound(galleryId: string, subjectId: string): ServerError {
-  return new ServerError("SUBJECT_NOT_FOUND", `gallery "${galleryId}" has no template of subject "${subjectId}"`);
+async function entriesOf(store: GalleryStore, { galleryId, subjectId }: CompareTarget): Promise<LiveEntry[]> {
+  const entries = await store.entriesOfSubject(galleryId, subjectId);
+  if (entries.length > 0) return entries;
+  throw new ServerError("SUBJECT_NOT_FOUND", `gallery "${galleryId}" has no template of subject "${subjectId}"`);
+}
+
+function stridesOf(entries: readonly LiveEntry[]): number[] {
+  return [...new Set(entries.map(({ live }) => live.placement.stride))].sort((a, b) => a - b);
 }
 
 /** The entries that lie in one block, and their slots. */

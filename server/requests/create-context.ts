@@ -1,14 +1,21 @@
 import { packedContextId } from "@veilface/fhe";
 import { KeyMaterial } from "@veilface/proto";
-import type { CreateContextRequest, KeyUpload, PairwiseScheme as WirePairwise } from "@veilface/proto";
+import type {
+  Context,
+  CreateContextRequest,
+  KeyChunk,
+  KeyUpload,
+  PairwiseScheme as WirePairwise,
+} from "@veilface/proto";
 import { KeyUploads, checkAnnounced } from "./key-upload.ts";
-import { PACE, RETRY_AFTER_MS } from "../limits.ts";
+import { PACE } from "../limits.ts";
 import type { PairwiseMatcher } from "../compute/pairwise/pairwise-matcher.ts";
 import type { ContextKeys, NewContext } from "../store/gallery-store.ts";
 import { readAll } from "./read-all.ts";
 import { Patience, forEachItem, patiently } from "../streams.ts";
 import { absent, packedScheme, pairwiseAcceptedError, required } from "./from-wire.ts";
-import { ServerError, fieldInvalid, impossible } from "../errors.ts";
+import { fieldInvalid, impossible, tooSlow } from "../errors.ts";
+import type { ServerError } from "../errors.ts";
 
 /** A context as it was sent, checked, with its keys where its scheme has any. */
 export interface ReceivedContext {
@@ -18,7 +25,7 @@ export interface ReceivedContext {
 
 /** The first message of a stream, with bytes of its own. */
 interface Head {
-  readonly scheme: NonNullable<CreateContextRequest["context"]>["scheme"];
+  readonly scheme: Context["scheme"];
   readonly announced: readonly KeyUpload[];
 }
 
@@ -30,35 +37,39 @@ interface Rest {
 
 /**
  * Receives a context: the first message has it, key material may follow. Throws ServerError with what is wrong with it,
- * or LIMIT_EXCEEDED if it comes too slowly.
+ * or TOO_SLOW if it comes too slowly.
  */
 export async function receiveContext(
   pairwise: PairwiseMatcher,
   requests: AsyncIterable<CreateContextRequest>,
 ): Promise<ReceivedContext> {
   const patience = new Patience(PACE);
-  const messages = patiently(requests, patience, tooSlow);
+  const messages = patiently(requests, patience, cameTooSlowly);
   const { scheme, announced } = await receiveHead(messages);
   switch (scheme?.$case) {
     case "packed":
       if (announced.length > 0)
-        throw fieldInvalid("key_uploads", "are for the pairwise scheme: the packed one has no keys", "SCHEME_MISMATCH");
+        throw fieldInvalid(
+          "new_context.key_uploads",
+          "are for the pairwise scheme: the packed one has no keys",
+          "SCHEME_MISMATCH",
+        );
       await forEachItem(messages, refuseMore);
       return receivePacked(scheme.value);
     case "pairwise":
       return receivePairwise(pairwise, scheme.value, { announced, messages, patience });
     case undefined:
-      throw fieldInvalid("context", "has no scheme: packed or pairwise is required");
+      throw fieldInvalid("new_context.context", "has no scheme: packed or pairwise is required");
   }
 }
 
 // Copies what is kept, and has a frame of its own: the message may be far larger than that, and the upload long.
 async function receiveHead(messages: AsyncIterator<CreateContextRequest>): Promise<Head> {
   const first = await messages.next();
-  const { context, keyUploads, keyChunk } =
-    first.done === true ? { context: undefined, keyUploads: [], keyChunk: undefined } : first.value;
-  const { scheme } = required("context", context);
-  if (keyChunk !== undefined) throw fieldInvalid("key_chunk", "belongs to the messages after the first");
+  const message = first.done === true ? undefined : first.value.message;
+  if (message?.$case !== "newContext") throw fieldInvalid("new_context", "is required in the first message");
+  const { context, keyUploads } = message.value;
+  const { scheme } = required("new_context.context", context);
   const announced = keyUploads.map((upload) => ({ ...upload, sha256: new Uint8Array(upload.sha256) }));
   if (scheme?.$case !== "pairwise") return { scheme, announced };
   const encryptionParameters = new Uint8Array(scheme.value.encryptionParameters);
@@ -66,17 +77,20 @@ async function receiveHead(messages: AsyncIterator<CreateContextRequest>): Promi
 }
 
 function receivePacked(value: Parameters<typeof packedScheme>[1]): ReceivedContext {
-  const { parameterSet, keyId } = packedScheme("context.packed", value);
+  const { parameterSet, keyId } = packedScheme("new_context.context.packed", value);
   return {
     context: { contextId: packedContextId(parameterSet, keyId), scheme: { kind: "packed", parameterSet, keyId } },
   };
 }
 
-function refuseMore({ context, keyChunk }: CreateContextRequest): never {
-  absent("context", context);
-  throw keyChunk === undefined
-    ? fieldInvalid("key_chunk", "is required after the first message")
-    : fieldInvalid("key_chunk", "is for the pairwise scheme: the packed one has no keys", "SCHEME_MISMATCH");
+function refuseMore(request: CreateContextRequest): never {
+  chunkOf(request);
+  throw fieldInvalid("key_chunk", "is for the pairwise scheme: the packed one has no keys", "SCHEME_MISMATCH");
+}
+
+function chunkOf({ message }: CreateContextRequest): KeyChunk {
+  absent("new_context", message?.$case === "newContext" ? message : undefined);
+  return required("key_chunk", message?.$case === "keyChunk" ? message.value : undefined);
 }
 
 async function receivePairwise(
@@ -92,14 +106,12 @@ async function receivePairwise(
     leftToTenseal: () => {
       if (isTenseal) checkLeftToTenseal(scheme);
     },
-    acceptedError: () => pairwiseAcceptedError("context.pairwise.accepted_error", scheme.acceptedError),
+    acceptedError: () => pairwiseAcceptedError("new_context.context.pairwise.accepted_error", scheme.acceptedError),
   });
   using uploads = new KeyUploads(announced);
   patience.interrupt = uploads.signal;
-  await forEachItem(messages, ({ context, keyUploads, keyChunk }) => {
-    absent("context", context);
-    absent("key_uploads", keyUploads[0]);
-    const chunk = required("key_chunk", keyChunk);
+  await forEachItem(messages, (request) => {
+    const chunk = chunkOf(request);
     uploads.add(chunk);
     patience.earn(chunk.data.length);
   });
@@ -117,10 +129,10 @@ function uploadedKeys({ encryptionParameters, scale }: WirePairwise, objects: Re
   return { kind: "seal", parameters: Uint8Array.from(encryptionParameters), scale, relinKeys, galoisKeys } as const;
 }
 
-function tooSlow(): ServerError {
+function cameTooSlowly(): ServerError {
   const expected = `expected it without a pause of ${PACE.graceMs / 1000} s, and ${PACE.bytesPerSecond} bytes a second at the least`;
   const message = `the context, or the next chunk of its keys, came too slowly: ${expected}; send it again, in smaller chunks on a slow link`;
-  return new ServerError("LIMIT_EXCEEDED", message, { retryAfterMs: RETRY_AFTER_MS });
+  return tooSlow(message);
 }
 
 function checkLeftToTenseal({ encryptionParameters, scale }: WirePairwise): void {
@@ -128,13 +140,16 @@ function checkLeftToTenseal({ encryptionParameters, scale }: WirePairwise): void
     parameters: () => {
       if (encryptionParameters.length === 0) return;
       throw fieldInvalid(
-        "context.pairwise.encryption_parameters",
+        "new_context.context.pairwise.encryption_parameters",
         "must be empty where a TenSEAL context is uploaded, which has them",
       );
     },
     scale: () => {
       if (scale !== 0)
-        throw fieldInvalid("context.pairwise.scale", "must be 0 where a TenSEAL context is uploaded, which has it");
+        throw fieldInvalid(
+          "new_context.context.pairwise.scale",
+          "must be 0 where a TenSEAL context is uploaded, which has it",
+        );
     },
   });
 }

@@ -1,8 +1,8 @@
 import type { EnrollTemplatesRequest } from "@veilface/proto";
 import { enrollmentUnits } from "./enrollment-units.ts";
 import type { BlockUnit, EnrollmentUnit, TemplateUnit } from "./enrollment-units.ts";
-import { ServerError } from "../errors.ts";
-import { IDLE_BETWEEN_UNITS_MS, PACE, RETRY_AFTER_MS } from "../limits.ts";
+import { ServerError, tooSlow } from "../errors.ts";
+import { IDLE_BETWEEN_UNITS_MS, PACE } from "../limits.ts";
 import { schemeOf } from "./gallery-scheme.ts";
 import type { GalleryScheme, Serving } from "./gallery-scheme.ts";
 import { readAll } from "./read-all.ts";
@@ -51,7 +51,7 @@ interface Incoming {
 
 /**
  * Stores a stream of templates and packed blocks; yields each once it is durable, in the order received. The first
- * message must be the target. Ends with the first refusal, with LIMIT_EXCEEDED if the client is too slow, or with
+ * message must be the target. Ends with the first refusal, with TOO_SLOW if the client is too slow, or with
  * SHUTTING_DOWN once `stopping` aborts, after the acknowledgements of what came before it.
  */
 export async function* enroll(
@@ -61,7 +61,7 @@ export async function* enroll(
   const { store, units, stopping } = enrolling;
   using holdings = new StreamHoldings(units);
   const patience = new Patience(PACE);
-  const messages = failingOn(patiently(requests, patience, tooSlow), stopping, shuttingDown);
+  const messages = failingOn(patiently(requests, patience, cameTooSlowly), stopping, shuttingDown);
   const gallery = await targetOf(store, messages);
   patience.renew(IDLE_BETWEEN_UNITS_MS);
   const incoming = { messages, patience, holdings };
@@ -96,11 +96,11 @@ function shuttingDown(): ServerError {
   );
 }
 
-function tooSlow(): ServerError {
+function cameTooSlowly(): ServerError {
   const [first, between] = [PACE.graceMs, IDLE_BETWEEN_UNITS_MS].map((ms) => ms / 1000);
   const expected = `expected the target and the pieces of a block without a pause of ${first} s and at ${PACE.bytesPerSecond} bytes a second at the least`;
   const message = `the client was silent, or too slow: ${expected}, and the next template or block within ${between} s; send what was not acknowledged again`;
-  return new ServerError("LIMIT_EXCEEDED", message, { retryAfterMs: RETRY_AFTER_MS });
+  return tooSlow(message);
 }
 
 // A frame of its own, so that the message is not held for as long as the stream lasts.

@@ -47,7 +47,7 @@ export interface UnitSource {
 /**
  * The messages after the target as units: a block's head is gathered with its polynomials. Throws ServerError
  * FIELD_INVALID, BLOCK_INVALID (a head that does not fit the gallery, polynomials too many, too few or without a head),
- * SCHEME_MISMATCH, CONTEXT_MISMATCH, LIMIT_EXCEEDED (too much is open), and what a ciphertext's length or digest tell.
+ * SCHEME_MISMATCH, CONTEXT_MISMATCH, OVERLOADED (too much is open), and what a ciphertext's length or digest tell.
  */
 export async function* enrollmentUnits(source: UnitSource): AsyncGenerator<EnrollmentUnit> {
   const assembly = new UnitAssembly(source);

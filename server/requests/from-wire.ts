@@ -97,31 +97,11 @@ export function absent(field: string, value: unknown): void {
   if (value !== undefined) throw fieldInvalid(field, "belongs to the first message of the stream only");
 }
 
-/** A page size: 0 means the default. */
-export function pageSize(value: number, most: number, usual: number): number {
-  if (value < 0 || value > most) throw fieldInvalid("page_size", `must be in [1, ${most}], or 0 for ${usual}`);
-  return value === 0 ? usual : value;
-}
-
-/** A page token that is the last id of the page before; empty for the first page. */
-export function pageToken(value: string): string {
-  if (value !== "" && !ID.test(value))
-    throw fieldInvalid("page_token", "must be a token that the server gave, or empty");
-  return value;
-}
-
 /** A revision; one that no gallery can reach is as good as the last that one can. */
 export function revision(field: string, value: number): number {
   if (!Number.isSafeInteger(value) || value < 0)
     throw fieldInvalid(field, "must be a revision that the server gave, or 0");
   return Math.min(value, LAST_REVISION);
-}
-
-/** A page token that holds a revision. */
-export function revisionToken(value: string): number {
-  const token = Number(value);
-  if (/^\d+$/.test(value) && token <= LAST_REVISION) return token;
-  throw fieldInvalid("page_token", "must be a token that the server gave, or empty");
 }
 
 /** `mostDimension`: where a gallery is created, what its scheme allows. */

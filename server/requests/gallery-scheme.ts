@@ -26,13 +26,23 @@ export interface Answers {
   readonly products: AsyncIterable<BlockAnswer>;
 }
 
-/** A probe of a gallery's scheme while its pieces come in, and once they are there. */
+/** What probes are opened with. */
+export interface AskedProbe {
+  /** How answers are to be encoded. */
+  readonly replyEncoding: WireEncoding;
+  /** How many there will be, >= 1. */
+  readonly probes: number;
+  /** What counts their bytes. */
+  readonly holding: Holding;
+}
+
+/** The probes of a question, of its gallery's scheme, while their pieces come in, and once they are there. */
 export interface SchemeProbe {
   /** Takes pieces in any order. Throws ServerError as ProbeAssembly.add. */
   add(pieces: readonly ProbePiece[]): Promise<void>;
-  /** Compares it with whole blocks. Throws ServerError PROBE_INCOMPLETE, and what is wrong with a piece. */
+  /** Compares them with whole blocks. Throws ServerError PROBE_INCOMPLETE, and what is wrong with a piece. */
   search(asked: AskedBlocks): Promise<Answers>;
-  /** Compares it with some slots of few blocks. Throws as {@link search}. */
+  /** Compares them with some slots of few blocks. Throws as {@link search}. */
   compare(asked: AskedBlocks): Promise<Answers>;
 }
 
@@ -45,11 +55,8 @@ export interface GalleryScheme {
   readonly looseSlots: number;
   /** How stored ciphertexts are sent to the key holder. */
   readonly storedEncoding: CiphertextEncoding;
-  /**
-   * A probe whose bytes are counted in `holding`; it is answered as `replyEncoding` says. Throws ServerError
-   * FIELD_INVALID, SCHEME_MISMATCH.
-   */
-  openProbe(replyEncoding: WireEncoding, holding: Holding): SchemeProbe;
+  /** Throws ServerError FIELD_INVALID, SCHEME_MISMATCH. */
+  openProbe(asked: AskedProbe): SchemeProbe;
   /**
    * The residues of a template at its slot, as stored. Throws ServerError or FheError for a ciphertext that is not
    * sound.

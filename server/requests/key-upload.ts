@@ -24,7 +24,7 @@ export class KeyUploads implements Disposable {
   readonly #objects: readonly KeyObject[];
   readonly #holding: Holding;
 
-  /** Throws ServerError FIELD_INVALID, or LIMIT_EXCEEDED if they are too large or too many are under way. */
+  /** Throws ServerError FIELD_INVALID, or TOO_LARGE, OVERLOADED (too many are under way). */
   constructor(announced: readonly KeyUpload[]) {
     checkAnnounced(announced);
     this.#objects = announced.map((upload) => new KeyObject(upload));
@@ -37,7 +37,7 @@ export class KeyUploads implements Disposable {
   }
 
   /**
-   * Throws ServerError UPLOAD_BROKEN for a chunk that is not the next one, LIMIT_EXCEEDED if the server has no memory
+   * Throws ServerError UPLOAD_BROKEN for a chunk that is not the next one, OVERLOADED if the server has no memory
    * for it now.
    */
   add({ material, offset, data }: KeyChunk): void {
@@ -114,12 +114,15 @@ class KeyObject {
         `the stream ended after ${this.#received} of ${this.#totalBytes} bytes of ${nameOf(this.material)}: upload it again`,
       );
     if (!timingSafeEqual(this.#hash.digest(), this.#sha256))
-      throw broken("key_uploads.sha256", `is not that of the bytes of ${nameOf(this.material)}: upload it again`);
+      throw broken(
+        "new_context.key_uploads.sha256",
+        `is not that of the bytes of ${nameOf(this.material)}: upload it again`,
+      );
     return this.#whole;
   }
 }
 
-/** Throws ServerError FIELD_INVALID, or LIMIT_EXCEEDED if they are too large, naming all that is wrong. */
+/** Throws ServerError FIELD_INVALID, or TOO_LARGE, naming all that is wrong. */
 export function checkAnnounced(announced: readonly KeyUpload[]): void {
   readAll({
     materials: () => {
@@ -127,11 +130,11 @@ export function checkAnnounced(announced: readonly KeyUpload[]): void {
     },
     sizes: () => {
       if (announced.some(({ totalBytes }) => totalBytes < 1))
-        throw fieldInvalid("key_uploads.total_bytes", "must be at least 1");
+        throw fieldInvalid("new_context.key_uploads.total_bytes", "must be at least 1");
     },
     digests: () => {
       if (announced.some(({ sha256 }) => sha256.length !== 32))
-        throw fieldInvalid("key_uploads.sha256", "must have 32 bytes");
+        throw fieldInvalid("new_context.key_uploads.sha256", "must have 32 bytes");
     },
     sum: () => {
       checkSum(announced.reduce((sum, { totalBytes }) => sum + totalBytes, 0));
@@ -144,7 +147,7 @@ function checkMaterials(materials: readonly KeyMaterial[]): void {
   const seal = materials.length === 2 && materials.includes(RELIN_KEYS) && materials.includes(GALOIS_KEYS);
   if (!tenseal && !seal)
     throw fieldInvalid(
-      "key_uploads",
+      "new_context.key_uploads",
       `must announce either ${nameOf(TENSEAL_CONTEXT)} alone, or ${nameOf(RELIN_KEYS)} and ${nameOf(GALOIS_KEYS)}`,
     );
 }
@@ -152,9 +155,9 @@ function checkMaterials(materials: readonly KeyMaterial[]): void {
 function checkSum(bytes: number): void {
   if (bytes <= MAX_UPLOAD_BYTES) return;
   throw fieldInvalid(
-    "key_uploads",
+    "new_context.key_uploads",
     `announces ${bytes} bytes: expected at most ${MAX_UPLOAD_BYTES}; leave out the Galois keys of other rotations than by the powers of two below the dimension of your vectors, as veilface tenseal upload FILE --dimension D does, or use seeded keys`,
-    "LIMIT_EXCEEDED",
+    "TOO_LARGE",
   );
 }
 

@@ -1,17 +1,25 @@
 import type { ListGalleriesRequest } from "@veilface/proto";
-import type { GalleryPage, GalleryStore } from "../store/gallery-store.ts";
-import { contextId, pageSize, pageToken } from "./from-wire.ts";
+import type { GalleryStore, StoredGallery } from "../store/gallery-store.ts";
+import { contextId } from "./from-wire.ts";
+import { PageTokens, pageSize } from "./page-token.ts";
 import { readAll } from "./read-all.ts";
 
-const MOST_GALLERIES = 1000;
-const USUAL_GALLERIES = 100;
+const SIZES = { most: 1000, usual: 100 };
+
+/** A page of galleries, and the token of the next one. */
+export interface ListedGalleries {
+  readonly galleries: readonly StoredGallery[];
+  readonly nextPageToken: string;
+}
 
 /** A page of galleries. Throws ServerError FIELD_INVALID. */
-export function listGalleries(store: GalleryStore, request: ListGalleriesRequest): GalleryPage {
-  const { context, token, limit } = readAll({
+export function listGalleries(store: GalleryStore, request: ListGalleriesRequest): ListedGalleries {
+  const tokens = new PageTokens("ListGalleries", request.contextId);
+  const { context, after, limit } = readAll({
     context: () => (request.contextId === "" ? undefined : contextId("context_id", request.contextId)),
-    token: () => pageToken(request.pageToken),
-    limit: () => pageSize(request.pageSize, MOST_GALLERIES, USUAL_GALLERIES),
+    after: () => tokens.read(request.pageToken),
+    limit: () => pageSize(request.pageSize, SIZES),
   });
-  return store.listGalleries(context, token, limit);
+  const { galleries, next } = store.listGalleries(context, after ?? "", limit);
+  return { galleries, nextPageToken: tokens.write(next) };
 }

@@ -1,20 +1,42 @@
 import type { ListTemplatesRequest } from "@veilface/proto";
-import type { GalleryStore, RosterPage } from "../store/gallery-store.ts";
-import { pageSize, resourceId, revision, revisionToken } from "./from-wire.ts";
+import type { GalleryStore, LiveEntry } from "../store/gallery-store.ts";
+import { resourceId } from "./from-wire.ts";
+import { PageTokens, pageSize } from "./page-token.ts";
 import { readAll } from "./read-all.ts";
 
-const MOST_ENTRIES = 10_000;
-const USUAL_ENTRIES = 1000;
+/** Of pages of templates, of subjects and of changes. */
+export const TEMPLATE_PAGE_SIZES = { most: 10_000, usual: 1000 };
 /** To code more at a time holds the event loop for over 20 ms. A page may be shorter than was asked for. */
-const ENTRIES_PER_PAGE = 2500;
+export const ENTRIES_PER_PAGE = 2500;
 
-/** A page of a roster's changes. Throws ServerError FIELD_INVALID, GALLERY_NOT_FOUND. */
-export async function listTemplates(store: GalleryStore, request: ListTemplatesRequest): Promise<RosterPage> {
-  const { pageToken, sinceRevision } = request;
-  const { galleryId, since, limit } = readAll({
+/** A page of live templates, and the token of the next one. */
+export interface ListedTemplates {
+  readonly entries: readonly LiveEntry[];
+  readonly nextPageToken: string;
+}
+
+/**
+ * A page of live templates, of the gallery or of one subject, in the order of their revisions. Throws ServerError
+ * FIELD_INVALID, GALLERY_NOT_FOUND.
+ */
+export async function listTemplates(store: GalleryStore, request: ListTemplatesRequest): Promise<ListedTemplates> {
+  const tokens = new PageTokens("ListTemplates", request.galleryId, request.subjectId);
+  const { galleryId, subjectId, after, limit } = readAll({
     galleryId: () => resourceId("gallery_id", request.galleryId),
-    since: () => (pageToken === "" ? revision("since_revision", sinceRevision) : revisionToken(pageToken)),
-    limit: () => pageSize(request.pageSize, MOST_ENTRIES, USUAL_ENTRIES),
+    subjectId: () => (request.subjectId === "" ? undefined : resourceId("subject_id", request.subjectId)),
+    after: () => tokens.readRevision(request.pageToken) ?? 0,
+    limit: () => Math.min(pageSize(request.pageSize, TEMPLATE_PAGE_SIZES), ENTRIES_PER_PAGE),
   });
-  return store.listEntries(galleryId, since, Math.min(limit, ENTRIES_PER_PAGE));
+  if (subjectId === undefined) {
+    const { entries, next } = await store.listEntries(galleryId, after, limit);
+    return { entries: entries.flatMap(live), nextPageToken: tokens.write(next) };
+  }
+  const all = await store.entriesOfSubject(galleryId, subjectId);
+  const left = all.filter(({ revision }) => revision > after).sort((a, b) => a.revision - b.revision);
+  const entries = left.slice(0, limit);
+  return { entries, nextPageToken: tokens.write(left.length > limit ? entries.at(-1)?.revision : undefined) };
+}
+
+function live({ live, ...entry }: Awaited<ReturnType<GalleryStore["listEntries"]>>["entries"][number]): LiveEntry[] {
+  return live === undefined ? [] : [{ ...entry, live }];
 }

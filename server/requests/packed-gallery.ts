@@ -1,6 +1,6 @@
 import { encodedDimension, freshCiphertextBytes, layoutOf, looseLayout, parameterSet } from "@veilface/fhe";
 import type { CiphertextEncoding, Layout, ParameterSetName } from "@veilface/fhe";
-import type { CiphertextEncoding as WireEncoding, ProbePiece } from "@veilface/proto";
+import type { ProbePiece } from "@veilface/proto";
 import type { BlockAnswer } from "../compute/block-answer.ts";
 import type { CiphertextEnvelope, Envelope } from "../compute/envelope.ts";
 import type { Matchers } from "../compute/matchers.ts";
@@ -10,10 +10,9 @@ import type { Search, SharedScans } from "../compute/packed/shared-scans.ts";
 import { cutChunks } from "../store/lmdb/rows/packed-chunks.ts";
 import type { StoredGallery } from "../store/gallery-store.ts";
 import { ciphertext, replyEncoding } from "./from-wire.ts";
-import type { Answers, AskedBlocks, GalleryScheme, SchemeProbe } from "./gallery-scheme.ts";
+import type { Answers, AskedBlocks, AskedProbe, GalleryScheme, SchemeProbe } from "./gallery-scheme.ts";
 import { PieceReader } from "./piece-reader.ts";
 import { ProbeAssembly } from "./probe-assembly.ts";
-import type { Holding } from "./waiting-bytes.ts";
 
 /** A gallery under a context of the packed scheme. */
 export class PackedGallery implements GalleryScheme {
@@ -45,9 +44,9 @@ export class PackedGallery implements GalleryScheme {
     return this.#loose.slots;
   }
 
-  openProbe(reply: WireEncoding, holding: Holding): SchemeProbe {
+  openProbe({ replyEncoding: reply, probes, holding }: AskedProbe): SchemeProbe {
     const { space, strides } = this.#gallery;
-    const pieces = new ProbeAssembly(this.reader, holding, { dimension: encodedDimension(space), strides });
+    const pieces = new ProbeAssembly(this.reader, holding, { dimension: encodedDimension(space), strides, probes });
     const encoding = replyEncoding("target.reply_encoding", reply);
     return new PackedProbe({ pieces, encoding, parameterSet: this.#parameterSet, ...this.#matchers });
   }
@@ -102,9 +101,13 @@ class PackedProbe implements SchemeProbe {
 
   async #answers(asked: AskedBlocks, scan: (search: Search) => AsyncIterable<BlockAnswer>): Promise<Answers> {
     const { encoding, packed, parameterSet: name, pieces } = this.#parts;
-    const probes = new Map<number, PreparedProbe>();
-    for (const stride of new Set(asked.blocks.map((block) => block.stride))) {
-      probes.set(stride, await packed.prepareProbe(name, pieces.complete(stride)));
+    const strides = new Set(asked.blocks.map((block) => block.stride));
+    const probes: Map<number, PreparedProbe>[] = [];
+    for (let probe = 0; probe < pieces.probes; probe++) {
+      const prepared = new Map<number, PreparedProbe>();
+      for (const stride of strides)
+        prepared.set(stride, await packed.prepareProbe(name, pieces.complete(stride, probe)));
+      probes.push(prepared);
     }
     return { encoding, products: scan({ parameterSet: name, probes, encoding, ...asked }) };
   }

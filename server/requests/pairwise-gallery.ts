@@ -1,5 +1,5 @@
 import { sealCiphertextBytes } from "@veilface/fhe";
-import type { CiphertextEncoding as WireEncoding, ProbePiece } from "@veilface/proto";
+import type { ProbePiece } from "@veilface/proto";
 import type { BlockAnswer } from "../compute/block-answer.ts";
 import { envelopeOf } from "../compute/envelope.ts";
 import type { PairwiseEncoding, CiphertextEnvelope, Envelope } from "../compute/envelope.ts";
@@ -8,10 +8,9 @@ import type { PairwiseMatcher } from "../compute/pairwise/pairwise-matcher.ts";
 import { fieldInvalid } from "../errors.ts";
 import type { ContextLocation, ModelSpace, PairwiseScheme, StoredGallery } from "../store/gallery-store.ts";
 import { pairwiseCiphertext, pairwiseReplyEncoding } from "./from-wire.ts";
-import type { Answers, AskedBlocks, GalleryScheme, SchemeProbe } from "./gallery-scheme.ts";
+import type { Answers, AskedBlocks, AskedProbe, GalleryScheme, SchemeProbe } from "./gallery-scheme.ts";
 import { PieceReader } from "./piece-reader.ts";
 import { ProbeAssembly } from "./probe-assembly.ts";
-import type { Holding } from "./waiting-bytes.ts";
 
 /** A pairwise context, and where its keys are. */
 export interface PairwiseTarget {
@@ -46,9 +45,10 @@ export class PairwiseGallery implements GalleryScheme {
     return this.#gallery.space.dimension;
   }
 
-  openProbe(reply: WireEncoding, holding: Holding): SchemeProbe {
+  openProbe({ replyEncoding: reply, probes, holding }: AskedProbe): SchemeProbe {
     const { space, strides } = this.#gallery;
-    const pieces = new ProbeAssembly(this.reader, holding, { dimension: space.dimension, strides });
+    if (probes > 1) throw fieldInvalid("target.probes", "must be 1, or 0, in the pairwise scheme");
+    const pieces = new ProbeAssembly(this.reader, holding, { dimension: space.dimension, strides, probes });
     const encoding = pairwiseReplyEncoding("target.reply_encoding", reply);
     return new PairwiseProbe({ pieces, encoding, space, context: this.#context, matcher: this.#matcher });
   }

@@ -32,7 +32,7 @@ export class PieceReader<Encoding> {
 
   /**
    * One that waits for others, counted in `holding`; its digest is compared at once. Throws as {@link read}, and
-   * LIMIT_EXCEEDED.
+   * OVERLOADED.
    */
   async readWaiting(
     field: string,

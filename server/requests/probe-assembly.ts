@@ -11,30 +11,34 @@ export interface ProbeForm {
   readonly dimension: number;
   /** Those the gallery uses; the stride of loose templates is always welcome. */
   readonly strides: readonly number[];
+  /** How many there are, >= 1. */
+  readonly probes: number;
 }
 
-/** Collects the pieces of a probe, which may come in any order and in several messages. */
+/** Collects the pieces of probes, which may come in any order and in several messages. */
 export class ProbeAssembly<Encoding> {
   readonly #reader: PieceReader<Encoding>;
   readonly #holding: Holding;
   readonly #dimension: number;
   readonly #allowed: ReadonlySet<number>;
-  readonly #pieces = new Map<number, (CiphertextEnvelope<Encoding> | undefined)[]>();
+  /** Of each probe by stride. */
+  readonly #pieces: readonly Map<number, (CiphertextEnvelope<Encoding> | undefined)[]>[];
 
-  constructor(reader: PieceReader<Encoding>, holding: Holding, { dimension, strides }: ProbeForm) {
+  constructor(reader: PieceReader<Encoding>, holding: Holding, form: ProbeForm) {
     this.#reader = reader;
     this.#holding = holding;
-    this.#dimension = dimension;
-    this.#allowed = new Set([...strides, dimension]);
+    this.#dimension = form.dimension;
+    this.#allowed = new Set([...form.strides, form.dimension]);
+    this.#pieces = Array.from({ length: form.probes }, () => new Map());
   }
 
   /**
-   * Throws ServerError FIELD_INVALID, PROBE_INCOMPLETE (a piece sent twice), CONTEXT_MISMATCH, LIMIT_EXCEEDED (too many
+   * Throws ServerError FIELD_INVALID, PROBE_INCOMPLETE (a piece sent twice), CONTEXT_MISMATCH, OVERLOADED (too many
    * probes wait), and what a piece's length or digest tell.
    */
   async add(pieces: readonly ProbePiece[]): Promise<void> {
-    for (const { stride, piece, ciphertext } of pieces) {
-      const ofStride = this.#ofStride(stride);
+    for (const { probe, stride, piece, ciphertext } of pieces) {
+      const ofStride = this.#ofStride(probe, stride);
       if (piece < 0 || piece >= ofStride.length)
         throw fieldInvalid(
           "pieces.piece",
@@ -49,30 +53,41 @@ export class ProbeAssembly<Encoding> {
     }
   }
 
-  /** The pieces at a stride, in order. Throws ServerError PROBE_INCOMPLETE, naming what is missing. */
-  complete(stride: number): [CiphertextEnvelope<Encoding>, ...CiphertextEnvelope<Encoding>[]] {
+  /** The number of probes. */
+  get probes(): number {
+    return this.#pieces.length;
+  }
+
+  /** The pieces of a probe at a stride, in order. Throws ServerError PROBE_INCOMPLETE, naming what is missing. */
+  complete(stride: number, probe = 0): [CiphertextEnvelope<Encoding>, ...CiphertextEnvelope<Encoding>[]] {
     const expected = this.#piecesAt(stride);
-    const pieces = this.#pieces.get(stride) ?? [];
+    const pieces = this.#pieces[probe]?.get(stride) ?? [];
     const present = pieces.filter((piece) => piece !== undefined);
     const [first, ...others] = present;
     if (first !== undefined && present.length === expected) return [first, ...others];
     throw new ServerError(
       "PROBE_INCOMPLETE",
-      `the probe has ${present.length} of ${expected} pieces at stride ${stride}, which the gallery uses: send all of them`,
+      `probe ${probe} has ${present.length} of ${expected} pieces at stride ${stride}, which the gallery uses: send all of them`,
     );
   }
 
-  #ofStride(stride: number): (CiphertextEnvelope<Encoding> | undefined)[] {
+  #ofStride(probe: number, stride: number): (CiphertextEnvelope<Encoding> | undefined)[] {
+    const ofProbe = this.#pieces[probe];
+    if (ofProbe === undefined)
+      throw fieldInvalid(
+        "pieces.probe",
+        `is ${probe}, but the target has ${this.probes} probes: 0 to ${this.probes - 1}`,
+      );
     if (!this.#allowed.has(stride)) {
       throw fieldInvalid(
         "pieces.stride",
         `is ${stride}, but the gallery uses ${[...this.#allowed].sort((a, b) => a - b).join(", ")}: read the gallery's strides again`,
       );
     }
-    let ofStride = this.#pieces.get(stride);
+    let ofStride = ofProbe.get(stride);
     if (ofStride === undefined) {
       ofStride = new Array<undefined>(this.#piecesAt(stride)).fill(undefined);
-      this.#pieces.set(stride, ofStride);
+      ofProbe.set(stride, ofStride);
     }
     return ofStride;
   }

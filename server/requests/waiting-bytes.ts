@@ -1,5 +1,5 @@
-import { ServerError } from "../errors.ts";
-import { NEWCOMER_MS, RETRY_AFTER_MS, ROOM_PATIENCE_MS, SLOW_BYTES_PER_SECOND } from "../limits.ts";
+import { ServerError, overloaded, tooSlow } from "../errors.ts";
+import { NEWCOMER_MS, ROOM_PATIENCE_MS, SLOW_BYTES_PER_SECOND } from "../limits.ts";
 
 /** How much may wait. */
 export interface WaitingLimits {
@@ -52,7 +52,7 @@ export class Holding implements Disposable {
     this.#since = this.#countedAt = now();
   }
 
-  /** Aborts with a ServerError LIMIT_EXCEEDED where the holding had to make room. */
+  /** Aborts with a ServerError TOO_SLOW where the holding had to make room. */
   get signal(): AbortSignal {
     return this.#givenUp.signal;
   }
@@ -77,7 +77,7 @@ export class Holding implements Disposable {
     return !this.#settled && this.#now() - this.#since >= NEWCOMER_MS && this.rate < SLOW_BYTES_PER_SECOND;
   }
 
-  /** Throws ServerError LIMIT_EXCEEDED if there is no room for so many bytes more. */
+  /** Throws ServerError OVERLOADED if there is no room for so many bytes more. */
   take(bytes: number): void {
     this.#account.take(this, bytes);
   }
@@ -137,7 +137,7 @@ export class WaitingBytes implements Account {
     return this.#held;
   }
 
-  /** Throws ServerError LIMIT_EXCEEDED if there are too many. */
+  /** Throws ServerError OVERLOADED if there are too many. */
   open(): Holding {
     const { holders = Number.POSITIVE_INFINITY } = this.#limits;
     if (this.#holdings.size >= holders && !this.#giveUpSlowest()) throw this.#full();
@@ -239,14 +239,12 @@ export class WaitingBytes implements Account {
 
   #full(): ServerError {
     const { what } = this.#limits;
-    return new ServerError("LIMIT_EXCEEDED", `the server has no memory for more ${what} at once: try again later`, {
-      retryAfterMs: RETRY_AFTER_MS,
-    });
+    return overloaded(`the server has no memory for more ${what} at once`);
   }
 
   #tooSlow(): ServerError {
     const message = `others waited for the memory of ${this.#limits.what} that came at less than ${SLOW_BYTES_PER_SECOND} bytes a second: send it again later`;
-    return new ServerError("LIMIT_EXCEEDED", message, { retryAfterMs: RETRY_AFTER_MS });
+    return tooSlow(message);
   }
 }
 
@@ -260,9 +258,9 @@ export class StreamHoldings implements Disposable {
     this.#waiting = waiting;
   }
 
-  /** Throws ServerError LIMIT_EXCEEDED if there are too many, or if the stream is over. */
+  /** Throws ServerError OVERLOADED if there are too many, or if the stream is over. */
   open(): Holding {
-    if (this.#over) throw new ServerError("LIMIT_EXCEEDED", "the stream is over: send what was not acknowledged again");
+    if (this.#over) throw new ServerError("OVERLOADED", "the stream is over: send what was not acknowledged again");
     const holding = this.#waiting.open();
     this.#open.add(holding);
     return holding;

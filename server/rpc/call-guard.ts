@@ -155,7 +155,7 @@ function bounded({ code, details, metadata }: CallStatus): CallStatus {
 function explained(status: CallStatus): CallStatus {
   const { code, details } = bounded(status);
   if (code === Status.RESOURCE_EXHAUSTED)
-    return statusWithReason({ code, details: `${details}: send less in one message`, reason: "LIMIT_EXCEEDED" });
+    return statusWithReason({ code, details: `${details}: send less in one message`, reason: "TOO_LARGE" });
   if (code !== Status.INTERNAL) return bounded(status);
   // A write failed: the peer is gone, and nobody is told.
   if (/^(Internal server error|Error writing)/.test(details)) return { code: Status.CANCELLED, details };
@@ -169,5 +169,5 @@ function explained(status: CallStatus): CallStatus {
 
 function unread(milliseconds: number): CallStatus {
   const text = `an answer lay unread for ${milliseconds / 1000} s: read the answers as they come`;
-  return statusWithReason({ code: Status.RESOURCE_EXHAUSTED, details: text, reason: "LIMIT_EXCEEDED" });
+  return statusWithReason({ code: Status.DEADLINE_EXCEEDED, details: text, reason: "TOO_SLOW" });
 }

@@ -6,10 +6,11 @@ import { unlessMissing } from "../requests/unless-missing.ts";
 import { readAll } from "../requests/read-all.ts";
 import type { GalleryStore } from "../store/gallery-store.ts";
 import { contextToWire } from "./to-wire.ts";
-import { contextId, pageSize, pageToken } from "../requests/from-wire.ts";
+import { contextId } from "../requests/from-wire.ts";
+import { PageTokens, pageSize } from "../requests/page-token.ts";
 
-const MOST_PER_PAGE = 1000;
-const USUAL_PER_PAGE = 100;
+const SIZES = { most: 1000, usual: 100 };
+const TOKENS = new PageTokens("ListContexts");
 
 /** The rpcs of ContextService over a store. */
 export function contextService(store: GalleryStore, pairwise: PairwiseMatcher): ContextServiceImplementation {
@@ -22,11 +23,12 @@ export function contextService(store: GalleryStore, pairwise: PairwiseMatcher): 
       return Promise.resolve({ context: contextToWire(store.getContext(contextId("context_id", request.contextId))) });
     },
     async listContexts(request) {
-      const { token, limit } = readAll({
-        token: () => pageToken(request.pageToken),
-        limit: () => pageSize(request.pageSize, MOST_PER_PAGE, USUAL_PER_PAGE),
+      const { after, limit } = readAll({
+        after: () => TOKENS.read(request.pageToken),
+        limit: () => pageSize(request.pageSize, SIZES),
       });
-      return contextPage(store, token, limit);
+      const { contexts, last } = await contextPage(store, after ?? "", limit);
+      return { contexts, nextPageToken: TOKENS.write(last) };
     },
     async deleteContext({ contextId: id, force, allowMissing }) {
       await unlessMissing(allowMissing, store.deleteContext(contextId("context_id", id), force));

@@ -6,7 +6,7 @@ import type { Serving } from "../requests/gallery-scheme.ts";
 import type { Logger } from "pino";
 import { WAITING_BYTES } from "../limits.ts";
 import { compareCiphertexts } from "../requests/compare-ciphertexts.ts";
-import { ciphertextToWire, distancesToWire, entryToWire } from "./to-wire.ts";
+import { ciphertextToWire, compareStepToWire, searchStepToWire } from "./to-wire.ts";
 import { WaitingBytes } from "../requests/waiting-bytes.ts";
 
 /** What the rpcs of MatchingService work with. */
@@ -19,15 +19,15 @@ export function matchingService({ store, matchers, log }: Matching): MatchingSer
   const comparing = { store, matchers, probes: new WaitingBytes({ what: "probes", bytes: WAITING_BYTES }) };
   return {
     async *compareTemplates(requests, { signal }) {
-      for await (const { gallery, encoding, product, entries } of compareTemplates(comparing, requests, signal)) {
-        logDamage(log, gallery.galleryId, product);
-        yield { distances: distancesToWire(gallery.contextId, encoding, product), entries: entries.map(entryToWire) };
+      for await (const step of compareTemplates(comparing, requests, signal)) {
+        if (step.kind === "comparison") logDamage(log, step.gallery.galleryId, step.product);
+        yield { message: compareStepToWire(step) };
       }
     },
     async *searchGallery(requests, { signal }) {
-      for await (const { gallery, revision, answer } of searchGallery(comparing, requests, signal)) {
-        if (answer !== undefined) logDamage(log, gallery.galleryId, answer.product);
-        yield { revision, distances: answer && distancesToWire(gallery.contextId, answer.encoding, answer.product) };
+      for await (const step of searchGallery(comparing, requests, signal)) {
+        if (step.kind === "product") logDamage(log, step.gallery.galleryId, step.product);
+        yield { message: searchStepToWire(step) };
       }
     },
     async compareCiphertexts(request) {

@@ -3,6 +3,7 @@ import type { ServerInterceptingCallInterface, ServerInterceptor } from "@grpc/g
 import { IDLE_BETWEEN_UNITS_MS, NEWCOMER_MS, PACE, RETRY_AFTER_MS } from "../limits.ts";
 import { UnreadableRequest } from "./readable-requests.ts";
 import { statusWithReason } from "./status-details.ts";
+import type { BareRefusal } from "./status-details.ts";
 
 /** How long each call may keep the server waiting, in milliseconds. */
 export interface CallPatience {
@@ -23,6 +24,9 @@ const USUAL: CallPatience = {
   newcomerMs: NEWCOMER_MS,
   sweepMs: 1000,
 };
+
+const OVERLOADED = { code: Status.RESOURCE_EXHAUSTED, reason: "OVERLOADED" };
+const TOO_SLOW = { code: Status.DEADLINE_EXCEEDED, reason: "TOO_SLOW" };
 
 /** Answered at any load, so that a server with much to do is not taken for a dead one. */
 const ALWAYS_WELCOME = "/grpc.health.v1.Health/Check";
@@ -54,7 +58,7 @@ export class OpenCalls implements Disposable {
   readonly interceptor: ServerInterceptor = (method, call) => {
     const watched = new WatchedCall(method, call, () => this.#calls.delete(watched));
     if (this.#calls.size < this.#most || method.path === ALWAYS_WELCOME || this.#makeRoom()) this.#calls.add(watched);
-    else this.#end(watched, `the server has ${this.#most} calls under way already: try again later`);
+    else this.#end(watched, OVERLOADED, `the server has ${this.#most} calls under way already: try again later`);
     return watched;
   };
 
@@ -66,7 +70,7 @@ export class OpenCalls implements Disposable {
     const { firstMs, idleMs } = this.#patience;
     for (const call of this.#calls) {
       if (!call.ending && call.waitedMs > (call.heard ? idleMs : firstMs))
-        this.#end(call, "the client sent nothing for too long: call again");
+        this.#end(call, TOO_SLOW, "the client sent nothing for too long: call again");
     }
   }
 
@@ -77,20 +81,17 @@ export class OpenCalls implements Disposable {
       undefined,
     );
     if (longest === undefined) return false;
-    this.#end(longest, "the server has too many calls open, and this one was silent the longest: call again");
+    this.#end(
+      longest,
+      OVERLOADED,
+      "the server has too many calls open, and this one was silent the longest: call again",
+    );
     return true;
   }
 
-  #end(call: WatchedCall, why: string): void {
+  #end(call: WatchedCall, refusal: Pick<BareRefusal, "code" | "reason">, details: string): void {
     call.ending = true;
-    call.refuse(
-      statusWithReason({
-        code: Status.RESOURCE_EXHAUSTED,
-        details: why,
-        reason: "LIMIT_EXCEEDED",
-        retryAfterMs: RETRY_AFTER_MS,
-      }),
-    );
+    call.refuse(statusWithReason({ ...refusal, details, retryAfterMs: RETRY_AFTER_MS }));
   }
 }
 

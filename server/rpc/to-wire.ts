@@ -2,14 +2,15 @@ import type { CiphertextEncoding, Metric, ParameterSetName } from "@veilface/fhe
 import * as wire from "@veilface/proto";
 import type { BlockAnswer } from "../compute/block-answer.ts";
 import type { Enrolled } from "../requests/enroll-templates.ts";
+import type { CompareStep } from "../requests/compare-templates.ts";
 import type { ReadStep } from "../requests/read-templates.ts";
+import type { SearchStep } from "../requests/search-gallery.ts";
 import type { PairwiseEncoding, Envelope } from "../compute/envelope.ts";
 import type {
   DeletedTemplates,
   PackedScheme,
   PairwiseScheme,
   RosterEntry,
-  RosterPage,
   StoredContext,
   StoredGallery,
 } from "../store/gallery-store.ts";
@@ -82,36 +83,27 @@ export function entryToWire(entry: RosterEntry): wire.TemplateEntry {
   };
 }
 
-export function rosterPageToWire({ entries, next, revision }: RosterPage): wire.ListTemplatesResponse {
-  return { entries: entries.map(entryToWire), nextPageToken: next?.toString() ?? "", revision };
-}
-
-export function deletedToWire({
-  entries,
-  revision,
-  struck,
-  ...deleted
-}: DeletedTemplates): wire.DeleteTemplatesResponse {
-  const { count: deletedCount, erasedBlocks, unknownSubjectIds, more } = deleted;
-  const struckTemplateIds = struck.map(({ templateId }) => templateId);
-  const struckBlocks = struck.map(({ block }) => block);
+export function deletedToWire(deleted: DeletedTemplates): wire.DeleteTemplatesResponse {
+  const { count: deletedCount, struck, revision, more } = deleted;
   return {
-    entries: entries.map(entryToWire),
-    revision,
-    struckTemplateIds,
-    struckBlocks,
-    erasedBlocks: [...erasedBlocks],
-    unknownSubjectIds: [...unknownSubjectIds],
-    more,
     deletedCount,
+    revision,
+    struckTemplateIds: struck.map(({ templateId }) => templateId),
+    struckBlocks: struck.map(({ block }) => block),
+    erasedBlocks: [...deleted.erasedBlocks],
+    unknownSubjectIds: [...deleted.unknownSubjectIds],
+    unknownTemplateIds: [...deleted.unknownTemplateIds],
+    more,
   };
 }
 
-export function enrolledToWire(enrolled: Enrolled): Partial<wire.EnrollTemplatesResponse> {
+export function enrolledToWire(enrolled: Enrolled): wire.EnrollTemplatesResponse {
   const struckTemplateIds = [...enrolled.struckTemplateIds];
-  return "entry" in enrolled
-    ? { entry: entryToWire(enrolled.entry), struckTemplateIds }
-    : { block: { ...enrolled.block }, struckTemplateIds };
+  const message: wire.EnrollTemplatesResponse["message"] =
+    "entry" in enrolled
+      ? { $case: "template", value: { entry: entryToWire(enrolled.entry), struckTemplateIds } }
+      : { $case: "block", value: { ...enrolled.block, struckTemplateIds } };
+  return { message };
 }
 
 export function readStepToWire(step: ReadStep): NonNullable<wire.ReadTemplatesResponse["message"]> {
@@ -131,19 +123,43 @@ export function readStepToWire(step: ReadStep): NonNullable<wire.ReadTemplatesRe
   }
 }
 
-export function distancesToWire(
-  contextId: string,
-  encoding: CiphertextEncoding | PairwiseEncoding,
-  answer: BlockAnswer,
-): wire.EncryptedDistances {
-  const { block, stride } = answer;
-  if (!("because" in answer)) {
-    const damagedSlots = [...(answer.damagedSlots ?? [])];
-    return { ...COMPARED, block, stride, ciphertext: ciphertextToWire(contextId, encoding, answer), damagedSlots };
+/** Products of a gallery, and how they are sent. */
+interface Answered {
+  readonly gallery: Pick<StoredGallery, "contextId">;
+  readonly encoding: CiphertextEncoding | PairwiseEncoding;
+  readonly product: BlockAnswer;
+}
+
+export function distancesToWire({ gallery, encoding, product }: Answered): wire.EncryptedDistances {
+  const { block, stride, probe = 0 } = product;
+  const common = { ...COMPARED, block, stride, probe };
+  if (!("because" in product)) {
+    const ciphertext = ciphertextToWire(gallery.contextId, encoding, product);
+    return { ...common, ciphertext, damagedSlots: [...(product.damagedSlots ?? [])] };
   }
-  const { because } = answer;
-  if (because === "IDENTICAL") return { ...COMPARED, block, stride, identical: true };
-  return { ...COMPARED, block, stride, refused: wire.errorReasonFromJSON(`ERROR_REASON_${because}`) };
+  const { because } = product;
+  if (because === "IDENTICAL") return { ...common, identical: true };
+  return { ...common, refused: wire.errorReasonFromJSON(`ERROR_REASON_${because}`) };
+}
+
+export function searchStepToWire(step: SearchStep): NonNullable<wire.SearchGalleryResponse["message"]> {
+  switch (step.kind) {
+    case "gallery":
+      return { $case: "gallery", value: galleryToWire(step.gallery) };
+    case "changes":
+      return { $case: "rosterChanges", value: { entries: step.entries.map(entryToWire) } };
+    case "start":
+      return { $case: "start", value: { revision: step.revision } };
+    case "product":
+      return { $case: "distances", value: distancesToWire(step) };
+  }
+}
+
+export function compareStepToWire(step: CompareStep): NonNullable<wire.CompareTemplatesResponse["message"]> {
+  if (step.kind === "subject")
+    return { $case: "subject", value: { gallery: galleryToWire(step.gallery), strides: [...step.strides] } };
+  const entries = step.entries.map(entryToWire);
+  return { $case: "comparison", value: { distances: distancesToWire(step), entries } };
 }
 
 export function ciphertextToWire(

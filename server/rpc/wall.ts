@@ -4,7 +4,7 @@ import { isAbortError } from "abort-controller-x";
 import { ServerError as GrpcError, Status } from "nice-grpc";
 import type { CallContext, ServerMiddleware, ServerMiddlewareCall } from "nice-grpc";
 import type { RetryInfo } from "nice-grpc-error-details";
-import { BadRequest, ErrorInfo, RichServerError } from "nice-grpc-error-details";
+import { BadRequest, ErrorInfo, QuotaFailure, RichServerError } from "nice-grpc-error-details";
 import type { Logger } from "pino";
 import { ServerError } from "../errors.ts";
 import type { ServerErrorReason } from "../errors.ts";
@@ -33,7 +33,10 @@ const STATUS: Readonly<Record<ServerErrorReason | FheErrorReason, Status | typeo
   SECRET_KEY_REFUSED: Status.INVALID_ARGUMENT,
   STORED_CORRUPT: Status.DATA_LOSS,
   STORAGE_FULL: Status.RESOURCE_EXHAUSTED,
-  LIMIT_EXCEEDED: Status.RESOURCE_EXHAUSTED,
+  OVERLOADED: Status.RESOURCE_EXHAUSTED,
+  QUOTA_EXCEEDED: Status.RESOURCE_EXHAUSTED,
+  TOO_LARGE: Status.RESOURCE_EXHAUSTED,
+  TOO_SLOW: Status.DEADLINE_EXCEEDED,
   SHUTTING_DOWN: Status.UNAVAILABLE,
   GALLERY_CHANGED: Status.ABORTED,
   BLOCK_INVALID: Status.INVALID_ARGUMENT,
@@ -94,10 +97,11 @@ function refusal(status: Status, { reason, message }: Said, details: readonly Er
   return { status, refusal: new RichServerError(status, message, [info, ...details]) };
 }
 
-type ErrorDetail = BadRequest | RetryInfo;
+type ErrorDetail = BadRequest | QuotaFailure | RetryInfo;
 
-function detailsOf({ violations, retryAfterMs }: ServerError): ErrorDetail[] {
+function detailsOf({ violations, quota, retryAfterMs }: ServerError): ErrorDetail[] {
   const fields = violations.length === 0 ? [] : [BadRequest.fromPartial({ fieldViolations: [...violations] })];
   const retry = retryAfterMs === undefined ? [] : [retryInfo(retryAfterMs)];
-  return [...fields, ...retry];
+  const quotas = quota === undefined ? [] : [QuotaFailure.fromPartial({ violations: [quota] })];
+  return [...fields, ...quotas, ...retry];
 }

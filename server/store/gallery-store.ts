@@ -183,8 +183,7 @@ export interface Deletion {
 }
 
 export interface DeletedTemplates {
-  /** Lines of the deleted templates, in the order of their revisions: of more than 10,000 the first ones. */
-  readonly entries: readonly RosterEntry[];
+  /** How many templates were deleted. */
   readonly count: number;
   /** The gallery's revision after the deletion. */
   readonly revision: number;
@@ -197,6 +196,8 @@ export interface DeletedTemplates {
   readonly erasedBlocks: readonly number[];
   /** Subjects named in the deletion that had no live template. */
   readonly unknownSubjectIds: readonly string[];
+  /** Template ids named in the deletion that the gallery did not have. */
+  readonly unknownTemplateIds: readonly string[];
   /** Whether templates are left because of `most`. */
   readonly more: boolean;
 }
@@ -252,6 +253,19 @@ export interface RosterPage {
   readonly entries: readonly RosterEntry[];
   /** The gallery's revision when the page was read. */
   readonly revision: number;
+  /** Pass as `since` for the next page; undefined on the last one. */
+  readonly next: number | undefined;
+}
+
+/** A subject that has live templates. */
+export interface SubjectLine {
+  readonly subjectId: string;
+  readonly templateCount: number;
+}
+
+/** At most as many subjects as were asked for. */
+export interface SubjectPage {
+  readonly subjects: readonly SubjectLine[];
   /** Pass as `since` for the next page; undefined on the last one. */
   readonly next: number | undefined;
 }
@@ -329,12 +343,17 @@ export interface GalleryStore {
    * commits, each of whole templates, so a call that is cut off may have deleted some. A deletion is seen by readers
    * from its commit on; resolves once the ciphertexts are erased from the data file. A template in a packed block is
    * struck: its bits, and its id in the block's roster, stay until the last live template of the block is gone.
-   * Templates enrolled meanwhile may be passed over. Throws LIMIT_EXCEEDED, before anything is deleted, where there are
+   * Templates enrolled meanwhile may be passed over. Throws TOO_LARGE, before anything is deleted, where there are
    * more than `most` and the rest is not to be left.
    */
   deleteTemplates(galleryId: string, deletion: Deletion): Promise<DeletedTemplates>;
   /** The latest change of each template that changed after revision `since`, oldest first. */
   listEntries(galleryId: string, since: number, limit: number): Promise<RosterPage>;
+  /**
+   * The subjects whose oldest live template is of a revision after `since`, in the order of these revisions, of at most
+   * `limit` changes.
+   */
+  listSubjects(galleryId: string, since: number, limit: number): Promise<SubjectPage>;
   /** The live entries of a subject, in the order of their places. */
   entriesOfSubject(galleryId: string, subjectId: string): Promise<LiveEntry[]>;
   /** The blocks that had a live template at the revision, and have one when they are read. */

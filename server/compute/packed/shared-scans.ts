@@ -1,5 +1,6 @@
 import type { CiphertextEncoding, ParameterSetName } from "@veilface/fhe";
-import { ServerError, impossible } from "../../errors.ts";
+import { impossible, tooSlow } from "../../errors.ts";
+import type { ServerError } from "../../errors.ts";
 import type { PackedMatcher } from "./packed-matcher.ts";
 import { MAX_PROBES } from "./packed-task.ts";
 import type { BlockTask } from "../block-task.ts";
@@ -7,12 +8,12 @@ import type { PreparedProbe } from "./packed-task.ts";
 import type { BlockAnswer } from "../block-answer.ts";
 import type { ReaderLocation } from "../../store/gallery-store.ts";
 
-/** One search, over whole blocks; or a comparison, over some slots of them. */
+/** One search, of one probe or several, over whole blocks; or a comparison, over some slots of them. */
 export interface Search {
   readonly parameterSet: ParameterSetName;
   readonly location: ReaderLocation;
-  /** The prepared probe of each stride that the blocks have. */
-  readonly probes: ReadonlyMap<number, PreparedProbe>;
+  /** Its probes: each prepared for every stride that the blocks have. */
+  readonly probes: readonly ReadonlyMap<number, PreparedProbe>[];
   readonly blocks: readonly BlockTask[];
   readonly encoding: CiphertextEncoding;
   readonly signal: AbortSignal;
@@ -81,8 +82,8 @@ export class SharedScans {
     const { riders } = pass;
     try {
       for (const stride of new Set(riders.flatMap((rider) => rider.strides))) {
-        const aboard = riders.filter((rider) => rider.strides.includes(stride));
-        await this.#passAt(stride, aboard, pass);
+        for (const seats of seatings(riders.flatMap((rider) => rider.seatsAt(stride))))
+          await this.#passAt(stride, seats, pass);
       }
       for (const rider of riders) rider.end();
     } catch (error) {
@@ -90,25 +91,19 @@ export class SharedScans {
     }
   }
 
-  async #passAt(stride: number, riders: readonly Rider[], pass: Pass): Promise<void> {
+  async #passAt(stride: number, seats: readonly Seat[], pass: Pass): Promise<void> {
     const { parameterSet, location } = pass;
-    const cancelled = new SharedArrayBuffer(4 * riders.length);
-    const flags = new Int32Array(cancelled);
-    riders.forEach((rider, i) => {
-      rider.onGone(() => void Atomics.store(flags, i, 1));
-    });
+    const riders = [...new Set(seats.map(({ rider }) => rider))];
     const blocks = new Map(riders.flatMap((rider) => rider.blocksAt(stride)).map((block) => [block.block, block]));
-    const probes = riders.map((rider) => rider.probeAt(stride));
-    const encodings = riders.map(({ search }) => search.encoding);
+    const probes = seats.map(({ prepared }) => prepared);
+    const encodings = seats.map(({ rider }) => rider.search.encoding);
+    const cancelled = cancelledFlags(seats);
     const scan = { parameterSet, location, probes, encodings, blocks: [...blocks.values()], cancelled };
     for await (const { block, products, damagedSlots } of this.#matcher.scan(scan)) {
-      riders.forEach((rider, i) => {
+      seats.forEach(({ rider, probe }, i) => {
         const product = products[i];
-        rider.push({
-          block,
-          stride,
-          ...(product === undefined ? { because: "STORED_CORRUPT" } : { ...product, damagedSlots }),
-        });
+        const answer = product === undefined ? { because: "STORED_CORRUPT" as const } : { ...product, damagedSlots };
+        rider.push({ block, stride, probe, ...answer });
       });
       await Promise.all(riders.map((rider) => rider.room(isAwaited(pass, rider))));
     }
@@ -120,6 +115,35 @@ function passOf(rider: Rider): Pass {
   return { parameterSet, location, riders: [rider], waiting: [] };
 }
 
+/** One i32 per seat: not 0 once nobody waits for its rider any more. */
+function cancelledFlags(seats: readonly Seat[]): SharedArrayBuffer {
+  const cancelled = new SharedArrayBuffer(4 * seats.length);
+  const flags = new Int32Array(cancelled);
+  for (const rider of new Set(seats.map((seat) => seat.rider))) {
+    rider.onGone(() => {
+      for (const [i, seat] of seats.entries()) if (seat.rider === rider) Atomics.store(flags, i, 1);
+    });
+  }
+  return cancelled;
+}
+
+/** The probes of a pass at one stride, in as few rounds over its blocks as their memory allows. */
+function seatings(seats: readonly Seat[]): Seat[][] {
+  const rounds: Seat[][] = [];
+  let pieces = Infinity;
+  for (const seat of seats) {
+    pieces += seat.prepared.pieces;
+    const round = rounds.at(-1);
+    if (round !== undefined && pieces <= MAX_PIECES_PER_PASS) {
+      round.push(seat);
+      continue;
+    }
+    rounds.push([seat]);
+    pieces = seat.prepared.pieces;
+  }
+  return rounds;
+}
+
 function isAwaited({ riders, waiting }: Pass, rider: Rider): boolean {
   return waiting.length > 0 || riders.some((other) => other !== rider && !other.over);
 }
@@ -127,20 +151,29 @@ function isAwaited({ riders, waiting }: Pass, rider: Rider): boolean {
 /** Takes as many as fit into one pass; a probe that is too large for company rides alone. */
 function nextRiders(waiting: Rider[]): Rider[] {
   let pieces = 0;
+  let probes = 0;
   let count = 0;
-  for (const rider of waiting.slice(0, MAX_PROBES)) {
+  for (const rider of waiting) {
     pieces += rider.pieces;
-    if (count > 0 && pieces > MAX_PIECES_PER_PASS) break;
+    probes += rider.search.probes.length;
+    if (count > 0 && (pieces > MAX_PIECES_PER_PASS || probes > MAX_PROBES)) break;
     count++;
   }
   return waiting.splice(0, count);
+}
+
+/** A probe of a search, for one pass. */
+interface Seat {
+  readonly rider: Rider;
+  readonly probe: number;
+  readonly prepared: PreparedProbe;
 }
 
 /** A search on its way through a pass, with the products it has not read yet. */
 class Rider {
   readonly search: Search;
   readonly products: ReadableStream<BlockAnswer>;
-  /** Pieces of its largest probe. */
+  /** Pieces of its probes at the stride where they have the most. */
   readonly pieces: number;
   readonly #wanted: ReadonlySet<number>;
   /** The stream hands it over while it is made. */
@@ -157,7 +190,7 @@ class Rider {
 
   constructor(search: Search) {
     this.search = search;
-    this.pieces = Math.max(0, ...search.probes.values().map(({ pieces }) => pieces));
+    this.pieces = search.probes.reduce((sum, probe) => sum + mostPieces(probe), 0);
     this.#wanted = new Set(search.blocks.map(({ block }) => block));
     const source = {
       start: (controller: ReadableStreamDefaultController<BlockAnswer>): void => void (this.#controller = controller),
@@ -182,9 +215,13 @@ class Rider {
     return this.#over ? [] : [...new Set(this.search.blocks.map(({ stride }) => stride))];
   }
 
-  /** Its probe of one of its strides. */
-  probeAt(stride: number): PreparedProbe {
-    return this.search.probes.get(stride) ?? impossible(`a search without a probe of stride ${stride}`);
+  /** Its probes at a stride; none where it has no blocks of it. */
+  seatsAt(stride: number): Seat[] {
+    if (!this.strides.includes(stride)) return [];
+    return this.search.probes.map((probes, probe) => {
+      const prepared = probes.get(stride) ?? impossible(`a search without a probe of stride ${stride}`);
+      return { rider: this, probe, prepared };
+    });
   }
 
   blocksAt(stride: number): BlockTask[] {
@@ -230,7 +267,7 @@ class Rider {
     const patience = PATIENCE_MS + readBytes / PATIENT_BYTES_PER_MS - this.#awaitedMs;
     this.#impatience = setTimeout(
       () => {
-        this.fail(tooSlow());
+        this.fail(readsTooSlowly());
       },
       Math.max(0, patience),
     );
@@ -262,13 +299,16 @@ class Rider {
   }
 }
 
+function mostPieces(probe: ReadonlyMap<number, PreparedProbe>): number {
+  return Math.max(0, ...probe.values().map(({ pieces }) => pieces));
+}
+
 function bytesOf(answer: BlockAnswer): number {
   return "data" in answer ? answer.data.length : 0;
 }
 
-function tooSlow(): ServerError {
-  return new ServerError(
-    "LIMIT_EXCEEDED",
+function readsTooSlowly(): ServerError {
+  return tooSlow(
     "the client reads the answers more slowly than others that share the search wait: read them as they come",
   );
 }

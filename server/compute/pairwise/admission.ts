@@ -35,7 +35,7 @@ interface Claim {
  */
 export function admit(seal: PublicSeal, uploaded: UploadedKeys): AdmittedContext {
   const context = admitUploaded(seal, uploaded);
-  const field = uploaded.kind === "tenseal" ? "key_chunk" : "context.pairwise.scale";
+  const field = uploaded.kind === "tenseal" ? "key_chunk" : "new_context.context.pairwise.scale";
   inField(field, () => {
     checkError(context.scheme, uploaded.acceptedError);
   });
@@ -57,10 +57,10 @@ function admitUploaded(seal: PublicSeal, uploaded: UploadedKeys): AdmittedContex
     return inField("key_chunk", () =>
       readOutside(uploaded.context, (data) => admitTenseal(seal, openTensealContext(data))),
     );
-  const parameters = inField("context.pairwise.encryption_parameters", () =>
+  const parameters = inField("new_context.context.pairwise.encryption_parameters", () =>
     readOutside(uploaded.parameters, (data) => readEncryptionParameters(seal, data)),
   );
-  const scaled = inField("context.pairwise.scale", () => withScale(parameters, uploaded.scale));
+  const scaled = inField("new_context.context.pairwise.scale", () => withScale(parameters, uploaded.scale));
   return inField("key_chunk", () => admitKeys(seal, scaled, uploaded));
 }
 

@@ -24,6 +24,7 @@ import type {
   Reservation,
   RosterEntry,
   RosterPage,
+  SubjectPage,
   Stored,
   StoredBlock,
   StoredContext,
@@ -37,7 +38,8 @@ import type { Tables } from "./rows/schema.ts";
 import { PackedLookup } from "./tables/packed-lookup.ts";
 import { Removals } from "./tables/removals.ts";
 import type { StoreLog } from "./tables/removals.ts";
-import { blockList, entriesOfSubject, rosterPage } from "./tables/roster.ts";
+import { blockList, rosterPage } from "./tables/roster.ts";
+import { entriesOfSubject, subjectPage } from "./tables/subjects.ts";
 import type { RosterReading } from "./tables/roster.ts";
 import { StorageRoom } from "./disk/storage-room.ts";
 import { storedBlocks } from "./readers/stored-blocks.ts";
@@ -205,6 +207,10 @@ export class LmdbStore implements GalleryStore {
 
   async listEntries(galleryId: string, since: number, limit: number): Promise<RosterPage> {
     return rosterPage(this.#reading(galleryId), since, limit);
+  }
+
+  async listSubjects(galleryId: string, since: number, limit: number): Promise<SubjectPage> {
+    return subjectPage(this.#reading(galleryId), since, limit);
   }
 
   async entriesOfSubject(galleryId: string, subjectId: string): Promise<LiveEntry[]> {

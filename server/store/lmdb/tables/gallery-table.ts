@@ -203,8 +203,11 @@ function tooManyDrafts(galleryId: string): ServerError {
   const advice =
     "delete those that interrupted runs left behind (veilface gallery pack --discard-drafts), or wait until they are a day old";
   return new ServerError(
-    "LIMIT_EXCEEDED",
+    "QUOTA_EXCEEDED",
     `gallery ${galleryId} has ${MOST_DRAFTS} drafts, which is the most: ${advice}`,
+    {
+      quota: { subject: `drafts of gallery ${galleryId}`, description: `at most ${MOST_DRAFTS} at a time: ${advice}` },
+    },
   );
 }
 

@@ -11,13 +11,11 @@ import {
   entryKey,
   keysUnder,
   readU48,
-  subjectKey,
   u32,
 } from "../rows/schema.ts";
 import type { Change, EntryRow, GalleryState, Tables } from "../rows/schema.ts";
-import { liveIn, readLiveSlots, readPacked, readRoster } from "./packed-lookup.ts";
-import type { PackedLookup, PackedTemplate } from "./packed-lookup.ts";
-import { PackedSearch } from "./packed-search.ts";
+import { readLiveSlots, readPacked, readRoster } from "./packed-lookup.ts";
+import type { PackedLookup } from "./packed-lookup.ts";
 import { pagesOf } from "../disk/pages.ts";
 import type { Pace } from "../disk/turns.ts";
 
@@ -67,52 +65,6 @@ export interface RosterReading extends GalleryRows {
 export interface Since {
   readonly since: number;
   readonly most: number;
-}
-
-/** The live entries of a subject, in the order of their places. */
-export async function entriesOfSubject(
-  { tables, lookup, gallery, pace }: RosterReading,
-  subjectId: string,
-): Promise<LiveEntry[]> {
-  const search = new PackedSearch({ tables, lookup, gallery, ids: [subjectId], kind: "subjects" });
-  await search.run(pace);
-  const entries: LiveEntry[] = [];
-  for (const [block, templates] of search.found) {
-    await pace.step();
-    entries.push(...packedEntries(tables, gallery, templates.filter(liveIn(tables, gallery, block))));
-  }
-  await pace.step();
-  for (const page of pagesOf(tables.subjects, keysUnder(subjectKey(gallery, subjectId)))) {
-    entries.push(
-      ...page
-        .map(({ value }) => looseEntry(tables, gallery, value.toString("latin1")))
-        .filter((entry) => entry !== undefined),
-    );
-    await pace.step();
-  }
-  return entries.sort(byPlace);
-}
-
-function looseEntry(tables: Tables, gallery: number, templateId: string): LiveEntry | undefined {
-  const row = readEntry(tables, gallery, templateId);
-  if (row === undefined) return undefined;
-  const { live, ...entry } = rosterEntry(templateId, row);
-  return live && { ...entry, live };
-}
-
-function byPlace(a: LiveEntry, b: LiveEntry): number {
-  const [one, other] = [a.live.placement, b.live.placement];
-  return one.block - other.block || one.slot - other.slot;
-}
-
-/** Entries of templates of one block. */
-function packedEntries(tables: Tables, gallery: number, templates: readonly PackedTemplate[]): LiveEntry[] {
-  const [first] = templates;
-  if (first === undefined) return [];
-  const { stride, firstRevision } = readPacked(tables, gallery, first.block);
-  return templates.map(({ block, slot, templateId, subjectId }) => {
-    return { templateId, revision: firstRevision + slot, live: { subjectId, placement: { block, slot, stride } } };
-  });
 }
 
 /** The live entries of a packed block that is there, in slot order. Throws ServerError STORED_CORRUPT. */

@@ -56,9 +56,11 @@ export class TemplateDeletion {
   #targets: Target[] = [];
   /** Of those that were named, the ones that have templates. */
   readonly #subjects = new Set<string>();
+  readonly #unknownIds = new Set<string>();
   #next = 0;
   #count = 0;
-  readonly #entries: RosterEntry[] = [];
+  /** Ids of what is deleted so far, of more than MOST_NAMED the first ones. */
+  readonly #deletedIds: string[] = [];
   readonly #erasedBlocks: number[] = [];
 
   constructor(place: DeletionPlace, deletion: Deletion) {
@@ -116,7 +118,8 @@ export class TemplateDeletion {
   /** Takes note of a step that was committed. */
   commit({ entries, emptiedBlocks, doomed, next }: DeletionStep): void {
     this.#count += entries.length;
-    for (const entry of entries.slice(0, MOST_NAMED - this.#entries.length)) this.#entries.push(entry);
+    for (const { templateId } of entries.slice(0, MOST_NAMED - this.#deletedIds.length))
+      this.#deletedIds.push(templateId);
     for (const block of emptiedBlocks.slice(0, MOST_NAMED - this.#erasedBlocks.length)) this.#erasedBlocks.push(block);
     for (const blob of doomed) this.doomed.push(blob);
     this.#next = next;
@@ -129,7 +132,8 @@ export class TemplateDeletion {
       (subjectId) => !this.#subjects.has(subjectId),
     );
     const more = this.#next < this.#targets.length;
-    const named = { entries: this.#entries, struck: await this.#struck(), erasedBlocks: this.#erasedBlocks };
+    const unknownTemplateIds = [...this.#unknownIds];
+    const named = { unknownTemplateIds, struck: await this.#struck(), erasedBlocks: this.#erasedBlocks };
     return { ...named, count: this.#count, revision, unknownSubjectIds, more };
   }
 
@@ -144,7 +148,8 @@ export class TemplateDeletion {
       await this.#pace.step();
       const isLoose = readEntry(this.#place.tables, this.#place.gallery, templateId)?.live !== undefined;
       const target = packed.get(templateId) ?? (isLoose ? { templateId, subjectId: undefined } : undefined);
-      if (target !== undefined) into.set(templateId, target);
+      if (target === undefined) this.#unknownIds.add(templateId);
+      else into.set(templateId, target);
     }
   }
 
@@ -180,7 +185,7 @@ export class TemplateDeletion {
       }
     }
     const now: StruckTemplate[] = [];
-    for (const { templateId } of this.#entries) {
+    for (const templateId of this.#deletedIds) {
       await this.#pace.step();
       now.push(...(before.get(templateId) ?? []));
       before.delete(templateId);
