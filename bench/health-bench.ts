@@ -87,7 +87,7 @@ export async function* healthBench(): AsyncGenerator<BenchLine> {
     ...about,
     ...(await watch.during(() => client.identify(GALLERY, unitVector(1, SPACE.dimension)))),
   };
-  yield { case: "health_pack", ...about, ...(await watch.during(() => client.pack(GALLERY, { stride: 1 }))) };
+  yield { case: "health_pack", ...about, ...(await watch.during(() => client.packGallery(GALLERY, { stride: 1 }))) };
   const subjectIds = Array.from({ length: PEOPLE }, (_, i) => `s-${i}`);
   yield {
     case: "health_delete",

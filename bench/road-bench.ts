@@ -96,7 +96,7 @@ async function search({ client, about }: Road): Promise<BenchLine> {
     const probe = unitVector(i, SPACE.dimension);
     encrypted.push(
       ...(await sample(1, async () => {
-        const [nearest] = await client.identify(GALLERY, probe, { top: 10 });
+        const [nearest] = await client.identify(GALLERY, probe, { maxCandidates: 10 });
         if (nearest?.subjectId !== `s-${i}`) throw new Error(`the search for ${i} found somebody else`);
       })),
     );

@@ -94,7 +94,9 @@ async function identification(
     const wanted = Math.floor((i / SEARCHES) * templates);
     encryptedMs.push(
       ...(await sample(1, async () => {
-        const [nearest] = await client.identify(galleryOf(templates), unitVector(wanted, dimension), { top: 10 });
+        const [nearest] = await client.identify(galleryOf(templates), unitVector(wanted, dimension), {
+          maxCandidates: 10,
+        });
         if (Number(nearest?.subjectId.slice(2)) !== wanted) throw new Error("a search found somebody else");
       })),
     );

@@ -43,7 +43,7 @@ async function rotateKey(flags: RotateFlags, signal: AbortSignal): Promise<Outco
   using opened = await openClient(flags, signal);
   using newKeyHolder = await loadKeyFile(flags.newKey, await askNewPassphrase(flags.newPassphraseFile, signal));
   using progress = new GalleryProgress();
-  const rotated = await opened.client.rotate(newKeyHolder, {
+  const rotated = await opened.client.rotateKey(newKeyHolder, {
     signal,
     onProgress: progress.show,
     ...(flags.gallery && { galleryIds: flags.gallery }),

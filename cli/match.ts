@@ -15,7 +15,7 @@ import { openPhotoEncoder, withTakenFaces } from "./photos.ts";
 interface VerifyFlags extends KeyFlags, ServerFlags, ModelFlags, ThresholdFlags {}
 
 interface IdentifyFlags extends VerifyFlags {
-  top: number;
+  maxCandidates: number;
 }
 
 interface CompareFlags extends ModelFlags, ThresholdFlags {}
@@ -40,8 +40,8 @@ export function addIdentify(program: Command, cli: Cli): void {
     .argument("<gallery>")
     .argument("<image>", "a photo that shows one face")
     .description("Find who a photo may show (1:N). Exit code 0 if somebody is near enough, 1 if nobody is.")
-    .option("--top <k>", "how many subjects to list", parseCount, 5)
-    .addHelpText("after", "\nExample:\n  veilface identify staff door.jpg --top 3")
+    .option("--max-candidates <n>", "how many subjects to list", parseCount, 5)
+    .addHelpText("after", "\nExample:\n  veilface identify staff door.jpg --max-candidates 3")
     .action(async (galleryId: string, image: string, flags: IdentifyFlags) => {
       cli.finish(await identify({ galleryId, image }, flags, cli.signal));
     });
@@ -121,7 +121,7 @@ async function identify(
   const threshold = flags.threshold ?? identificationThresholdOf(encoder.card);
   const refused: RefusedTemplate[] = [];
   const onRefused = (templates: readonly RefusedTemplate[]): void => void refused.push(...templates);
-  const options = { top: flags.top, ...modelOf(encoder.card), signal, onRefused };
+  const options = { maxCandidates: flags.maxCandidates, ...modelOf(encoder.card), signal, onRefused };
   const nearest = await opened.client.identify(galleryId, embedding, options);
   const candidates = nearest.map((candidate) => ({
     ...candidate,

@@ -42,7 +42,7 @@ async function pack(galleryId: string, flags: PackFlags, signal: AbortSignal): P
   const discardedDrafts = flags.discardDrafts === true ? await opened.client.discardDrafts(galleryId, { signal }) : 0;
   using progress = showProgress("templates");
   const { stride } = flags;
-  const { templates, gallery } = await opened.client.pack(galleryId, {
+  const { templates, gallery } = await opened.client.packGallery(galleryId, {
     signal,
     onProgress: progress.advance,
     ...(stride !== undefined && { stride }),

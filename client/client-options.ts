@@ -54,7 +54,7 @@ export interface VerifyOptions extends CallOptions, ModelOption, RefusedOption {
 /** What an identification (1:N) returns. */
 export interface IdentifyOptions extends CallOptions, ModelOption, RefusedOption {
   /** How many subjects at most, >= 1; 5 unless set. */
-  readonly top?: number;
+  readonly maxCandidates?: number;
   /** Leaves out subjects beyond this distance, >= 0; unless set, the nearest are returned however far they are. */
   readonly threshold?: number;
 }
@@ -70,7 +70,7 @@ export interface CreateGalleryOptions extends CallOptions {
 }
 
 /** How a gallery is packed. */
-export interface PackOptions extends CallOptions {
+export interface PackGalleryOptions extends CallOptions {
   /**
    * The stride of its blocks from now on; unless given, the server chooses the best for as many templates as there
    * are.
@@ -81,7 +81,7 @@ export interface PackOptions extends CallOptions {
 }
 
 /** What is encrypted anew under another key. */
-export interface RotateOptions extends CallOptions {
+export interface RotateKeyOptions extends CallOptions {
   /** Which galleries; unless given, all under this key. Those under the new key already are passed over. */
   readonly galleryIds?: readonly string[];
   /** Called with the gallery, and how many of how many of its templates are encrypted anew. */

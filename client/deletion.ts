@@ -16,8 +16,8 @@ export interface DeletedTemplates {
   readonly deleted: readonly string[];
   /**
    * Ids of templates that were named and are gone, now or since before, but whose bits stay on the server's disk,
-   * inside packed blocks, until the gallery is packed anew (VeilfaceClient.pack). At most 10,000 of those that are gone
-   * since before.
+   * inside packed blocks, until the gallery is packed anew (VeilfaceClient.packGallery). At most 10,000 of those that
+   * are gone since before.
    */
   readonly struck: readonly string[];
   /** What was named and not there. */

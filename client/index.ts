@@ -6,9 +6,9 @@ export type {
   CreateGalleryOptions,
   IdentifyOptions,
   ModelOption,
-  PackOptions,
+  PackGalleryOptions,
   RefusedOption,
-  RotateOptions,
+  RotateKeyOptions,
   Verification,
   VeilfaceClientOptions,
   VerifyOptions,
@@ -22,6 +22,8 @@ export { readEmbeddings } from "./embeddings/read-embeddings.ts";
 export type { ReadEmbeddingsOptions } from "./embeddings/read-embeddings.ts";
 export { ClientError } from "./errors.ts";
 export type { ClientErrorOptions, ClientErrorReason } from "./errors.ts";
+export { Gallery } from "./gallery.ts";
+export type { OpenedGallery } from "./gallery.ts";
 export type { DeletedIds, GalleryChanges } from "./remote/gallery-calls.ts";
 export type { Candidate, RefusedTemplate } from "./match/rank-candidates.ts";
 export { loadKeyFile, saveKeyFile } from "./keys/key-file.ts";
@@ -32,6 +34,7 @@ export { identificationThresholdOf, modelOf, spaceOf, thresholdOf } from "./mode
 export type { EmbeddingCard, ModelSpace } from "./model-space.ts";
 export type { UploadOptions } from "./pairwise/key-upload.ts";
 export { PairwiseClient } from "./pairwise/pairwise-client.ts";
+export { PairwiseGallery } from "./pairwise/pairwise-gallery.ts";
 export type {
   DeleteContextOptions,
   NewPairwiseGallery,

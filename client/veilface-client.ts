@@ -8,8 +8,8 @@ import type {
   CreateGalleryOptions,
   IdentifyOptions,
   ModelOption,
-  PackOptions,
-  RotateOptions,
+  PackGalleryOptions,
+  RotateKeyOptions,
   Verification,
   VeilfaceClientOptions,
   VerifyOptions,
@@ -21,6 +21,7 @@ import type { Enrollment } from "./enroll/unit-maker.ts";
 import { EnrollmentStream } from "./enroll/enrollment-stream.ts";
 import type { EnrollOptions } from "./enroll/enrollment-stream.ts";
 import { ClientError } from "./errors.ts";
+import { Gallery } from "./gallery.ts";
 import { GalleryCalls } from "./remote/gallery-calls.ts";
 import type { DeletedIds, GalleryChanges } from "./remote/gallery-calls.ts";
 import type { Candidate } from "./match/rank-candidates.ts";
@@ -124,6 +125,20 @@ export class VeilfaceClient implements Disposable {
   }
 
   /**
+   * A handle for one gallery, so that its id need not be repeated; the gallery is read once, to check it. Refused with
+   * GALLERY_NOT_FOUND; throws ClientError KEY_MISMATCH, and MODEL_MISMATCH where `options` names another model than the
+   * gallery's. The handle's calls name that model too.
+   */
+  async openGallery(galleryId: string, options: CallOptions & ModelOption = {}): Promise<Gallery> {
+    return this.#do({ galleryId }, options, async () => {
+      await this.#galleries.read(galleryId, options);
+      const { modelId, modelVersion } = options;
+      const model = { ...(modelId !== undefined && { modelId }), ...(modelVersion !== undefined && { modelVersion }) };
+      return new Gallery(this, { galleryId, ...model });
+    });
+  }
+
+  /**
    * The galleries under this key, drafts too, in the order of their ids; none where the server does not know the key's
    * context.
    */
@@ -170,7 +185,7 @@ export class VeilfaceClient implements Disposable {
    * SERVER_REFUSED with GALLERY_CHANGED where the gallery was changed or packed by somebody else meanwhile: it is then
    * as they left it.
    */
-  async pack(galleryId: string, options: PackOptions = {}): Promise<RewrittenGallery> {
+  async packGallery(galleryId: string, options: PackGalleryOptions = {}): Promise<RewrittenGallery> {
     return this.#do({ galleryId }, options, () => {
       const { stride = 0 } = options;
       const onProgress = callersCallback(options.onProgress);
@@ -180,11 +195,11 @@ export class VeilfaceClient implements Disposable {
   }
 
   /**
-   * Encrypts galleries anew under another key, each in one step (see {@link pack}). This client's key must be kept
-   * until it is done; a rotation that was interrupted is finished by running it again. Returns the galleries that are
-   * under the new key since.
+   * Encrypts galleries anew under another key, each in one step (see {@link packGallery}). This client's key must be
+   * kept until it is done; a rotation that was interrupted is finished by running it again. Returns the galleries that
+   * are under the new key since.
    */
-  async rotate(newKeyHolder: KeyHolder, options: RotateOptions = {}): Promise<RewrittenGallery[]> {
+  async rotateKey(newKeyHolder: KeyHolder, options: RotateKeyOptions = {}): Promise<RewrittenGallery[]> {
     return this.#do({}, options, async () => {
       const isSame = newKeyHolder.contextId === this.#keyHolder.contextId;
       if (isSame) throw new ClientError("USAGE", "the new key is the old one: make another");
@@ -201,8 +216,8 @@ export class VeilfaceClient implements Disposable {
   }
 
   /**
-   * Deletes what interrupted runs of {@link pack} and {@link rotate} left behind for a gallery, whatever its age. Do
-   * not call it while one runs. Returns how many drafts.
+   * Deletes what interrupted runs of {@link packGallery} and {@link rotateKey} left behind for a gallery, whatever
+   * its age. Do not call it while one runs. Returns how many drafts.
    */
   async discardDrafts(galleryId: string, options: CallOptions = {}): Promise<number> {
     return this.#do({}, options, () => {
@@ -238,12 +253,13 @@ export class VeilfaceClient implements Disposable {
    */
   async identify(galleryId: string, embedding: ArrayLike<number>, options: IdentifyOptions = {}): Promise<Candidate[]> {
     return this.#do({ galleryId }, options, async () => {
-      const { top = 5, threshold } = options;
-      const isCount = Number.isInteger(top) && top >= 1;
-      if (!isCount) throw new ClientError("USAGE", `top ${top} is out of range: expected a whole number >= 1`);
+      const { maxCandidates = 5, threshold } = options;
+      const isCount = Number.isInteger(maxCandidates) && maxCandidates >= 1;
+      if (!isCount)
+        throw new ClientError("USAGE", `maxCandidates ${maxCandidates} is out of range: expected a whole number >= 1`);
       if (threshold !== undefined) checkThreshold(threshold);
       const search = (gallery: OpenGallery, confirm: () => Promise<void>): Promise<Found> =>
-        this.#matching.search(gallery, { embedding, top, confirm }, this.#calls.deadline(options));
+        this.#matching.search(gallery, { embedding, maxCandidates, confirm }, this.#calls.deadline(options));
       const { candidates, refused } = await this.#galleries.withCurrent(galleryId, options, search);
       tellOfRefused(refused, options);
       return threshold === undefined ? [...candidates] : candidates.filter(({ distance }) => distance <= threshold);
@@ -262,16 +278,21 @@ export class VeilfaceClient implements Disposable {
 
   /**
    * Deletes templates by id or by subject; says which are gone, which of the ids were not there, and whose bits stay in
-   * packed blocks on the server's disk until the gallery is packed ({@link pack}) or all of a block is deleted. Where
-   * it throws, some may be deleted: call it again.
+   * packed blocks on the server's disk until the gallery is packed ({@link packGallery}) or all of a block is deleted.
+   * Where it throws, some may be deleted: call it again.
    */
   async deleteTemplates(galleryId: string, ids: DeletedIds, options: CallOptions = {}): Promise<DeletedTemplates> {
     return await this.#do({ galleryId }, options, () => this.#calls.deleteTemplates(galleryId, ids, options));
   }
 
-  /** Closes the connection; calls under way end with ClientError USAGE. */
-  [Symbol.dispose](): void {
+  /** Closes the connection, as `using` does; calls under way end with ClientError USAGE. Again, it does nothing. */
+  close(): void {
     this.#calls.services.close();
+  }
+
+  /** As {@link close}. */
+  [Symbol.dispose](): void {
+    this.close();
   }
 
   /**
@@ -293,7 +314,7 @@ export class VeilfaceClient implements Disposable {
     return rewritten;
   }
 
-  async #galleriesToRotate({ contextId }: KeyHolder, options: RotateOptions): Promise<string[]> {
+  async #galleriesToRotate({ contextId }: KeyHolder, options: RotateKeyOptions): Promise<string[]> {
     const { galleryIds } = options;
     if (galleryIds === undefined) {
       const galleries = await this.#calls.list(this.#keyHolder.contextId, options);

@@ -165,7 +165,9 @@ async function identifyAll(title: string, absent: ReadonlySet<Person>): Promise<
   const rows = [];
   for (const { photo, person } of PROBES) {
     const expected = person === undefined || absent.has(person) ? undefined : person;
-    const [nearest] = await timed("identify (1:N)", () => client.identify(GALLERY, embeddingOf(photo), { top: 1 }));
+    const [nearest] = await timed("identify (1:N)", () =>
+      client.identify(GALLERY, embeddingOf(photo), { maxCandidates: 1 }),
+    );
     const found = nearest !== undefined && nearest.distance <= identificationThreshold ? nearest.subjectId : undefined;
     const plain = nearest === undefined ? NaN : nearestPlain(photo, nearest.subjectId as keyof typeof ENROLLED);
     const difference = Math.abs((nearest?.distance ?? NaN) - plain);

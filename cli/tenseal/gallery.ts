@@ -119,7 +119,11 @@ async function unenroll(
     );
   }
   using client = new PairwiseClient(await serverOptions(flags));
-  const deleted = await client.deleteTemplates(galleryId, { subjectIds: subject, templateIds: template }, { signal });
+  const { deleted } = await client.deleteTemplates(
+    galleryId,
+    { subjectIds: subject, templateIds: template },
+    { signal },
+  );
   const text =
     deleted.length === 0
       ? "nothing to delete: no such subject or template"

@@ -47,7 +47,7 @@ export interface Found {
 /** What a search is asked with. `confirm` throws if the gallery is another one by now. */
 export interface SearchQuestion {
   readonly embedding: ArrayLike<number>;
-  readonly top: number;
+  readonly maxCandidates: number;
   readonly confirm: () => Promise<void>;
 }
 
@@ -91,7 +91,7 @@ export class Matching {
    */
   async search(gallery: OpenGallery, question: SearchQuestion, options: CallOptions): Promise<Found> {
     const { roster } = gallery;
-    const { embedding, confirm, top } = question;
+    const { embedding, confirm, maxCandidates } = question;
     const search = { confirm, probe: await this.#encrypt(gallery, embedding, options) };
     const answer = await retrying(options, () => this.#searchOnce(gallery, search, options), isUnavailable);
     // A block all of whose templates were deleted while the search ran is not there to be answered.
@@ -99,7 +99,7 @@ export class Matching {
       await roster.refresh(options);
       await confirm();
     }
-    const candidates = rankCandidates(roster.table, answer, top);
+    const candidates = rankCandidates(roster.table, answer, maxCandidates);
     return { candidates, refused: refusedTemplates(roster.table, answer) };
   }
 

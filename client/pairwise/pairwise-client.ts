@@ -1,5 +1,6 @@
 import { throwingClientErrors, yieldingWithClientErrors } from "../boundary.ts";
 import type { Names } from "../boundary.ts";
+import type { DeletedTemplates } from "../deletion.ts";
 import { checkContextId } from "../ids.ts";
 import { DEFAULT_DEADLINE_MS, checkDeadline, throwIfAborted } from "../remote/calls.ts";
 import type { CallOptions } from "../remote/calls.ts";
@@ -30,6 +31,7 @@ import type {
   VectorPair,
   VectorWithOthers,
 } from "./pairwise-options.ts";
+import { PairwiseGallery } from "./pairwise-gallery.ts";
 import type { PairwiseCiphertext, PairwiseContext } from "./pairwise-wire.ts";
 
 /**
@@ -147,6 +149,18 @@ export class PairwiseClient implements Disposable {
     return this.#do({ galleryId }, options, () => this.#galleryCalls.get(galleryId, options));
   }
 
+  /**
+   * A handle for one gallery, so that its id need not be repeated; the gallery is read once, to check it. Refused with
+   * GALLERY_NOT_FOUND; throws ClientError USAGE for one of the packed scheme.
+   */
+  async openGallery(galleryId: string, options: CallOptions = {}): Promise<PairwiseGallery> {
+    return this.#do({ galleryId }, options, async () => {
+      const { contextId } = await this.#galleryCalls.get(galleryId, options);
+      await this.#contexts.get(contextId, options);
+      return new PairwiseGallery(this, galleryId);
+    });
+  }
+
   /** The galleries of a context, in the order of their ids. */
   async listGalleries(contextId: string, options: CallOptions = {}): Promise<GalleryInfo[]> {
     return this.#do({}, options, () => this.#galleryCalls.list(checkContextId(contextId), options));
@@ -197,18 +211,21 @@ export class PairwiseClient implements Disposable {
   }
 
   /**
-   * Deletes templates, named one by one or by subject; returns the ids of those that were there. Nothing of them stays.
+   * Deletes templates, named one by one or by subject; says which are gone and which of the ids were not there. Nothing
+   * of them stays: none is struck. Where it throws, some may be deleted: call it again.
    */
-  async deleteTemplates(galleryId: string, ids: DeletedIds, options: CallOptions = {}): Promise<readonly string[]> {
-    const deletion = await this.#do({ galleryId }, options, () =>
-      this.#galleryCalls.deleteTemplates(galleryId, ids, options),
-    );
-    return deletion.deleted;
+  async deleteTemplates(galleryId: string, ids: DeletedIds, options: CallOptions = {}): Promise<DeletedTemplates> {
+    return this.#do({ galleryId }, options, () => this.#galleryCalls.deleteTemplates(galleryId, ids, options));
   }
 
-  /** Closes the connection; calls under way end with ClientError USAGE. */
-  [Symbol.dispose](): void {
+  /** Closes the connection, as `using` does; calls under way end with ClientError USAGE. Again, it does nothing. */
+  close(): void {
     this.#calls.services.close();
+  }
+
+  /** As {@link close}. */
+  [Symbol.dispose](): void {
+    this.close();
   }
 
   /** 1 for cosine; else the largest norm of vectors whose squared distance, at most 4 R^2, the context has room for. */

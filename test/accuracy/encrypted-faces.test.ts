@@ -37,7 +37,7 @@ async function errors(
   );
   const differences: number[] = [];
   for (const [i, probe] of embeddings.entries()) {
-    const candidates = await client.identify("faces", probe, { top: embeddings.length });
+    const candidates = await client.identify("faces", probe, { maxCandidates: embeddings.length });
     assert.equal(candidates.length, embeddings.length);
     assert.equal(candidates[0]!.subjectId, `s-${i}`);
     for (const { subjectId, distance } of candidates.slice(1))

@@ -62,7 +62,7 @@ async function holdToOracle(
   for (let i = 0; i < PROBES; i++) {
     const probe = unitVector(1e6 + i, DIMENSION);
     const expected = oracle.nearest(probe);
-    const found = await client.identify(gallery, probe, { top: TOP });
+    const found = await client.identify(gallery, probe, { maxCandidates: TOP });
     assert.equal(found.length, TOP);
     assert.equal(new Set(found.map(({ subjectId }) => subjectId)).size, TOP);
     found.forEach(({ subjectId, distance }, rank) => {
@@ -105,7 +105,7 @@ for (const set of ["PACKED_N4096_Q60", "PACKED_N4096_Q30"] as const) {
     });
 
     await t.test("after packing", async () => {
-      await client.pack("g");
+      await client.packGallery("g");
       const { strides, templateCount } = await client.getGallery("g");
       assert.equal(templateCount, oracle.size);
       assert.ok(!strides.includes(DIMENSION) || strides.length > 1);
@@ -114,7 +114,7 @@ for (const set of ["PACKED_N4096_Q60", "PACKED_N4096_Q30"] as const) {
 
     using newKey = await KeyHolder.create(set);
     await t.test("under a new key, and after a restart", async () => {
-      await client.rotate(newKey);
+      await client.rotateKey(newKey);
       using renewed = connect(newKey);
       await holdToOracle(renewed, "g", oracle, 2 * tolerance);
       await assert.rejects(client.identify("g", unitVector(1, DIMENSION)), { reason: "KEY_MISMATCH" });

@@ -49,13 +49,13 @@ async function looseGallery(galleryId: string): Promise<number> {
 
 test("packing 124 templates at most doubles what a verification costs, and packing again follows growth", async () => {
   const loose = await looseGallery("grown");
-  const { gallery } = await client.pack("grown");
+  const { gallery } = await client.packGallery("grown");
   assert.deepEqual(gallery.strides, [gallery.packedStride]);
   assert.ok(gallery.packedStride >= DIMENSION / 2, `packed at stride ${gallery.packedStride}`);
   const packed = await verifyBytes("grown");
   assert.ok(packed < 2 * loose, `${packed} bytes packed, ${loose} before`);
   await client.enroll("grown", people(5000));
-  const later = (await client.pack("grown")).gallery;
+  const later = (await client.packGallery("grown")).gallery;
   assert.ok(later.packedStride <= 16, `5000 templates were packed at stride ${later.packedStride}`);
   assert.equal((await client.identify("grown", unitVector(4321, DIMENSION)))[0]?.subjectId, "s-4321");
 });
@@ -83,7 +83,7 @@ test("a rotated gallery is packed for what it holds, and one whose stride somebo
   await client.createGallery("wished", SPACE, { packedStride: 12 });
   await client.enroll("wished", people(FEW));
   using newKeyHolder = await KeyHolder.create();
-  await client.rotate(newKeyHolder, { galleryIds: ["rotated", "wished"] });
+  await client.rotateKey(newKeyHolder, { galleryIds: ["rotated", "wished"] });
   using rotated = new VeilfaceClient({ keyHolder: newKeyHolder, address: counter.address });
   assert.ok((await verifyBytes("rotated", rotated)) < 2 * loose);
   assert.deepEqual((await rotated.getGallery("wished")).strides, [12]);

@@ -206,9 +206,14 @@ test("the library enrolls from a stream, searches and deletes", async () => {
     );
   }
   assert.deepEqual(matches.map(({ templateId }) => templateId).sort(), ["t-x", "t-y"]);
-  assert.deepEqual(await client.deleteTemplates("library", { templateIds: ["t-x", "none"] }), ["t-x"]);
+  const library = await client.openGallery("library");
+  assert.deepEqual(await library.deleteTemplates({ templateIds: ["t-x", "none"] }), {
+    deleted: ["t-x"],
+    struck: [],
+    notFound: { templateIds: ["none"], subjectIds: [] },
+  });
   assert.deepEqual(
-    (await client.listTemplates("library")).map(({ templateId }) => templateId),
+    (await library.listTemplates()).map(({ templateId }) => templateId),
     ["t-y"],
   );
 });

@@ -119,7 +119,7 @@ test("a reading that breaks off is taken up where it broke, and every template i
       return reply;
     },
   };
-  const { templates } = await client.pack(galleryId, { stride: 16 });
+  const { templates } = await client.packGallery(galleryId, { stride: 16 });
   assert.ok(messages > 20);
   assert.equal(templates, 600);
   const ids = (await client.listTemplates(galleryId)).map(({ templateId }) => templateId);

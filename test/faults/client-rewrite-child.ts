@@ -7,9 +7,9 @@ const [address, galleryId, keyFile, newKeyFile] = process.argv.slice(2);
 const keyHolder = await loadKeyFile(keyFile!, "test");
 using client = new VeilfaceClient({ keyHolder, address: address! });
 const say = (done: number): void => void process.stdout.write(`${done}\n`);
-if (newKeyFile === "") await client.pack(galleryId!, { stride: 8, onProgress: say });
+if (newKeyFile === "") await client.packGallery(galleryId!, { stride: 8, onProgress: say });
 else
-  await client.rotate(await loadKeyFile(newKeyFile!, "test"), {
+  await client.rotateKey(await loadKeyFile(newKeyFile!, "test"), {
     galleryIds: [galleryId!],
     onProgress: (_, done) => {
       say(done);

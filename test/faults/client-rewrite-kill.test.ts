@@ -133,14 +133,14 @@ test("a rotation that is killed at any moment leaves the gallery whole under the
     oldClient.identify("rotated", person(0).embedding),
     (error) => error instanceof ClientError && error.reason === "KEY_MISMATCH",
   );
-  assert.deepEqual(await oldClient.rotate(newKey, { galleryIds: ["rotated"] }), []);
+  assert.deepEqual(await oldClient.rotateKey(newKey, { galleryIds: ["rotated"] }), []);
   await newClient.discardDrafts("rotated");
 });
 
 test("packing that outlives its server goes on when the server is back, or fails and leaves the gallery whole", async () => {
   await createMixedGallery("server-killed");
   let killed: Promise<void> | undefined;
-  const packing = oldClient.pack("server-killed", {
+  const packing = oldClient.packGallery("server-killed", {
     onProgress: () => {
       killed ??= server.kill("SIGKILL").then(() => server.restart());
     },
@@ -162,7 +162,7 @@ test("of two who pack at once one is told that the gallery changed, its draft is
     "raced",
     Array.from({ length: 1500 }, (_, i) => person(i)),
   );
-  const outcomes = await Promise.allSettled([one.pack("raced"), other.pack("raced", { stride: 2 })]);
+  const outcomes = await Promise.allSettled([one.packGallery("raced"), other.packGallery("raced", { stride: 2 })]);
   const refused = outcomes
     .filter((outcome) => outcome.status === "rejected")
     .map(({ reason }) => reason as ClientError);

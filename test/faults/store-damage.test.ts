@@ -21,7 +21,7 @@ const keyHolder = await KeyHolder.create();
   using client = new VeilfaceClient({ address: server.address, keyHolder });
   await client.createGallery("g", SPACE);
   await client.enroll("g", people(0, PACKED), { packing: "never" });
-  await client.pack("g", { stride: 8 });
+  await client.packGallery("g", { stride: 8 });
   await client.enroll("g", people(PACKED, LOOSE), { packing: "never" });
 }
 await server.kill("SIGTERM");
@@ -69,7 +69,7 @@ async function damage(): Promise<void> {
 async function identify(i: number): Promise<{ nearest: string | undefined; refused: RefusedTemplate[] }> {
   const refused: RefusedTemplate[] = [];
   const onRefused = (templates: readonly RefusedTemplate[]): void => void refused.push(...templates);
-  const [nearest] = await client.identify("g", unitVector(i, SPACE.dimension), { top: 1, onRefused });
+  const [nearest] = await client.identify("g", unitVector(i, SPACE.dimension), { maxCandidates: 1, onRefused });
   return { nearest: nearest?.templateId, refused };
 }
 
@@ -124,10 +124,10 @@ test("packing names what is damaged; once it is deleted the gallery is whole aga
   const isNamed = (error: unknown): boolean =>
     error instanceof ClientError &&
     /packed block of template "t-0" and 199 others|template "t-203"/.test(error.message);
-  await assert.rejects(client.pack("g"), isNamed);
+  await assert.rejects(client.packGallery("g"), isNamed);
   const templateIds = [`t-${PACKED + 3}`, ...Array.from({ length: PACKED }, (_, i) => `t-${i}`)];
   assert.equal((await client.deleteTemplates("g", { templateIds })).deleted.length, templateIds.length);
-  await client.pack("g");
+  await client.packGallery("g");
   const { nearest, refused } = await identify(PACKED + 20);
   assert.deepEqual([nearest, refused], [`t-${PACKED + 20}`, []]);
 });

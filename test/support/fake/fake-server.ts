@@ -30,6 +30,8 @@ export class FakeServer implements AsyncDisposable {
   readonly gallery: Gallery;
   readonly entries: TemplateEntry[] = [];
   falsify: Falsify = {};
+  /** How often the gallery was asked for. */
+  galleryReads = 0;
   /** How long it takes before it acknowledges, in milliseconds. */
   ackDelayMs = 0;
   /** The largest number of templates received and not yet acknowledged. */
@@ -69,7 +71,10 @@ export class FakeServer implements AsyncDisposable {
       deleteTemplates: refuse,
       readTemplates: refuse,
       replaceGallery: refuse,
-      getGallery: () => Promise.resolve({ gallery: this.gallery }),
+      getGallery: () => {
+        this.galleryReads++;
+        return Promise.resolve({ gallery: this.gallery });
+      },
       listTemplates: ({ sinceRevision }) =>
         Promise.resolve({
           entries: this.entries.filter(({ revision }) => revision > sinceRevision),

@@ -64,7 +64,7 @@ test("people are enrolled from folders, one by one, verified, identified, listed
     json(0, "compare", CONNERY, CONNERY_AGAIN),
     json(1, "verify", "staff", "cage", CONNERY_AGAIN),
     json(1, "verify", "staff", "connery", CONNERY_AGAIN, "--threshold", "0.01"),
-    json(0, "identify", "staff", CONNERY_AGAIN, "--top", "2"),
+    json(0, "identify", "staff", CONNERY_AGAIN, "--max-candidates", "2"),
     json(1, "identify", "staff", photoPath(PEOPLE.obama[0])),
   ]);
   assert.deepEqual([genuine["accepted"], impostor["accepted"], strict["accepted"]], [true, false, false]);

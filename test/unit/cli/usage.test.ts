@@ -87,7 +87,7 @@ test("wrong usage is one line and exit code 2, in JSON where asked for", async (
     ["no-such-command"],
     ["verify", "g"],
     ["keygen", "--parameter-set", "WEAK"],
-    ["identify", "g", "a.jpg", "--top", "0"],
+    ["identify", "g", "a.jpg", "--max-candidates", "0"],
     ["verify", "g", "s", "a.jpg", "--threshold", "x"],
     ["keygen", "--no-such-flag"],
   ];

@@ -23,7 +23,7 @@ const PROBE = [1, 0, 0, 0];
 const PERSON = { templateId: "t", subjectId: "s", embedding: PROBE };
 
 type Method = (client: VeilfaceClient, options: CallOptions) => Promise<unknown>;
-type MethodName = Exclude<keyof VeilfaceClient, typeof Symbol.dispose>;
+type MethodName = Exclude<keyof VeilfaceClient, "close" | typeof Symbol.dispose>;
 
 const METHODS: Readonly<Record<MethodName, Method>> = {
   ensureContext: (client, options) => client.ensureContext(options),
@@ -31,11 +31,12 @@ const METHODS: Readonly<Record<MethodName, Method>> = {
   getServerInfo: (client, options) => client.getServerInfo(options),
   updateGallery: (client, options) => client.updateGallery("g", { labels: {} }, options),
   getGallery: (client, options) => client.getGallery("g", options),
+  openGallery: (client, options) => client.openGallery("g", options),
   listGalleries: (client, options) => client.listGalleries(options),
   deleteGallery: (client, options) => client.deleteGallery("g", options),
   enroll: (client, options) => client.enroll("g", [PERSON], options),
-  pack: (client, options) => client.pack("g", options),
-  rotate: (client, options) => client.rotate(newKeyHolder, options),
+  packGallery: (client, options) => client.packGallery("g", options),
+  rotateKey: (client, options) => client.rotateKey(newKeyHolder, options),
   discardDrafts: (client, options) => client.discardDrafts("g", options),
   verify: (client, options) => client.verify("g", { subjectId: "s", embedding: PROBE }, { threshold: 0.5, ...options }),
   identify: (client, options) => client.identify("g", PROBE, options),
@@ -52,18 +53,21 @@ const isError =
 const open = (address: string): VeilfaceClient => new VeilfaceClient({ keyHolder, address });
 
 test("every public method is tried below", () => {
-  const names = Object.getOwnPropertyNames(VeilfaceClient.prototype).filter((name) => name !== "constructor");
+  const names = Object.getOwnPropertyNames(VeilfaceClient.prototype).filter(
+    (name) => !["constructor", "close"].includes(name),
+  );
   assert.deepEqual(Object.keys(METHODS).sort(), names.sort());
 });
 
 test("once the client is closed every method says so, and closing it again does nothing", async () => {
   const client = open("127.0.0.1:1");
-  client[Symbol.dispose]();
+  client.close();
+  client.close();
   client[Symbol.dispose]();
   for (const [name, run] of methods)
     await assert.rejects(run(client, {}), isError("USAGE", /the client is closed/), name);
   await assert.rejects(client.deleteTemplates("g", {}), isError("USAGE", /the client is closed/), "with nothing to do");
-  await assert.rejects(client.rotate(newKeyHolder, { galleryIds: [] }), isError("USAGE", /the client is closed/));
+  await assert.rejects(client.rotateKey(newKeyHolder, { galleryIds: [] }), isError("USAGE", /the client is closed/));
 });
 
 test("a call under way when the client is closed ends as one on a closed client", async () => {
@@ -126,6 +130,30 @@ test("a deadline of no end is one", async () => {
   assert.equal((await client.getGallery("g", { deadlineMs: Infinity })).galleryId, "g");
 });
 
+test("a gallery that is opened is read once, and its methods are the client's with its id and model", async () => {
+  await using server = await FakeServer.start(keyHolder.contextId);
+  using client = open(server.address);
+  const gallery = await client.openGallery("g", { modelId: "fake" });
+  assert.equal(server.galleryReads, 1);
+  assert.equal(await gallery.enroll([PERSON]), 1);
+  assert.equal((await gallery.verify({ subjectId: "s", embedding: PROBE }, { threshold: 0.1 })).templateId, "t");
+  assert.equal((await gallery.identify(PROBE, { maxCandidates: 1 }))[0]?.subjectId, "s");
+  assert.deepEqual(await gallery.listTemplates(), await client.listTemplates("g"));
+  assert.equal((await gallery.info()).galleryId, "g");
+  const isOther = isError("MODEL_MISMATCH");
+  await assert.rejects(gallery.identify(PROBE, { modelId: "another" }), isOther, "a model of the call's own");
+  server.gallery.space!.modelId = "another";
+  await assert.rejects(gallery.enroll([PERSON]), isOther, "the model of the opening");
+});
+
+test("a gallery of another key or of another model is refused when it is opened", async () => {
+  await using server = await FakeServer.start(keyHolder.contextId);
+  using client = open(server.address);
+  await assert.rejects(client.openGallery("g", { modelId: "another" }), isError("MODEL_MISMATCH"));
+  using stranger = new VeilfaceClient({ keyHolder: newKeyHolder, address: server.address });
+  await assert.rejects(stranger.openGallery("g"), isError("KEY_MISMATCH"));
+});
+
 /** Values of types that the compiler refuses, as JavaScript passes them. */
 const wrong = (value: unknown): never => value as never;
 
@@ -136,7 +164,11 @@ const BAD_ARGUMENTS: readonly (readonly [string, ClientErrorReason, (client: Vei
     (client) => client.verify("g", { subjectId: "s", embedding: PROBE }, { threshold: NaN }),
   ],
   ["a negative threshold", "USAGE", (client) => client.identify("g", PROBE, { threshold: -1 })],
-  ["a top that is not whole", "USAGE", (client) => client.identify("g", PROBE, { top: 1.5 })],
+  [
+    "a number of candidates that is not whole",
+    "USAGE",
+    (client) => client.identify("g", PROBE, { maxCandidates: 1.5 }),
+  ],
   ["an empty gallery id", "USAGE", (client) => client.identify("", PROBE)],
   ["an empty gallery id to tidy up", "USAGE", (client) => client.discardDrafts("")],
   ["an empty gallery id to create", "USAGE", (client) => client.createGallery("", SPACE)],
@@ -184,10 +216,10 @@ const BAD_ARGUMENTS: readonly (readonly [string, ClientErrorReason, (client: Vei
   ["an empty model id", "USAGE", (client) => client.createGallery("h", { ...SPACE, modelId: "" })],
   ["a stride that is not whole", "USAGE", (client) => client.createGallery("h", SPACE, { packedStride: 1.5 })],
   ["a negative expectation", "USAGE", (client) => client.createGallery("h", SPACE, { expectedTemplates: -1 })],
-  ["a stride to pack at that is not whole", "USAGE", (client) => client.pack("g", { stride: NaN })],
-  ["the old key to rotate to", "USAGE", (client) => client.rotate(keyHolder)],
+  ["a stride to pack at that is not whole", "USAGE", (client) => client.packGallery("g", { stride: NaN })],
+  ["the old key to rotate to", "USAGE", (client) => client.rotateKey(keyHolder)],
   ["no options at all", "INTERNAL", (client) => client.identify("g", PROBE, wrong(null))],
-  ["no options at all to pack with", "INTERNAL", (client) => client.pack("g", wrong(null))],
+  ["no options at all to pack with", "INTERNAL", (client) => client.packGallery("g", wrong(null))],
   [
     "no options where some are required",
     "INTERNAL",
@@ -238,7 +270,7 @@ test("a gallery that cannot be is refused as a reply by every method that reads 
     for (const value of values) {
       using client = open(server.address);
       target[field] = value;
-      for (const name of ["enroll", "verify", "identify", "listTemplates"] as const) {
+      for (const name of ["openGallery", "enroll", "verify", "identify", "listTemplates"] as const) {
         await assert.rejects(
           METHODS[name](client, {}),
           isError("REPLY_INVALID"),

@@ -57,7 +57,7 @@ test("an honest server's replies give the plain distances, the nearest template 
   candidates.forEach(({ distance }, i) => {
     assert.ok(Math.abs(distance - [0.2, 0.4][i]!) < 1e-5);
   });
-  for (const options of [{ threshold: 0.3 }, { top: 1 }]) {
+  for (const options of [{ threshold: 0.3 }, { maxCandidates: 1 }]) {
     assert.deepEqual(
       (await client.identify("g", [0.8, 0.6, 0, 0], options)).map(({ subjectId }) => subjectId),
       ["ada"],

@@ -121,7 +121,7 @@ for (const [sigmas, isAccepted] of [
     falsifyProducts(([c0, c1, c2]) => [sum(c0, more), c1, c2]);
     const [verifying, identifying] = [
       client.verify("g", { subjectId: "ada", embedding: ADA }, { threshold: 0.5 }),
-      client.identify("g", ADA, { top: 1 }),
+      client.identify("g", ADA, { maxCandidates: 1 }),
     ];
     await Promise.allSettled([verifying, identifying]);
     if (isAccepted) {

@@ -4,7 +4,9 @@ import { test } from "node:test";
 import { RingKernel, parameterSet } from "@veilface/fhe";
 import fc from "fast-check";
 import { ClientError } from "../../../client/errors.ts";
+import { KeyCiphers } from "../../../client/keys/key-ciphers.ts";
 import { KeyHolder } from "../../../client/keys/key-holder.ts";
+import * as main from "../../../client/index.ts";
 import { toTiles } from "../../../fhe/ring/tiles.ts";
 import { ciphersOf } from "../../../client/keys/key-holder.ts";
 
@@ -103,4 +105,20 @@ test("pseudonyms differ with the key, with every part and with where parts are c
       );
     }),
   );
+});
+
+test("a key holder names, exports and clears its key, and what the key encrypts with is not on it", async () => {
+  using holder = await KeyHolder.create();
+  const ofPrototype = Object.getOwnPropertyNames(KeyHolder.prototype).filter((name) => name !== "constructor");
+  assert.deepEqual([...Object.keys(holder), ...ofPrototype].sort(), [
+    "contextId",
+    "exportSecretKeyUnprotected",
+    "keyId",
+    "pseudonym",
+  ]);
+  const ofClass = Object.getOwnPropertyNames(KeyHolder).filter(
+    (name) => !["length", "name", "prototype"].includes(name),
+  );
+  assert.deepEqual(ofClass.sort(), ["create", "fromSecretKey"]);
+  assert.ok(!("ciphersOf" in main) && ciphersOf(holder) instanceof KeyCiphers);
 });

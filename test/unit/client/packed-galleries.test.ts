@@ -53,7 +53,7 @@ async function newGallery(packedStride = STRIDE): Promise<string> {
 }
 
 const found = async (galleryId: string, i: number): Promise<string | undefined> =>
-  (await client.identify(galleryId, person(i).embedding, { top: 1, threshold: 0.01 }))[0]?.templateId;
+  (await client.identify(galleryId, person(i).embedding, { maxCandidates: 1, threshold: 0.01 }))[0]?.templateId;
 
 test("blocks are filled, and of the rest more than a block has ciphertexts are packed, fewer are enrolled alone", async () => {
   for (const [count, expected] of [
@@ -184,14 +184,13 @@ test("packing takes in templates enrolled alone, drops deleted ones and keeps ev
     await client.deleteTemplates(galleryId, { templateIds: ["t-5", "t-45"] });
     const distances = async (): Promise<Map<string, number>> =>
       new Map(
-        (await client.identify(galleryId, person(7).embedding, { top: 100 })).map(({ templateId, distance }) => [
-          templateId,
-          distance,
-        ]),
+        (await client.identify(galleryId, person(7).embedding, { maxCandidates: 100 })).map(
+          ({ templateId, distance }) => [templateId, distance],
+        ),
       );
     const before = await distances();
     const progress: string[] = [];
-    const { templates, gallery } = await client.pack(galleryId, {
+    const { templates, gallery } = await client.packGallery(galleryId, {
       stride: 64,
       onProgress: (done, total) => progress.push(`${done}/${total}`),
     });
@@ -209,7 +208,7 @@ test("a gallery keeps every template under a new key, and one that is there alre
   const galleryId = await newGallery();
   await client.enroll(galleryId, people(40));
   assert.deepEqual(
-    (await client.rotate(newKeyHolder, { galleryIds: [galleryId] })).map(({ gallery, templates }) => [
+    (await client.rotateKey(newKeyHolder, { galleryIds: [galleryId] })).map(({ gallery, templates }) => [
       gallery.contextId,
       templates,
     ]),
@@ -219,8 +218,8 @@ test("a gallery keeps every template under a new key, and one that is there alre
   for (const i of [0, 31, 39])
     assert.equal((await next.identify(galleryId, person(i).embedding))[0]?.templateId, `t-${i}`);
   await assert.rejects(client.identify(galleryId, person(0).embedding), isRefused("KEY_MISMATCH"));
-  assert.deepEqual(await client.rotate(newKeyHolder, { galleryIds: [galleryId] }), []);
-  await assert.rejects(client.rotate(keyHolder), isRefused("USAGE"));
+  assert.deepEqual(await client.rotateKey(newKeyHolder, { galleryIds: [galleryId] }), []);
+  await assert.rejects(client.rotateKey(keyHolder), isRefused("USAGE"));
 });
 
 test("a gallery whose reading leaves out templates, damages or misplaces them is not replaced", async () => {
@@ -254,7 +253,7 @@ test("a gallery whose reading leaves out templates, damages or misplaces them is
   ];
   for (const read of changes) {
     server.interference = { read: (reply) => read(structuredClone(reply)) };
-    await assert.rejects(client.pack(galleryId), isRefused("REPLY_INVALID"));
+    await assert.rejects(client.packGallery(galleryId), isRefused("REPLY_INVALID"));
     server.interference = {};
     assert.equal(await found(galleryId, 39), "t-39");
     assert.deepEqual(
@@ -268,7 +267,7 @@ test("a gallery that changed while it was packed stays as it became, and the dra
   const galleryId = await newGallery();
   await client.enroll(galleryId, people(40));
   let changed: Promise<unknown> | undefined;
-  const packing = client.pack(galleryId, {
+  const packing = client.packGallery(galleryId, {
     onProgress: () => {
       changed ??= client.enroll(galleryId, people(1, 200));
     },
@@ -292,10 +291,10 @@ test("a replacement whose answer was lost is recognised, and cancelled packing l
   server.interference.replace = () => {
     if (lost-- > 0) throw goingAway();
   };
-  assert.equal((await client.pack(galleryId)).templates, 40);
+  assert.equal((await client.packGallery(galleryId)).templates, 40);
   const aborting = new AbortController();
   await assert.rejects(
-    client.pack(galleryId, {
+    client.packGallery(galleryId, {
       signal: aborting.signal,
       onProgress: () => {
         aborting.abort();
@@ -322,8 +321,8 @@ test("drafts left behind are discarded when told, or once they are a day old, an
     info.draftOf = galleryId;
     info.createTime = new Date(Date.now() - hours * 3_600_000);
   }
-  await assert.rejects(client.pack("new-draft"), isRefused("USAGE"));
-  await client.pack(galleryId);
+  await assert.rejects(client.packGallery("new-draft"), isRefused("USAGE"));
+  await client.packGallery(galleryId);
   assert.deepEqual(
     (await client.listGalleries()).filter(({ draftOf }) => draftOf === galleryId).map((draft) => draft.galleryId),
     ["new-draft"],
@@ -348,7 +347,7 @@ test("a block whose templates were all deleted while the search ran does not fai
         deleted: true,
       });
   };
-  const candidates = await client.identify(galleryId, person(3).embedding, { top: 1000 });
+  const candidates = await client.identify(galleryId, person(3).embedding, { maxCandidates: 1000 });
   assert.deepEqual(
     candidates.map(({ templateId }) => Number(templateId.slice(2))).sort((a, b) => a - b),
     Array.from({ length: SLOTS }, (_, i) => SLOTS + i),
@@ -361,7 +360,7 @@ test("a gallery that is packed while it is searched is searched again, and nobod
   await client.deleteTemplates(galleryId, { templateIds: ["t-0"] });
   await client.listTemplates(galleryId);
   using other = new VeilfaceClient({ keyHolder, address: server.address });
-  const packed = other.pack(galleryId);
+  const packed = other.packGallery(galleryId);
   const searches: Promise<string | undefined>[] = [];
   for (let i = 0; i < 10; i++) {
     searches.push(found(galleryId, 20 + i));

@@ -26,7 +26,7 @@ function randomUnit(): Float64Array {
 async function deviation(client: VeilfaceClient, galleryId: string, vectors: readonly Float64Array[]): Promise<number> {
   let sum = 0;
   for (const probe of [randomUnit(), randomUnit()]) {
-    const candidates = await client.identify(galleryId, probe, { top: TEMPLATES });
+    const candidates = await client.identify(galleryId, probe, { maxCandidates: TEMPLATES });
     for (const { templateId, distance } of candidates)
       sum += (distance - (1 - vectors[Number(templateId)]!.reduce((dot, x, k) => dot + x * probe[k]!, 0))) ** 2;
   }
@@ -46,7 +46,7 @@ for (const name of ["PACKED_N4096_Q60", "PACKED_N4096_Q30"] satisfies ParameterS
     );
     const fresh = expectedError(parameterSet(name), layoutOf(DIMENSION, STRIDE));
     for (let packings = 0; packings <= PACKINGS; packings++) {
-      if (packings > 0) await client.pack(galleryId, { stride: STRIDE });
+      if (packings > 0) await client.packGallery(galleryId, { stride: STRIDE });
       const measured = await deviation(client, galleryId, vectors);
       const expected = fresh * Math.sqrt(1 + packings / 2);
       assert.ok(

@@ -31,7 +31,7 @@ const gallery = { galleryId: "g", contextId: FAKE_CONTEXT_ID, metric: "euclidean
 const operation = "squared-distance" as const;
 
 type Method = (client: PairwiseClient, options: CallOptions) => Promise<unknown>;
-type MethodName = Exclude<keyof PairwiseClient, typeof Symbol.dispose>;
+type MethodName = Exclude<keyof PairwiseClient, "close" | typeof Symbol.dispose>;
 
 const METHODS: Readonly<Record<MethodName, Method>> = {
   uploadTensealContext: (client, options) => client.uploadTensealContext(publicContext, options),
@@ -46,6 +46,7 @@ const METHODS: Readonly<Record<MethodName, Method>> = {
     client.compareMany(FAKE_CONTEXT_ID, { first: vector, others: [other] }, { operation, ...options }).next(),
   createGallery: (client, options) => client.createGallery(gallery, options),
   getGallery: (client, options) => client.getGallery("g", options),
+  openGallery: (client, options) => client.openGallery("g", options),
   listGalleries: (client, options) => client.listGalleries(FAKE_CONTEXT_ID, options),
   deleteGallery: (client, options) => client.deleteGallery("g", options),
   enroll: (client, options) => client.enroll("g", [{ templateId: "t", subjectId: "s", vector }], options),
@@ -65,13 +66,16 @@ const isError =
 const open = (address: string): PairwiseClient => new PairwiseClient({ address });
 
 test("every public method is tried below", () => {
-  const names = Object.getOwnPropertyNames(PairwiseClient.prototype).filter((name) => name !== "constructor");
+  const names = Object.getOwnPropertyNames(PairwiseClient.prototype).filter(
+    (name) => !["constructor", "close"].includes(name),
+  );
   assert.deepEqual(Object.keys(METHODS).sort(), names.sort());
 });
 
 test("once the client is closed every method says so", async () => {
   const client = open("127.0.0.1:1");
-  client[Symbol.dispose]();
+  client.close();
+  client.close();
   client[Symbol.dispose]();
   for (const [name, run] of methods)
     await assert.rejects(run(client, {}), isError("USAGE", /the client is closed/), name);
