@@ -99,13 +99,13 @@ async function remove(
     { signal },
   );
   const gone =
-    deleted.length === 0 ? "nothing deleted" : `${deleted.length} template${deleted.length === 1 ? "" : "s"} deleted`;
+    deleted === 0 ? "nothing deleted" : `${deleted} template${deleted === 1 ? "" : "s"} deleted`;
   const missing = [
     ...notFound.subjectIds.map((id) => `subject ${id}`),
     ...notFound.templateIds.map((id) => `template ${id}`),
   ];
   const text = [gone, ...listed(`not in ${galleryId}: `, missing), ...struckText(galleryId, struck)];
-  return { json: { galleryId, deleted, struck, notFound }, text, yes: deleted.length > 0 };
+  return { json: { galleryId, deleted, struck, notFound }, text, yes: deleted > 0 };
 }
 
 function compareText(a: string, b: string): number {

@@ -12,8 +12,8 @@ export interface NotFoundIds {
 
 /** What a deletion came to. */
 export interface DeletedTemplates {
-  /** Ids of the templates that are gone: no search finds them any more. */
-  readonly deleted: readonly string[];
+  /** How many templates are gone: no search finds them any more. */
+  readonly deleted: number;
   /**
    * Ids of templates that were named and are gone, now or since before, but whose bits stay on the server's disk,
    * inside packed blocks, until the gallery is packed anew (VeilfaceClient.packGallery). At most 10,000 of those that
@@ -26,19 +26,18 @@ export interface DeletedTemplates {
 
 /** Gathers the replies to the calls of one deletion. */
 export class Deletion {
-  readonly #deleted = new Set<string>();
+  #deleted = 0;
   /** Packed blocks that have bits of deleted templates, with these. */
   readonly #struck = new Map<number, Set<string>>();
   readonly #unknownSubjectIds = new Set<string>();
+  readonly #unknownTemplateIds = new Set<string>();
 
   /**
-   * `first`: whether it is the first reply to its request; to a repetition the subjects of the first call are unknown.
+   * `first`: whether it is the first reply to its request; to a repetition what the first call deleted is unknown.
    */
-  add(
-    { entries, struckTemplateIds, struckBlocks, erasedBlocks, unknownSubjectIds }: DeleteTemplatesResponse,
-    first: boolean,
-  ): void {
-    for (const { templateId } of entries) this.#deleted.add(templateId);
+  add(reply: DeleteTemplatesResponse, first: boolean): void {
+    const { struckTemplateIds, struckBlocks } = reply;
+    this.#deleted += reply.deletedCount;
     if (struckBlocks.length > struckTemplateIds.length) throw unevenlyStruck();
     for (const [i, templateId] of struckTemplateIds.entries()) {
       const block = struckBlocks[i];
@@ -46,19 +45,16 @@ export class Deletion {
       const others = this.#struck.get(block) ?? new Set();
       this.#struck.set(block, others.add(templateId));
     }
-    for (const block of erasedBlocks) this.#struck.delete(block);
-    if (first) for (const subjectId of unknownSubjectIds) this.#unknownSubjectIds.add(subjectId);
+    for (const block of reply.erasedBlocks) this.#struck.delete(block);
+    if (!first) return;
+    for (const subjectId of reply.unknownSubjectIds) this.#unknownSubjectIds.add(subjectId);
+    for (const templateId of reply.unknownTemplateIds) this.#unknownTemplateIds.add(templateId);
   }
 
-  /** `templateIds`: those that were named. */
-  result(templateIds: readonly string[]): DeletedTemplates {
+  result(): DeletedTemplates {
     const struck = new Set([...this.#struck.values()].flatMap((ids) => [...ids]));
-    const unknown = new Set(templateIds.filter((templateId) => !this.#deleted.has(templateId)));
-    return {
-      deleted: [...this.#deleted],
-      struck: [...struck],
-      notFound: { templateIds: [...unknown], subjectIds: [...this.#unknownSubjectIds] },
-    };
+    const notFound = { templateIds: [...this.#unknownTemplateIds], subjectIds: [...this.#unknownSubjectIds] };
+    return { deleted: this.#deleted, struck: [...struck], notFound };
   }
 }
 

@@ -2,8 +2,8 @@ import type { CallOptions } from "./remote/calls.ts";
 import type { ModelOption } from "./client-options.ts";
 import { ClientError } from "./errors.ts";
 import type { GalleryCalls } from "./remote/gallery-calls.ts";
+import { checkId } from "./ids.ts";
 import type { KeyHolder } from "./keys/key-holder.ts";
-import type { OpenGallery } from "./match/matching.ts";
 import { PackedCrypto } from "./keys/packed-crypto.ts";
 import type { RosterCache } from "./roster/roster-cache.ts";
 import { Roster } from "./roster/roster.ts";
@@ -24,6 +24,28 @@ const ATTEMPTS = 3;
 
 type Options = CallOptions & ModelOption;
 
+/** A gallery with what is needed to ask of it. */
+export interface OpenGallery {
+  readonly info: GalleryInfo;
+  readonly crypto: PackedCrypto;
+  readonly roster: Roster;
+}
+
+/** A gallery that is about to be asked something. */
+export interface AskedGallery {
+  readonly galleryId: string;
+  /** As it was when it was last heard of; undefined for the first time. */
+  readonly known: OpenGallery | undefined;
+  readonly roster: Roster;
+  /**
+   * The gallery as the server describes it now. Throws ClientError KEY_MISMATCH, MODEL_MISMATCH; ROSTER_STALE where it
+   * is another one than is known, whose probe may be on its way.
+   */
+  open(this: void, info: GalleryInfo): OpenGallery;
+  /** Throws ClientError ROSTER_STALE where another gallery has its id by now. */
+  confirm(this: void, gallery: OpenGallery): Promise<void>;
+}
+
 /**
  * What a client knows of the galleries under its key, so that the next question about one need not begin by reading
  * it.
@@ -33,6 +55,7 @@ export class OpenGalleries {
   readonly #keyHolder: KeyHolder;
   readonly #rosterCache: RosterCache | undefined;
   readonly #known = new Map<string, OpenGallery>();
+  readonly #rosters = new Map<string, Roster>();
 
   constructor(calls: GalleryCalls, keyHolder: KeyHolder, rosterCache: RosterCache | undefined) {
     this.#calls = calls;
@@ -45,12 +68,60 @@ export class OpenGalleries {
     this.#known.delete(galleryId);
   }
 
+  /** Nor is its roster wanted any more. */
+  forgetRoster(galleryId: string): void {
+    this.forget(galleryId);
+    this.#rosters.delete(galleryId);
+  }
+
   /**
    * Reads a gallery and keeps what is known of it, unless it is another one under the same id by now. Throws
    * ClientError KEY_MISMATCH, MODEL_MISMATCH.
    */
   async read(galleryId: string, options: Options): Promise<OpenGallery> {
-    const info = await this.#calls.get(galleryId, options);
+    return this.#open(await this.#calls.get(galleryId, options), options);
+  }
+
+  /**
+   * Asks something of a gallery as it is known; where it turns out to be another one by now, or to change meanwhile, it
+   * is asked anew, three times at most.
+   */
+  async ask<T>(galleryId: string, options: Options, run: (asked: AskedGallery) => Promise<T>): Promise<T> {
+    checkId("gallery", galleryId);
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await run(this.#asked(galleryId, options));
+      } catch (error) {
+        if (!mayHaveChanged(error) || attempt === ATTEMPTS) throw error;
+        this.forget(galleryId);
+      }
+    }
+  }
+
+  /** Runs with a gallery that is read anew, as {@link ask} does. */
+  async withCurrent<T>(
+    galleryId: string,
+    options: Options,
+    run: (gallery: OpenGallery, asked: AskedGallery) => Promise<T>,
+  ): Promise<T> {
+    return this.ask(galleryId, options, async (asked) => run(await this.read(galleryId, options), asked));
+  }
+
+  #asked(galleryId: string, options: Options): AskedGallery {
+    const known = this.#known.get(galleryId);
+    if (known !== undefined) checkModel(known.info, options);
+    const open = (info: GalleryInfo): OpenGallery => {
+      if (known !== undefined && !isSame(known.info, info)) throw replaced(galleryId);
+      return this.#open(info, options);
+    };
+    const confirm = async ({ info }: OpenGallery): Promise<void> => {
+      if (!isSame(info, await this.#calls.get(galleryId, options))) throw replaced(galleryId);
+    };
+    return { galleryId, known, roster: this.#rosterOf(galleryId), open, confirm };
+  }
+
+  #open(info: GalleryInfo, options: Options): OpenGallery {
+    const { galleryId } = info;
     if (info.contextId !== this.#keyHolder.contextId) {
       throw new ClientError(
         "KEY_MISMATCH",
@@ -60,56 +131,26 @@ export class OpenGalleries {
     checkModel(info, options);
     checkPackedGallery(info);
     const known = this.#known.get(galleryId);
-    const { crypto, roster } = known !== undefined && isSame(known.info, info) ? known : this.#open(info);
-    const gallery = { info, crypto, roster };
+    const isKnown = known !== undefined && isSame(known.info, info);
+    const crypto = isKnown ? known.crypto : new PackedCrypto(this.#keyHolder, info.space);
+    const gallery = { info, crypto, roster: this.#rosterOf(galleryId) };
     this.#known.set(galleryId, gallery);
     return gallery;
   }
 
-  /** Runs with a gallery as it is known; reads it anew where it may have changed since. */
-  async withKnown<T>(galleryId: string, options: Options, run: (gallery: OpenGallery) => Promise<T>): Promise<T> {
-    const known = this.#known.get(galleryId);
-    if (known === undefined) return run(await this.read(galleryId, options));
-    checkModel(known.info, options);
-    try {
-      return await run(known);
-    } catch (error) {
-      if (!mayHaveChanged(error)) throw error;
-      return run(await this.read(galleryId, options));
-    }
-  }
-
-  /**
-   * Runs with a gallery that is read anew: one that was packed, or deleted and created again, has other people in the
-   * same places. `confirm` throws ROSTER_STALE if it is another one by then; it all starts over in that case, three
-   * times at most.
-   */
-  async withCurrent<T>(
-    galleryId: string,
-    options: Options,
-    run: (gallery: OpenGallery, confirm: () => Promise<void>) => Promise<T>,
-  ): Promise<T> {
-    for (let attempt = 1; ; attempt++) {
-      const gallery = await this.read(galleryId, options);
-      const confirm = async (): Promise<void> => {
-        if (isSame(gallery.info, await this.#calls.get(galleryId, options))) return;
-        throw new ClientError("ROSTER_STALE", `gallery "${galleryId}" was replaced meanwhile: try again`);
-      };
-      try {
-        return await run(gallery, confirm);
-      } catch (error) {
-        if (!mayHaveChanged(error) || attempt === ATTEMPTS) throw error;
-        this.forget(galleryId);
-      }
-    }
-  }
-
-  #open(info: GalleryInfo): OpenGallery {
-    const crypto = new PackedCrypto(this.#keyHolder, info.space);
+  #rosterOf(galleryId: string): Roster {
+    const known = this.#rosters.get(galleryId);
+    if (known !== undefined) return known;
     const readPage = (sinceRevision: number, pageToken: string, options: CallOptions = {}) =>
-      this.#calls.readRosterPage(info.galleryId, { sinceRevision, pageToken }, options);
-    return { info, crypto, roster: new Roster(readPage, this.#rosterCache?.storeFor(info)) };
+      this.#calls.readRosterPage(galleryId, { sinceRevision, pageToken }, options);
+    const roster = new Roster(readPage, this.#rosterCache?.storeFor(galleryId));
+    this.#rosters.set(galleryId, roster);
+    return roster;
   }
+}
+
+function replaced(galleryId: string): ClientError {
+  return new ClientError("ROSTER_STALE", `gallery "${galleryId}" was replaced meanwhile: try again`);
 }
 
 /** Whether a gallery is the same as before, whatever was enrolled meanwhile: under one id there is one at a time. */

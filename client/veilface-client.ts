@@ -28,10 +28,11 @@ import type { Candidate } from "./match/rank-candidates.ts";
 import { checkId } from "./ids.ts";
 import type { KeyHolder } from "./keys/key-holder.ts";
 import { Matching } from "./match/matching.ts";
-import type { Found, OpenGallery } from "./match/matching.ts";
+import type { Found } from "./match/matching.ts";
 import { checkSpace } from "./model-space.ts";
 import type { ModelSpace } from "./model-space.ts";
 import { OpenGalleries } from "./open-galleries.ts";
+import type { AskedGallery, OpenGallery } from "./open-galleries.ts";
 import { isStrideWished, packingOf } from "./enroll/packing.ts";
 import { checkWhole } from "./ranges.ts";
 import { discardDrafts, rewriteGallery } from "./rewrite/rewrite-gallery.ts";
@@ -44,6 +45,8 @@ import { ciphersOf } from "./keys/key-holder.ts";
 // Above any encoded dimension, whose bound the gallery's server knows.
 const MOST_STRIDE = 4096;
 const MOST_TEMPLATES = 1e9;
+// As many as the contract lets one search have.
+const PROBES_PER_SEARCH = 8;
 
 /**
  * Enrolls, verifies and identifies embeddings on a matching server that sees ciphertexts and opaque ids only. One
@@ -150,7 +153,7 @@ export class VeilfaceClient implements Disposable {
   async deleteGallery(galleryId: string, options: CallOptions = {}): Promise<void> {
     await this.#do({ galleryId }, options, async () => {
       await this.#calls.delete(galleryId, options);
-      this.#galleries.forget(galleryId);
+      this.#galleries.forgetRoster(galleryId);
       await this.#rosterCache?.forget(galleryId);
     });
   }
@@ -237,9 +240,9 @@ export class VeilfaceClient implements Disposable {
       const { subjectId } = claim;
       checkThreshold(options.threshold);
       checkId("subject", subjectId);
-      const compare = (gallery: OpenGallery): Promise<Found> =>
-        this.#matching.compare(gallery, claim, this.#calls.deadline(options));
-      const { candidates, refused } = await this.#galleries.withKnown(galleryId, options, compare);
+      const compare = (asked: AskedGallery): Promise<Found> =>
+        this.#matching.compare(asked, claim, this.#calls.deadline(options));
+      const { candidates, refused } = await this.#galleries.ask(galleryId, options, compare);
       const [nearest] = candidates;
       if (nearest === undefined) throw allRefused(refused);
       tellOfRefused(refused, options);
@@ -252,25 +255,40 @@ export class VeilfaceClient implements Disposable {
    * the order of ids; empty for nobody. Throws ClientError EMBEDDING_INVALID, KEY_MISMATCH, MODEL_MISMATCH.
    */
   async identify(galleryId: string, embedding: ArrayLike<number>, options: IdentifyOptions = {}): Promise<Candidate[]> {
+    const [candidates = []] = await this.identifyMany(galleryId, [embedding], options);
+    return candidates;
+  }
+
+  /**
+   * As {@link identify}, of several embeddings, in their order: up to eight at a time share one pass over the gallery.
+   */
+  async identifyMany(
+    galleryId: string,
+    embeddings: readonly ArrayLike<number>[],
+    options: IdentifyOptions = {},
+  ): Promise<Candidate[][]> {
     return this.#do({ galleryId }, options, async () => {
-      const { maxCandidates = 5, threshold } = options;
-      const isCount = Number.isInteger(maxCandidates) && maxCandidates >= 1;
-      if (!isCount)
-        throw new ClientError("USAGE", `maxCandidates ${maxCandidates} is out of range: expected a whole number >= 1`);
-      if (threshold !== undefined) checkThreshold(threshold);
-      const search = (gallery: OpenGallery, confirm: () => Promise<void>): Promise<Found> =>
-        this.#matching.search(gallery, { embedding, maxCandidates, confirm }, this.#calls.deadline(options));
-      const { candidates, refused } = await this.#galleries.withCurrent(galleryId, options, search);
-      tellOfRefused(refused, options);
-      return threshold === undefined ? [...candidates] : candidates.filter(({ distance }) => distance <= threshold);
+      const { maxCandidates = 5, threshold = Infinity } = options;
+      checkWhole("maxCandidates", maxCandidates, { least: 1, most: Number.MAX_SAFE_INTEGER });
+      if (options.threshold !== undefined) checkThreshold(threshold);
+      const found: Found[] = [];
+      for (let at = 0; at < embeddings.length; at += PROBES_PER_SEARCH) {
+        const question = { embeddings: embeddings.slice(at, at + PROBES_PER_SEARCH), maxCandidates };
+        const search = (asked: AskedGallery): Promise<Found[]> =>
+          this.#matching.search(asked, question, this.#calls.deadline(options));
+        found.push(...(await this.#galleries.ask(galleryId, options, search)));
+      }
+      for (const { refused } of found) tellOfRefused(refused, options);
+      return found.map(({ candidates }) => candidates.filter(({ distance }) => distance <= threshold));
     });
   }
 
   /** The live templates of a gallery with their subjects, in the order they last changed. */
   async listTemplates(galleryId: string, options: CallOptions = {}): Promise<RosterEntry[]> {
-    const list = async ({ info, roster }: OpenGallery, confirm: () => Promise<void>): Promise<RosterEntry[]> => {
-      await roster.update(info.revision, options);
-      await confirm();
+    const list = async (gallery: OpenGallery, { confirm }: AskedGallery): Promise<RosterEntry[]> => {
+      const { info, roster } = gallery;
+      await roster.update(info.uid, info.revision, options);
+      await confirm(gallery);
       return roster.entries();
     };
     return this.#do({ galleryId }, options, () => this.#galleries.withCurrent(galleryId, options, list));

@@ -135,7 +135,7 @@ printTable(["photo", "claimed", "plain", "encrypted", "difference", "decision", 
 await identifyAll(`Identification among ${Object.keys(ENROLLED).length} people`, new Set());
 
 const { deleted } = await client.deleteTemplates(GALLERY, { subjectIds: [DELETED] });
-expect(deleted.length === ENROLLED[DELETED].length, `deletion of ${DELETED}`);
+expect(deleted === ENROLLED[DELETED].length, `deletion of ${DELETED}`);
 const gone = await client
   .verify(GALLERY, { subjectId: DELETED, embedding: embeddingOf(ENROLLED[DELETED][0]!) }, { threshold })
   .catch((error: unknown) => error);

@@ -125,8 +125,8 @@ async function unenroll(
     { signal },
   );
   const text =
-    deleted.length === 0
+    deleted === 0
       ? "nothing to delete: no such subject or template"
-      : `${deleted.length} template${deleted.length === 1 ? "" : "s"} deleted`;
-  return { json: { galleryId, deleted }, text: [text], yes: deleted.length > 0 };
+      : `${deleted} template${deleted === 1 ? "" : "s"} deleted`;
+  return { json: { galleryId, deleted }, text: [text], yes: deleted > 0 };
 }

@@ -145,9 +145,10 @@ export class EnrollmentStream {
     if (!attempt.over) watch.restart();
   }
 
-  #acknowledge({ entry, block, struckTemplateIds }: EnrollTemplatesResponse): void {
+  #acknowledge({ message }: EnrollTemplatesResponse): void {
     const unit = this.#outbox.oldest();
-    const entries = unit?.kind === "block" ? entriesOfBlock(unit, block) : [fromLiveWireEntry(entry)];
+    const entries = unit?.kind === "block" ? entriesOfBlock(unit, message) : [entryOf(message)];
+    const { struckTemplateIds = [] } = message?.value ?? {};
     const [first] = entries;
     const [expected] = unit?.templates ?? [];
     if (expected === undefined || first?.templateId !== expected.templateId || first.subjectId !== expected.subjectId) {
@@ -162,7 +163,14 @@ export class EnrollmentStream {
   }
 }
 
-function entriesOfBlock({ stride, templates }: EnrollmentUnit, wire: EnrollTemplatesResponse["block"]): RosterEntry[] {
+type Acknowledgement = EnrollTemplatesResponse["message"];
+
+function entryOf(message: Acknowledgement): RosterEntry {
+  return fromLiveWireEntry(message?.$case === "template" ? message.value.entry : undefined);
+}
+
+function entriesOfBlock({ stride, templates }: EnrollmentUnit, message: Acknowledgement): RosterEntry[] {
+  const wire = message?.$case === "block" ? message.value : undefined;
   if (wire?.stride !== stride || wire.count !== templates.length || wire.block < 0 || wire.firstRevision < 1) {
     throw invalidReply("an acknowledgement of another block than the next one sent");
   }

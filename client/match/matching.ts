@@ -1,6 +1,5 @@
-import { setImmediate } from "node:timers/promises";
-import type { CompareTemplatesResponse, EncryptedDistances, ProbePiece } from "@veilface/proto";
-import { callStream, throwIfAborted } from "../remote/calls.ts";
+import type { BlockComparison, EncryptedDistances } from "@veilface/proto";
+import { callStream } from "../remote/calls.ts";
 import type { CallOptions } from "../remote/calls.ts";
 import type { Services } from "../remote/channel.ts";
 import type { Claim } from "../client-options.ts";
@@ -8,63 +7,49 @@ import { rankCandidates, refusedTemplates } from "./rank-candidates.ts";
 import type { Candidate, RefusedTemplate } from "./rank-candidates.ts";
 import { checkDistance, lacksBlock, refusalOf } from "./search-answer.ts";
 import type { BlockDistances, SearchAnswer } from "./search-answer.ts";
-import type { ClientError } from "../errors.ts";
+import { ClientError } from "../errors.ts";
 import type { KeyHolder } from "../keys/key-holder.ts";
-import type { PackedCrypto } from "../keys/packed-crypto.ts";
+import type { AskedGallery, OpenGallery } from "../open-galleries.ts";
 import { isUnavailable, retrying } from "../remote/retrying.ts";
-import type { Roster } from "../roster/roster.ts";
+import type { RosterTable } from "../roster/roster-table.ts";
+import { Probe, searchStrides } from "./probe.ts";
+import { ProbeRequests } from "./probe-requests.ts";
 import {
-  PIECES_PER_MESSAGE,
   fromLiveWireEntry,
+  fromWireChange,
   fromWireCiphertext,
+  fromWireGallery,
   fromWireRefusal,
   invalidReply,
-  toWireCiphertext,
+  toWireRosterState,
   toWireSpace,
 } from "../remote/wire.ts";
-import type { GalleryInfo } from "../remote/wire.ts";
 
-/** A gallery with what is needed to ask of it. */
-export interface OpenGallery {
-  readonly info: GalleryInfo;
-  readonly crypto: PackedCrypto;
-  readonly roster: Roster;
-}
-
-/** A probe as it is sent: encrypted once, however often it has to be sent. */
-interface WireProbe {
-  readonly pieces: readonly ProbePiece[];
-  readonly strides: ReadonlySet<number>;
-  readonly squaredNorm: number;
-}
-
-/** What came of a comparison or a search: the nearest first, and what the server could not compare. */
+/** What came of a comparison, or of one probe of a search: the nearest first, and what could not be compared. */
 export interface Found {
   readonly candidates: readonly Candidate[];
   readonly refused: readonly RefusedTemplate[];
 }
 
-/** What a search is asked with. `confirm` throws if the gallery is another one by now. */
+/** What a search is asked with: probes, and how many candidates each is to have at most. */
 export interface SearchQuestion {
-  readonly embedding: ArrayLike<number>;
+  readonly embeddings: readonly ArrayLike<number>[];
   readonly maxCandidates: number;
-  readonly confirm: () => Promise<void>;
 }
-
-/** A claim, and a search, as they are sent. */
-interface SentClaim {
-  readonly subjectId: string;
-  readonly probe: WireProbe;
-}
-type SentSearch = Pick<SearchQuestion, "confirm"> & { readonly probe: WireProbe };
 
 /** A template's comparison. */
 type ComparedTemplate = Candidate | RefusedTemplate;
 
-const NONE = new Float64Array();
+/** All that a search's stream told. */
+interface Searched {
+  readonly gallery: OpenGallery;
+  readonly table: RosterTable;
+  readonly revision: number;
+  /** By probe. */
+  readonly blocks: readonly BlockDistances[][];
+}
 
-// A piece takes 1 ms to encrypt; in between the connection is served and an abort is seen.
-const PIECES_PER_TURN = 8;
+const NONE = new Float64Array();
 
 /** Asks the matching server and reads its answers; asks again where the server went away meanwhile. */
 export class Matching {
@@ -77,81 +62,95 @@ export class Matching {
   }
 
   /** The subject's templates, nearest first. Throws ClientError as VeilfaceClient.verify. */
-  async compare(gallery: OpenGallery, { subjectId, embedding }: Claim, options: CallOptions): Promise<Found> {
-    const claim = { subjectId, probe: await this.#encrypt(gallery, embedding, options) };
-    const compared = await retrying(options, () => this.#compareOnce(gallery, claim, options), isUnavailable);
+  async compare(asked: AskedGallery, claim: Claim, options: CallOptions): Promise<Found> {
+    const compared = await retrying(options, () => this.#compareOnce(asked, claim, options), isUnavailable);
     if (compared.length === 0) throw invalidReply("a comparison without any template");
     const candidates = compared.filter((template) => "distance" in template).sort((a, b) => a.distance - b.distance);
     return { candidates, refused: compared.filter((template) => "reason" in template) };
   }
 
-  /**
-   * The nearest subjects of a gallery. The question's `confirm` runs once the server has begun, so that answers and
-   * roster are known to be of the same gallery. Throws ClientError as VeilfaceClient.identify.
-   */
-  async search(gallery: OpenGallery, question: SearchQuestion, options: CallOptions): Promise<Found> {
-    const { roster } = gallery;
-    const { embedding, confirm, maxCandidates } = question;
-    const search = { confirm, probe: await this.#encrypt(gallery, embedding, options) };
-    const answer = await retrying(options, () => this.#searchOnce(gallery, search, options), isUnavailable);
+  /** The nearest subjects of a gallery to each probe. Throws ClientError as VeilfaceClient.identify. */
+  async search(asked: AskedGallery, question: SearchQuestion, options: CallOptions): Promise<Found[]> {
+    const { gallery, revision, blocks, ...searched } = await retrying(
+      options,
+      () => this.#searchOnce(asked, question, options),
+      isUnavailable,
+    );
+    const answers = blocks.map((ofProbe): SearchAnswer => ({ revision, blocks: ofProbe }));
+    let { table } = searched;
     // A block all of whose templates were deleted while the search ran is not there to be answered.
-    if (lacksBlock(roster.table, answer)) {
-      await roster.refresh(options);
-      await confirm();
+    if (answers.some((answer) => lacksBlock(table, answer))) {
+      table = await gallery.roster.refresh(gallery.info.uid, options);
+      await asked.confirm(gallery);
     }
-    const candidates = rankCandidates(roster.table, answer, maxCandidates);
-    return { candidates, refused: refusedTemplates(roster.table, answer) };
+    return answers.map((answer) => {
+      const candidates = rankCandidates(table, answer, question.maxCandidates);
+      return { candidates, refused: refusedTemplates(table, answer) };
+    });
   }
 
-  async #compareOnce(gallery: OpenGallery, claim: SentClaim, options: CallOptions): Promise<ComparedTemplate[]> {
-    const { galleryId, space } = gallery.info;
-    const target = { galleryId, subjectId: claim.subjectId, space: toWireSpace(space) };
-    const requests = messagesOf(target, claim.probe);
+  async #compareOnce(asked: AskedGallery, claim: Claim, options: CallOptions): Promise<ComparedTemplate[]> {
+    const { galleryId, known } = asked;
+    const { subjectId, embedding } = claim;
+    using requests = new ProbeRequests({ galleryId, subjectId, ...spaceOf(known) });
+    // Of one stride there is nothing to ask: the subject's templates can have no other.
+    let probe = known?.info.strides.length === 1 ? new Probe(known, [embedding], known.info.strides) : undefined;
+    if (probe !== undefined) requests.send(probe.pieces());
+    let gallery: OpenGallery | undefined;
     const compared: ComparedTemplate[] = [];
-    for await (const reply of callStream(this.#services.address, options, (signal) =>
-      this.#services.matching.compareTemplates(requests, { signal }),
+    for await (const { message } of callStream(this.#services.address, options, (signal) =>
+      this.#services.matching.compareTemplates(requests.messages(), { signal }),
     )) {
-      compared.push(...this.#readComparison(gallery, claim, reply));
+      if (message?.$case === "subject") {
+        const { gallery: described, strides } = message.value;
+        gallery = asked.open(fromWireGallery(described));
+        probe ??= sent(requests, new Probe(gallery, [embedding], strides));
+        if (strides.some((stride) => probe?.strides.has(stride) !== true)) throw otherStrides(galleryId);
+      } else if (message?.$case === "comparison" && gallery !== undefined && probe !== undefined) {
+        compared.push(...this.#readComparison({ gallery, probe, subjectId }, message.value));
+      } else {
+        throw invalidReply("a comparison without its gallery, or with a message that is not known");
+      }
     }
     return compared;
   }
 
-  async #searchOnce(gallery: OpenGallery, { probe, confirm }: SentSearch, options: CallOptions): Promise<SearchAnswer> {
-    const { info, roster } = gallery;
-    const requests = messagesOf({ galleryId: info.galleryId, space: toWireSpace(info.space) }, probe);
-    const blocks: BlockDistances[] = [];
-    let search: { readonly revision: number; readonly confirmed: Promise<void> } | undefined;
-    for await (const { revision, distances } of callStream(this.#services.address, options, (signal) =>
-      this.#services.matching.searchGallery(requests, { signal }),
+  async #searchOnce(asked: AskedGallery, question: SearchQuestion, options: CallOptions): Promise<Searched> {
+    const { galleryId, known, roster } = asked;
+    const { embeddings } = question;
+    using update = await roster.begin(options);
+    const target = { galleryId, probes: embeddings.length, roster: toWireRosterState(update.since), ...spaceOf(known) };
+    using requests = new ProbeRequests(target);
+    let probe = known && sent(requests, new Probe(known, embeddings, searchStrides(known)));
+    let gallery: OpenGallery | undefined;
+    let revision: number | undefined;
+    const blocks = embeddings.map((): BlockDistances[] => []);
+    for await (const { message } of callStream(this.#services.address, options, (signal) =>
+      this.#services.matching.searchGallery(requests.messages(), { signal }),
     )) {
-      if (search !== undefined) blocks.push(this.#readDistances(gallery, probe, distances));
-      else search = { revision, confirmed: inBackground(roster.update(revision, options).then(confirm)) };
+      if (message?.$case === "gallery") {
+        gallery = asked.open(fromWireGallery(message.value));
+        update.of(gallery.info.uid);
+        probe ??= sent(requests, new Probe(gallery, embeddings, searchStrides(gallery)));
+      } else if (gallery === undefined || probe === undefined) {
+        throw invalidReply("a search without its gallery");
+      } else if (message?.$case === "rosterChanges") {
+        update.add(message.value.entries.map(fromWireChange));
+      } else if (message?.$case === "start") {
+        ({ revision } = message.value);
+      } else {
+        const distances = message?.value;
+        blocks[distances?.probe ?? 0]?.push(this.#readDistances(gallery, probe, distances));
+      }
     }
-    if (search === undefined) throw invalidReply("a search without its revision");
-    await search.confirmed;
-    return { revision: search.revision, blocks };
+    if (gallery === undefined || revision === undefined) throw invalidReply("a search without its revision");
+    return { gallery, table: await update.finish(revision), revision, blocks };
   }
 
-  async #encrypt(gallery: OpenGallery, embedding: ArrayLike<number>, options: CallOptions): Promise<WireProbe> {
-    const strides = stridesOf(gallery);
-    const probe = gallery.crypto.probePieces(embedding, strides);
-    const pieces: ProbePiece[] = [];
-    for (const { stride, piece, data } of probe.pieces) {
-      pieces.push({ stride, piece, ciphertext: toWireCiphertext(this.#keyHolder.contextId, data) });
-      if (pieces.length % PIECES_PER_TURN !== 0) continue;
-      await setImmediate();
-      throwIfAborted(options);
-    }
-    return { pieces, strides: new Set(strides), squaredNorm: probe.squaredNorm };
-  }
-
-  #readComparison(
-    gallery: OpenGallery,
-    { subjectId, probe }: SentClaim,
-    reply: CompareTemplatesResponse,
-  ): ComparedTemplate[] {
-    const answer = this.#readDistances(gallery, probe, reply.distances);
-    return reply.entries.map(fromLiveWireEntry).map(({ templateId, subjectId: owner, placement }) => {
+  #readComparison(asked: SentClaim, { distances, entries }: BlockComparison): ComparedTemplate[] {
+    const { gallery, probe, subjectId } = asked;
+    const answer = this.#readDistances(gallery, probe, distances);
+    return entries.map(fromLiveWireEntry).map(({ templateId, subjectId: owner, placement }) => {
       const { block, slot, stride } = placement;
       if (owner !== subjectId || block !== answer.block || stride !== answer.stride) throw strayTemplate();
       const reason = refusalOf(answer, slot);
@@ -162,43 +161,41 @@ export class Matching {
     });
   }
 
-  #readDistances({ crypto }: OpenGallery, probe: WireProbe, wire: EncryptedDistances | undefined): BlockDistances {
+  #readDistances({ crypto }: OpenGallery, probe: Probe, wire: EncryptedDistances | undefined): BlockDistances {
     if (wire === undefined) throw invalidReply("an answer without distances");
     const { block, stride } = wire;
+    const squaredNorm = probe.squaredNorm(wire.probe);
+    if (squaredNorm === undefined) throw invalidReply("distances to a probe that was not sent");
     if (!probe.strides.has(stride)) throw invalidReply("distances at a stride that the probe does not have");
     const refusal = fromWireRefusal(wire);
     if (refusal !== undefined && refusal.slots === undefined) return { block, stride, distances: NONE, refusal };
     const product = fromWireCiphertext(this.#keyHolder.contextId, wire.ciphertext);
-    const distances = crypto.decryptDistances(stride, product, probe.squaredNorm);
+    const distances = crypto.decryptDistances(stride, product, squaredNorm);
     return { block, stride, distances, ...(refusal && { refusal }) };
   }
 }
 
+/** A claim whose probe was sent. */
+interface SentClaim {
+  readonly gallery: OpenGallery;
+  readonly probe: Probe;
+  readonly subjectId: string;
+}
+
+function sent<Target>(requests: ProbeRequests<Target>, probe: Probe): Probe {
+  requests.send(probe.pieces());
+  return probe;
+}
+
+// Of a gallery that is not known the space is not either: it comes before the probe is made.
+function spaceOf(known: OpenGallery | undefined): { space?: ReturnType<typeof toWireSpace> } {
+  return known === undefined ? {} : { space: toWireSpace(known.info.space) };
+}
+
+function otherStrides(galleryId: string): ClientError {
+  return new ClientError("ROSTER_STALE", `gallery "${galleryId}" has blocks of other strides by now: try again`);
+}
+
 function strayTemplate(): ClientError {
   return invalidReply("a comparison with a template that was not asked for or is not in its block");
-}
-
-function messagesOf<T>(
-  target: T,
-  { pieces }: WireProbe,
-): AsyncIterable<{ target: T | undefined; pieces: ProbePiece[] }> {
-  const messages = Math.ceil(pieces.length / PIECES_PER_MESSAGE);
-  return ReadableStream.from(
-    Array.from({ length: messages }, (_, i) => ({
-      target: i === 0 ? target : undefined,
-      pieces: pieces.slice(i * PIECES_PER_MESSAGE, (i + 1) * PIECES_PER_MESSAGE),
-    })),
-  );
-}
-
-// A search must have a probe, and an empty gallery may have templates by now. Where another stride came into use since
-// the gallery was read, the server refuses with PROBE_INCOMPLETE and it is read anew.
-function stridesOf({ info, crypto }: OpenGallery): readonly number[] {
-  return info.strides.length === 0 ? [crypto.looseStride] : info.strides;
-}
-
-// Its failure is met when it is awaited after the search; until then it must not count as unhandled.
-function inBackground(work: Promise<void>): Promise<void> {
-  work.catch(() => undefined);
-  return work;
 }

@@ -80,16 +80,15 @@ function* messages(
   watch: Watchdog,
   { onProgress, acceptedError = 0 }: UploadOptions,
 ): Generator<CreateContextRequest, void, undefined> {
-  yield CreateContextRequest.create({
-    context: { scheme: { $case: "pairwise", value: { encryptionParameters, scale, acceptedError } } },
-    keyUploads: announced,
-  });
+  const scheme = { $case: "pairwise" as const, value: { encryptionParameters, scale, acceptedError } };
+  const newContext = { context: { scheme }, keyUploads: announced };
+  yield CreateContextRequest.create({ message: { $case: "newContext", value: newContext } });
   const total = keys.reduce((sum, { bytes }) => sum + bytes.length, 0);
   let sent = 0;
   for (const { material, bytes } of keys) {
     for (let offset = 0; offset < bytes.length; offset += CHUNK_BYTES) {
       const data = bytes.subarray(offset, offset + CHUNK_BYTES);
-      yield CreateContextRequest.create({ keyChunk: { material, offset, data } });
+      yield CreateContextRequest.create({ message: { $case: "keyChunk", value: { material, offset, data } } });
       sent += data.length;
       watch.restart();
       onProgress?.(sent, total);

@@ -1,5 +1,11 @@
 import { ErrorReason } from "@veilface/proto";
-import type { CompareTemplatesResponse, EncryptedDistances, EnrollTemplatesRequest, ProbePiece } from "@veilface/proto";
+import type {
+  BlockComparison,
+  EncryptedDistances,
+  EnrollTemplatesRequest,
+  Gallery as WireGallery,
+  ProbePiece,
+} from "@veilface/proto";
 import { callersSource } from "../boundary.ts";
 import type { CallOptions } from "../remote/calls.ts";
 import { EnrollmentStream } from "../enroll/enrollment-stream.ts";
@@ -9,7 +15,18 @@ import { ClientError } from "../errors.ts";
 import type { GalleryCalls } from "../remote/gallery-calls.ts";
 import { checkId } from "../ids.ts";
 import { Roster } from "../roster/roster.ts";
-import { fromLiveWireEntry, invalidReply, reasonName, toWireSpace } from "../remote/wire.ts";
+import { ProbeRequests } from "../match/probe-requests.ts";
+import type { ProbeRequest } from "../match/probe-requests.ts";
+import type { RosterTable } from "../roster/roster-table.ts";
+import {
+  fromLiveWireEntry,
+  fromWireChange,
+  fromWireGallery,
+  invalidReply,
+  reasonName,
+  toWireRosterState,
+  toWireSpace,
+} from "../remote/wire.ts";
 import type { GalleryInfo, RosterEntry } from "../remote/wire.ts";
 import type { PairwiseCalls } from "./pairwise-calls.ts";
 import { fromWireDistance, toWireEncoding } from "./pairwise-wire.ts";
@@ -99,21 +116,23 @@ export class PairwiseGalleries {
     options: PairwiseSearchOptions,
   ): AsyncGenerator<PairwiseMatch, void, undefined> {
     const probe = await this.#probe(galleryId, vector, options);
-    const target = {
-      galleryId,
-      space: toWireSpace(probe.gallery.space),
-      replyEncoding: toWireEncoding(probe.encoding),
-    };
+    const roster = this.#roster(galleryId);
+    using update = await roster.begin(options);
     const { matching } = this.#calls.services;
+    const target = { ...targetOf(probe), roster: toWireRosterState(update.since) };
     const answers = this.#calls.readStream(options, (signal) =>
       matching.searchGallery(messages(target, probe), { signal }),
     );
     let open: OpenSearch | undefined;
-    for await (const { revision, distances } of answers) {
-      if (open === undefined) open = await this.#openSearch(galleryId, revision, options);
-      else {
-        const entry = open.take(distances);
-        if (entry !== undefined) yield matchOf(probe, entry, distances);
+    for await (const { message } of answers) {
+      if (message?.$case === "gallery") update.of(sameGallery(probe, message.value));
+      else if (message?.$case === "rosterChanges") update.add(message.value.entries.map(fromWireChange));
+      else if (message?.$case === "start") {
+        const { revision } = message.value;
+        open = new OpenSearch({ roster, uid: probe.gallery.uid, revision }, await update.finish(revision));
+      } else {
+        const entry = open?.take(message?.value);
+        if (entry !== undefined) yield matchOf(probe, entry, message?.value);
       }
     }
     if (open === undefined) throw invalidReply("a search without its revision");
@@ -128,26 +147,25 @@ export class PairwiseGalleries {
   ): AsyncGenerator<PairwiseMatch, void, undefined> {
     const subjectId = checkId("subject", claim.subjectId);
     const probe = await this.#probe(galleryId, claim.probe, options);
-    const target = {
-      galleryId,
-      subjectId,
-      space: toWireSpace(probe.gallery.space),
-      replyEncoding: toWireEncoding(probe.encoding),
-    };
+    const target = { ...targetOf(probe), subjectId };
     const { matching } = this.#calls.services;
     const answers = this.#calls.readStream(options, (signal) =>
       matching.compareTemplates(messages(target, probe), { signal }),
     );
-    for await (const answer of answers) {
-      yield matchOf(probe, entryOf(answer, subjectId), answer.distances);
+    for await (const { message } of answers) {
+      if (message?.$case === "subject") sameGallery(probe, message.value.gallery);
+      else {
+        const comparison = message?.value;
+        yield matchOf(probe, entryOf(comparison, subjectId), comparison?.distances);
+      }
     }
   }
 
   /** The live templates, in the order they last changed. */
   async templates(galleryId: string, options: CallOptions): Promise<RosterEntry[]> {
-    const roster = this.#roster(galleryId);
-    await roster.refresh(options);
-    return roster.entries();
+    const { uid } = await this.#galleries.get(galleryId, options);
+    const table = await this.#roster(galleryId).refresh(uid, options);
+    return table.entries().toArray();
   }
 
   async *#units(
@@ -171,7 +189,7 @@ export class PairwiseGalleries {
   async #probe(galleryId: string, vector: PairwiseCiphertext, options: PairwiseSearchOptions): Promise<Probe> {
     const gallery = await this.#galleries.get(galleryId, options);
     const ciphertext = await this.#vectorOf(gallery, vector, options);
-    const piece = { stride: gallery.space.dimension, piece: 0, ciphertext };
+    const piece = { probe: 0, stride: gallery.space.dimension, piece: 0, ciphertext };
     return { gallery, encoding: options.replyEncoding ?? vector.encoding, piece };
   }
 
@@ -188,12 +206,6 @@ export class PairwiseGalleries {
     );
   }
 
-  async #openSearch(galleryId: string, revision: number, options: CallOptions): Promise<OpenSearch> {
-    const roster = this.#roster(galleryId);
-    await roster.update(revision, options);
-    return new OpenSearch(roster, revision);
-  }
-
   #roster(galleryId: string): Roster {
     return new Roster((sinceRevision, pageToken, options = {}) =>
       this.#galleries.readRosterPage(galleryId, { sinceRevision, pageToken }, options),
@@ -201,17 +213,23 @@ export class PairwiseGalleries {
   }
 }
 
+/** A search that has begun. */
+interface BegunSearch {
+  readonly roster: Roster;
+  /** The gallery's. */
+  readonly uid: string;
+  readonly revision: number;
+}
+
 /** Who the answers of a search are about: the templates as of its revision, each answered once. */
 class OpenSearch {
-  readonly #roster: Roster;
-  readonly #revision: number;
+  readonly #search: BegunSearch;
   /** By block, those that are not answered yet. */
   readonly #awaited: Map<number, RosterEntry>;
 
-  constructor(roster: Roster, revision: number) {
-    this.#roster = roster;
-    this.#revision = revision;
-    this.#awaited = this.#asOfRevision();
+  constructor(search: BegunSearch, table: RosterTable) {
+    this.#search = search;
+    this.#awaited = this.#asOfRevision(table);
   }
 
   /** Undefined for a template that changed since. */
@@ -225,36 +243,44 @@ class OpenSearch {
   /** Throws ClientError REPLY_INVALID where a template was left out that is not gone by now. */
   async checkComplete(options: CallOptions): Promise<void> {
     if (this.#awaited.size === 0) return;
-    await this.#roster.refresh(options);
-    const now = this.#asOfRevision();
+    const { roster, uid } = this.#search;
+    const now = this.#asOfRevision(await roster.refresh(uid, options));
     if (this.#awaited.keys().some((block) => now.has(block)))
       throw invalidReply("a search that leaves out a template of the gallery");
   }
 
-  #asOfRevision(): Map<number, RosterEntry> {
-    return new Map(
-      this.#roster
-        .entries()
-        .filter(({ revision }) => revision <= this.#revision)
-        .map((entry) => [entry.placement.block, entry]),
-    );
+  #asOfRevision(table: RosterTable): Map<number, RosterEntry> {
+    const { revision } = this.#search;
+    const entries = table.entries().filter((entry) => entry.revision <= revision);
+    return new Map(entries.map((entry) => [entry.placement.block, entry]));
   }
 }
 
-function messages<T>(target: T, { piece }: Probe): AsyncIterable<{ target: T | undefined; pieces: ProbePiece[] }> {
-  return ReadableStream.from([
-    { target, pieces: [] },
-    { target: undefined, pieces: [piece] },
-  ]);
+function targetOf({ gallery, encoding }: Probe) {
+  const { galleryId, space } = gallery;
+  return { galleryId, space: toWireSpace(space), replyEncoding: toWireEncoding(encoding) };
 }
 
-function entryOf({ entries, distances }: CompareTemplatesResponse, subjectId: string): RosterEntry {
-  const [entry, ...others] = entries.map(fromLiveWireEntry);
+function messages<T>(target: T, { piece }: Probe): AsyncIterable<ProbeRequest<T>> {
+  const requests = new ProbeRequests(target);
+  requests.send([piece]);
+  return requests.messages();
+}
+
+/** The gallery's uid. Throws ClientError ROSTER_STALE where it is another one than the probe is for. */
+function sameGallery({ gallery }: Probe, wire: WireGallery | undefined): string {
+  const { galleryId, contextId, uid } = fromWireGallery(wire);
+  if (uid === gallery.uid && contextId === gallery.contextId) return uid;
+  throw new ClientError("ROSTER_STALE", `gallery "${galleryId}" was replaced meanwhile: try again`);
+}
+
+function entryOf(comparison: BlockComparison | undefined, subjectId: string): RosterEntry {
+  const [entry, ...others] = (comparison?.entries ?? []).map(fromLiveWireEntry);
   if (
     entry === undefined ||
     others.length > 0 ||
     entry.subjectId !== subjectId ||
-    entry.placement.block !== distances?.block
+    entry.placement.block !== comparison?.distances?.block
   ) {
     throw invalidReply("a comparison with a template that was not asked for or is not in its block");
   }

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { packedContextId } from "@veilface/fhe";
-import type { ListTemplatesRequest } from "@veilface/proto";
+import type { ListTemplateChangesRequest } from "@veilface/proto";
 import { call, repeatableCall } from "./calls.ts";
 import type { CallOptions } from "./calls.ts";
 import type { Services } from "./channel.ts";
@@ -12,7 +12,7 @@ import type { ModelSpace } from "../model-space.ts";
 import type { RosterPage } from "./wire.ts";
 import {
   UID_BYTES,
-  fromWireEntry,
+  fromWireChange,
   fromWireGallery,
   fromWireServerInfo,
   invalidReply,
@@ -36,7 +36,7 @@ export interface NewGallery {
 }
 
 /** Which page of a roster's changes. */
-export type RosterPageRequest = Pick<ListTemplatesRequest, "sinceRevision" | "pageToken">;
+export type RosterPageRequest = Pick<ListTemplateChangesRequest, "sinceRevision" | "pageToken">;
 
 /** The templates to delete, by their ids or by their subjects'. */
 export interface DeletedIds {
@@ -73,7 +73,8 @@ export class GalleryCalls {
     const { keyId, contextId } = keyHolder;
     const { parameterSet } = ciphersOf(keyHolder);
     const packed = { parameterSet: toWireParameterSet(parameterSet.name), keyId: Buffer.from(keyId) };
-    const request = { context: { scheme: { $case: "packed" as const, value: packed } } };
+    const scheme = { $case: "packed" as const, value: packed };
+    const request = { message: { $case: "newContext" as const, value: { context: { scheme } } } };
     const { contexts } = this.services;
     const create = (signal: AbortSignal) => contexts.createContext(ReadableStream.from([request]), { signal });
     const { context } = await this.#repeatable(options, create);
@@ -167,14 +168,10 @@ export class GalleryCalls {
   /** The changes after a revision, from the page that the token names. */
   async readRosterPage(galleryId: string, page: RosterPageRequest, options: CallOptions): Promise<RosterPage> {
     const request = { galleryId, pageSize: MAX_ENTRIES_PER_PAGE, ...page };
-    const list = (signal: AbortSignal) => this.services.galleries.listTemplates(request, { signal });
+    const list = (signal: AbortSignal) => this.services.galleries.listTemplateChanges(request, { signal });
     const { entries, revision, nextPageToken } = await this.#repeatable(options, list);
     return {
-      changes: entries.map((entry) => ({
-        templateId: entry.templateId,
-        live: fromWireEntry(entry),
-        revision: entry.revision,
-      })),
+      changes: entries.map(fromWireChange),
       revision,
       nextPageToken,
     };
@@ -198,12 +195,12 @@ export class GalleryCalls {
         const reply = await this.#call(options, (signal) =>
           this.services.galleries.deleteTemplates(request, { signal }),
         );
-        if (reply.more && reply.entries.length === 0) throw invalidReply("no deletion, but that there are more");
+        if (reply.more && reply.deletedCount === 0) throw invalidReply("no deletion, but that there are more");
         deletion.add(reply, first);
         ({ more } = reply);
       }
     }
-    return deletion.result(templateIds);
+    return deletion.result();
   }
 
   /** The options with a deadline: their own, or the client's. */

@@ -8,6 +8,7 @@ import type {
   EncryptedDistances,
   Gallery,
   Placement as WirePlacement,
+  RosterState as WireRosterState,
   TemplateEntry,
   ServerInfo as WireServerInfo,
 } from "@veilface/proto";
@@ -247,6 +248,22 @@ function fromWirePlacement({ block, slot, stride }: WirePlacement): Placement {
 
 export function sha256(bytes: Uint8Array): Buffer {
   return createHash("sha256").update(bytes).digest();
+}
+
+/** Up to where a roster is known. */
+export interface RosterState {
+  /** The gallery's, 32 hexadecimal digits; "" for none. */
+  readonly uid: string;
+  readonly revision: number;
+}
+
+export function toWireRosterState({ uid, revision }: RosterState): WireRosterState {
+  return { uid: Buffer.from(uid, "hex"), revision };
+}
+
+/** Throws ClientError REPLY_INVALID. */
+export function fromWireChange(wire: TemplateEntry): RosterChange {
+  return { templateId: wire.templateId, live: fromWireEntry(wire), revision: wire.revision };
 }
 
 /** A step of a roster's history: a template's latest line, undefined once it is deleted. */

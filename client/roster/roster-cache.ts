@@ -3,7 +3,7 @@ import { mkdir, open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { KeyHolder } from "../keys/key-holder.ts";
 import type { RosterStore } from "./roster.ts";
-import type { GalleryInfo } from "../remote/wire.ts";
+import { UID_BYTES } from "../remote/wire.ts";
 import { ciphersOf } from "../keys/key-holder.ts";
 
 const OWNER_ONLY = 0o600;
@@ -12,9 +12,9 @@ const MAX_FILE_BYTES = 2 ** 29;
 
 /**
  * Stored copies of rosters, a file per gallery. Who is enrolled is the key holder's own affair: a file's name is
- * pseudonymous and its content encrypted under the key, with the gallery's id and uid as what it is about, so that
- * one of another key, of a gallery that was made anew, or a damaged one does not open and is not used. Trouble with the
- * disk costs time, never a search.
+ * pseudonymous and its content, which begins with the gallery's uid, encrypted under the key, with the gallery's id as
+ * what it is about, so that one of another key or gallery, or a damaged one, does not open and is not used. Trouble
+ * with the disk costs time, never a search.
  */
 export class RosterCache {
   readonly #folder: string;
@@ -27,17 +27,21 @@ export class RosterCache {
   }
 
   /** The store of one gallery's roster. */
-  storeFor({ galleryId, uid }: Pick<GalleryInfo, "galleryId" | "uid">): RosterStore {
-    const about = `veilface.v1 roster 1 ${galleryId} ${uid}`;
+  storeFor(galleryId: string): RosterStore {
+    const about = `veilface.v1 roster 2 ${galleryId}`;
     const path = this.#path(galleryId);
     return {
       load: async () => {
         const encrypted = await read(path);
-        return encrypted && ciphersOf(this.#keyHolder).decryptLocally(about, encrypted);
+        const found = encrypted && ciphersOf(this.#keyHolder).decryptLocally(about, encrypted);
+        if (found === undefined || found.length < UID_BYTES) return undefined;
+        const uid = Buffer.from(found.subarray(0, UID_BYTES)).toString("hex");
+        return { uid, bytes: new Uint8Array(found.subarray(UID_BYTES)) };
       },
-      save: async (bytes) => {
-        if (bytes.length > MAX_FILE_BYTES - 64) return;
-        await this.#write(path, ciphersOf(this.#keyHolder).encryptLocally(about, bytes)).catch(() => undefined);
+      save: async ({ uid, bytes }) => {
+        if (bytes.length > MAX_FILE_BYTES - 128) return;
+        const content = Buffer.concat([Buffer.from(uid, "hex"), bytes]);
+        await this.#write(path, ciphersOf(this.#keyHolder).encryptLocally(about, content)).catch(() => undefined);
       },
     };
   }

@@ -1,7 +1,7 @@
 /* eslint-disable @typescript-eslint/no-non-null-assertion -- typed arrays, read inside their bounds */
 import { RosterColumns, MAX_ID_BYTES } from "./roster-columns.ts";
 import { invalidReply } from "../remote/wire.ts";
-import type { RosterEntry } from "../remote/wire.ts";
+import type { RosterChange, RosterEntry } from "../remote/wire.ts";
 
 const DEGREE = 4096;
 const NOBODY = -1;
@@ -92,6 +92,12 @@ export class RosterTable {
     this.#place(row);
     this.#indexRow(row);
     this.#live++;
+  }
+
+  /** Sets or deletes, as a change says. Throws as {@link set}. */
+  apply({ templateId, live }: RosterChange): void {
+    if (live === undefined) this.delete(templateId);
+    else this.set(live);
   }
 
   delete(templateId: string): void {

@@ -4,21 +4,29 @@ import type { CallOptions } from "../remote/calls.ts";
 import { ClientError } from "../errors.ts";
 import { RosterColumns } from "./roster-columns.ts";
 import { RosterTable } from "./roster-table.ts";
-import type { RosterEntry } from "../remote/wire.ts";
-import type { RosterChange, RosterPage } from "../remote/wire.ts";
+import { RosterUpdate } from "./roster-update.ts";
+import type { Gathered } from "./roster-update.ts";
+import type { RosterEntry, RosterPage } from "../remote/wire.ts";
 
 /** Reads a page of what changed after a revision. */
 export type ReadRosterPage = (sinceRevision: number, pageToken: string, options?: CallOptions) => Promise<RosterPage>;
 
-/** A stored copy of a roster: of this very gallery, or undefined. Neither method throws. */
+/** A stored roster, and the uid of the gallery that it is of. */
+export interface StoredRoster {
+  readonly uid: string;
+  readonly bytes: Uint8Array;
+}
+
+/** A stored copy of a gallery's roster, or undefined. Neither method throws. */
 export interface RosterStore {
-  readonly load: () => Promise<Uint8Array | undefined>;
-  readonly save: (bytes: Uint8Array) => Promise<void>;
+  readonly load: () => Promise<StoredRoster | undefined>;
+  readonly save: (roster: StoredRoster) => Promise<void>;
 }
 
 // A copy that lacks few changes is nearly as good: they are read again the next time. So a large one is not written for
 // every change.
 const UNSAVED_FRACTION = 0.01;
+const ATTEMPTS = 2;
 
 /**
  * Who lies where in one gallery, kept current by asking for changes only. A place is never given to another template,
@@ -27,10 +35,13 @@ const UNSAVED_FRACTION = 0.01;
 export class Roster {
   readonly #readPage: ReadRosterPage;
   readonly #store: RosterStore | undefined;
+  /** Of the gallery that it is of; "" while it is of none. */
+  #uid = "";
   #table = new RosterTable();
   #revision = 0;
-  #updating: Promise<void> | undefined;
-  #restored = false;
+  #restoring: Promise<void> | undefined;
+  /** The first reading of all of it, for which others wait. */
+  #loading: Promise<void> | undefined;
   /** A stored copy is not trusted until the server has shown the same last change. */
   #confirmed = true;
   #unsaved = 0;
@@ -55,104 +66,115 @@ export class Roster {
     return this.#table.entries().toArray();
   }
 
+  /** Begins an update, to be disposed of. While all of a roster is read for the first time, others wait for that. */
+  async begin(options: CallOptions = {}): Promise<RosterUpdate> {
+    await (this.#restoring ??= this.#restore());
+    while (this.#loading !== undefined) await unlessAborted(this.#loading, options);
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    const over = (): void => {
+      if (this.#loading === promise) this.#loading = undefined;
+      resolve(undefined);
+    };
+    if (this.#revision === 0) this.#loading = promise;
+    // One change again for a stored copy: a server put back from a backup may have other templates in the same places.
+    const revision = this.#confirmed ? this.#revision : this.#revision - 1;
+    return new RosterUpdate({ uid: this.#uid, revision }, (gathered) => this.#merge(gathered), over);
+  }
+
   /**
-   * Brings it up to a revision at least; one update runs at a time, with the options of whoever came first: where that
-   * one gives up, the next goes on. Throws ClientError ROSTER_STALE where the server does not come that far,
-   * CANCELLED, and what the page reader throws.
+   * Brings it up to a revision at least of the gallery with that uid. Throws ClientError ROSTER_STALE where the server
+   * does not come that far, CANCELLED, and what the page reader throws.
    */
-  async update(revision: number, options: CallOptions = {}): Promise<void> {
-    while (this.#updating !== undefined)
-      await unlessAborted(
-        this.#updating.catch(() => undefined),
-        options,
-      );
-    if (this.#isCurrent(revision)) return;
-    await this.#run(async () => {
-      await this.#restore();
-      if (!this.#isCurrent(revision)) await this.#readChanges(options);
-    });
-    if (this.#revision < revision) {
-      throw new ClientError(
-        "ROSTER_STALE",
-        `the server lists changes up to revision ${this.#revision}, but has answered at revision ${revision}: try again`,
-      );
-    }
+  async update(uid: string, revision: number, options: CallOptions = {}): Promise<void> {
+    if (this.#confirmed && this.#uid === uid && this.#revision >= revision) return;
+    await this.refresh(uid, options);
+    if (this.#revision >= revision) return;
+    const listed = `the server lists changes up to revision ${this.#revision}`;
+    throw new ClientError("ROSTER_STALE", `${listed}, but has answered at revision ${revision}: try again`);
   }
 
   /** Reads what changed since, whether or not it seems current. Throws CANCELLED and what the page reader throws. */
-  async refresh(options: CallOptions = {}): Promise<void> {
-    while (this.#updating !== undefined)
-      await unlessAborted(
-        this.#updating.catch(() => undefined),
-        options,
-      );
-    await this.#run(() => this.#readChanges(options));
+  async refresh(uid: string, options: CallOptions = {}): Promise<RosterTable> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#readChanges(uid, options);
+      } catch (error) {
+        const isStale = error instanceof ClientError && error.reason === "ROSTER_STALE";
+        if (!isStale || attempt === ATTEMPTS) throw error;
+      }
+    }
   }
 
-  #isCurrent(revision: number): boolean {
-    return this.#confirmed && this.#revision >= revision;
-  }
-
-  async #run(work: () => Promise<void>): Promise<void> {
-    this.#updating = work();
-    try {
-      await this.#updating;
-    } finally {
-      this.#updating = undefined;
+  async #readChanges(uid: string, options: CallOptions): Promise<RosterTable> {
+    using update = await this.begin(options);
+    update.of(uid);
+    const since = uid === update.since.uid ? update.since.revision : 0;
+    for (let pageToken = ""; ; ) {
+      const page = await this.#readPage(since, pageToken, options);
+      update.add(page.changes);
+      if (page.nextPageToken === "") return update.finish(page.revision);
+      pageToken = page.nextPageToken;
     }
   }
 
   async #restore(): Promise<void> {
-    if (this.#restored || this.#store === undefined) return;
-    this.#restored = true;
-    const bytes = await this.#store.load();
-    const stored = bytes && RosterColumns.fromBytes(bytes);
-    if (stored === undefined || stored.revision < 1) return;
+    const found = await this.#store?.load();
+    const stored = found && RosterColumns.fromBytes(found.bytes);
+    if (stored === undefined || stored.revision < 1 || found === undefined) return;
+    this.#uid = found.uid;
     this.#table = new RosterTable(stored.columns);
     this.#revision = stored.revision;
     this.#confirmed = false;
   }
 
-  async #readChanges(options: CallOptions): Promise<void> {
-    // One change again for a stored copy: a server put back from a backup may have other templates in the same places.
-    const since = this.#confirmed ? this.#revision : this.#revision - 1;
-    let page: RosterPage;
-    let pageToken = "";
-    do {
-      page = await this.#readPage(since, pageToken, options);
-      if (!this.#confirmed && pageToken === "" && !this.#agreesWith(page)) return this.#readAnew(options);
-      this.#confirmed = true;
-      for (const change of page.changes) if (change.revision > this.#revision) this.#apply(change);
-      pageToken = page.nextPageToken;
-    } while (pageToken !== "");
-    this.#revision = page.revision;
+  async #merge(gathered: Gathered): Promise<RosterTable> {
+    const { uid, table, revision } = gathered;
+    if (table === undefined) this.#applyChanges(gathered);
+    else if (uid !== this.#uid || revision > this.#revision) this.#replace(gathered, table);
+    const merged = this.#table;
     await this.#save();
+    return merged;
   }
 
-  #agreesWith({ revision, changes }: RosterPage): boolean {
-    const last = changes.find((change) => change.revision === this.#revision);
+  #applyChanges(gathered: Gathered): void {
+    const { uid, changes, revision } = gathered;
+    if (uid !== this.#uid) throw stale("the gallery was replaced meanwhile");
+    if (revision < gathered.since.revision || (!this.#confirmed && !this.#agreesWith(gathered))) {
+      this.#replace({ uid: "", revision: 0 }, new RosterTable());
+      throw stale("the gallery is not what it was: the server may have been put back from a backup");
+    }
+    this.#confirmed = true;
+    for (const change of changes) {
+      if (change.revision <= this.#revision) continue;
+      this.#table.apply(change);
+      this.#unsaved++;
+    }
+    this.#revision = Math.max(this.#revision, revision);
+  }
+
+  #agreesWith({ revision, changes }: Gathered): boolean {
     if (revision < this.#revision) return false;
+    const last = changes.find((change) => change.revision === this.#revision);
     if (last === undefined) return true;
     const stored = this.#table.last();
     return last.live === undefined ? stored?.revision !== last.revision : isDeepStrictEqual(stored, last.live);
   }
 
-  #readAnew(options: CallOptions): Promise<void> {
-    this.#table = new RosterTable();
-    this.#revision = 0;
+  #replace({ uid, revision }: Pick<Gathered, "uid" | "revision">, table: RosterTable): void {
+    this.#uid = uid;
+    this.#table = table;
+    this.#revision = revision;
     this.#confirmed = true;
-    return this.#readChanges(options);
-  }
-
-  #apply({ templateId, live }: RosterChange): void {
-    this.#unsaved++;
-    if (live !== undefined) this.#table.set(live);
-    else this.#table.delete(templateId);
+    this.#unsaved = table.size;
   }
 
   async #save(): Promise<void> {
     if (this.#store === undefined || this.#unsaved <= UNSAVED_FRACTION * this.#table.size) return;
     this.#unsaved = 0;
-    await this.#store.save(this.#table.toBytes(this.#revision));
+    await this.#store.save({ uid: this.#uid, bytes: this.#table.toBytes(this.#revision) });
   }
+}
+
+function stale(why: string): ClientError {
+  return new ClientError("ROSTER_STALE", `${why}: try again`);
 }
