@@ -12,4 +12,15 @@ export type { EncodedBytes, EncryptedPiece, EncryptedProbe, ProbePieces } from "
 export { textOfRefused } from "./match/refused-templates.ts";
 export { openVector } from "./pairwise/pairwise-wire.ts";
 export type { OpenVector } from "./pairwise/pairwise-wire.ts";
-export type { CiphertextCodec, CiphertextEncoding, Layout, ParameterSet, Seal } from "@veilface/fhe";
+export type {
+  CiphertextCodec,
+  CiphertextEncoding,
+  Layout,
+  MatchingRoom,
+  ParameterSet,
+  PublicSeal,
+  RingKernel,
+  Seal,
+  StoredResidues,
+} from "@veilface/fhe";
+export type { CKKSVectorProto } from "@veilface/proto";

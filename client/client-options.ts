@@ -22,7 +22,7 @@ export interface VeilfaceClientOptions extends ServerOptions {
  * MODEL_MISMATCH.
  */
 export interface ModelOption {
-  /** As ModelSpace.modelId; galleries of another are refused. */
+  /** The id of the model, as ModelSpace.modelId; galleries of another are refused. */
   readonly modelId?: string;
   /** The version of its weights; galleries that state none take any. */
   readonly modelVersion?: string;
@@ -90,8 +90,8 @@ export interface RotateKeyOptions extends CallOptions {
 
 /** The outcome of a verification: the nearest of the subject's templates and whether it is near enough. */
 export interface Verification extends Decision {
-  /** As it was claimed. */
+  /** The subject that was claimed. */
   readonly subjectId: string;
-  /** The nearest of its templates. */
+  /** The nearest of the subject's templates, which the distance is to. */
   readonly templateId: string;
 }

@@ -4,9 +4,9 @@ import { invalidReply } from "./remote/wire.ts";
 
 /** Ids that were named for deletion and of which nothing was there. */
 export interface NotFoundIds {
-  /** Each once. */
+  /** Ids of templates that the gallery did not have; each once. */
   readonly templateIds: readonly string[];
-  /** Those without any template; each once. */
+  /** Ids of subjects that had no template in it; each once. */
   readonly subjectIds: readonly string[];
 }
 
@@ -20,7 +20,7 @@ export interface DeletedTemplates {
    * are gone since before.
    */
   readonly struck: readonly string[];
-  /** What was named and not there. */
+  /** The ids that were named and of which nothing was there. */
   readonly notFound: NotFoundIds;
 }
 

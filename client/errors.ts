@@ -1,6 +1,22 @@
 /**
- * Why the client refused or could not do something. Closed; what the server refused is SERVER_REFUSED with its own
- * reason beside it.
+ * Why the client refused or could not do something. Closed.
+ *
+ * - MODEL_MISMATCH: embeddings of another model, or version of it, than the gallery's;
+ * - EMBEDDING_INVALID: an embedding of another dimension, longer than the norm bound, without direction or not finite;
+ * - EMBEDDINGS_FILE_INVALID: a file of embeddings that cannot be read as one;
+ * - KEY_FILE_MISSING, KEY_FILE_INVALID, KEY_FILE_EXPOSED (to others than its owner), KEY_FILE_EXISTS: see loadKeyFile
+ *   and saveKeyFile;
+ * - KEY_MISMATCH: a gallery that another key encrypted;
+ * - WRONG_PASSPHRASE, PASSPHRASE_MISSING: of a key file;
+ * - TENSEAL_INVALID: bytes that are not what of TenSEAL's they should be;
+ * - SECRET_KEY_REFUSED: a secret key in what was to be sent; nothing of it was;
+ * - REPLY_INVALID: an answer that no sound server of this version gives;
+ * - ROSTER_STALE: a gallery that changed again and again while it was read: try again;
+ * - SERVER_UNAVAILABLE: no server was reached, or it went away;
+ * - SERVER_REFUSED: the server refused, with its own reason in `serverReason`;
+ * - DEADLINE_EXCEEDED, CANCELLED: by CallOptions;
+ * - USAGE: an argument that no call takes, or a client or key that was closed;
+ * - INTERNAL: a fault of the client's own.
  */
 export type ClientErrorReason =
   | "MODEL_MISMATCH"
@@ -24,15 +40,15 @@ export type ClientErrorReason =
   | "USAGE"
   | "INTERNAL";
 
-/** What else is known of a failure. */
+/** What else is known of a failure: `cause`, and what the server said of it. */
 export interface ClientErrorOptions extends ErrorOptions {
-  /** As ClientError.serverReason. */
+  /** As {@link ClientError.serverReason}; undefined where it was not the server that refused. */
   readonly serverReason?: string;
-  /** As ClientError.retryAfterMs. */
+  /** As {@link ClientError.retryAfterMs}. */
   readonly retryAfterMs?: number;
 }
 
-/** The code of an error of the operating system, such as ENOENT. */
+/** The code of an error of the operating system, such as "ENOENT"; "unknown error" where something has none. */
 export function errorCode(error: unknown): string {
   return error instanceof Error && "code" in error ? String(error.code) : "unknown error";
 }

@@ -9,11 +9,11 @@ class NotAFileError extends Error {
   override readonly name = "NotAFileError";
 }
 
-/** Bytes of a file, and what to throw where there are more: told "1234 bytes", or "more than 1000 bytes". */
+/** How many bytes a file may have, and what to throw where there are more. */
 export interface InputLimit {
-  /** >= 0. */
+  /** The most bytes that the file may have, >= 0. */
   readonly maxBytes: number;
-  /** Makes what is thrown, of the file's size in words. */
+  /** Makes what is thrown. `size`: "1234 bytes", or "more than 1000 bytes" where nobody knows how many. */
   readonly tooLarge: (size: string) => Error;
 }
 

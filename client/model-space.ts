@@ -6,7 +6,7 @@ import { checkWhole } from "./ranges.ts";
  * The kind of embeddings a gallery holds, with the model that makes them: embeddings of two models are never compared.
  */
 export interface ModelSpace extends EmbeddingSpace {
-  /** 1 to 64 of a-z, 0-9 and "-". */
+  /** The model, by an id that its users agree on: 1 to 64 of a-z, 0-9 and "-". */
   readonly modelId: string;
   /**
    * The version of its weights, at most 64 of letters, digits, ".", "_", "+" and "-"; undefined where none is known.
@@ -18,19 +18,19 @@ export interface ModelSpace extends EmbeddingSpace {
 export interface EmbeddingCard {
   /** The model's name, 1 to 64 of a-z, 0-9 and "-". */
   readonly id: string;
-  /** Of its weights, as ModelSpace.modelVersion. */
+  /** The version of its weights, as ModelSpace.modelVersion. */
   readonly version?: string;
   /** Components of an embedding, in [1, 2048]. */
   readonly dimension: number;
-  /** What `threshold` is in. */
+  /** How two embeddings are compared, and what `threshold` is in. */
   readonly metric: "euclidean" | "cosine";
-  /** "euclidean": a distance; "cosine": a similarity in [-1, 1]. */
+  /** The threshold of a verification (1:1). "euclidean": a distance, > 0; "cosine": a similarity in [-1, 1]. */
   readonly threshold: number;
   /**
    * The threshold of a search (1:N), as strict as a comparison with many people has to be; `threshold` unless stated.
    */
   readonly identificationThreshold?: number;
-  /** The largest Euclidean norm of an embedding. */
+  /** The largest Euclidean norm of an embedding, in [1e-6, 1e6]; 2 unless stated. Not read for cosine. */
   readonly normBound?: number;
 }
 

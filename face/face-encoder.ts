@@ -60,7 +60,7 @@ interface Networks {
  * worker thread.
  */
 export class FaceEncoder implements AsyncDisposable {
-  /** Of the pack that it was opened with. */
+  /** The card of the pack that it was opened with. */
   readonly card: ModelCard;
   readonly #networks: Networks;
 
@@ -121,7 +121,7 @@ export class FaceEncoder implements AsyncDisposable {
     return toEncodedFace(chooseFace(faces, turn, options.largestFace === true), turn, decoded);
   }
 
-  /** Frees the networks. */
+  /** Frees the networks, which nothing can be encoded without. */
   async [Symbol.asyncDispose](): Promise<void> {
     const { detector, landmarks, descriptor } = this.#networks;
     await Promise.all([detector, landmarks, descriptor].map((session) => session[Symbol.asyncDispose]()));

@@ -1,8 +1,10 @@
 import { homedir } from "node:os";
 
-/** Where a user's files go, by the customs of the operating system. */
+/** Absolute paths of a user's folders for veilface's files, by the customs of the operating system (env-paths). */
 export interface UserFolders {
+  /** For key files and settings, such as ~/.config/veilface on Linux; nothing makes it before it is needed. */
   readonly config: string;
+  /** For what can be made again, such as ~/.cache/veilface on Linux. */
   readonly cache: string;
 }
 

@@ -2,9 +2,9 @@ import { impossible } from "./impossible.ts";
 
 /** A position in pixels; x grows to the right, y downwards, and (0, 0) is the image's top left corner. */
 export interface Point {
-  /** From the left edge. */
+  /** Distance from the left edge. */
   readonly x: number;
-  /** From the top edge. */
+  /** Distance from the top edge. */
   readonly y: number;
 }
 
@@ -16,9 +16,9 @@ export interface Size {
 
 /** An upright rectangle in pixels, right and bottom exclusive. It may reach outside the image it was found in. */
 export interface Box {
-  /** The left edge. */
+  /** The left edge: x of the first column. */
   readonly left: number;
-  /** The upper edge. */
+  /** The upper edge: y of the first row. */
   readonly top: number;
   /** One past the last column. */
   readonly right: number;

@@ -3,27 +3,27 @@ import type { FalseMatchRate } from "./false-matches.ts";
 import type { Anchor } from "./alignment.ts";
 import { CardFields } from "./card-fields.ts";
 
-/** A file of the pack's folder, with the SHA-256 (64 hex digits) it must have where the card states one. */
+/** A file of the pack's folder, with the SHA-256 it must have where the card states one. */
 export interface ModelFile {
   /** Its bare name, at most 100 of letters, digits, "_", "." and "-". */
   readonly file: string;
-  /** In lowercase. */
+  /** SHA-256 of its bytes, as 64 lowercase hexadecimal digits; not checked where the card states none. */
   readonly sha256?: string;
 }
 
 /** How pixels become the descriptor's input tensor: value = (pixel - mean) * scale, pixel in 0..255. */
 export interface DescriptorInput {
-  /** Of the aligned face, in [16, 1024] pixels. */
+  /** Width of the aligned face in pixels, in [16, 1024]. */
   readonly width: number;
-  /** Of the aligned face, in [16, 1024] pixels. */
+  /** Height of the aligned face in pixels, in [16, 1024]. */
   readonly height: number;
   /** The order of the tensor's axes: channels first or last. */
   readonly layout: "NCHW" | "NHWC";
   /** The order of the channels in the tensor, and in `mean` and `scale`. */
   readonly channelOrder: "RGB" | "BGR";
-  /** One for each channel. */
+  /** What is subtracted from each of the three channels, in [-1e6, 1e6]. */
   readonly mean: readonly number[];
-  /** One for each channel. */
+  /** What each of the three channels is multiplied by then, in [-1e6, 1e6]. */
   readonly scale: readonly number[];
 }
 
@@ -33,12 +33,13 @@ export interface ModelCard {
   readonly id: string;
   /** Of the weights and of their conversion, 1-64 of letters, digits, ".", "_", "+" and "-". */
   readonly version: string;
-  /** Under what terms the weights may be used. */
+  /** Under what terms the weights may be used, 1 to 10000 characters. */
   readonly licence: string;
   /** How embeddings are compared, and what thresholds are in. */
   readonly metric: "euclidean" | "cosine";
   /**
-   * "euclidean": a distance (not squared), accept at or below; "cosine": a similarity in [-1, 1], accept at or above.
+   * The threshold of a verification (1:1). "euclidean": a distance (not squared), > 0, accept at or below; "cosine": a
+   * similarity in [-1, 1], accept at or above.
    */
   readonly threshold: number;
   /** The threshold of a search among many (1:N), no laxer than `threshold`; that one unless stated. */
@@ -48,18 +49,29 @@ export interface ModelCard {
   /** Length of an embedding, in [1, 2048]. */
   readonly dimension: number;
   /**
-   * The largest Euclidean norm of an embedding, after `embeddingMean`: encryption scales by it, so a tight one is
-   * precise, and longer embeddings are refused. Euclidean packs only.
+   * The largest Euclidean norm of an embedding, after `embeddingMean`, in [1e-6, 1e6]: encryption scales by it, so a
+   * tight one is precise, and longer embeddings are refused. Euclidean packs only.
    */
   readonly normBound?: number;
   /** A public constant, `dimension` long, subtracted from every embedding (before cosine packs are normalised). */
   readonly embeddingMean?: readonly number[];
-  /** The network that computes the embedding, what it takes, and where 2 to 68 groups of landmarks belong in that. */
-  readonly descriptor: ModelFile & { readonly input: DescriptorInput; readonly alignment: readonly Anchor[] };
+  /** The network that computes the embedding, what it takes, and how a face is aligned for it. */
+  readonly descriptor: ModelFile & {
+    /** How an aligned face becomes the network's input tensor. */
+    readonly input: DescriptorInput;
+    /** Where 2 to 68 groups of landmarks belong in the aligned face, not all at one place. */
+    readonly alignment: readonly Anchor[];
+  };
   /** An SSD MobileNet v1 of the default pack's shape; without it the default pack's detector is used. */
-  readonly detector?: ModelFile & { readonly kind: "ssd-mobilenet-v1" };
+  readonly detector?: ModelFile & {
+    /** Input [1, 512, 512, 3], RGB 0 to 255; outputs "boxes" and "scores" as in default-pack/detector-graph.ts. */
+    readonly kind: "ssd-mobilenet-v1";
+  };
   /** A 68-point network of the default pack's shape; without it the default pack's is used. */
-  readonly landmarks?: ModelFile & { readonly kind: "face-api-68" };
+  readonly landmarks?: ModelFile & {
+    /** Input [1, 112, 112, 3], RGB 0 to 255; output [1, 136], x and y of each point as fractions of the square. */
+    readonly kind: "face-api-68";
+  };
 }
 
 // The contract's limit (EmbeddingSpace.dimension).

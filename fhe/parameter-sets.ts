@@ -9,7 +9,11 @@ export const DEGREE = 4096;
  */
 export const NOISE_SIGMA = Math.sqrt(21 / 2);
 
-/** The name of a row of the closed list: ring degree 4096 and the bits of the data modulus. */
+/**
+ * The name of a row of the closed list: ring degree 4096 and the bits of the data modulus. Inner products of unit
+ * vectors err by about 1e-7 under PACKED_N4096_Q60 and 1e-3 under PACKED_N4096_Q30, whose ciphertexts have half the
+ * bytes (docs/wire-format.md).
+ */
 export type ParameterSetName = "PACKED_N4096_Q60" | "PACKED_N4096_Q30";
 
 /**
@@ -17,11 +21,11 @@ export type ParameterSetName = "PACKED_N4096_Q60" | "PACKED_N4096_Q30";
  * (HomomorphicEncryption.org standard, table 1: log2 q <= 109 for N = 4096).
  */
 export interface ParameterSet {
-  /** As contexts name it. */
+  /** The name that contexts and key files have for it. */
   readonly name: ParameterSetName;
   /**
-   * The primes a ciphertext lives in, in SEAL's order; each is 1 mod 2N and below 2^30, so residues and their sums fit
-   * 32 bits.
+   * The one or two primes a ciphertext lives in, in SEAL's order; each is 1 mod 2N and below 2^30, so residues and
+   * their sums fit 32 bits.
    */
   readonly dataPrimes: readonly number[];
   /** SEAL reserves the last prime of its chain for key switching, which the packed scheme never does. */
@@ -36,9 +40,12 @@ const SETS: Readonly<Record<ParameterSetName, ParameterSet>> = {
   PACKED_N4096_Q30: { name: "PACKED_N4096_Q30", dataPrimes: [1073692673], reservedPrime: 1073668097 },
 };
 
-/** All of them. */
+/** Every name of the closed list, the default first. */
 export const PARAMETER_SET_NAMES: readonly ParameterSetName[] = ["PACKED_N4096_Q60", "PACKED_N4096_Q30"];
-/** What a key holder's keys are made for where nobody says. */
+/**
+ * The set of a key whose maker names none: the more exact one. Sets are part of a key: changing them means encrypting
+ * anew.
+ */
 export const DEFAULT_PARAMETER_SET: ParameterSetName = "PACKED_N4096_Q60";
 
 /** The set of that name. Throws FheError PARAMETERS_INVALID for a name that is not in the list. */

@@ -1,14 +1,26 @@
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import { CKKSVectorProto, TenSEALContextProto } from "./gen/tenseal/tenseal.ts";
 
-/**
- * What bytes are, of what TenSEAL writes: a context, a vector of its CKKS, or something else, which `seems` names in
- * words that end "the data is ...".
- */
+/** What bytes are, of what TenSEAL writes: a context, a vector of its CKKS, or something else. */
 export type TensealMessage =
-  | { readonly kind: "context"; readonly message: TenSEALContextProto }
-  | { readonly kind: "vector"; readonly message: CKKSVectorProto }
-  | { readonly kind: "unknown"; readonly seems: string };
+  | {
+      /** A TenSEAL context of any scheme, with or without its secret key. */
+      readonly kind: "context";
+      /** What was parsed. Its bytes begin as SEAL objects do; nothing else of them is checked. */
+      readonly message: TenSEALContextProto;
+    }
+  | {
+      /** A vector of TenSEAL's CKKS. */
+      readonly kind: "vector";
+      /** What was parsed. Its ciphertexts begin as SEAL objects do; nothing else of them is checked. */
+      readonly message: CKKSVectorProto;
+    }
+  | {
+      /** Neither of them. */
+      readonly kind: "unknown";
+      /** In words that end "the data is ...": "empty", "a TenSEAL tensor (ts.ckks_tensor or ts.bfv_tensor)". */
+      readonly seems: string;
+    };
 
 interface Field {
   readonly number: number;
@@ -67,13 +79,13 @@ export function recognizeTenseal(bytes: Uint8Array): TensealMessage {
   );
 }
 
-/** What bytes are, in words: "a TenSEAL context". */
+/** What bytes are, in words that end "the data is ...", with their article: "a TenSEAL context". */
 export function describeTenseal(found: TensealMessage): string {
   if (found.kind === "unknown") return found.seems;
   return found.kind === "context" ? "a TenSEAL context" : "an encrypted TenSEAL vector";
 }
 
-/** Whether bytes are one SEAL object, by the magic number and the length in its header. */
+/** Whether bytes are one SEAL object: its magic number (5E A1), and their own length in the header of 16 bytes. */
 export function isWholeSealObject(bytes: Uint8Array): boolean {
   if (bytes.length < 16 || !isSealMagic(bytes)) return false;
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigUint64(8, true) === BigInt(bytes.length);

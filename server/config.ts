@@ -3,40 +3,53 @@ import { Command, InvalidArgumentError, Option } from "commander";
 
 /** How a server is started. */
 export interface ServerConfig {
-  /** host:port; port 0 takes a free one. */
+  /** Where it listens, as "host:port"; port 0 takes a free one. */
   readonly address: string;
   /** Folder of the store; made if it does not exist. */
   readonly dataFolder: string;
-  /** Worker threads for compute, >= 1. */
+  /** Worker threads for compute, in [1, 256]; readConfig gives one per core unless told. */
   readonly workers: number;
   /** Whether clients may ask for the contract by reflection. */
   readonly reflection: boolean;
   /** The least level that is logged: trace, debug, info, warn, error or silent. */
   readonly logLevel: string;
-  /** Seconds that calls under way may take to end once the server stops. */
+  /** Seconds that calls under way may take to end once the server stops, in [0, 3600]. */
   readonly graceSeconds: number;
-  /** Largest size of the data file in bytes; undefined for no limit but the disk's. */
+  /** Largest size of the data file in bytes, at least 2^20; undefined for no limit but the disk's. */
   readonly maxDataBytes: number | undefined;
   /**
-   * Address space that the data file is mapped into at first, in bytes; it grows with the file. Undefined for the
-   * store's own choice.
+   * Address space that the data file is mapped into at first, in bytes, in [2^20, 2^46]; it grows with the file.
+   * Undefined for the store's own choice, 16 GiB.
    */
   readonly mapBytes: number | undefined;
-  /** PEM files; undefined for plain text. */
-  readonly tls: { readonly certificateFile: string; readonly keyFile: string } | undefined;
-  /** Listen in plain text on an address that is not loopback. */
+  /** Where its certificate is; undefined for plain text. */
+  readonly tls:
+    | {
+        /** Path of a PEM file: the server's certificate first, then those that vouch for it. */
+        readonly certificateFile: string;
+        /** Path of a PEM file: the private key of the certificate, without a passphrase. */
+        readonly keyFile: string;
+      }
+    | undefined;
+  /** Whether to listen in plain text on an address that is not loopback, where the network sees ids and ciphertexts. */
   readonly insecure: boolean;
   /**
-   * Seconds after which a peer is asked whether it is still there; the connection of one that does not answer is cut.
+   * Seconds after which a peer is asked whether it is still there, in [1, 3600]; the connection of one that does not
+   * answer is cut.
    */
   readonly keepaliveSeconds: number;
-  /** Seconds after which a connection without a call is closed. */
+  /** Seconds after which a connection without a call is closed, in [1, 1e6]. */
   readonly maxIdleSeconds: number;
-  /** Seconds after which a connection takes no more calls, give or take a tenth; clients then open another one. */
+  /**
+   * Seconds after which a connection takes no more calls, give or take a tenth, in [1, 1e6]; clients then open another
+   * one.
+   */
   readonly maxAgeSeconds: number;
-  /** Connections that may be open at once. */
+  /** Connections that may be open at once, in [1, 1e6]; one more is closed. */
   readonly maxConnections: number;
-  /** Calls that may be under way at once, over all connections. */
+  /**
+   * Calls that may be under way at once, over all connections, in [1, 1e6]; one more is refused with LIMIT_EXCEEDED.
+   */
   readonly maxCalls: number;
 }
 

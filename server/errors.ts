@@ -3,7 +3,8 @@ import { RETRY_AFTER_MS } from "./limits.ts";
 
 /**
  * Why the server refused something: of its own accord, or because a ciphertext in a field of the request is not sound.
- * Closed.
+ * Closed. Those that veilface.v1.ErrorReason has are sent to clients, and it says what they mean; the others are faults
+ * of the server, which its log tells of and clients know as INTERNAL.
  */
 export type ServerErrorReason =
   | FheErrorReason
@@ -59,9 +60,9 @@ export interface ServerErrorOptions extends ErrorOptions {
 
 /** The one error class of this package. Messages never hold ciphertext bytes. */
 export class ServerError extends Error {
-  /** Always "ServerError". */
+  /** "ServerError", for those who have it from another copy of this package. */
   override readonly name = "ServerError";
-  /** Why, for programs; the message says it for people. */
+  /** What to branch on; messages may change. */
   readonly reason: ServerErrorReason;
   /** The fields of the request that are at fault; none where it is no field's fault. */
   readonly violations: readonly FieldViolation[];
@@ -72,7 +73,7 @@ export class ServerError extends Error {
   /** The quota that is used up, where the reason is QUOTA_EXCEEDED. */
   readonly quota: QuotaViolation | undefined;
 
-  /** `message`: without bytes of keys, templates or scores. */
+  /** `message`: for people, with what was expected and what to do; without bytes of keys, templates or scores. */
   constructor(reason: ServerErrorReason, message: string, options?: ServerErrorOptions) {
     super(message, options);
     this.reason = reason;

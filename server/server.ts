@@ -62,7 +62,7 @@ const HANDLERS_MS = 1000;
 
 /** A server that is listening. */
 export interface RunningServer {
-  /** host:port with the real port. */
+  /** Where it listens, as "host:port" with the real port. */
   readonly address: string;
   /** Refuses new calls, lets those under way end within the grace time, then closes the store. */
   stop(): Promise<void>;

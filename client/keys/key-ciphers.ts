@@ -6,20 +6,20 @@ import { LocalKeys } from "./local-keys.ts";
 
 /** What is public of a key. */
 export interface KeyName {
-  /** That the key is of. */
+  /** The parameter set that the key is of, and all its ciphertexts. */
   readonly parameterSet: ParameterSet;
-  /** 32 random bytes, that local keys are derived with. */
+  /** 32 random bytes that name the key and reveal nothing of it; keys for local files are derived with them. */
   readonly keyId: Uint8Array;
 }
 
-/** Makes or loads a secret key in a codec's context. */
+/** Makes or loads a secret key in a codec's context; whoever calls it frees the key. */
 export type MakeKey = (codec: CiphertextCodec) => SecretKey;
 
 /**
  * A secret key at work, and the SEAL objects around it. Every method throws ClientError USAGE once it is disposed of.
  */
 export class KeyCiphers implements Disposable {
-  /** That the key is of. */
+  /** The parameter set that the key is of, and all its ciphertexts. */
   readonly parameterSet: ParameterSet;
   readonly #seal: Seal;
   readonly #kernel: RingKernel;
@@ -31,7 +31,7 @@ export class KeyCiphers implements Disposable {
   readonly #owned: DisposableStack;
   #closed = false;
 
-  /** Throws what `makeKey` throws. */
+  /** Holds the key that `makeKey` makes until it is disposed of. Throws what `makeKey` throws. */
   constructor(seal: Seal, { parameterSet, keyId }: KeyName, makeKey: MakeKey) {
     using owned = new DisposableStack();
     this.#seal = seal;
@@ -51,7 +51,7 @@ export class KeyCiphers implements Disposable {
     return uncompressed(this.#seal, this.#secretKey);
   }
 
-  /** As KeyHolder.pseudonym. */
+  /** A keyed fingerprint of 64 lowercase hexadecimal digits, as KeyHolder.pseudonym. */
   pseudonym(...parts: readonly (string | Uint8Array)[]): string {
     this.#checkOpen();
     return this.#localKeys.pseudonym(parts);

@@ -41,16 +41,14 @@ interface Header {
 const scryptAsync = promisify<string, Buffer, number, ScryptOptions, Buffer>(scrypt);
 
 /**
- * The bytes of a key file, version 1:
+ * The bytes of a key file, version 1, one after the other:
  *
- * header one line of JSON, at most 1024 bytes with its "\n":
- * {"format":"veilface-key","version":1,"parameterSet","keyId",
- * "kdf":{"name":"scrypt","N","r","p","salt"},"cipher":"AES-256-GCM","nonce"}; bytes as lowercase hexadecimal
- * ciphertext the secret key as SEAL serialises it, uncompressed, under AES-256-GCM with the whole header as additional
- * data; the
- *               key is scrypt(passphrase in UTF-8 and normal form C, salt), 32 bytes
- *   tag         16 bytes
- *   checksum    SHA-256 of everything before it: tells a damaged file from a wrong passphrase
+ * - header: one line of JSON, at most 1024 bytes with its "\n", {"format":"veilface-key","version":1,"parameterSet",
+ *   "keyId","kdf":{"name":"scrypt","N","r","p","salt"},"cipher":"AES-256-GCM","nonce"}; bytes as lowercase hexadecimal;
+ * - ciphertext: the secret key as SEAL serialises it, uncompressed, under AES-256-GCM with the whole header as
+ *   additional data and the 32-byte key scrypt(passphrase in UTF-8 and normal form C, salt);
+ * - tag: 16 bytes;
+ * - checksum: SHA-256 of everything before it, which tells a damaged file from a wrong passphrase.
  */
 export async function encryptKeyFile(
   material: SecretKeyMaterial,

@@ -17,7 +17,7 @@ import { KeyCiphers } from "./key-ciphers.ts";
 export interface SecretKeyMaterial {
   /** The parameter set that the key is of. */
   readonly parameterSet: ParameterSetName;
-  /** 32 random bytes. */
+  /** 32 random bytes that name the key and reveal nothing of it. */
   readonly keyId: Uint8Array;
   /** SEAL's uncompressed serialization of the secret key. Whoever reads it reads every template: zero it after use. */
   readonly secretKey: Uint8Array;
@@ -91,7 +91,7 @@ export class KeyHolder implements Disposable {
     return this.#ciphers.pseudonym(...parts);
   }
 
-  /** Clears the key from memory. */
+  /** Clears the key from SEAL's memory; calling it again does nothing. */
   [Symbol.dispose](): void {
     this.#ciphers[Symbol.dispose]();
   }

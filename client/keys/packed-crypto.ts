@@ -23,9 +23,9 @@ import { distancesFromScores, readTemplate } from "./slots.ts";
 
 /** One encrypted polynomial of a probe: piece `piece` of those it has at `stride`. */
 export interface EncryptedPiece {
-  /** In [1, encoded dimension]. */
+  /** The stride that the probe is cut at, in [1, encoded dimension]. */
   readonly stride: number;
-  /** In [0, ceil(encoded dimension / stride)). */
+  /** Which of its pieces this is, in [0, ceil(encoded dimension / stride)). */
   readonly piece: number;
   /** Packed residues of a fresh ciphertext. */
   readonly data: Uint8Array;
@@ -33,7 +33,7 @@ export interface EncryptedPiece {
 
 /** An encrypted probe, with what its distances cannot be read without and the server must not have. */
 export interface EncryptedProbe {
-  /** At each stride all of them, in order. */
+  /** All pieces of each stride, in order. */
   readonly pieces: readonly EncryptedPiece[];
   /** |p / R|^2 of the plain probe. */
   readonly squaredNorm: number;
@@ -41,9 +41,9 @@ export interface EncryptedProbe {
 
 /** As {@link EncryptedProbe}; each piece is encrypted when it is asked for. */
 export interface ProbePieces {
-  /** To be taken once. */
+  /** All pieces of each stride, in order; to be iterated once. */
   readonly pieces: Iterable<EncryptedPiece>;
-  /** As EncryptedProbe.squaredNorm. */
+  /** |p / R|^2 of the plain probe, as EncryptedProbe.squaredNorm. */
   readonly squaredNorm: number;
 }
 
@@ -51,7 +51,7 @@ export interface ProbePieces {
 export interface EncodedBytes {
   /** How `data` is laid out. */
   readonly encoding: CiphertextEncoding;
-  /** As docs/wire-format.md has it. */
+  /** SEAL's serialization or packed residues, 30 bits each, as docs/wire-format.md has them. */
   readonly data: Uint8Array;
 }
 
@@ -62,14 +62,14 @@ interface Packing {
 
 /** Embeddings of one space to ciphertexts of one key, and encrypted products to distances. */
 export class PackedCrypto {
-  /** That the embeddings are of. */
+  /** The space of all embeddings and distances that pass through it. */
   readonly space: EmbeddingSpace;
   /** The stride of templates enrolled alone: the encoded dimension. */
   readonly looseStride: number;
   readonly #keyHolder: KeyHolder;
   readonly #packings = new Map<number, Packing>();
 
-  /** The key holder stays the caller's. */
+  /** The key holder stays the caller's, and has to outlive this. */
   constructor(keyHolder: KeyHolder, space: EmbeddingSpace) {
     this.#keyHolder = keyHolder;
     this.space = space;
@@ -143,7 +143,7 @@ export class PackedCrypto {
   }
 
   /**
-   * Templates in a block and ciphertexts that it takes. Throws FheError LAYOUT_INVALID for a stride that this space
+   * How vectors of the space lie in blocks of a stride. Throws FheError LAYOUT_INVALID for a stride that this space
    * cannot have.
    */
   layout(stride: number): Layout {
@@ -189,7 +189,7 @@ export class PackedCrypto {
     return distancesFromScores(scores, range, { space: this.space, probeSquaredNorm });
   }
 
-  /** The inner products behind {@link decryptDistances}. */
+  /** The inner products behind {@link decryptDistances}, one for each slot. Throws as that does. */
   decryptScores(stride: number, { encoding, data }: EncodedBytes): Float64Array {
     return translated("REPLY_INVALID", () => {
       const { layout, scales } = this.#packing(stride);

@@ -7,11 +7,11 @@ import type { SearchAnswer } from "./search-answer.ts";
 
 /** A subject that a probe may be of, by the nearest of its templates. */
 export interface Candidate {
-  /** Who it may be. */
+  /** The subject that it may be of, as it was enrolled. */
   readonly subjectId: string;
   /** The nearest of the subject's templates. */
   readonly templateId: string;
-  /** In the gallery's metric. */
+  /** From the probe to that template, in the gallery's metric, >= 0; the encryption's noise is in it. */
   readonly distance: number;
 }
 
@@ -19,9 +19,12 @@ export interface Candidate {
 export interface RefusedTemplate {
   /** The template that is left out of the result. */
   readonly templateId: string;
-  /** Whose it is. */
+  /** The subject whose template it is. */
   readonly subjectId: string;
-  /** A reason of the contract: STORED_CORRUPT where the template is damaged on the server's disk. */
+  /**
+   * Why, in a word of veilface.v1.ErrorReason without its prefix: STORED_CORRUPT where the template is damaged on the
+   * server's disk.
+   */
   readonly reason: string;
 }
 

@@ -18,7 +18,7 @@ export function allRefused(refused: readonly RefusedTemplate[]): ClientError {
   return new ClientError("SERVER_REFUSED", textOfRefused(refused), { serverReason });
 }
 
-/** Which templates could not be compared and why, and what to do. */
+/** Which templates could not be compared and why, and what to do, in one sentence for people: at most ten are named. */
 export function textOfRefused(refused: readonly RefusedTemplate[]): string {
   const named = refused.slice(0, MOST_NAMED).map(({ templateId, subjectId }) => `${templateId} of ${subjectId}`);
   const more = refused.length > MOST_NAMED ? ` and ${refused.length - MOST_NAMED} more` : "";

@@ -50,11 +50,11 @@ export interface PairwiseClaim {
   readonly probe: PairwiseCiphertext;
 }
 
-/** The comparison with one template. */
+/** The comparison of a probe with one template of a gallery. */
 export interface PairwiseMatch {
   /** The template that the probe was compared with. */
   readonly templateId: string;
-  /** Whose it is. */
+  /** The subject that the template is of. */
   readonly subjectId: string;
   /**
    * The squared distance (Euclidean galleries) or inner product (cosine), encrypted, in slot 0; undefined where the
@@ -68,7 +68,7 @@ export interface PairwiseMatch {
   readonly why?: string;
 }
 
-/** Templates as they come. */
+/** Templates to enroll, taken as they are sent, so that memory does not grow with their number. */
 export type EnrollmentSource = AsyncIterable<PairwiseEnrollment> | Iterable<PairwiseEnrollment>;
 
 /** How templates are enrolled: each is a block of its own, so that there is nothing to pack. */

@@ -10,15 +10,20 @@ export interface PairwiseClientOptions extends ServerOptions {
   readonly deadlineMs?: number;
 }
 
-/** SEAL's serialisations, in any compression. */
+/**
+ * What a SEAL context computes with: SEAL's serialisations, in any compression, the two keys at most 64 MiB together.
+ */
 export interface PairwiseKeys {
   /** SEAL's EncryptionParameters, of CKKS. */
   readonly encryptionParameters: Uint8Array;
-  /** Of fresh ciphertexts. */
+  /** By what fresh ciphertexts multiply components before rounding, > 0: such as 2^40. */
   readonly scale: number;
-  /** With or without seeds. */
+  /** SEAL's RelinKeys, with or without seeds. */
   readonly relinKeys: Uint8Array;
-  /** With or without seeds; for rotations to the left by all powers of two below the dimension of the vectors. */
+  /**
+   * SEAL's GaloisKeys, with or without seeds; for rotations to the left by all powers of two below the dimension of the
+   * vectors.
+   */
   readonly galoisKeys: Uint8Array;
 }
 
@@ -33,15 +38,15 @@ export interface TensealUploadOptions extends UploadOptions {
 
 /** Two freshly encrypted vectors. */
 export interface VectorPair {
-  /** Its encoding is the reply's unless another is asked for. */
+  /** The one whose encoding is the reply's, unless another is asked for. */
   readonly first: PairwiseCiphertext;
-  /** In either encoding. */
+  /** The other one, in either encoding. */
   readonly second: PairwiseCiphertext;
 }
 
 /** A freshly encrypted vector, and others to compare it with. */
 export interface VectorWithOthers {
-  /** Its encoding is the replies' unless another is asked for. */
+  /** The one whose encoding is the replies', unless another is asked for. */
   readonly first: PairwiseCiphertext;
   /** Freshly encrypted too; taken as they are needed. */
   readonly others: Iterable<PairwiseCiphertext> | AsyncIterable<PairwiseCiphertext>;
@@ -49,13 +54,14 @@ export interface VectorWithOthers {
 
 /** How vectors are compared. */
 export interface PairwiseCompareOptions extends CallOptions {
-  /** What is computed of them. */
+  /** Squared distance or inner product. */
   readonly operation: PairwiseOperation;
   /** Components of either vector, in [1, maxDimension]. Required unless a TenSEAL vector says it. */
   readonly dimension?: number;
   /**
-   * R, the largest Euclidean norm of either vector, in [1e-6, 1e6]. The server computes in the smallest modulus that
-   * holds 4 R^2 or R^2: faster.
+   * R, the largest Euclidean norm of either vector, in [1e-6, 1e6]: the server then computes in the smallest modulus
+   * that holds 4 R^2 (squared distances) or R^2 (inner products), which is faster. As many primes as there are unless
+   * given.
    */
   readonly normBound?: number;
   /** The encoding of the reply; that of the first vector unless given. */
@@ -68,9 +74,9 @@ export interface DeleteContextOptions extends CallOptions {
   readonly force?: boolean;
 }
 
-/** A gallery to be made. */
+/** A gallery of the pairwise scheme that is to be made. */
 export interface NewPairwiseGallery {
-  /** 1 to 64 of a-z, 0-9 and "-". */
+  /** The id that it gets: 1 to 64 of a-z, 0-9 and "-". */
   readonly galleryId: string;
   /** The context that its vectors are encrypted under: 64 lowercase hexadecimal digits. */
   readonly contextId: string;

@@ -10,7 +10,7 @@ import { tensealVector } from "./tenseal-files.ts";
 /** How a ciphertext is laid out: TenSEAL's CKKSVectorProto, or SEAL's own serialisation. */
 export type PairwiseEncoding = "tenseal" | "seal";
 
-/** |x - y|^2, or <x, y>: the cosine similarity of unit vectors. */
+/** What is computed of two vectors x and y: |x - y|^2, or <x, y>, which is the cosine similarity of unit vectors. */
 export type PairwiseOperation = "squared-distance" | "inner-product";
 
 /** A CKKS ciphertext: a vector in its first slots, or a distance in slot 0. */
@@ -27,11 +27,11 @@ export interface PairwiseCiphertext {
 export interface PairwiseContext {
   /** 64 lowercase hexadecimal digits: the SHA-256 of parameters, scale and keys. The same keys have the same id. */
   readonly contextId: string;
-  /** N: a ciphertext has N/2 slots. */
+  /** N, a power of two in [1024, 32768]: a ciphertext has N/2 slots. */
   readonly degree: number;
   /** Sizes of the primes in bits; the last is the one that SEAL reserves. */
   readonly modulusBits: readonly number[];
-  /** Of fresh ciphertexts. */
+  /** By what fresh ciphertexts multiply components before rounding, > 0. */
   readonly scale: number;
   /** The rotations that the context has keys for, of those that the server uses, ascending. */
   readonly rotationSteps: readonly number[];
@@ -44,7 +44,7 @@ export interface PairwiseContext {
    * and inner products, by less. 0 where the server does not say it.
    */
   readonly expectedError: number;
-  /** When it was first created on this server. */
+  /** When it was first created on this server, by the server's clock. */
   readonly createTime: Date;
 }
 
@@ -52,9 +52,9 @@ export interface PairwiseContext {
 export interface OpenVector {
   /** How `bytes` are laid out. */
   readonly encoding: PairwiseEncoding;
-  /** As it is sent. */
+  /** What is sent: of a TenSEAL vector that came as base64 text, the bytes it stands for. */
   readonly bytes: Uint8Array;
-  /** SEAL's bytes in it. */
+  /** SEAL's ciphertext in `bytes`; all of them for SEAL's own serialisation. */
   readonly ciphertext: Uint8Array;
   /** What TenSEAL has beside the ciphertext; undefined for SEAL's own serialisation. */
   readonly tenseal: Pick<CKKSVectorProto, "sizes" | "scale"> | undefined;

@@ -38,9 +38,11 @@ export interface NewGallery {
 /** Which page of a roster's changes. */
 export type RosterPageRequest = Pick<ListTemplateChangesRequest, "sinceRevision" | "pageToken">;
 
-/** The templates to delete, by their ids or by their subjects'. */
+/** The templates to delete, by their ids, by their subjects', or both. */
 export interface DeletedIds {
+  /** Ids of templates, any number of them; none unless given. */
   readonly templateIds?: readonly string[];
+  /** Ids of subjects all of whose templates are meant, any number of them; none unless given. */
   readonly subjectIds?: readonly string[];
 }
 
@@ -50,7 +52,7 @@ const MAX_ENTRIES_PER_PAGE = 2500;
 const MAX_IDS_PER_DELETE = 1000;
 const MAX_DELETED_PER_CALL = 2500;
 
-/** What may be changed of a gallery. */
+/** What is changed of a gallery: what is not given stays as it is. */
 export interface GalleryChanges {
   /** All labels that it has from then on: at most 64, keys of a-z, 0-9, "-", "_" and ".", which the server sees. */
   readonly labels?: Readonly<Record<string, string>>;

@@ -18,31 +18,46 @@ import { MAX_DIMENSION } from "../model-space.ts";
 import type { ModelSpace } from "../model-space.ts";
 import type { EncodedBytes } from "../keys/packed-crypto.ts";
 
-/** Where a template lies: a slot of a block. */
+/**
+ * Where a template lies: in coefficients slot * stride to slot * stride + stride - 1 of the polynomials of a block. A
+ * place is never given to another template again.
+ */
 export interface Placement {
+  /** The block's number within its gallery, >= 0. */
   readonly block: number;
+  /** The slot within the block, in [0, floor(4096 / stride)); always 0 in the pairwise scheme. */
   readonly slot: number;
+  /** The block's stride, in [1, encoded dimension]: how many of a template's components each polynomial holds. */
   readonly stride: number;
 }
 
-/** A live template's line of the roster. */
+/** A live template's line of the roster, which says whose it is and where it lies. */
 export interface RosterEntry {
+  /** The template, by its id: 1 to 64 of a-z, 0-9 and "-". */
   readonly templateId: string;
+  /** The person that it is of, by an opaque id: 1 to 64 of a-z, 0-9 and "-". */
   readonly subjectId: string;
+  /** The slot and block that hold its ciphertext. */
   readonly placement: Placement;
-  /** The gallery's revision at its last change. */
+  /** The gallery's revision at the template's last change, >= 1. */
   readonly revision: number;
 }
 
 /** A gallery as the server describes it. */
 export interface GalleryInfo {
+  /** The id that its creator chose: 1 to 64 of a-z, 0-9 and "-". */
   readonly galleryId: string;
+  /** The context that its templates are encrypted under, which names the key: 64 lowercase hexadecimal digits. */
   readonly contextId: string;
+  /** The kind of embeddings it holds, and the model that makes them; the same for as long as it exists. */
   readonly space: ModelSpace;
-  /** Strides of its blocks, ascending. */
+  /** The strides of the blocks it has, ascending. A search carries the probe once for each. */
   readonly strides: readonly number[];
+  /** How many live templates it holds, >= 0. */
   readonly templateCount: number;
+  /** Grows with every change of its roster; 0 when new. */
   readonly revision: number;
+  /** When it was created, by the server's clock. */
   readonly createTime: Date;
   /**
    * The stride of the blocks that templates are packed into, in [1, encoded dimension]; 0 from a server that packs
@@ -62,17 +77,17 @@ export interface GalleryInfo {
   readonly labels: Readonly<Record<string, string>>;
 }
 
-/** A server as it describes itself. */
+/** A server as it describes itself: which it is, and what it takes. */
 export interface ServerInfo {
-  /** As in semantic versioning. */
+  /** The version of its program, as in semantic versioning. */
   readonly version: string;
-  /** Of contexts: "packed", "pairwise". */
+  /** The schemes that contexts may have: "packed", "pairwise". */
   readonly schemes: readonly string[];
-  /** Those that this client knows too. */
+  /** The names of the parameter sets of the packed scheme that it has and this client knows too. */
   readonly parameterSets: readonly string[];
-  /** What it takes at most. */
+  /** What it takes at most, each >= 0. */
   readonly limits: {
-    /** Bytes of one message. */
+    /** Bytes of one message that it receives. */
     readonly maxMessageBytes: number;
     /** Bytes of the keys of one pairwise context. */
     readonly maxKeyBytes: number;

@@ -28,9 +28,9 @@ export interface Rewriting extends CallOptions {
 
 /** A gallery that was written anew. */
 export interface RewrittenGallery {
-  /** As it is now. */
+  /** The gallery as it is since, of another uid. */
   readonly gallery: GalleryInfo;
-  /** How many templates it holds. */
+  /** How many templates it holds, all of them encrypted anew or packed. */
   readonly templates: number;
 }
 

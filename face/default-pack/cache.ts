@@ -13,9 +13,9 @@ import { Weights } from "./weights.ts";
 
 /** How far the one-time preparation of the default pack has come: networks written, of how many. */
 export interface BuildProgress {
-  /** In [0, total]. */
+  /** Networks that are written, in [0, total]. */
   readonly done: number;
-  /** Those that were not there; at most 3. */
+  /** Networks that were not there; at most 3. */
   readonly total: number;
 }
 

@@ -8,7 +8,7 @@ const HALVING: Record<string, Attribute> = { pads: [0, 0, 0, 0], strides: [2, 2]
 const SAME_SIZE: Record<string, Attribute> = { pads: [1, 1, 1, 1], strides: [1, 1] };
 
 /**
- * dlib's dlib_face_recognition_resnet_model_v1 (29 convolutions), from its weights in @vladmandic/face-api.
+ * dlib's dlib_face_recognition_resnet_model_v1 (29 convolutions), from its weights in `@vladmandic/face-api`.
  * Input "chip": [1, 3, 150, 150], (RGB pixel - MEAN_RGB) / 255. Output "descriptor": [1, 128].
  */
 export function buildDescriptorGraph(weights: Weights): Uint8Array {
@@ -77,7 +77,10 @@ class ResidualNetwork {
     return this.#graph.node("Pad", [input, this.#graph.integers(...amounts)], { mode: "constant" });
   }
 
-  /** dlib follows each convolution by a scale and shift per channel; both are folded into its filters and bias. */
+  /**
+   * A convolution of dlib's, each of which is followed by a scale and shift per channel: both are folded into its
+   * filters and bias.
+   */
   scaledConvolution(input: Value, name: string, attributes: Record<string, Attribute>): Value {
     const filters = toOnnxFilters(this.#weights.get(`${name}/conv/filters`));
     const scale = this.#weights.get(`${name}/scale/weights`).data;

@@ -76,7 +76,7 @@ class MobileNet {
     return maps;
   }
 
-  /** [1, anchors of this level, width] */
+  /** What one level of the map predicts: [1, anchors of this level, width]. */
   predict(map: Value, predictor: string, width: number): Value {
     const name = `Prediction/${predictor}`;
     const filters = toOnnxFilters(this.#weights.get(`${name}/weights`));

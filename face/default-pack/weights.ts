@@ -17,7 +17,7 @@ interface ManifestEntry {
   readonly quantization: { readonly scale: number; readonly min: number } | undefined;
 }
 
-/** The weights of one network of @vladmandic/face-api, unpacked one at a time as they are asked for. */
+/** The weights of one network of `@vladmandic/face-api`, unpacked one at a time as they are asked for. */
 export class Weights {
   readonly #base: string;
   readonly #bytes: DataView;

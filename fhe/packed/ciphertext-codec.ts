@@ -90,6 +90,7 @@ export class CiphertextCodec implements Disposable {
       : this.#kernel.pack(residues);
   }
 
+  /** Frees SEAL's context; SEAL ciphertexts can be neither read nor written after it. */
   [Symbol.dispose](): void {
     this.context.delete();
   }

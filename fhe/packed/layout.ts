@@ -19,11 +19,14 @@ export interface Layout {
   readonly pieces: number;
   /** Vectors per block: C = floor(4096 / stride). */
   readonly slots: number;
-  /** That {@link layoutOf} made it. */
+  /** There on what {@link layoutOf} gave, and on nothing else: its numbers fit each other. */
   readonly [checked]: true;
 }
 
-/** Throws FheError LAYOUT_INVALID unless 1 <= stride <= dimension <= 4096, all whole numbers. */
+/**
+ * The layout of vectors cut into pieces of `stride` components. `dimension`: the encoded one. Throws FheError
+ * LAYOUT_INVALID unless 1 <= stride <= dimension <= 4096, all whole numbers.
+ */
 export function layoutOf(dimension: number, stride: number): Layout {
   if (!Number.isInteger(dimension) || dimension < 1 || dimension > DEGREE) {
     throw new FheError(
@@ -53,7 +56,7 @@ export function looseLayout(dimension: number): Layout {
 export interface Scales {
   /** Coefficients of a template per unit of a component, > 0. */
   readonly template: number;
-  /** As many of a probe. */
+  /** Coefficients of a probe per unit of a component, > 0. */
   readonly probe: number;
 }
 
@@ -93,7 +96,7 @@ export function expectedError(set: ParameterSet, layout: Layout, probeNorm = 1):
 export interface PlainBlock {
   /** How vectors lie in it. */
   readonly layout: Layout;
-  /** Of the layout: see {@link scalesOf}. */
+  /** Those of its layout: see {@link scalesOf}. */
   readonly scales: Scales;
   /** `pieces` arrays of 4096 whole-valued doubles, as {@link emptyPolynomials} gives them. */
   readonly polynomials: readonly Float64Array[];
@@ -146,7 +149,10 @@ export function scoreIndex(layout: Layout, slot: number): number {
   return slot * layout.stride + layout.stride - 1;
 }
 
-/** The inner products of all slots, from the 4096 centered coefficients of the decrypted product. */
+/**
+ * The inner products of all slots, `slots` of them, from the 4096 centered coefficients of the decrypted product: each
+ * over both scales. Meaningless for slots without a template.
+ */
 export function readScores(layout: Layout, scales: Scales, coefficients: Float64Array): Float64Array {
   const unit = scales.template * scales.probe;
   return Float64Array.from({ length: layout.slots }, (_, slot) => coefficients[scoreIndex(layout, slot)]! / unit);

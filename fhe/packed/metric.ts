@@ -1,16 +1,22 @@
 /* eslint-disable @typescript-eslint/no-non-null-assertion -- typed arrays, read inside their bounds */
 import { FheError } from "../errors.ts";
 
-/** How two embeddings are compared. */
+/**
+ * How two embeddings x and p are compared: by the cosine distance 1 - <x, p> / (|x| |p|), in [0, 2], or by the
+ * Euclidean distance |x - p|, in [0, 2 R] for norms of at most R.
+ */
 export type Metric = "cosine" | "euclidean";
 
 /** The kind of embeddings a gallery holds: what decides how they are encoded. */
 export interface EmbeddingSpace {
   /** Components of a plain embedding, in [1, 2048]. */
   readonly dimension: number;
-  /** How two of them are compared. */
+  /** What a distance is, and how many components are encrypted: {@link encodedDimension}. */
   readonly metric: Metric;
-  /** R: the largest Euclidean norm an embedding may have; 1 for cosine. */
+  /**
+   * R: the largest Euclidean norm an embedding may have, in [1e-6, 1e6]; 1 for cosine, whose embeddings are made unit
+   * vectors. Euclidean ones are divided by it, so a tight bound is precise.
+   */
   readonly normBound: number;
 }
 
@@ -22,7 +28,7 @@ export interface EncodedEmbedding {
   readonly squaredNorm: number;
 }
 
-/** Components of an encoded vector: the Euclidean metric needs one more. */
+/** Components of an encoded vector: `dimension` for cosine, one more for Euclidean, in which |x|^2 is carried. */
 export function encodedDimension(space: EmbeddingSpace): number {
   return space.metric === "euclidean" ? space.dimension + 1 : space.dimension;
 }

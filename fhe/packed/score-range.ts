@@ -5,9 +5,9 @@ import type { ParameterSet } from "../parameter-sets.ts";
 
 /** The inner products that a comparison may decrypt to. */
 export interface ScoreRange {
-  /** In units of a score, where encoded vectors have norm 1. */
+  /** The smallest of them, in units of a score, where encoded vectors have norm 1. */
   readonly least: number;
-  /** > least. */
+  /** The largest of them, in the same units, > least. */
   readonly largest: number;
 }
 

@@ -24,7 +24,7 @@ export const USUAL_COSTS: SearchCosts = { encryptSeconds: 0.0004, decryptSeconds
 
 /** Templates that are searched together. */
 export interface SearchedTemplates {
-  /** Of their context. */
+  /** The parameter set of their context: a search encrypts and decrypts once for each of its data primes. */
   readonly set: ParameterSet;
   /** The encoded dimension, in [1, 4096]. */
   readonly dimension: number;

@@ -15,7 +15,7 @@ export type PairwiseOperation = "squared_distance" | "inner_product";
 
 /** One comparison, or many of the same kind. */
 export interface PairwiseTask {
-  /** What is computed. */
+  /** Which of the two is computed. */
   readonly operation: PairwiseOperation;
   /** Components of either vector, in slots 0 to dimension - 1; in [1, N/2]. */
   readonly dimension: number;
@@ -25,7 +25,7 @@ export interface PairwiseTask {
 
 /** Compares ciphertexts of one pairwise context. Owns SEAL's context and keys; free it with `using`. */
 export class PairwiseEvaluator implements Disposable {
-  /** Of its context. */
+  /** The parameters of its context, and by which hashes SEAL tells keys from ciphertexts. */
   readonly levels: PairwiseLevels;
   readonly #owned: DisposableStack;
   readonly #seal: PublicSeal;
@@ -62,7 +62,10 @@ export class PairwiseEvaluator implements Disposable {
     return this.levels.parameters.degree / 2;
   }
 
-  /** The scale of results. */
+  /**
+   * By what a distance is multiplied in slot 0: scale^2 / p, p being the last data prime, or scale^2 where nothing is
+   * rescaled (see {@link distanceScale}).
+   */
   get resultScale(): number {
     return distanceScale(this.levels.parameters, this.#rescaled);
   }
@@ -74,7 +77,7 @@ export class PairwiseEvaluator implements Disposable {
     return this.#openChecked(checkFreshCiphertext(this.levels, data));
   }
 
-  /** Whether both are one and the same ciphertext. */
+  /** Whether both are one and the same ciphertext, byte for byte once their seeds are expanded. */
   same(first: Ciphertext, second: Ciphertext): boolean {
     return Buffer.from(this.save(first)).equals(this.save(second));
   }
@@ -102,6 +105,7 @@ export class PairwiseEvaluator implements Disposable {
     });
   }
 
+  /** Frees SEAL's context and the keys; comparing is an error after it. */
   [Symbol.dispose](): void {
     this.#owned.dispose();
   }

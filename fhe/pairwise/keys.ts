@@ -12,19 +12,19 @@ import type { CiphertextSpan } from "../seal/seal-cursor.ts";
 export interface EvaluationKeys {
   /** SEAL's RelinKeys: of the square of the secret. */
   readonly relinKeys: Uint8Array;
-  /** SEAL's GaloisKeys. */
+  /** SEAL's GaloisKeys: of rotations to the left by powers of two. */
   readonly galoisKeys: Uint8Array;
 }
 
-/** Keys that were checked. */
+/** Keys from outside that are laid out as SEAL lays out keys of the context; residues are not looked at. */
 export interface CheckedKeys {
   /** What is of use of them, as it may be shown to SEAL. */
   readonly bytes: Uint8Array;
-  /** SHA-256, in hexadecimal digits, of the keys as uploaded, uncompressed. */
+  /** SHA-256, as 64 lowercase hexadecimal digits, of the keys as uploaded, uncompressed: part of the context id. */
   readonly sha256: string;
 }
 
-/** Galois keys that were checked. */
+/** Galois keys that were checked, and the rotations that they are for. */
 export interface CheckedGaloisKeys extends CheckedKeys {
   /** The rotations to the left that there are keys for, powers of two, ascending. */
   readonly rotationSteps: readonly number[];

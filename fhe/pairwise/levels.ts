@@ -5,11 +5,11 @@ import type { EncryptionParameters, PairwiseParameters } from "./parameters.ts";
 
 /** What tells objects of a pairwise context's levels apart. */
 export interface PairwiseLevels {
-  /** Of the context. */
+  /** The parameters, scale included, that the context was made of. */
   readonly parameters: PairwiseParameters;
-  /** Hash of the parameters with all primes: that of keys. */
+  /** Hash of the parameters with all primes, 32 bytes: that of keys. */
   readonly keyParmsId: Uint8Array;
-  /** Hash of the parameters without the reserved prime: that of fresh ciphertexts. */
+  /** Hash of the parameters without the reserved prime, 32 bytes: that of fresh ciphertexts. */
   readonly dataParmsId: Uint8Array;
 }
 

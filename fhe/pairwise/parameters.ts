@@ -8,19 +8,19 @@ import { SealCursor } from "../seal/seal-cursor.ts";
 export interface EncryptionParameters {
   /** N, a power of two in [1024, 32768]; a ciphertext has N/2 slots. */
   readonly degree: number;
-  /** At least three; the last is reserved for key switching. */
+  /** At least three of 2 to 60 bits, in SEAL's order; the last is reserved for key switching. */
   readonly primes: readonly bigint[];
-  /** As SEAL serializes them, uncompressed. */
+  /** The whole object as SEAL serializes it, uncompressed, at most 4096 bytes. */
   readonly encoded: Uint8Array;
 }
 
-/** The same with a scale that fits them. */
+/** CKKS parameters with a scale that fits them: {@link withScale} checks it. */
 export interface PairwiseParameters extends EncryptionParameters {
-  /** Of fresh ciphertexts. */
+  /** By what components are multiplied before they are rounded and encrypted, > 0. */
   readonly scale: number;
 }
 
-/** No fresh ciphertext is larger, uncompressed, so that two fit into one gRPC message of the usual 4 MiB. */
+/** The most bytes of a fresh ciphertext, uncompressed, so that two fit into one gRPC message of the usual 4 MiB. */
 export const MAX_PAIRWISE_CIPHERTEXT_BYTES = 1_900_000;
 
 // 64 primes, the most that SEAL takes, are 1.6 KB.
@@ -55,7 +55,10 @@ export function readEncryptionParameters(seal: PublicSeal, data: Uint8Array): En
   return parameters;
 }
 
-/** Throws FheError SCALE_OVERFLOW for a scale at which distances would overflow, or drown in noise. */
+/**
+ * The parameters with their scale, a number > 0. Throws FheError SCALE_OVERFLOW for one at which distances would
+ * overflow, or drown in noise.
+ */
 export function withScale(parameters: EncryptionParameters, scale: number): PairwiseParameters {
   if (!(scale > 0 && Number.isFinite(scale))) throw invalidScale(`the scale is ${scale}: expected a number > 0`);
   const prime = Number(lastDataPrime(parameters));

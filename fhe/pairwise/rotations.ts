@@ -26,7 +26,7 @@ export function galoisKeyIndex(step: number, degree: number): number {
   return (Number(element) - 1) / 2;
 }
 
-/** The largest dimension whose steps are all there. */
+/** The largest dimension whose steps ({@link rotationSteps}) are all there, in [1, N/2] for ring degree N. */
 export function maxDimension(steps: readonly number[], degree: number): number {
   const missing = allRotationSteps(degree).find((step) => !steps.includes(step));
   return missing ?? degree / 2;

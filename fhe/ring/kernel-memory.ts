@@ -23,7 +23,7 @@ export type StoredResidues = Uint32Array | Uint8Array;
 
 /** Room reserved for matching: how many probes at once, and how many pieces they have in all. */
 export interface MatchingRoom {
-  /** >= 1. */
+  /** Probes that one call to RingKernel.loadProbes may bring, >= 1. */
   readonly probes: number;
   /** Of all probes together, in [probes, 16384]. */
   readonly pieces: number;

@@ -20,7 +20,7 @@ const MAX_COEFFICIENT = 2 ** 51;
  * of primes. Results are fresh arrays that the caller owns.
  */
 export class RingKernel {
-  /** As given to {@link create}. */
+  /** The primes as they were given to {@link create}, in that order. */
   readonly primes: readonly number[];
   readonly #memory: KernelMemory;
   readonly #matcher: ProbeMatcher | undefined;

@@ -4,7 +4,7 @@ import type { FheErrorReason } from "../errors.ts";
 import { DEGREE } from "../parameter-sets.ts";
 
 /**
- * The byte layout of Microsoft SEAL 4.1 objects. Everything is little-endian.
+ * Bytes of the header that every object of Microsoft SEAL 4.1 begins with. Everything in one is little-endian.
  *
  * Header, 16 bytes: 5E A1, header size 10, major 04, minor 01, compression, 00 00, total size u64. Then for a
  * Ciphertext parms_id (32 bytes), is_ntt u8, components u64, N u64, primes u64, scale f64, correction factor u64; for a
@@ -103,7 +103,7 @@ export function hasSecretKeyLayout(bytes: Uint8Array, words: number): boolean {
   );
 }
 
-/** Whether bytes claim to be a SEAL object. */
+/** Whether bytes claim to be a SEAL object: they begin with its magic number, 5E A1. */
 export function isSealObject(bytes: Uint8Array): boolean {
   return bytes[0] === 0x5e && bytes[1] === 0xa1;
 }

@@ -52,11 +52,11 @@ export function openSealContext(seal: PublicSeal, set: ParameterSet): SEALContex
   return openCkksContext(seal, { degree: DEGREE, primes }, `parameter set ${set.name}`);
 }
 
-/** A ring and its primes. */
+/** What a CKKS context of SEAL is made of: Z[X] / (X^N + 1) modulo several primes. */
 export interface CkksRing {
-  /** N, a power of two. */
+  /** N, a power of two: polynomials have so many coefficients. */
   readonly degree: number;
-  /** In SEAL's order: the one that is reserved for switching keys last. */
+  /** Distinct, each 1 mod 2N, in SEAL's order: the one that is reserved for switching keys last. */
   readonly primes: readonly bigint[];
 }
 

@@ -13,7 +13,7 @@ import type { Table, Tables } from "../rows/schema.ts";
 export type ContextReaderTables = Pick<Tables, "blobs"> &
   Readonly<Record<"contexts" | "contextKeys", Pick<Table, "get">>>;
 
-/** Reads contexts with their keys, for {@link BlockReader.pairwiseContext}. */
+/** Reads contexts with their keys, for `BlockReader.pairwiseContext`. */
 export class LmdbContextReader {
   readonly #tables: ContextReaderTables;
   readonly #snapshot: Snapshot;

@@ -17,7 +17,7 @@ export interface StoredBlocksSource {
 }
 
 /**
- * See {@link GalleryStore.readBlocks}. Between two steps no snapshot is held, only the revision that was reached; the
+ * See `GalleryStore.readBlocks`. Between two steps no snapshot is held, only the revision that was reached; the
  * bytes are in memory of this iteration alone, as many may be under way on one thread.
  */
 export async function* storedBlocks(source: StoredBlocksSource): AsyncGenerator<StoredBlock> {

@@ -26,46 +26,46 @@ export type Table = Database<Buffer, Buffer>;
 export interface Tables {
   /** "gallery" and "blob" -> the next number of each, u48. */
   readonly numbers: Table;
-  /** context id -> JSON. */
+  /** Context id -> JSON. */
   readonly contexts: Table;
-  /** pairwise context id -> {@link ContextKeysRow}. */
+  /** Pairwise context id -> `ContextKeysRow`. */
   readonly contextKeys: Table;
-  /** gallery id -> JSON with the gallery's number. */
+  /** Gallery id -> JSON with the gallery's number. */
   readonly galleries: Table;
-  /** context id / gallery id -> nothing. */
+  /** Context id / gallery id -> nothing. */
   readonly contextGalleries: Table;
-  /** gallery -> JSON {@link GalleryState}. */
+  /** Gallery -> JSON {@link GalleryState}. */
   readonly states: Table;
-  /** gallery, template id -> {@link EntryRow}. */
+  /** Gallery, template id -> {@link EntryRow}. */
   readonly entries: Table;
   /**
-   * gallery, revision -> {@link Change}: the latest change of each template; of a packed block the revision of slot 0.
+   * Gallery, revision -> {@link Change}: the latest change of each template; of a packed block the revision of slot 0.
    */
   readonly changes: Table;
-  /** gallery, subject id, 0, block, slot -> template id. */
+  /** Gallery, subject id, 0, block, slot -> template id. */
   readonly subjects: Table;
-  /** gallery, block -> {@link BlockRow}: blocks with a live template. */
+  /** Gallery, block -> {@link BlockRow}: blocks with a live template. */
   readonly blocks: Table;
-  /** gallery -> u32 numbers of its packed blocks. */
+  /** Gallery -> u32 numbers of its packed blocks. */
   readonly packedBlocks: Table;
-  /** gallery, packed block -> {@link BlockRoster}; not changed when a template is struck. */
+  /** Gallery, packed block -> `BlockRoster`; not changed when a template is struck. */
   readonly rosters: Table;
-  /** gallery, packed block -> {@link IdIndex} of template ids, then of subject ids. */
+  /** Gallery, packed block -> `IdIndex` of template ids, then of subject ids. */
   readonly indexes: Table;
-  /** gallery, packed block -> {@link LiveSlots}. */
+  /** Gallery, packed block -> `LiveSlots`. */
   readonly liveSlots: Table;
-  /** blob -> SHA-256, bytes; of a packed block or a key the bytes alone. */
+  /** Blob -> SHA-256, bytes; of a packed block or a key the bytes alone. */
   readonly blobs: Table;
-  /** blob -> nothing: no longer named by anything, to be erased. */
+  /** Blob -> nothing: no longer named by anything, to be erased. */
   readonly doomedBlobs: Table;
-  /** gallery -> nothing: deleted, its rows and blobs are to be erased. */
+  /** Gallery -> nothing: deleted, its rows and blobs are to be erased. */
   readonly doomedGalleries: Table;
   /**
-   * context id -> nothing: deleted, and with it its galleries, which nobody sees any more, but whose rows are still
+   * Context id -> nothing: deleted, and with it its galleries, which nobody sees any more, but whose rows are still
    * there.
    */
   readonly doomedContexts: Table;
-  /** gallery id / id of one of its drafts -> when the draft was last written to, milliseconds since 1970, u48. */
+  /** Gallery id / id of one of its drafts -> when the draft was last written to, milliseconds since 1970, u48. */
   readonly drafts: Table;
 }
 

@@ -79,7 +79,7 @@ export class GalleryTable {
     );
   }
 
-  /** Its context must be there. Throws as {@link GalleryStore.createGallery}. */
+  /** Its context must be there. Throws as `GalleryStore.createGallery`. */
   create({ galleryId, contextId, space, packedStride, expectedTemplates, draftOf, ...named }: NewGallery): void {
     const uid = Buffer.from(named.uid).toString("hex");
     const asked = { contextId, space, packedStride, expectedTemplates, uid, labels: named.labels };
@@ -132,7 +132,7 @@ export class GalleryTable {
     return doomed;
   }
 
-  /** Returns the number of what the gallery held before. Throws as {@link GalleryStore.replaceGallery}. */
+  /** Returns the number of what the gallery held before. Throws as `GalleryStore.replaceGallery`. */
   replace(galleryId: string, draftId: string, expectedRevision: number): number {
     const old = this.row(galleryId);
     const { draftOf, ...draft } = this.row(draftId);
