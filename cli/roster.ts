@@ -98,8 +98,7 @@ async function remove(
     { subjectIds: subject, templateIds: template },
     { signal },
   );
-  const gone =
-    deleted === 0 ? "nothing deleted" : `${deleted} template${deleted === 1 ? "" : "s"} deleted`;
+  const gone = deleted === 0 ? "nothing deleted" : `${deleted} template${deleted === 1 ? "" : "s"} deleted`;
   const missing = [
     ...notFound.subjectIds.map((id) => `subject ${id}`),
     ...notFound.templateIds.map((id) => `template ${id}`),

@@ -41,9 +41,9 @@ export interface AskedGallery {
    * The gallery as the server describes it now. Throws ClientError KEY_MISMATCH, MODEL_MISMATCH; ROSTER_STALE where it
    * is another one than is known, whose probe may be on its way.
    */
-  open(this: void, info: GalleryInfo): OpenGallery;
+  readonly open: (info: GalleryInfo) => OpenGallery;
   /** Throws ClientError ROSTER_STALE where another gallery has its id by now. */
-  confirm(this: void, gallery: OpenGallery): Promise<void>;
+  readonly confirm: (gallery: OpenGallery) => Promise<void>;
 }
 
 /**

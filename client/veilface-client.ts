@@ -71,7 +71,7 @@ export class VeilfaceClient implements Disposable {
     checkDeadline(options.deadlineMs);
     this.#keyHolder = options.keyHolder;
     this.#calls = new GalleryCalls(openServices(options), options.deadlineMs ?? DEFAULT_DEADLINE_MS);
-    this.#matching = new Matching(this.#calls.services, options.keyHolder);
+    this.#matching = new Matching(this.#calls.services);
     this.#rosterCache =
       options.rosterCache === undefined ? undefined : new RosterCache(options.rosterCache, options.keyHolder);
     this.#galleries = new OpenGalleries(this.#calls, options.keyHolder, this.#rosterCache);

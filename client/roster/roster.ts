@@ -112,7 +112,7 @@ export class Roster {
     for (let pageToken = ""; ; ) {
       const page = await this.#readPage(since, pageToken, options);
       update.add(page.changes);
-      if (page.nextPageToken === "") return update.finish(page.revision);
+      if (page.nextPageToken === "") return await update.finish(page.revision);
       pageToken = page.nextPageToken;
     }
   }
