@@ -1,4 +1,5 @@
-import type { CallOptions } from "./remote/calls.ts";
+import { UNBOUNDED } from "./remote/call-bounds.ts";
+import type { Bounded } from "./remote/call-bounds.ts";
 import type { ModelOption } from "./client-options.ts";
 import { ClientError } from "./errors.ts";
 import type { GalleryCalls } from "./remote/gallery-calls.ts";
@@ -22,7 +23,7 @@ const REASONS_TO_READ_AGAIN: readonly string[] = [
 ];
 const ATTEMPTS = 3;
 
-type Options = CallOptions & ModelOption;
+type Options = Bounded<ModelOption>;
 
 /**
  * What a client knows of the galleries under its key, so that the next question about one need not begin by reading
@@ -106,7 +107,7 @@ export class OpenGalleries {
 
   #open(info: GalleryInfo): OpenGallery {
     const crypto = new PackedCrypto(this.#keyHolder, info.space);
-    const readPage = (sinceRevision: number, pageToken: string, options: CallOptions = {}) =>
+    const readPage = (sinceRevision: number, pageToken: string, options: Bounded = UNBOUNDED) =>
       this.#calls.readRosterPage(info.galleryId, { sinceRevision, pageToken }, options);
     return { info, crypto, roster: new Roster(readPage, this.#rosterCache?.storeFor(info)) };
   }

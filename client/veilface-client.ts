@@ -1,8 +1,5 @@
-import { callersCallback, throwingClientErrors } from "./boundary.ts";
-import type { Names } from "./boundary.ts";
-import { DEFAULT_DEADLINE_MS, checkDeadline, throwIfAborted } from "./remote/calls.ts";
-import type { CallOptions } from "./remote/calls.ts";
-import { openServices } from "./remote/channel.ts";
+import { Boundary, callersCallback } from "./boundary.ts";
+import type { Bounded, CallOptions } from "./remote/call-bounds.ts";
 import type {
   Claim,
   CreateGalleryOptions,
@@ -55,6 +52,7 @@ const MOST_TEMPLATES = 1e9;
  */
 export class VeilfaceClient implements Disposable {
   readonly #keyHolder: KeyHolder;
+  readonly #boundary: Boundary;
   readonly #calls: GalleryCalls;
   readonly #matching: Matching;
   readonly #rosterCache: RosterCache | undefined;
@@ -65,10 +63,10 @@ export class VeilfaceClient implements Disposable {
    * machine or a proxy.
    */
   constructor(options: VeilfaceClientOptions) {
-    checkDeadline(options.deadlineMs);
+    this.#boundary = new Boundary(options);
     this.#keyHolder = options.keyHolder;
-    this.#calls = new GalleryCalls(openServices(options), options.deadlineMs ?? DEFAULT_DEADLINE_MS);
-    this.#matching = new Matching(this.#calls.services, options.keyHolder);
+    this.#calls = new GalleryCalls(this.#boundary.rpcs);
+    this.#matching = new Matching(this.#boundary.rpcs, options.keyHolder);
     this.#rosterCache =
       options.rosterCache === undefined ? undefined : new RosterCache(options.rosterCache, options.keyHolder);
     this.#galleries = new OpenGalleries(this.#calls, options.keyHolder, this.#rosterCache);
@@ -79,7 +77,7 @@ export class VeilfaceClient implements Disposable {
    * is known.
    */
   async ensureContext(options: CallOptions = {}): Promise<void> {
-    await this.#do({}, options, () => this.#calls.ensureContext(this.#keyHolder, options));
+    await this.#boundary.run({}, options, (bounded) => this.#calls.ensureContext(this.#keyHolder, bounded));
   }
 
   /**
@@ -87,22 +85,22 @@ export class VeilfaceClient implements Disposable {
    * GALLERY_EXISTS.
    */
   async createGallery(galleryId: string, space: ModelSpace, options: CreateGalleryOptions = {}): Promise<GalleryInfo> {
-    return this.#do({}, options, async () => {
-      const { packedStride = 0, expectedTemplates = 0, labels = {} } = options;
+    return this.#boundary.run({}, options, async (bounded) => {
+      const { packedStride = 0, expectedTemplates = 0, labels = {} } = bounded;
       checkId("gallery", galleryId);
       checkSpace(space);
       checkWhole("packedStride", packedStride, { least: 0, most: MOST_STRIDE });
       checkWhole("expectedTemplates", expectedTemplates, { least: 0, most: MOST_TEMPLATES });
-      await this.#calls.ensureContext(this.#keyHolder, options);
+      await this.#calls.ensureContext(this.#keyHolder, bounded);
       const { contextId } = this.#keyHolder;
       const gallery = { galleryId, contextId, space, packedStride, expectedTemplates, labels };
-      return this.#calls.create(gallery, options);
+      return this.#calls.create(gallery, bounded);
     });
   }
 
   /** Which server this is, and what it takes. */
   async getServerInfo(options: CallOptions = {}): Promise<ServerInfo> {
-    return this.#do({}, options, () => this.#calls.serverInfo(options));
+    return this.#boundary.run({}, options, (bounded) => this.#calls.serverInfo(bounded));
   }
 
   /**
@@ -110,18 +108,18 @@ export class VeilfaceClient implements Disposable {
    * named to change. Refused with GALLERY_NOT_FOUND.
    */
   async updateGallery(galleryId: string, changes: GalleryChanges, options: CallOptions = {}): Promise<GalleryInfo> {
-    return this.#do({ galleryId }, options, async () => {
+    return this.#boundary.run({ galleryId }, options, async (bounded) => {
       const { labels, expectedTemplates } = changes;
       const isNothing = labels === undefined && expectedTemplates === undefined;
       if (isNothing) throw new ClientError("USAGE", "nothing is named to change: give labels or expectedTemplates");
       checkWhole("expectedTemplates", expectedTemplates ?? 0, { least: 0, most: MOST_TEMPLATES });
-      return this.#calls.update(galleryId, changes, options);
+      return this.#calls.update(galleryId, changes, bounded);
     });
   }
 
   /** One gallery as it is now. Refused with GALLERY_NOT_FOUND. */
   async getGallery(galleryId: string, options: CallOptions = {}): Promise<GalleryInfo> {
-    return this.#do({ galleryId }, options, () => this.#calls.get(galleryId, options));
+    return this.#boundary.run({ galleryId }, options, (bounded) => this.#calls.get(galleryId, bounded));
   }
 
   /**
@@ -130,9 +128,9 @@ export class VeilfaceClient implements Disposable {
    * gallery's. The handle's calls name that model too.
    */
   async openGallery(galleryId: string, options: CallOptions & ModelOption = {}): Promise<Gallery> {
-    return this.#do({ galleryId }, options, async () => {
-      await this.#galleries.read(galleryId, options);
-      const { modelId, modelVersion } = options;
+    return this.#boundary.run({ galleryId }, options, async (bounded) => {
+      await this.#galleries.read(galleryId, bounded);
+      const { modelId, modelVersion } = bounded;
       const model = { ...(modelId !== undefined && { modelId }), ...(modelVersion !== undefined && { modelVersion }) };
       return new Gallery(this, { galleryId, ...model });
     });
@@ -143,13 +141,13 @@ export class VeilfaceClient implements Disposable {
    * context.
    */
   async listGalleries(options: CallOptions = {}): Promise<GalleryInfo[]> {
-    return this.#do({}, options, () => this.#calls.list(this.#keyHolder.contextId, options));
+    return this.#boundary.run({}, options, (bounded) => this.#calls.list(this.#keyHolder.contextId, bounded));
   }
 
   /** Deletes a gallery with all its templates. Refused with GALLERY_NOT_FOUND. */
   async deleteGallery(galleryId: string, options: CallOptions = {}): Promise<void> {
-    await this.#do({ galleryId }, options, async () => {
-      await this.#calls.delete(galleryId, options);
+    await this.#boundary.run({ galleryId }, options, async (bounded) => {
+      await this.#calls.delete(galleryId, bounded);
       this.#galleries.forget(galleryId);
       await this.#rosterCache?.forget(galleryId);
     });
@@ -167,12 +165,12 @@ export class VeilfaceClient implements Disposable {
     source: AsyncIterable<Enrollment> | Iterable<Enrollment>,
     options: EnrollOptions & ModelOption = {},
   ): Promise<number> {
-    return this.#do({ galleryId }, options, async () => {
-      const { info, crypto } = await this.#galleries.read(galleryId, options);
+    return this.#boundary.run({ galleryId }, options, async (bounded) => {
+      const { info, crypto } = await this.#galleries.read(galleryId, bounded);
       const packing =
-        options.packing === "never" ? undefined : packingOf(info, ciphersOf(this.#keyHolder).parameterSet);
+        bounded.packing === "never" ? undefined : packingOf(info, ciphersOf(this.#keyHolder).parameterSet);
       const maker = new UnitMaker(crypto, this.#keyHolder.contextId, packing);
-      const stream = new EnrollmentStream(this.#calls.services, info, this.#calls.deadline(options));
+      const stream = new EnrollmentStream(this.#boundary.rpcs, info, bounded);
       return stream.run(maker.units(encodeEnrollments(source, crypto)));
     });
   }
@@ -186,11 +184,11 @@ export class VeilfaceClient implements Disposable {
    * as they left it.
    */
   async packGallery(galleryId: string, options: PackGalleryOptions = {}): Promise<RewrittenGallery> {
-    return this.#do({ galleryId }, options, () => {
-      const { stride = 0 } = options;
+    return this.#boundary.run({ galleryId }, options, (bounded) => {
+      const { stride = 0 } = bounded;
       const onProgress = callersCallback(options.onProgress);
       checkWhole("stride", stride, { least: 0, most: MOST_STRIDE });
-      return this.#rewrite({ galleryId, to: this.#keyHolder, packedStride: () => stride, onProgress }, options);
+      return this.#rewrite({ galleryId, to: this.#keyHolder, packedStride: () => stride, onProgress }, bounded);
     });
   }
 
@@ -200,16 +198,16 @@ export class VeilfaceClient implements Disposable {
    * are under the new key since.
    */
   async rotateKey(newKeyHolder: KeyHolder, options: RotateKeyOptions = {}): Promise<RewrittenGallery[]> {
-    return this.#do({}, options, async () => {
+    return this.#boundary.run({}, options, async (bounded) => {
       const isSame = newKeyHolder.contextId === this.#keyHolder.contextId;
       if (isSame) throw new ClientError("USAGE", "the new key is the old one: make another");
       const rotated: RewrittenGallery[] = [];
-      for (const galleryId of await this.#galleriesToRotate(newKeyHolder, options)) {
+      for (const galleryId of await this.#galleriesToRotate(newKeyHolder, bounded)) {
         const onProgress = (done: number, total: number): void => {
           callersCallback(options.onProgress)(galleryId, done, total);
         };
         const packedStride = (info: GalleryInfo): number => strideUnder(info, this.#keyHolder, newKeyHolder);
-        rotated.push(await this.#rewrite({ galleryId, to: newKeyHolder, packedStride, onProgress }, options));
+        rotated.push(await this.#rewrite({ galleryId, to: newKeyHolder, packedStride, onProgress }, bounded));
       }
       return rotated;
     });
@@ -220,10 +218,10 @@ export class VeilfaceClient implements Disposable {
    * its age. Do not call it while one runs. Returns how many drafts.
    */
   async discardDrafts(galleryId: string, options: CallOptions = {}): Promise<number> {
-    return this.#do({}, options, () => {
+    return this.#boundary.run({}, options, (bounded) => {
       checkId("gallery", galleryId);
       const drafts = { galleryId, contextIds: [this.#keyHolder.contextId], olderThanMs: 0 };
-      return discardDrafts(this.#calls, drafts, options);
+      return discardDrafts(this.#calls, drafts, bounded);
     });
   }
 
@@ -233,16 +231,15 @@ export class VeilfaceClient implements Disposable {
    * all of the subject's templates are damaged on the server's disk; EMBEDDING_INVALID, KEY_MISMATCH, MODEL_MISMATCH.
    */
   async verify(galleryId: string, claim: Claim, options: VerifyOptions): Promise<Verification> {
-    return this.#do({ galleryId, ...claim }, options, async () => {
+    return this.#boundary.run({ galleryId, ...claim }, options, async (bounded) => {
       const { subjectId } = claim;
       checkThreshold(options.threshold);
       checkId("subject", subjectId);
-      const compare = (gallery: OpenGallery): Promise<Found> =>
-        this.#matching.compare(gallery, claim, this.#calls.deadline(options));
-      const { candidates, refused } = await this.#galleries.withKnown(galleryId, options, compare);
+      const compare = (gallery: OpenGallery): Promise<Found> => this.#matching.compare(gallery, claim, bounded);
+      const { candidates, refused } = await this.#galleries.withKnown(galleryId, bounded, compare);
       const [nearest] = candidates;
       if (nearest === undefined) throw allRefused(refused);
-      tellOfRefused(refused, options);
+      tellOfRefused(refused, bounded);
       return { ...decide(nearest.distance, options.threshold), subjectId, templateId: nearest.templateId };
     });
   }
@@ -252,28 +249,29 @@ export class VeilfaceClient implements Disposable {
    * the order of ids; empty for nobody. Throws ClientError EMBEDDING_INVALID, KEY_MISMATCH, MODEL_MISMATCH.
    */
   async identify(galleryId: string, embedding: ArrayLike<number>, options: IdentifyOptions = {}): Promise<Candidate[]> {
-    return this.#do({ galleryId }, options, async () => {
-      const { maxCandidates = 5, threshold } = options;
+    return this.#boundary.run({ galleryId }, options, async (bounded) => {
+      const { maxCandidates = 5, threshold } = bounded;
       const isCount = Number.isInteger(maxCandidates) && maxCandidates >= 1;
       if (!isCount)
         throw new ClientError("USAGE", `maxCandidates ${maxCandidates} is out of range: expected a whole number >= 1`);
       if (threshold !== undefined) checkThreshold(threshold);
       const search = (gallery: OpenGallery, confirm: () => Promise<void>): Promise<Found> =>
-        this.#matching.search(gallery, { embedding, maxCandidates, confirm }, this.#calls.deadline(options));
-      const { candidates, refused } = await this.#galleries.withCurrent(galleryId, options, search);
-      tellOfRefused(refused, options);
+        this.#matching.search(gallery, { embedding, maxCandidates, confirm }, bounded);
+      const { candidates, refused } = await this.#galleries.withCurrent(galleryId, bounded, search);
+      tellOfRefused(refused, bounded);
       return threshold === undefined ? [...candidates] : candidates.filter(({ distance }) => distance <= threshold);
     });
   }
 
   /** The live templates of a gallery with their subjects, in the order they last changed. */
   async listTemplates(galleryId: string, options: CallOptions = {}): Promise<RosterEntry[]> {
-    const list = async ({ info, roster }: OpenGallery, confirm: () => Promise<void>): Promise<RosterEntry[]> => {
-      await roster.update(info.revision, options);
-      await confirm();
-      return roster.entries();
-    };
-    return this.#do({ galleryId }, options, () => this.#galleries.withCurrent(galleryId, options, list));
+    return this.#boundary.run({ galleryId }, options, (bounded) =>
+      this.#galleries.withCurrent(galleryId, bounded, async ({ info, roster }, confirm) => {
+        await roster.update(info.revision, bounded);
+        await confirm();
+        return roster.entries();
+      }),
+    );
   }
 
   /**
@@ -282,12 +280,14 @@ export class VeilfaceClient implements Disposable {
    * Where it throws, some may be deleted: call it again.
    */
   async deleteTemplates(galleryId: string, ids: DeletedIds, options: CallOptions = {}): Promise<DeletedTemplates> {
-    return await this.#do({ galleryId }, options, () => this.#calls.deleteTemplates(galleryId, ids, options));
+    return await this.#boundary.run({ galleryId }, options, (bounded) =>
+      this.#calls.deleteTemplates(galleryId, ids, bounded),
+    );
   }
 
   /** Closes the connection, as `using` does; calls under way end with ClientError USAGE. Again, it does nothing. */
   close(): void {
-    this.#calls.services.close();
+    this.#boundary.close();
   }
 
   /** As {@link close}. */
@@ -295,32 +295,19 @@ export class VeilfaceClient implements Disposable {
     this.close();
   }
 
-  /**
-   * Runs a public method: on an open client, with its deadline and signal in order, throwing nothing but ClientError.
-   */
-  #do<T>(names: Names, options: CallOptions, run: () => Promise<T>): Promise<T> {
-    return throwingClientErrors(names, async () => {
-      this.#calls.services.checkOpen();
-      checkDeadline(options.deadlineMs);
-      throwIfAborted(options);
-      return run();
-    });
-  }
-
-  async #rewrite(rewriting: Omit<Rewriting, "from">, { signal, deadlineMs }: CallOptions): Promise<RewrittenGallery> {
-    const options = { ...(signal && { signal }), ...(deadlineMs !== undefined && { deadlineMs }) };
-    const rewritten = await rewriteGallery(this.#calls, { ...rewriting, from: this.#keyHolder, ...options });
+  async #rewrite(rewriting: Omit<Rewriting, "from" | "bounds">, { bounds }: Bounded): Promise<RewrittenGallery> {
+    const rewritten = await rewriteGallery(this.#calls, { ...rewriting, from: this.#keyHolder, bounds });
     this.#galleries.forget(rewriting.galleryId);
     return rewritten;
   }
 
-  async #galleriesToRotate({ contextId }: KeyHolder, options: RotateKeyOptions): Promise<string[]> {
+  async #galleriesToRotate({ contextId }: KeyHolder, options: Bounded<RotateKeyOptions>): Promise<string[]> {
     const { galleryIds } = options;
     if (galleryIds === undefined) {
       const galleries = await this.#calls.list(this.#keyHolder.contextId, options);
       return galleries.filter(({ draftOf }) => draftOf === undefined).map(({ galleryId }) => galleryId);
     }
-    const galleries = await Promise.all(galleryIds.map((galleryId) => this.getGallery(galleryId, options)));
+    const galleries = await Promise.all(galleryIds.map((galleryId) => this.#calls.get(galleryId, options)));
     return galleries.filter((gallery) => gallery.contextId !== contextId).map(({ galleryId }) => galleryId);
   }
 }

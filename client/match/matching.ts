@@ -1,8 +1,7 @@
 import { setImmediate } from "node:timers/promises";
 import type { CompareTemplatesResponse, EncryptedDistances, ProbePiece } from "@veilface/proto";
-import { callStream, throwIfAborted } from "../remote/calls.ts";
-import type { CallOptions } from "../remote/calls.ts";
-import type { Services } from "../remote/channel.ts";
+import type { Bounded } from "../remote/call-bounds.ts";
+import type { Rpcs } from "../remote/calls.ts";
 import type { Claim } from "../client-options.ts";
 import { rankCandidates, refusedTemplates } from "./rank-candidates.ts";
 import type { Candidate, RefusedTemplate } from "./rank-candidates.ts";
@@ -68,18 +67,18 @@ const PIECES_PER_TURN = 8;
 
 /** Asks the matching server and reads its answers; asks again where the server went away meanwhile. */
 export class Matching {
-  readonly #services: Services;
+  readonly #rpcs: Rpcs;
   readonly #keyHolder: KeyHolder;
 
-  constructor(services: Services, keyHolder: KeyHolder) {
-    this.#services = services;
+  constructor(rpcs: Rpcs, keyHolder: KeyHolder) {
+    this.#rpcs = rpcs;
     this.#keyHolder = keyHolder;
   }
 
   /** The subject's templates, nearest first. Throws ClientError as VeilfaceClient.verify. */
-  async compare(gallery: OpenGallery, { subjectId, embedding }: Claim, options: CallOptions): Promise<Found> {
+  async compare(gallery: OpenGallery, { subjectId, embedding }: Claim, options: Bounded): Promise<Found> {
     const claim = { subjectId, probe: await this.#encrypt(gallery, embedding, options) };
-    const compared = await retrying(options, () => this.#compareOnce(gallery, claim, options), isUnavailable);
+    const compared = await retrying(options.bounds, () => this.#compareOnce(gallery, claim, options), isUnavailable);
     if (compared.length === 0) throw invalidReply("a comparison without any template");
     const candidates = compared.filter((template) => "distance" in template).sort((a, b) => a.distance - b.distance);
     return { candidates, refused: compared.filter((template) => "reason" in template) };
@@ -89,11 +88,11 @@ export class Matching {
    * The nearest subjects of a gallery. The question's `confirm` runs once the server has begun, so that answers and
    * roster are known to be of the same gallery. Throws ClientError as VeilfaceClient.identify.
    */
-  async search(gallery: OpenGallery, question: SearchQuestion, options: CallOptions): Promise<Found> {
+  async search(gallery: OpenGallery, question: SearchQuestion, options: Bounded): Promise<Found> {
     const { roster } = gallery;
     const { embedding, confirm, maxCandidates } = question;
     const search = { confirm, probe: await this.#encrypt(gallery, embedding, options) };
-    const answer = await retrying(options, () => this.#searchOnce(gallery, search, options), isUnavailable);
+    const answer = await retrying(options.bounds, () => this.#searchOnce(gallery, search, options), isUnavailable);
     // A block all of whose templates were deleted while the search ran is not there to be answered.
     if (lacksBlock(roster.table, answer)) {
       await roster.refresh(options);
@@ -103,26 +102,26 @@ export class Matching {
     return { candidates, refused: refusedTemplates(roster.table, answer) };
   }
 
-  async #compareOnce(gallery: OpenGallery, claim: SentClaim, options: CallOptions): Promise<ComparedTemplate[]> {
+  async #compareOnce(gallery: OpenGallery, claim: SentClaim, options: Bounded): Promise<ComparedTemplate[]> {
     const { galleryId, space } = gallery.info;
     const target = { galleryId, subjectId: claim.subjectId, space: toWireSpace(space) };
     const requests = messagesOf(target, claim.probe);
     const compared: ComparedTemplate[] = [];
-    for await (const reply of callStream(this.#services.address, options, (signal) =>
-      this.#services.matching.compareTemplates(requests, { signal }),
+    for await (const reply of this.#rpcs.stream(options, (rpc) =>
+      this.#rpcs.services.matching.compareTemplates(requests, rpc),
     )) {
       compared.push(...this.#readComparison(gallery, claim, reply));
     }
     return compared;
   }
 
-  async #searchOnce(gallery: OpenGallery, { probe, confirm }: SentSearch, options: CallOptions): Promise<SearchAnswer> {
+  async #searchOnce(gallery: OpenGallery, { probe, confirm }: SentSearch, options: Bounded): Promise<SearchAnswer> {
     const { info, roster } = gallery;
     const requests = messagesOf({ galleryId: info.galleryId, space: toWireSpace(info.space) }, probe);
     const blocks: BlockDistances[] = [];
     let search: { readonly revision: number; readonly confirmed: Promise<void> } | undefined;
-    for await (const { revision, distances } of callStream(this.#services.address, options, (signal) =>
-      this.#services.matching.searchGallery(requests, { signal }),
+    for await (const { revision, distances } of this.#rpcs.stream(options, (rpc) =>
+      this.#rpcs.services.matching.searchGallery(requests, rpc),
     )) {
       if (search !== undefined) blocks.push(this.#readDistances(gallery, probe, distances));
       else search = { revision, confirmed: inBackground(roster.update(revision, options).then(confirm)) };
@@ -132,7 +131,7 @@ export class Matching {
     return { revision: search.revision, blocks };
   }
 
-  async #encrypt(gallery: OpenGallery, embedding: ArrayLike<number>, options: CallOptions): Promise<WireProbe> {
+  async #encrypt(gallery: OpenGallery, embedding: ArrayLike<number>, options: Bounded): Promise<WireProbe> {
     const strides = stridesOf(gallery);
     const probe = gallery.crypto.probePieces(embedding, strides);
     const pieces: ProbePiece[] = [];
@@ -140,7 +139,7 @@ export class Matching {
       pieces.push({ stride, piece, ciphertext: toWireCiphertext(this.#keyHolder.contextId, data) });
       if (pieces.length % PIECES_PER_TURN !== 0) continue;
       await setImmediate();
-      throwIfAborted(options);
+      options.bounds.check();
     }
     return { pieces, strides: new Set(strides), squaredNorm: probe.squaredNorm };
   }

@@ -1,7 +1,8 @@
 import { ErrorReason } from "@veilface/proto";
 import type { CompareTemplatesResponse, EncryptedDistances, EnrollTemplatesRequest, ProbePiece } from "@veilface/proto";
 import { callersSource } from "../boundary.ts";
-import type { CallOptions } from "../remote/calls.ts";
+import { UNBOUNDED } from "../remote/call-bounds.ts";
+import type { Bounded, CallOptions } from "../remote/call-bounds.ts";
 import { EnrollmentStream } from "../enroll/enrollment-stream.ts";
 import type { EnrollOptions } from "../enroll/enrollment-stream.ts";
 import type { EnrollmentUnit } from "../enroll/unit-maker.ts";
@@ -86,17 +87,17 @@ export class PairwiseGalleries {
   }
 
   /** As PairwiseClient.enroll. */
-  async enroll(galleryId: string, source: EnrollmentSource, options: PairwiseEnrollOptions): Promise<number> {
+  async enroll(galleryId: string, source: EnrollmentSource, options: Bounded<PairwiseEnrollOptions>): Promise<number> {
     const gallery = await this.#galleries.get(galleryId, options);
-    const bounded = { maxInFlight: IN_FLIGHT, ...this.#calls.deadline(options) };
-    return new EnrollmentStream(this.#calls.services, gallery, bounded).run(this.#units(gallery, source, options));
+    const bounded = { maxInFlight: IN_FLIGHT, ...options };
+    return new EnrollmentStream(this.#calls.rpcs, gallery, bounded).run(this.#units(gallery, source, options));
   }
 
   /** As PairwiseClient.search. */
   async *search(
     galleryId: string,
     vector: PairwiseCiphertext,
-    options: PairwiseSearchOptions,
+    options: Bounded<PairwiseSearchOptions>,
   ): AsyncGenerator<PairwiseMatch, void, undefined> {
     const probe = await this.#probe(galleryId, vector, options);
     const target = {
@@ -104,10 +105,8 @@ export class PairwiseGalleries {
       space: toWireSpace(probe.gallery.space),
       replyEncoding: toWireEncoding(probe.encoding),
     };
-    const { matching } = this.#calls.services;
-    const answers = this.#calls.readStream(options, (signal) =>
-      matching.searchGallery(messages(target, probe), { signal }),
-    );
+    const { matching } = this.#calls.rpcs.services;
+    const answers = this.#calls.readStream(options, (rpc) => matching.searchGallery(messages(target, probe), rpc));
     let open: OpenSearch | undefined;
     for await (const { revision, distances } of answers) {
       if (open === undefined) open = await this.#openSearch(galleryId, revision, options);
@@ -124,7 +123,7 @@ export class PairwiseGalleries {
   async *compareTemplates(
     galleryId: string,
     claim: PairwiseClaim,
-    options: PairwiseSearchOptions,
+    options: Bounded<PairwiseSearchOptions>,
   ): AsyncGenerator<PairwiseMatch, void, undefined> {
     const subjectId = checkId("subject", claim.subjectId);
     const probe = await this.#probe(galleryId, claim.probe, options);
@@ -134,17 +133,15 @@ export class PairwiseGalleries {
       space: toWireSpace(probe.gallery.space),
       replyEncoding: toWireEncoding(probe.encoding),
     };
-    const { matching } = this.#calls.services;
-    const answers = this.#calls.readStream(options, (signal) =>
-      matching.compareTemplates(messages(target, probe), { signal }),
-    );
+    const { matching } = this.#calls.rpcs.services;
+    const answers = this.#calls.readStream(options, (rpc) => matching.compareTemplates(messages(target, probe), rpc));
     for await (const answer of answers) {
       yield matchOf(probe, entryOf(answer, subjectId), answer.distances);
     }
   }
 
   /** The live templates, in the order they last changed. */
-  async templates(galleryId: string, options: CallOptions): Promise<RosterEntry[]> {
+  async templates(galleryId: string, options: Bounded): Promise<RosterEntry[]> {
     const roster = this.#roster(galleryId);
     await roster.refresh(options);
     return roster.entries();
@@ -153,7 +150,7 @@ export class PairwiseGalleries {
   async *#units(
     gallery: GalleryInfo,
     source: EnrollmentSource,
-    options: CallOptions,
+    options: Bounded,
   ): AsyncGenerator<EnrollmentUnit, void, undefined> {
     const { dimension: stride } = gallery.space;
     for await (const { templateId, subjectId, vector } of callersSource(source)) {
@@ -168,7 +165,7 @@ export class PairwiseGalleries {
     }
   }
 
-  async #probe(galleryId: string, vector: PairwiseCiphertext, options: PairwiseSearchOptions): Promise<Probe> {
+  async #probe(galleryId: string, vector: PairwiseCiphertext, options: Bounded<PairwiseSearchOptions>): Promise<Probe> {
     const gallery = await this.#galleries.get(galleryId, options);
     const ciphertext = await this.#vectorOf(gallery, vector, options);
     const piece = { stride: gallery.space.dimension, piece: 0, ciphertext };
@@ -178,7 +175,7 @@ export class PairwiseGalleries {
   async #vectorOf(
     { contextId, space }: GalleryInfo,
     vector: PairwiseCiphertext,
-    options: CallOptions,
+    options: Bounded,
   ): Promise<NonNullable<ProbePiece["ciphertext"]>> {
     const { wire, dimension = space.dimension } = await this.#calls.outgoing(contextId, vector, options);
     if (dimension === space.dimension) return wire;
@@ -188,14 +185,14 @@ export class PairwiseGalleries {
     );
   }
 
-  async #openSearch(galleryId: string, revision: number, options: CallOptions): Promise<OpenSearch> {
+  async #openSearch(galleryId: string, revision: number, options: Bounded): Promise<OpenSearch> {
     const roster = this.#roster(galleryId);
     await roster.update(revision, options);
     return new OpenSearch(roster, revision);
   }
 
   #roster(galleryId: string): Roster {
-    return new Roster((sinceRevision, pageToken, options = {}) =>
+    return new Roster((sinceRevision, pageToken, options = UNBOUNDED) =>
       this.#galleries.readRosterPage(galleryId, { sinceRevision, pageToken }, options),
     );
   }
@@ -223,7 +220,7 @@ class OpenSearch {
   }
 
   /** Throws ClientError REPLY_INVALID where a template was left out that is not gone by now. */
-  async checkComplete(options: CallOptions): Promise<void> {
+  async checkComplete(options: Bounded): Promise<void> {
     if (this.#awaited.size === 0) return;
     await this.#roster.refresh(options);
     const now = this.#asOfRevision();

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
-import { unlessAborted } from "../remote/calls.ts";
-import type { CallOptions } from "../remote/calls.ts";
+import { UNBOUNDED } from "../remote/call-bounds.ts";
+import type { Bounded } from "../remote/call-bounds.ts";
 import { ClientError } from "../errors.ts";
 import { RosterColumns } from "./roster-columns.ts";
 import { RosterTable } from "./roster-table.ts";
@@ -8,7 +8,7 @@ import type { RosterEntry } from "../remote/wire.ts";
 import type { RosterChange, RosterPage } from "../remote/wire.ts";
 
 /** Reads a page of what changed after a revision. */
-export type ReadRosterPage = (sinceRevision: number, pageToken: string, options?: CallOptions) => Promise<RosterPage>;
+export type ReadRosterPage = (sinceRevision: number, pageToken: string, options?: Bounded) => Promise<RosterPage>;
 
 /** A stored copy of a roster: of this very gallery, or undefined. Neither method throws. */
 export interface RosterStore {
@@ -58,14 +58,10 @@ export class Roster {
   /**
    * Brings it up to a revision at least; one update runs at a time, with the options of whoever came first: where that
    * one gives up, the next goes on. Throws ClientError ROSTER_STALE where the server does not come that far,
-   * CANCELLED, and what the page reader throws.
+   * CANCELLED, DEADLINE_EXCEEDED, and what the page reader throws.
    */
-  async update(revision: number, options: CallOptions = {}): Promise<void> {
-    while (this.#updating !== undefined)
-      await unlessAborted(
-        this.#updating.catch(() => undefined),
-        options,
-      );
+  async update(revision: number, options: Bounded = UNBOUNDED): Promise<void> {
+    while (this.#updating !== undefined) await options.bounds.unlessOver(this.#updating.catch(() => undefined));
     if (this.#isCurrent(revision)) return;
     await this.#run(async () => {
       await this.#restore();
@@ -79,13 +75,12 @@ export class Roster {
     }
   }
 
-  /** Reads what changed since, whether or not it seems current. Throws CANCELLED and what the page reader throws. */
-  async refresh(options: CallOptions = {}): Promise<void> {
-    while (this.#updating !== undefined)
-      await unlessAborted(
-        this.#updating.catch(() => undefined),
-        options,
-      );
+  /**
+   * Reads what changed since, whether or not it seems current. Throws CANCELLED, DEADLINE_EXCEEDED and what the page
+   * reader throws.
+   */
+  async refresh(options: Bounded = UNBOUNDED): Promise<void> {
+    while (this.#updating !== undefined) await options.bounds.unlessOver(this.#updating.catch(() => undefined));
     await this.#run(() => this.#readChanges(options));
   }
 
@@ -113,7 +108,7 @@ export class Roster {
     this.#confirmed = false;
   }
 
-  async #readChanges(options: CallOptions): Promise<void> {
+  async #readChanges(options: Bounded): Promise<void> {
     // One change again for a stored copy: a server put back from a backup may have other templates in the same places.
     const since = this.#confirmed ? this.#revision : this.#revision - 1;
     let page: RosterPage;
@@ -137,7 +132,7 @@ export class Roster {
     return last.live === undefined ? stored?.revision !== last.revision : isDeepStrictEqual(stored, last.live);
   }
 
-  #readAnew(options: CallOptions): Promise<void> {
+  #readAnew(options: Bounded): Promise<void> {
     this.#table = new RosterTable();
     this.#revision = 0;
     this.#confirmed = true;
