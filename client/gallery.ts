@@ -10,7 +10,7 @@ import type { DeletedTemplates } from "./deletion.ts";
 import type { EnrollOptions } from "./enroll/enrollment-stream.ts";
 import type { Enrollment } from "./enroll/unit-maker.ts";
 import type { Candidate } from "./match/rank-candidates.ts";
-import type { CallOptions } from "./remote/calls.ts";
+import type { CallOptions } from "./remote/call-bounds.ts";
 import type { DeletedIds, GalleryChanges } from "./remote/gallery-calls.ts";
 import type { GalleryInfo, RosterEntry } from "./remote/wire.ts";
 import type { RewrittenGallery } from "./rewrite/rewrite-gallery.ts";

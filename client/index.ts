@@ -1,5 +1,6 @@
-export { DEFAULT_DEADLINE_MS } from "./remote/calls.ts";
-export type { CallOptions } from "./remote/calls.ts";
+export type { ConnectionOptions } from "./boundary.ts";
+export { DEFAULT_PATIENCE_MS } from "./remote/call-bounds.ts";
+export type { CallOptions } from "./remote/call-bounds.ts";
 export type { ServerOptions, TlsOptions } from "./remote/channel.ts";
 export type {
   Claim,

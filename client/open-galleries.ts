@@ -1,4 +1,5 @@
-import type { CallOptions } from "./remote/calls.ts";
+import { UNBOUNDED } from "./remote/call-bounds.ts";
+import type { Bounded } from "./remote/call-bounds.ts";
 import type { ModelOption } from "./client-options.ts";
 import { ClientError } from "./errors.ts";
 import type { GalleryCalls } from "./remote/gallery-calls.ts";
@@ -22,7 +23,7 @@ const REASONS_TO_READ_AGAIN: readonly string[] = [
 ];
 const ATTEMPTS = 3;
 
-type Options = CallOptions & ModelOption;
+type Options = Bounded<ModelOption>;
 
 /** A gallery with what is needed to ask of it. */
 export interface OpenGallery {
@@ -141,7 +142,7 @@ export class OpenGalleries {
   #rosterOf(galleryId: string): Roster {
     const known = this.#rosters.get(galleryId);
     if (known !== undefined) return known;
-    const readPage = (sinceRevision: number, pageToken: string, options: CallOptions = {}) =>
+    const readPage = (sinceRevision: number, pageToken: string, options: Bounded = UNBOUNDED) =>
       this.#calls.readRosterPage(galleryId, { sinceRevision, pageToken }, options);
     const roster = new Roster(readPage, this.#rosterCache?.storeFor(galleryId));
     this.#rosters.set(galleryId, roster);

@@ -1,6 +1,5 @@
-import { callStream } from "../remote/calls.ts";
-import type { CallOptions } from "../remote/calls.ts";
-import type { Services } from "../remote/channel.ts";
+import type { Bounded } from "../remote/call-bounds.ts";
+import type { Rpcs } from "../remote/calls.ts";
 import type { Claim } from "../client-options.ts";
 import { ComparisonReading } from "./comparison-reading.ts";
 import type { ComparedTemplate } from "./comparison-reading.ts";
@@ -29,24 +28,24 @@ export interface SearchQuestion {
 
 /** Asks the matching server and reads its answers; asks again where the server went away meanwhile. */
 export class Matching {
-  readonly #services: Services;
+  readonly #rpcs: Rpcs;
 
-  constructor(services: Services) {
-    this.#services = services;
+  constructor(rpcs: Rpcs) {
+    this.#rpcs = rpcs;
   }
 
   /** The subject's templates, nearest first. Throws ClientError as VeilfaceClient.verify. */
-  async compare(asked: AskedGallery, claim: Claim, options: CallOptions): Promise<Found> {
-    const compared = await retrying(options, () => this.#compareOnce(asked, claim, options), isUnavailable);
+  async compare(asked: AskedGallery, claim: Claim, options: Bounded): Promise<Found> {
+    const compared = await retrying(options.bounds, () => this.#compareOnce(asked, claim, options), isUnavailable);
     if (compared.length === 0) throw invalidReply("a comparison without any template");
     const candidates = compared.filter((template) => "distance" in template).sort((a, b) => a.distance - b.distance);
     return { candidates, refused: compared.filter((template) => "reason" in template) };
   }
 
   /** The nearest subjects of a gallery to each probe. Throws ClientError as VeilfaceClient.identify. */
-  async search(asked: AskedGallery, question: SearchQuestion, options: CallOptions): Promise<Found[]> {
+  async search(asked: AskedGallery, question: SearchQuestion, options: Bounded): Promise<Found[]> {
     const { gallery, revision, blocks, ...searched } = await retrying(
-      options,
+      options.bounds,
       () => this.#searchOnce(asked, question, options),
       isUnavailable,
     );
@@ -63,26 +62,26 @@ export class Matching {
     });
   }
 
-  async #compareOnce(asked: AskedGallery, claim: Claim, options: CallOptions): Promise<ComparedTemplate[]> {
+  async #compareOnce(asked: AskedGallery, claim: Claim, options: Bounded): Promise<ComparedTemplate[]> {
     const { galleryId, known } = asked;
     using requests = new ProbeRequests({ galleryId, subjectId: claim.subjectId, ...spaceOf(known) });
     const reading = new ComparisonReading({ asked, claim, requests });
-    for await (const { message } of callStream(this.#services.address, options, (signal) =>
-      this.#services.matching.compareTemplates(requests.messages(), { signal }),
+    for await (const { message } of this.#rpcs.stream(options, (rpc) =>
+      this.#rpcs.services.matching.compareTemplates(requests.messages(), rpc),
     )) {
       reading.take(message);
     }
     return reading.compared;
   }
 
-  async #searchOnce(asked: AskedGallery, { embeddings }: SearchQuestion, options: CallOptions): Promise<Searched> {
+  async #searchOnce(asked: AskedGallery, { embeddings }: SearchQuestion, options: Bounded): Promise<Searched> {
     const { galleryId, known, roster } = asked;
     using update = await roster.begin(options);
     const target = { galleryId, probes: embeddings.length, roster: toWireRosterState(update.since), ...spaceOf(known) };
     using requests = new ProbeRequests(target);
     const reading = new SearchReading({ asked, embeddings, update, requests });
-    for await (const { message } of callStream(this.#services.address, options, (signal) =>
-      this.#services.matching.searchGallery(requests.messages(), { signal }),
+    for await (const { message } of this.#rpcs.stream(options, (rpc) =>
+      this.#rpcs.services.matching.searchGallery(requests.messages(), rpc),
     )) {
       reading.take(message);
     }

@@ -2,6 +2,8 @@ import type { CompareCiphertextsRequest } from "@veilface/proto";
 import { callersSource } from "../boundary.ts";
 import { ClientError } from "../errors.ts";
 import { checkContextId } from "../ids.ts";
+import type { Bounded } from "../remote/call-bounds.ts";
+import { isUnavailable } from "../remote/retrying.ts";
 import { invalidReply } from "../remote/wire.ts";
 import { MAX_NORM_BOUND, MIN_NORM_BOUND } from "./limits.ts";
 import { mapInOrder } from "./map-in-order.ts";
@@ -24,7 +26,7 @@ export class PairwiseComparisons {
   async compare(
     contextId: string,
     { first, second }: VectorPair,
-    options: PairwiseCompareOptions,
+    options: Bounded<PairwiseCompareOptions>,
   ): Promise<PairwiseCiphertext | undefined> {
     checkContextId(contextId);
     const normBound = checkedNormBound(options);
@@ -39,8 +41,10 @@ export class PairwiseComparisons {
       normBound,
       replyEncoding: toWireEncoding(replyEncoding),
     } satisfies CompareCiphertextsRequest;
-    const reply = await this.#calls.read(options, (signal) =>
-      this.#calls.services.matching.compareCiphertexts(request, { signal }),
+    const reply = await this.#calls.rpcs.call(
+      options,
+      (rpc) => this.#calls.rpcs.services.matching.compareCiphertexts(request, rpc),
+      isUnavailable,
     );
     if (!reply.identical) return fromWireDistance(contextId, replyEncoding, reply.distance);
     if (options.operation === "squared-distance" && areSameVectors(x.wire, y.wire)) return undefined;
@@ -51,7 +55,7 @@ export class PairwiseComparisons {
   compareMany(
     contextId: string,
     { first, others }: VectorWithOthers,
-    options: PairwiseCompareOptions,
+    options: Bounded<PairwiseCompareOptions>,
   ): AsyncGenerator<PairwiseCiphertext | undefined, void, undefined> {
     return mapInOrder(callersSource(others), COMPARISONS_UNDER_WAY, async (second) => {
       try {

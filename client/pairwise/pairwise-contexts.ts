@@ -2,7 +2,8 @@ import { KeyMaterial } from "@veilface/proto";
 import { callersSource } from "../boundary.ts";
 import { ClientError } from "../errors.ts";
 import { checkContextId } from "../ids.ts";
-import type { CallOptions } from "../remote/calls.ts";
+import type { Bounded } from "../remote/call-bounds.ts";
+import { isUnavailable } from "../remote/retrying.ts";
 import { invalidReply } from "../remote/wire.ts";
 import type { ByteSource } from "./byte-stream.ts";
 import { trimContext } from "./context-trimmer.ts";
@@ -31,7 +32,7 @@ export class PairwiseContexts {
   /** As PairwiseClient.uploadTensealContext. */
   async uploadTenseal(
     data: Uint8Array | AsyncIterable<Uint8Array>,
-    options: TensealUploadOptions,
+    options: Bounded<TensealUploadOptions>,
   ): Promise<PairwiseContext> {
     const { dimension, name = "the data" } = options;
     const source: ByteSource = data instanceof Uint8Array ? [data] : callersSource(data);
@@ -47,7 +48,7 @@ export class PairwiseContexts {
   /** As PairwiseClient.uploadContext. */
   async uploadSeal(
     { encryptionParameters, scale, relinKeys, galoisKeys }: PairwiseKeys,
-    options: UploadOptions,
+    options: Bounded<UploadOptions>,
   ): Promise<PairwiseContext> {
     guardSecretKey(options.name ?? "the key material", encryptionParameters, relinKeys, galoisKeys);
     const keys = [
@@ -58,10 +59,12 @@ export class PairwiseContexts {
   }
 
   /** As PairwiseClient.getContext. */
-  async get(contextId: string, options: CallOptions): Promise<PairwiseContext> {
+  async get(contextId: string, options: Bounded): Promise<PairwiseContext> {
     checkContextId(contextId);
-    const { context } = await this.#calls.read(options, (signal) =>
-      this.#calls.services.contexts.getContext({ contextId }, { signal }),
+    const { context } = await this.#calls.rpcs.call(
+      options,
+      (rpc) => this.#calls.rpcs.services.contexts.getContext({ contextId }, rpc),
+      isUnavailable,
     );
     const found = fromWireContext(context);
     if (found === undefined)
@@ -74,13 +77,15 @@ export class PairwiseContexts {
   }
 
   /** As PairwiseClient.listContexts. */
-  async list(options: CallOptions): Promise<PairwiseContext[]> {
+  async list(options: Bounded): Promise<PairwiseContext[]> {
     const found: PairwiseContext[] = [];
     let pageToken = "";
     do {
       const request = { pageSize: MAX_CONTEXTS_PER_PAGE, pageToken };
-      const page = await this.#calls.read(options, (signal) =>
-        this.#calls.services.contexts.listContexts(request, { signal }),
+      const page = await this.#calls.rpcs.call(
+        options,
+        (rpc) => this.#calls.rpcs.services.contexts.listContexts(request, rpc),
+        isUnavailable,
       );
       found.push(...page.contexts.map(fromWireContext).filter((context) => context !== undefined));
       pageToken = page.nextPageToken;
@@ -89,14 +94,14 @@ export class PairwiseContexts {
   }
 
   /** As PairwiseClient.deleteContext. */
-  async delete(contextId: string, { force = false, ...options }: DeleteContextOptions): Promise<void> {
+  async delete(contextId: string, { force = false, ...options }: Bounded<DeleteContextOptions>): Promise<void> {
     checkContextId(contextId);
-    await this.#calls.run(options, (signal) =>
-      this.#calls.services.contexts.deleteContext({ contextId, force }, { signal }),
+    await this.#calls.rpcs.call(options, (rpc) =>
+      this.#calls.rpcs.services.contexts.deleteContext({ contextId, force }, rpc),
     );
   }
 
-  async #upload(upload: ContextUpload, options: UploadOptions): Promise<PairwiseContext> {
+  async #upload(upload: ContextUpload, options: Bounded<UploadOptions>): Promise<PairwiseContext> {
     checkAcceptedError(options);
     const bytes = upload.keys.reduce((sum, key) => sum + key.bytes.length, 0);
     if (bytes > MAX_KEY_BYTES)
@@ -105,10 +110,12 @@ export class PairwiseContexts {
         `the key material has ${bytes} bytes: expected at most ${MAX_KEY_BYTES}; ${TRIM_ADVICE}`,
       );
     // Where no server is, that should be known before the upload is tried again and again for 21 s.
-    await this.#calls.read(options, (signal) =>
-      this.#calls.services.contexts.listContexts({ pageSize: 1 }, { signal }),
+    await this.#calls.rpcs.call(
+      options,
+      (rpc) => this.#calls.rpcs.services.contexts.listContexts({ pageSize: 1 }, rpc),
+      isUnavailable,
     );
-    const context = fromWireContext(await uploadKeys(this.#calls.services, upload, this.#calls.deadline(options)));
+    const context = fromWireContext(await uploadKeys(this.#calls.rpcs, upload, options));
     if (context === undefined) throw invalidReply("a context of another scheme than was uploaded");
     return context;
   }

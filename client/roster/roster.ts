@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
-import { unlessAborted } from "../remote/calls.ts";
-import type { CallOptions } from "../remote/calls.ts";
+import { UNBOUNDED } from "../remote/call-bounds.ts";
+import type { Bounded } from "../remote/call-bounds.ts";
 import { ClientError } from "../errors.ts";
 import { RosterColumns } from "./roster-columns.ts";
 import { RosterTable } from "./roster-table.ts";
@@ -9,7 +9,7 @@ import type { Gathered } from "./roster-update.ts";
 import type { RosterEntry, RosterPage } from "../remote/wire.ts";
 
 /** Reads a page of what changed after a revision. */
-export type ReadRosterPage = (sinceRevision: number, pageToken: string, options?: CallOptions) => Promise<RosterPage>;
+export type ReadRosterPage = (sinceRevision: number, pageToken: string, options?: Bounded) => Promise<RosterPage>;
 
 /** A stored roster, and the uid of the gallery that it is of. */
 export interface StoredRoster {
@@ -67,9 +67,9 @@ export class Roster {
   }
 
   /** Begins an update, to be disposed of. While all of a roster is read for the first time, others wait for that. */
-  async begin(options: CallOptions = {}): Promise<RosterUpdate> {
+  async begin(options: Bounded = UNBOUNDED): Promise<RosterUpdate> {
     await (this.#restoring ??= this.#restore());
-    while (this.#loading !== undefined) await unlessAborted(this.#loading, options);
+    while (this.#loading !== undefined) await options.bounds.unlessOver(this.#loading);
     const { promise, resolve } = Promise.withResolvers<undefined>();
     const over = (): void => {
       if (this.#loading === promise) this.#loading = undefined;
@@ -85,7 +85,7 @@ export class Roster {
    * Brings it up to a revision at least of the gallery with that uid. Throws ClientError ROSTER_STALE where the server
    * does not come that far, CANCELLED, and what the page reader throws.
    */
-  async update(uid: string, revision: number, options: CallOptions = {}): Promise<void> {
+  async update(uid: string, revision: number, options: Bounded = UNBOUNDED): Promise<void> {
     if (this.#confirmed && this.#uid === uid && this.#revision >= revision) return;
     await this.refresh(uid, options);
     if (this.#revision >= revision) return;
@@ -94,7 +94,7 @@ export class Roster {
   }
 
   /** Reads what changed since, whether or not it seems current. Throws CANCELLED and what the page reader throws. */
-  async refresh(uid: string, options: CallOptions = {}): Promise<RosterTable> {
+  async refresh(uid: string, options: Bounded = UNBOUNDED): Promise<RosterTable> {
     for (let attempt = 1; ; attempt++) {
       try {
         return await this.#readChanges(uid, options);
@@ -105,7 +105,7 @@ export class Roster {
     }
   }
 
-  async #readChanges(uid: string, options: CallOptions): Promise<RosterTable> {
+  async #readChanges(uid: string, options: Bounded): Promise<RosterTable> {
     using update = await this.begin(options);
     update.of(uid);
     const since = uid === update.since.uid ? update.since.revision : 0;

@@ -1,7 +1,7 @@
 // Every public method of VeilfaceClient, by name: a new one that is not here fails the first test.
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import type { CallOptions } from "../../../client/remote/calls.ts";
+import type { CallOptions } from "../../../client/remote/call-bounds.ts";
 import { ClientError } from "../../../client/errors.ts";
 import type { ClientErrorReason } from "../../../client/errors.ts";
 import { KeyHolder } from "../../../client/keys/key-holder.ts";
@@ -86,7 +86,7 @@ test("where no server is, every method says SERVER_UNAVAILABLE", async () => {
   using client = open(`127.0.0.1:${await freePort()}`);
   await Promise.all(
     methods.map(([name, run]) =>
-      assert.rejects(run(client, { deadlineMs: 1000 }), isError("SERVER_UNAVAILABLE", /ECONNREFUSED/), name),
+      assert.rejects(run(client, { deadlineMs: 1500 }), isError("SERVER_UNAVAILABLE", /ECONNREFUSED/), name),
     ),
   );
 });

@@ -1,10 +1,17 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import type { CompareTemplatesResponse, SearchGalleryResponse } from "@veilface/proto";
-import type { Enrollment } from "../../../client/enroll/unit-maker.ts";
+import { EnrollmentStream } from "../../../client/enroll/enrollment-stream.ts";
+import { UnitMaker, encodeEnrollments } from "../../../client/enroll/unit-maker.ts";
+import type { Enrollment, EnrollmentUnit } from "../../../client/enroll/unit-maker.ts";
 import { ClientError } from "../../../client/errors.ts";
 import type { ClientErrorReason } from "../../../client/errors.ts";
 import { KeyHolder } from "../../../client/keys/key-holder.ts";
+import { PackedCrypto } from "../../../client/keys/packed-crypto.ts";
+import type { ModelSpace } from "../../../client/model-space.ts";
+import { CallBounds } from "../../../client/remote/call-bounds.ts";
+import { Rpcs } from "../../../client/remote/calls.ts";
+import { openServices } from "../../../client/remote/channel.ts";
 import { VeilfaceClient } from "../../../client/veilface-client.ts";
 import { FakeServer, sha256 } from "../../support/fake/fake-server.ts";
 
@@ -17,6 +24,7 @@ after(async () => {
   keyHolder[Symbol.dispose]();
 });
 
+const SPACE: ModelSpace = { dimension: 4, metric: "cosine", modelId: "fake", normBound: 1 };
 const PEOPLE: Enrollment[] = [
   { templateId: "t-ada", subjectId: "ada", embedding: [1, 0, 0, 0] },
   { templateId: "t-bob", subjectId: "bob", embedding: [0, 1, 0, 0] },
@@ -207,5 +215,17 @@ test("a source that takes its time is not taken for a server that does not answe
       yield enrollment(200);
     }
   }
-  assert.equal(await client.enroll("g", slow(), { deadlineMs: 100 }), 2);
+  const services = openServices({ address: server.address });
+  const crypto = new PackedCrypto(keyHolder, SPACE);
+  const units = (): AsyncIterable<EnrollmentUnit> =>
+    new UnitMaker(crypto, keyHolder.contextId, undefined).units(encodeEnrollments(slow(), crypto));
+  const stream = (patienceMs: number): EnrollmentStream => {
+    const bounds = new CallBounds({}, { patienceMs });
+    return new EnrollmentStream(new Rpcs(services), { galleryId: "g", space: SPACE }, { bounds });
+  };
+  assert.equal(await stream(120).run(units()), 2);
+  server.ackDelayMs = 1000;
+  await assert.rejects(stream(120).run(units()), refusedAs("DEADLINE_EXCEEDED"));
+  server.ackDelayMs = 0;
+  services.close();
 });

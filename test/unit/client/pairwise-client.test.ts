@@ -7,9 +7,14 @@ import fc from "fast-check";
 import { Status } from "nice-grpc";
 import { ClientError } from "../../../client/errors.ts";
 import type { ClientErrorReason } from "../../../client/errors.ts";
+import { PairwiseCalls } from "../../../client/pairwise/pairwise-calls.ts";
 import { PairwiseClient } from "../../../client/pairwise/pairwise-client.ts";
+import { PairwiseContexts } from "../../../client/pairwise/pairwise-contexts.ts";
 import type { PairwiseCompareOptions, PairwiseKeys } from "../../../client/pairwise/pairwise-options.ts";
 import type { PairwiseCiphertext } from "../../../client/pairwise/pairwise-wire.ts";
+import { CallBounds } from "../../../client/remote/call-bounds.ts";
+import { Rpcs } from "../../../client/remote/calls.ts";
+import { openServices } from "../../../client/remote/channel.ts";
 import { FAKE_CONTEXT_ID, FakePairwiseServer, refusal } from "../../support/fake/fake-pairwise-server.ts";
 import type { ReceivedUpload } from "../../support/fake/fake-pairwise-server.ts";
 import { sha256 } from "../../support/fake/fake-server.ts";
@@ -198,13 +203,18 @@ test("a cancelled upload ends as cancelled, before it began and on the way", asy
   assert.equal(server.uploads.length, 1);
 });
 
-test("the deadline is for a server that takes nothing, not for a slow one", async () => {
+test("without a deadline patience is for a server that takes nothing, not for a slow one", async () => {
+  const services = openServices({ address: server.address });
+  const contexts = new PairwiseContexts(new PairwiseCalls(new Rpcs(services)));
+  const bounds = (): CallBounds => new CallBounds({}, { patienceMs: 1500 });
   server.interference = { chunk: () => sleep(20) };
   const start = performance.now();
-  await client.uploadContext(sized(1, 200 * CHUNK), { deadlineMs: 2000 });
-  assert.ok(performance.now() - start > 3000, "it took longer than the deadline in all");
+  await contexts.uploadSeal(sized(1, 200 * CHUNK), { bounds: bounds() });
+  assert.ok(performance.now() - start > 3000, "it took longer than the patience in all");
   const never = Promise.withResolvers<undefined>();
   server.interference = { chunk: () => never.promise };
+  await assert.rejects(contexts.uploadSeal(sized(1, 10), { bounds: bounds() }), refusedAs("DEADLINE_EXCEEDED"));
+  services.close();
   await assert.rejects(client.uploadContext(sized(1, 10), { deadlineMs: 200 }), refusedAs("DEADLINE_EXCEEDED"));
   never.resolve(undefined);
 });

@@ -2,7 +2,9 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { Status } from "nice-grpc";
-import type { CallOptions } from "../../../client/remote/calls.ts";
+import { UNBOUNDED } from "../../../client/remote/call-bounds.ts";
+import type { CallOptions } from "../../../client/remote/call-bounds.ts";
+import { Rpcs } from "../../../client/remote/calls.ts";
 import { openServices } from "../../../client/remote/channel.ts";
 import { ClientError } from "../../../client/errors.ts";
 import type { ClientErrorReason } from "../../../client/errors.ts";
@@ -87,7 +89,7 @@ test("where no server is every method says SERVER_UNAVAILABLE, where none answer
   using unheard = open(server.address);
   await Promise.all(
     methods.flatMap(([name, run]) => [
-      assert.rejects(run(nowhere, { deadlineMs: 1000 }), isError("SERVER_UNAVAILABLE", /ECONNREFUSED/), name),
+      assert.rejects(run(nowhere, { deadlineMs: 1500 }), isError("SERVER_UNAVAILABLE", /ECONNREFUSED/), name),
       assert.rejects(run(unheard, { deadlineMs: 300 }), isError("DEADLINE_EXCEEDED"), name),
     ]),
   );
@@ -169,11 +171,11 @@ test("a stream is begun again where the server is away before it says anything, 
   after(() => {
     services.close();
   });
-  const calls = new PairwiseCalls(services, 10_000);
+  const calls = new PairwiseCalls(new Rpcs(services));
   const isAway = new ClientError("SERVER_UNAVAILABLE", "away");
   const read = (begun: () => Generator<number>): Promise<number[]> =>
     Array.fromAsync(
-      calls.readStream({}, async function* () {
+      calls.readStream(UNBOUNDED, async function* () {
         yield* await Promise.resolve(begun());
       }),
     );

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { ClientError } from "../../../client/errors.ts";
+import { CallBounds } from "../../../client/remote/call-bounds.ts";
 import { rankCandidates } from "../../../client/match/rank-candidates.ts";
 import type { BlockDistances } from "../../../client/match/search-answer.ts";
 import { Roster } from "../../../client/roster/roster.ts";
@@ -185,24 +186,29 @@ test("a signal ends an update between two pages, and while another one is waited
   const roster = new Roster(async (_since, _token, options) => {
     pages++;
     if (pages === 1) await held.promise;
-    if (options?.signal?.aborted === true) throw new ClientError("CANCELLED", "cancelled");
+    options?.bounds.check();
     return { changes: [], revision: 5, nextPageToken: pages < 3 ? "more" : "" };
   });
   const first = roster.update(5);
-  const waiting = roster.update(5, { signal: aborting.signal });
+  const waiting = roster.update(5, { bounds: new CallBounds(aborting) });
+  const late = roster.update(5, { bounds: new CallBounds({ deadlineMs: 5 }) });
   aborting.abort();
   await assert.rejects(waiting, (error) => error instanceof ClientError && error.reason === "CANCELLED");
+  await assert.rejects(late, { name: "ClientError", reason: "DEADLINE_EXCEEDED" });
   assert.equal(pages, 1);
   held.resolve(undefined);
   await first;
   assert.equal(roster.revision, 5);
   const [between, stopping] = [pages, new AbortController()];
-  const stopped = new Roster((_since, _token, options) => {
+  const stopped = new Roster(async (_since, _token, options) => {
     pages++;
-    if (options?.signal?.aborted === true) return Promise.reject(new ClientError("CANCELLED", "cancelled"));
+    options?.bounds.check();
     stopping.abort();
     return Promise.resolve({ changes: [], revision: 5, nextPageToken: "more" });
   });
-  await assert.rejects(stopped.update(5, stopping), { name: "ClientError", reason: "CANCELLED" });
+  await assert.rejects(stopped.update(5, { bounds: new CallBounds(stopping) }), {
+    name: "ClientError",
+    reason: "CANCELLED",
+  });
   assert.equal(pages - between, 2);
 });
