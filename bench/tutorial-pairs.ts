@@ -100,7 +100,7 @@ export class TutorialPairs implements Disposable {
    */
   comparison(owned: DisposableStack, evaluator: PairwiseEvaluator, bound: number | undefined): Work {
     const ciphertexts = this.encrypt("seal").map((pair) => pair.map((data) => owned.use(evaluator.open(data))));
-    const task = { operation: "squared_distance", dimension: this.dimension, bound } as const;
+    const task = { operation: "squared-distance", dimension: this.dimension, bound } as const;
     const distances = new Map<number, Uint8Array>();
     const run = (round: number): void => {
       const [x, y] = ciphertexts[round % PAIRS]!;

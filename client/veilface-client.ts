@@ -1,3 +1,5 @@
+import { DEGREE } from "@veilface/fhe";
+import { MAX_EXPECTED_TEMPLATES } from "@veilface/proto";
 import { callersCallback, throwingClientErrors } from "./boundary.ts";
 import type { Names } from "./boundary.ts";
 import { DEFAULT_DEADLINE_MS, checkDeadline, throwIfAborted } from "./remote/calls.ts";
@@ -41,8 +43,7 @@ import type { GalleryInfo, RosterEntry, ServerInfo } from "./remote/wire.ts";
 import { ciphersOf } from "./keys/key-holder.ts";
 
 // Above any encoded dimension, whose bound the gallery's server knows.
-const MOST_STRIDE = 4096;
-const MOST_TEMPLATES = 1e9;
+const MOST_STRIDE = DEGREE;
 
 /**
  * Enrolls, verifies and identifies embeddings on a matching server that sees ciphertexts and opaque ids only. One
@@ -91,7 +92,7 @@ export class VeilfaceClient implements Disposable {
       checkId("gallery", galleryId);
       checkSpace(space);
       checkWhole("packedStride", packedStride, { least: 0, most: MOST_STRIDE });
-      checkWhole("expectedTemplates", expectedTemplates, { least: 0, most: MOST_TEMPLATES });
+      checkWhole("expectedTemplates", expectedTemplates, { least: 0, most: MAX_EXPECTED_TEMPLATES });
       await this.#calls.ensureContext(this.#keyHolder, options);
       const { contextId } = this.#keyHolder;
       const gallery = { galleryId, contextId, space, packedStride, expectedTemplates, labels };
@@ -113,7 +114,7 @@ export class VeilfaceClient implements Disposable {
       const { labels, expectedTemplates } = changes;
       const isNothing = labels === undefined && expectedTemplates === undefined;
       if (isNothing) throw new ClientError("USAGE", "nothing is named to change: give labels or expectedTemplates");
-      checkWhole("expectedTemplates", expectedTemplates ?? 0, { least: 0, most: MOST_TEMPLATES });
+      checkWhole("expectedTemplates", expectedTemplates ?? 0, { least: 0, most: MAX_EXPECTED_TEMPLATES });
       return this.#calls.update(galleryId, changes, options);
     });
   }

@@ -35,6 +35,7 @@ export type { PairwiseLevels } from "./pairwise/levels.ts";
 export { USUAL_ACCEPTED_ERROR, expectedPairwiseError } from "./pairwise/expected-error.ts";
 export {
   MAX_PAIRWISE_CIPHERTEXT_BYTES,
+  MAX_PAIRWISE_DIMENSION,
   distanceScale,
   loadedKeyBytes,
   maxDistance,
@@ -47,6 +48,7 @@ export { checkRotationSteps, maxDimension } from "./pairwise/rotations.ts";
 export { levelsOf, openPairwiseContext } from "./pairwise/levels.ts";
 export { galoisKeyIndex, rotationSteps } from "./pairwise/rotations.ts";
 export {
+  MAX_PACKED_CIPHERTEXT_BYTES,
   HEADER_BYTES as SEAL_HEADER_BYTES,
   PARMS_ID_BYTES,
   inflateSeal,

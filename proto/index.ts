@@ -1,3 +1,4 @@
+export * from "./contract.ts";
 export { describeTenseal, embeddedFields, isWholeSealObject, recognizeTenseal } from "./tenseal-messages.ts";
 export type { TensealMessage } from "./tenseal-messages.ts";
 export { CKKSVectorProto, EncryptionType, TenSEALContextProto, TenSEALPublicProto } from "./gen/tenseal/tenseal.ts";

@@ -1,4 +1,5 @@
 import { setImmediate } from "node:timers/promises";
+import { PIECES_PER_MESSAGE } from "@veilface/proto";
 import type { CompareTemplatesResponse, EncryptedDistances, ProbePiece } from "@veilface/proto";
 import { callStream, throwIfAborted } from "../remote/calls.ts";
 import type { CallOptions } from "../remote/calls.ts";
@@ -14,7 +15,6 @@ import type { PackedCrypto } from "../keys/packed-crypto.ts";
 import { isUnavailable, retrying } from "../remote/retrying.ts";
 import type { Roster } from "../roster/roster.ts";
 import {
-  PIECES_PER_MESSAGE,
   fromLiveWireEntry,
   fromWireCiphertext,
   fromWireRefusal,

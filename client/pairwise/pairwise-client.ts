@@ -1,3 +1,4 @@
+import { MAX_NORM_BOUND } from "@veilface/proto";
 import { throwingClientErrors, yieldingWithClientErrors } from "../boundary.ts";
 import type { Names } from "../boundary.ts";
 import { checkContextId } from "../ids.ts";
@@ -8,7 +9,6 @@ import { GalleryCalls } from "../remote/gallery-calls.ts";
 import type { DeletedIds } from "../remote/gallery-calls.ts";
 import type { GalleryInfo, RosterEntry, ServerInfo } from "../remote/wire.ts";
 import type { UploadOptions } from "./key-upload.ts";
-import { MAX_NORM_BOUND } from "./limits.ts";
 import { PairwiseCalls } from "./pairwise-calls.ts";
 import { PairwiseComparisons } from "./pairwise-comparisons.ts";
 import { PairwiseContexts } from "./pairwise-contexts.ts";

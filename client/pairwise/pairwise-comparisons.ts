@@ -1,13 +1,13 @@
+import { MAX_NORM_BOUND, MIN_NORM_BOUND, PAIRWISE_OPERATIONS } from "@veilface/proto";
 import type { CompareCiphertextsRequest } from "@veilface/proto";
 import { callersSource } from "../boundary.ts";
 import { ClientError } from "../errors.ts";
 import { checkContextId } from "../ids.ts";
 import { invalidReply } from "../remote/wire.ts";
-import { MAX_NORM_BOUND, MIN_NORM_BOUND } from "./limits.ts";
 import { mapInOrder } from "./map-in-order.ts";
 import type { OutgoingVector, PairwiseCalls } from "./pairwise-calls.ts";
 import type { PairwiseCompareOptions, VectorPair, VectorWithOthers } from "./pairwise-options.ts";
-import { areSameVectors, fromWireDistance, toWireEncoding, toWireOperation } from "./pairwise-wire.ts";
+import { areSameVectors, fromWireDistance, toWireEncoding } from "./pairwise-wire.ts";
 import type { PairwiseCiphertext } from "./pairwise-wire.ts";
 
 const COMPARISONS_UNDER_WAY = 4;
@@ -34,7 +34,7 @@ export class PairwiseComparisons {
     const request = {
       first: x.wire,
       second: y.wire,
-      operation: toWireOperation(options.operation),
+      operation: PAIRWISE_OPERATIONS.toWire(options.operation),
       dimension: agreedDimension(x, y, options.dimension),
       normBound,
       replyEncoding: toWireEncoding(replyEncoding),

@@ -1,4 +1,4 @@
-import { ErrorReason } from "@veilface/proto";
+import { ErrorReason, errorReasonName } from "@veilface/proto";
 import type { CompareTemplatesResponse, EncryptedDistances, EnrollTemplatesRequest, ProbePiece } from "@veilface/proto";
 import { callersSource } from "../boundary.ts";
 import type { CallOptions } from "../remote/calls.ts";
@@ -9,7 +9,7 @@ import { ClientError } from "../errors.ts";
 import type { GalleryCalls } from "../remote/gallery-calls.ts";
 import { checkId } from "../ids.ts";
 import { Roster } from "../roster/roster.ts";
-import { fromLiveWireEntry, invalidReply, reasonName, toWireSpace } from "../remote/wire.ts";
+import { fromLiveWireEntry, invalidReply, toWireSpace } from "../remote/wire.ts";
 import type { GalleryInfo, RosterEntry } from "../remote/wire.ts";
 import type { PairwiseCalls } from "./pairwise-calls.ts";
 import { fromWireDistance, toWireEncoding } from "./pairwise-wire.ts";
@@ -268,7 +268,7 @@ function matchOf(
 ): PairwiseMatch {
   if (distances?.identical === true) return { templateId, subjectId, distance: undefined, why: "IDENTICAL" };
   if (distances !== undefined && distances.refused !== ErrorReason.ERROR_REASON_UNSPECIFIED) {
-    return { templateId, subjectId, distance: undefined, why: reasonName(distances.refused) };
+    return { templateId, subjectId, distance: undefined, why: errorReasonName(distances.refused) };
   }
   return { templateId, subjectId, distance: fromWireDistance(gallery.contextId, encoding, distances?.ciphertext) };
 }

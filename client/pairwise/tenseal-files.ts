@@ -1,10 +1,15 @@
 import { createReadStream } from "node:fs";
 import { fromBase64Text } from "@veilface/fhe";
-import { TenSEALContextProto, describeTenseal, isWholeSealObject, recognizeTenseal } from "@veilface/proto";
+import {
+  MAX_KEY_BYTES,
+  TenSEALContextProto,
+  describeTenseal,
+  isWholeSealObject,
+  recognizeTenseal,
+} from "@veilface/proto";
 import type { TensealMessage } from "@veilface/proto";
 import { ClientError } from "../errors.ts";
 import { readInput, systemErrorText } from "../input-file.ts";
-import { MAX_KEY_BYTES } from "./limits.ts";
 import { readSealParameters } from "./seal-parameters.ts";
 import { guardSecretKey, secretKeyRefused } from "./secret-key-guard.ts";
 import {

@@ -1,9 +1,8 @@
 import { ClientError as GrpcError, Status } from "nice-grpc";
 import { RichClientError } from "nice-grpc-error-details";
+import { ERROR_DOMAIN } from "@veilface/proto";
 import { ClientError } from "../errors.ts";
 import type { ClientErrorOptions } from "../errors.ts";
-
-const ERROR_DOMAIN = "veilface.dev";
 
 // How grpc-js words that there is no connection, with the socket's, TLS's or resolver's own words in it.
 const NO_CONNECTION = /^No connection established(?:\. Last error: (?:Error: )?(?<socket>.*?)\.? Resolution note|$)/s;

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { packedContextId } from "@veilface/fhe";
+import { GALLERY_PAGES, MAX_DELETED_PER_CALL, PARAMETER_SETS, ROSTER_PAGES, UID_BYTES } from "@veilface/proto";
 import type { ListTemplatesRequest } from "@veilface/proto";
 import { call, repeatableCall } from "./calls.ts";
 import type { CallOptions } from "./calls.ts";
@@ -10,15 +11,7 @@ import { checkId } from "../ids.ts";
 import type { KeyHolder } from "../keys/key-holder.ts";
 import type { ModelSpace } from "../model-space.ts";
 import type { RosterPage } from "./wire.ts";
-import {
-  UID_BYTES,
-  fromWireEntry,
-  fromWireGallery,
-  fromWireServerInfo,
-  invalidReply,
-  toWireParameterSet,
-  toWireSpace,
-} from "./wire.ts";
+import { fromWireEntry, fromWireGallery, fromWireServerInfo, invalidReply, toWireSpace } from "./wire.ts";
 import type { GalleryInfo, ServerInfo } from "./wire.ts";
 import { ciphersOf } from "../keys/key-holder.ts";
 
@@ -44,11 +37,10 @@ export interface DeletedIds {
   readonly subjectIds?: readonly string[];
 }
 
-const MAX_GALLERIES_PER_PAGE = 1000;
 // A quarter of what the contract allows: longer messages hold the event loop of either side for too long.
-const MAX_ENTRIES_PER_PAGE = 2500;
+const MAX_ENTRIES_PER_PAGE = ROSTER_PAGES.most / 4;
 const MAX_IDS_PER_DELETE = 1000;
-const MAX_DELETED_PER_CALL = 2500;
+const MOST_DELETED = MAX_DELETED_PER_CALL / 4;
 
 /** What may be changed of a gallery. */
 export interface GalleryChanges {
@@ -72,7 +64,7 @@ export class GalleryCalls {
   async ensureContext(keyHolder: KeyHolder, options: CallOptions): Promise<void> {
     const { keyId, contextId } = keyHolder;
     const { parameterSet } = ciphersOf(keyHolder);
-    const packed = { parameterSet: toWireParameterSet(parameterSet.name), keyId: Buffer.from(keyId) };
+    const packed = { parameterSet: PARAMETER_SETS.toWire(parameterSet.name), keyId: Buffer.from(keyId) };
     const request = { context: { scheme: { $case: "packed" as const, value: packed } } };
     const { contexts } = this.services;
     const create = (signal: AbortSignal) => contexts.createContext(ReadableStream.from([request]), { signal });
@@ -136,7 +128,7 @@ export class GalleryCalls {
     const galleries: GalleryInfo[] = [];
     let pageToken = "";
     do {
-      const request = { contextId, pageSize: MAX_GALLERIES_PER_PAGE, pageToken };
+      const request = { contextId, pageSize: GALLERY_PAGES.most, pageToken };
       const list = (signal: AbortSignal) => this.services.galleries.listGalleries(request, { signal });
       const page = await this.#repeatable(options, list);
       galleries.push(...page.galleries.map(fromWireGallery));
@@ -192,7 +184,7 @@ export class GalleryCalls {
         galleryId,
         templateIds: page(templateIds),
         subjectIds: page(subjectIds),
-        maxTemplates: MAX_DELETED_PER_CALL,
+        maxTemplates: MOST_DELETED,
       };
       for (let first = true, more = true; more; first = false) {
         const reply = await this.#call(options, (signal) =>

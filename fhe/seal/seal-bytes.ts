@@ -38,10 +38,12 @@ export interface SealObjectLimits {
   readonly tooLarge: FheErrorReason;
 }
 
-/** A ciphertext of the packed scheme: four times the largest of any parameter set. */
+/** The most bytes of a ciphertext of the packed scheme: four times the largest of any parameter set. */
+export const MAX_PACKED_CIPHERTEXT_BYTES = 2 ** 20;
+
 const PACKED_CIPHERTEXT: SealObjectLimits = {
   what: "ciphertext",
-  maxBytes: 1 << 20,
+  maxBytes: MAX_PACKED_CIPHERTEXT_BYTES,
   malformed: "CIPHERTEXT_MALFORMED",
   tooLarge: "CIPHERTEXT_TOO_LARGE",
 };

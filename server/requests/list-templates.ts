@@ -1,10 +1,9 @@
+import { ROSTER_PAGES } from "@veilface/proto";
 import type { ListTemplatesRequest } from "@veilface/proto";
 import type { GalleryStore, RosterPage } from "../store/gallery-store.ts";
 import { pageSize, resourceId, revision, revisionToken } from "./from-wire.ts";
 import { readAll } from "./read-all.ts";
 
-const MOST_ENTRIES = 10_000;
-const USUAL_ENTRIES = 1000;
 /** To code more at a time holds the event loop for over 20 ms. A page may be shorter than was asked for. */
 const ENTRIES_PER_PAGE = 2500;
 
@@ -14,7 +13,7 @@ export async function listTemplates(store: GalleryStore, request: ListTemplatesR
   const { galleryId, since, limit } = readAll({
     galleryId: () => resourceId("gallery_id", request.galleryId),
     since: () => (pageToken === "" ? revision("since_revision", sinceRevision) : revisionToken(pageToken)),
-    limit: () => pageSize(request.pageSize, MOST_ENTRIES, USUAL_ENTRIES),
+    limit: () => pageSize(request.pageSize, ROSTER_PAGES),
   });
   return store.listEntries(galleryId, since, Math.min(limit, ENTRIES_PER_PAGE));
 }

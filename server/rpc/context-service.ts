@@ -1,3 +1,4 @@
+import { CONTEXT_PAGES } from "@veilface/proto";
 import type { ContextServiceImplementation } from "@veilface/proto";
 import { contextPage } from "./context-page.ts";
 import { receiveContext } from "../requests/create-context.ts";
@@ -7,9 +8,6 @@ import { readAll } from "../requests/read-all.ts";
 import type { GalleryStore } from "../store/gallery-store.ts";
 import { contextToWire } from "./to-wire.ts";
 import { contextId, pageSize, pageToken } from "../requests/from-wire.ts";
-
-const MOST_PER_PAGE = 1000;
-const USUAL_PER_PAGE = 100;
 
 /** The rpcs of ContextService over a store. */
 export function contextService(store: GalleryStore, pairwise: PairwiseMatcher): ContextServiceImplementation {
@@ -24,7 +22,7 @@ export function contextService(store: GalleryStore, pairwise: PairwiseMatcher): 
     async listContexts(request) {
       const { token, limit } = readAll({
         token: () => pageToken(request.pageToken),
-        limit: () => pageSize(request.pageSize, MOST_PER_PAGE, USUAL_PER_PAGE),
+        limit: () => pageSize(request.pageSize, CONTEXT_PAGES),
       });
       return contextPage(store, token, limit);
     },
