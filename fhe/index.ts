@@ -57,7 +57,8 @@ export {
 } from "./seal/seal-bytes.ts";
 export type { SealObjectLimits } from "./seal/seal-bytes.ts";
 export { openCkksContext, parmsIdBytes } from "./seal/seal.ts";
-export { hasSecretKeyShape } from "./seal/secret-shape.ts";
+export { hasSecretKeyShape, holdsSecretKey, secretKeyRefused } from "./seal/secret-key.ts";
+export type { Wrapping } from "./seal/secret-key.ts";
 export { DEFAULT_PARAMETER_SET, DEGREE, NOISE_SIGMA, PARAMETER_SET_NAMES, parameterSet } from "./parameter-sets.ts";
 export type { ParameterSet, ParameterSetName } from "./parameter-sets.ts";
 export { RingKernel } from "./ring/ring-kernel.ts";

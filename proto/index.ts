@@ -1,5 +1,11 @@
 export * from "./contract.ts";
-export { describeTenseal, embeddedFields, isWholeSealObject, recognizeTenseal } from "./tenseal-messages.ts";
+export {
+  TENSEAL_WRAPPING,
+  describeTenseal,
+  isSecretContext,
+  isWholeSealObject,
+  recognizeTenseal,
+} from "./tenseal-messages.ts";
 export type { TensealMessage } from "./tenseal-messages.ts";
 export { CKKSVectorProto, EncryptionType, TenSEALContextProto, TenSEALPublicProto } from "./gen/tenseal/tenseal.ts";
 export * from "./gen/veilface/v1/ciphertext.ts";
