@@ -12,4 +12,6 @@ export type { EncodedBytes, EncryptedPiece, EncryptedProbe, ProbePieces } from "
 export { textOfRefused } from "./match/refused-templates.ts";
 export { openVector } from "./pairwise/pairwise-wire.ts";
 export type { OpenVector } from "./pairwise/pairwise-wire.ts";
+export { writeWholeFile } from "./whole-file.ts";
+export type { WholeFileOptions } from "./whole-file.ts";
 export type { CiphertextEncoding, Layout, ParameterSet, Seal } from "@veilface/fhe";
