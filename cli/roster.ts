@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { KeyHolder } from "@veilface/client";
+import { definedOnly } from "@veilface/client/advanced";
 import { CliError } from "./errors.ts";
 import { templateIdOf } from "./enroll-photos.ts";
 import { addJson, addKey, addServer, openClient } from "./options.ts";
@@ -58,9 +59,9 @@ async function list(galleryId: string, flags: ListFlags, signal: AbortSignal): P
   const entries = await opened.client.listTemplates(galleryId, { signal });
   const photos = flags.dir === undefined ? undefined : await photosByTemplate(flags.dir, opened.keyHolder);
   const templates = entries
-    .map(({ subjectId, templateId }) => {
-      return { subjectId, templateId, ...(photos && { photo: photos.get(templateId) ?? null }) };
-    })
+    .map(({ subjectId, templateId }) =>
+      definedOnly({ subjectId, templateId, photo: photos && (photos.get(templateId) ?? null) }),
+    )
     .sort((a, b) => compareText(`${a.subjectId} ${a.templateId}`, `${b.subjectId} ${b.templateId}`));
   const header = ["subject", "template", ...(photos ? ["photo"] : [])];
   const rows = templates.map(({ subjectId, templateId, photo = null }) => {

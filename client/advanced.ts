@@ -1,4 +1,6 @@
 // For those who build beneath the client or beside it: keys at work, and what front ends share.
+export { definedOnly } from "@veilface/proto";
+export type { Defined } from "@veilface/proto";
 export { errorCode } from "./errors.ts";
 export { checkContextId, checkId } from "./ids.ts";
 export type { IdKind } from "./ids.ts";

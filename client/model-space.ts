@@ -1,5 +1,5 @@
 import type { EmbeddingSpace } from "@veilface/fhe";
-import { MAX_NORM_BOUND, MAX_PACKED_DIMENSION, METRICS, MIN_NORM_BOUND } from "@veilface/proto";
+import { MAX_NORM_BOUND, MAX_PACKED_DIMENSION, METRICS, MIN_NORM_BOUND, definedOnly } from "@veilface/proto";
 import { ClientError } from "./errors.ts";
 import { checkWhole } from "./ranges.ts";
 
@@ -52,7 +52,7 @@ export function modelOf({
   id,
   version,
 }: Pick<EmbeddingCard, "id" | "version">): Pick<ModelSpace, "modelId" | "modelVersion"> {
-  return version === undefined ? { modelId: id } : { modelId: id, modelVersion: version };
+  return definedOnly({ modelId: id, modelVersion: version });
 }
 
 /**

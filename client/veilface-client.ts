@@ -1,5 +1,5 @@
 import { DEGREE } from "@veilface/fhe";
-import { MAX_EXPECTED_TEMPLATES } from "@veilface/proto";
+import { MAX_EXPECTED_TEMPLATES, definedOnly } from "@veilface/proto";
 import { callersCallback, throwingClientErrors } from "./boundary.ts";
 import type { Names } from "./boundary.ts";
 import { DEFAULT_DEADLINE_MS, checkDeadline, throwIfAborted } from "./remote/calls.ts";
@@ -288,7 +288,7 @@ export class VeilfaceClient implements Disposable {
   }
 
   async #rewrite(rewriting: Omit<Rewriting, "from">, { signal, deadlineMs }: CallOptions): Promise<RewrittenGallery> {
-    const options = { ...(signal && { signal }), ...(deadlineMs !== undefined && { deadlineMs }) };
+    const options = definedOnly({ signal, deadlineMs });
     const rewritten = await rewriteGallery(this.#calls, { ...rewriting, from: this.#keyHolder, ...options });
     this.#galleries.forget(rewriting.galleryId);
     return rewritten;

@@ -14,7 +14,7 @@ export interface WholeFileOptions {
 }
 
 /** What a folder may answer that can be written, but not opened, or not synced. */
-const NOT_SYNCED: readonly string[] = ["EACCES", "EPERM", "EINVAL", "ENOTSUP", "ENOSYS"];
+const NOT_SYNCED: readonly unknown[] = ["EACCES", "EPERM", "EINVAL", "ENOTSUP", "ENOSYS"];
 
 /**
  * Writes a file that appears whole or not at all, and is on the disk once this returns: written beside its place,

@@ -1,4 +1,6 @@
 export * from "./contract.ts";
+export { definedOnly } from "./defined-only.ts";
+export type { Defined } from "./defined-only.ts";
 export {
   TENSEAL_WRAPPING,
   describeTenseal,

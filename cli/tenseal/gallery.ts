@@ -1,6 +1,7 @@
 import { Option } from "commander";
 import type { Command } from "commander";
 import { PairwiseClient } from "@veilface/client";
+import { definedOnly } from "@veilface/client/advanced";
 import { CliError } from "../errors.ts";
 import { describe } from "../gallery-json.ts";
 import { addJson, addServer, parseCount, parsePositive, serverOptions } from "../options.ts";
@@ -85,14 +86,7 @@ async function create(
 ): Promise<Outcome> {
   const { dimension, metric, normBound, modelId } = flags;
   using client = new PairwiseClient(await serverOptions(flags));
-  const wished = {
-    galleryId,
-    contextId,
-    dimension,
-    metric,
-    ...(normBound !== undefined && { normBound }),
-    ...(modelId !== undefined && { modelId }),
-  };
+  const wished = definedOnly({ galleryId, contextId, dimension, metric, normBound, modelId });
   const gallery = await client.createGallery(wished, { signal });
   return {
     json: { gallery: describe(gallery) },

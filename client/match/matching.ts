@@ -1,5 +1,5 @@
 import { setImmediate } from "node:timers/promises";
-import { PIECES_PER_MESSAGE } from "@veilface/proto";
+import { PIECES_PER_MESSAGE, definedOnly } from "@veilface/proto";
 import type { CompareTemplatesResponse, EncryptedDistances, ProbePiece } from "@veilface/proto";
 import { callStream, throwIfAborted } from "../remote/calls.ts";
 import type { CallOptions } from "../remote/calls.ts";
@@ -170,7 +170,7 @@ export class Matching {
     if (refusal !== undefined && refusal.slots === undefined) return { block, stride, distances: NONE, refusal };
     const product = fromWireCiphertext(this.#keyHolder.contextId, wire.ciphertext);
     const distances = crypto.decryptDistances(stride, product, probe.squaredNorm);
-    return { block, stride, distances, ...(refusal && { refusal }) };
+    return definedOnly({ block, stride, distances, refusal });
   }
 }
 

@@ -1,4 +1,4 @@
-import { MAX_NORM_BOUND, MIN_NORM_BOUND, PAIRWISE_OPERATIONS } from "@veilface/proto";
+import { MAX_NORM_BOUND, MIN_NORM_BOUND, PAIRWISE_OPERATIONS, definedOnly } from "@veilface/proto";
 import type { CompareCiphertextsRequest } from "@veilface/proto";
 import { callersSource } from "../boundary.ts";
 import { ClientError } from "../errors.ts";
@@ -76,10 +76,8 @@ function checkedNormBound({ normBound }: PairwiseCompareOptions): number {
 /** What the server refused of one vector among others, with the vector's name. */
 function namingVector(cause: unknown, name: string | undefined): unknown {
   if (!(cause instanceof ClientError) || cause.reason !== "SERVER_REFUSED" || name === undefined) return cause;
-  return new ClientError(cause.reason, `${name}: ${cause.message}`, {
-    cause,
-    ...(cause.serverReason !== undefined && { serverReason: cause.serverReason }),
-  });
+  const { reason, serverReason } = cause;
+  return new ClientError(reason, `${name}: ${cause.message}`, definedOnly({ cause, serverReason }));
 }
 
 /** The dimension that is given or that the vectors say they have. */

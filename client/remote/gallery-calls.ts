@@ -1,6 +1,13 @@
 import { randomBytes } from "node:crypto";
 import { packedContextId } from "@veilface/fhe";
-import { GALLERY_PAGES, MAX_DELETED_PER_CALL, PARAMETER_SETS, ROSTER_PAGES, UID_BYTES } from "@veilface/proto";
+import {
+  GALLERY_PAGES,
+  MAX_DELETED_PER_CALL,
+  PARAMETER_SETS,
+  ROSTER_PAGES,
+  UID_BYTES,
+  definedOnly,
+} from "@veilface/proto";
 import type { ListTemplatesRequest } from "@veilface/proto";
 import { call, repeatableCall } from "./calls.ts";
 import type { CallOptions } from "./calls.ts";
@@ -105,11 +112,7 @@ export class GalleryCalls {
       ...(labels === undefined ? [] : ["labels"]),
       ...(expectedTemplates === undefined ? [] : ["expected_templates"]),
     ];
-    const gallery = {
-      galleryId,
-      ...(labels && { labels: { ...labels } }),
-      ...(expectedTemplates !== undefined && { expectedTemplates }),
-    };
+    const gallery = definedOnly({ galleryId, labels: labels && { ...labels }, expectedTemplates });
     const { galleries } = this.services;
     const request = { gallery, updateMask };
     const reply = await this.#repeatable(options, (signal) => galleries.updateGallery(request, { signal }));

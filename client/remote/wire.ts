@@ -8,6 +8,7 @@ import {
   METRICS,
   PARAMETER_SETS,
   UID_BYTES,
+  definedOnly,
   errorReasonName,
 } from "@veilface/proto";
 import type {
@@ -212,8 +213,13 @@ function fromWireSpace({ dimension, modelId, modelVersion, normBound, ...wire }:
   if (metric === undefined) throw invalidReply("a gallery of an unknown metric");
   const inRange = dimension >= 1 && dimension <= MAX_PAIRWISE_DIMENSION && normBound > 0 && normBound < Infinity;
   if (!inRange) throw invalidReply("a gallery with a dimension or norm bound out of range");
-  const space = { dimension, metric, modelId, normBound };
-  return modelVersion === "" ? space : { ...space, modelVersion };
+  return definedOnly({
+    dimension,
+    metric,
+    modelId,
+    modelVersion: modelVersion === "" ? undefined : modelVersion,
+    normBound,
+  });
 }
 
 function fromWirePlacement({ block, slot, stride }: WirePlacement): Placement {

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { definedOnly } from "@veilface/proto";
 import { retryingPatiently } from "../remote/retrying.ts";
 import type { CallOptions } from "../remote/calls.ts";
 import { UnitMaker } from "../enroll/unit-maker.ts";
@@ -146,7 +147,7 @@ function putInPlace(
 }
 
 function callOptionsOf(calls: GalleryCalls, { signal, deadlineMs }: CallOptions): CallOptions {
-  return calls.deadline({ ...(signal && { signal }), ...(deadlineMs !== undefined && { deadlineMs }) });
+  return calls.deadline(definedOnly({ signal, deadlineMs }));
 }
 
 function explained(galleryId: string, cause: unknown): unknown {

@@ -1,4 +1,4 @@
-import { MAX_DELETED_PER_CALL } from "@veilface/proto";
+import { MAX_DELETED_PER_CALL, definedOnly } from "@veilface/proto";
 import type { DeleteTemplatesRequest } from "@veilface/proto";
 import { fieldInvalid } from "../errors.ts";
 import type { Deletion } from "../store/gallery-store.ts";
@@ -14,18 +14,18 @@ export function askedDeletion(request: DeleteTemplatesRequest): { galleryId: str
 }
 
 function deletionOf({ templateIds, subjectIds, maxTemplates }: DeleteTemplatesRequest): Deletion {
-  const { most, ...named } = readAll({
+  const deletion = readAll({
     templateIds: () => ids("template_ids", templateIds),
     subjectIds: () => ids("subject_ids", subjectIds),
     most: () => mostDeleted("max_templates", maxTemplates),
   });
-  return { ...named, ...(most > 0 && { most }) };
+  return definedOnly(deletion);
 }
 
-function mostDeleted(field: string, value: number): number {
+function mostDeleted(field: string, value: number): number | undefined {
   if (value < 0 || value > MAX_DELETED_PER_CALL)
     throw fieldInvalid(field, `must be in [1, ${MAX_DELETED_PER_CALL}], or 0 for all`);
-  return value;
+  return value === 0 ? undefined : value;
 }
 
 function ids(field: string, values: readonly string[]): string[] {
