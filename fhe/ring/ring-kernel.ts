@@ -73,9 +73,9 @@ export class RingKernel {
       exports.inverseNtt(regions.residues + i * POLYNOMIAL_BYTES, modulus);
     });
     const [first, second] = moduli;
-    if (second === undefined) exports.centre(regions.residues, regions.coefficients, first!);
+    if (second === undefined) exports.center(regions.residues, regions.coefficients, first!);
     else
-      exports.centreTwo(
+      exports.centerTwo(
         regions.residues,
         regions.residues + POLYNOMIAL_BYTES,
         regions.coefficients,
