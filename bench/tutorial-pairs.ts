@@ -6,8 +6,8 @@ import {
   readEncryptionParameters,
   withScale,
 } from "@veilface/fhe";
-import { TUTORIAL, TensealMaker, stepsUpTo } from "../test/support/independent/tenseal-maker.ts";
-import type { EvaluationKeys, VectorForm } from "../test/support/independent/tenseal-maker.ts";
+import { TUTORIAL, TensealMaker, stepsUpTo } from "../scripts/dev/tenseal-maker.ts";
+import type { EvaluationKeys, VectorForm } from "../scripts/dev/tenseal-maker.ts";
 import { unitVector } from "./figures.ts";
 import type { BenchLine, Work } from "./figures.ts";
 

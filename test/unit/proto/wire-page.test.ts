@@ -26,7 +26,7 @@ import {
   freshCiphertextBytes,
   maxDistance,
 } from "../../../fhe/pairwise/parameters.ts";
-import { contract } from "../../support/independent/independent-client.ts";
+import { contract } from "../../../scripts/dev/published-contract.ts";
 import { unpack } from "../../support/independent/independent-crypto.ts";
 import { bytesOf, readPackedVector, readVector } from "../../vectors/read-vectors.ts";
 
