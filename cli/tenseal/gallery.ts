@@ -2,7 +2,8 @@ import { Option } from "commander";
 import type { Command } from "commander";
 import { PairwiseClient } from "@veilface/client";
 import { definedOnly } from "@veilface/client/advanced";
-import { CliError } from "../errors.ts";
+import { addNamed, deletedText, namedIds } from "../deletion.ts";
+import type { NamedFlags } from "../deletion.ts";
 import { describe } from "../gallery-json.ts";
 import { addJson, addServer, parseCount, parsePositive, serverOptions } from "../options.ts";
 import type { ServerFlags } from "../options.ts";
@@ -15,10 +16,7 @@ interface CreateFlags extends ServerFlags {
   modelId?: string;
 }
 
-interface UnenrollFlags extends ServerFlags {
-  subject?: string[];
-  template?: string[];
-}
+type UnenrollFlags = ServerFlags & NamedFlags;
 
 const CREATE_EXAMPLES = `
 Examples:
@@ -66,12 +64,10 @@ function addCreate(gallery: Command, cli: Cli): void {
 }
 
 export function addUnenroll(tenseal: Command, cli: Cli): void {
-  const command = tenseal
-    .command("unenroll")
-    .argument("<gallery>")
-    .description("Delete people or single templates from a gallery. Exit code 1 if there was nothing to delete.")
-    .option("--subject <ids...>", "delete all templates of these subjects")
-    .option("--template <ids...>", "delete these templates")
+  const command = addNamed(tenseal.command("unenroll").argument("<gallery>"))
+    .description(
+      "Delete people or single templates from a gallery; says which were not there. Exit code 1 if there was nothing to delete.",
+    )
     .addHelpText("after", "\nExample:\n  veilface tenseal unenroll staff --subject ada")
     .action(async (galleryId: string, flags: UnenrollFlags) => {
       cli.finish(await unenroll(galleryId, flags, cli.signal));
@@ -101,22 +97,10 @@ async function remove(galleryId: string, flags: ServerFlags, signal: AbortSignal
   return { json: { galleryId, deleted: true }, text: [`gallery ${galleryId} deleted`], yes: true };
 }
 
-async function unenroll(
-  galleryId: string,
-  { subject = [], template = [], ...flags }: UnenrollFlags,
-  signal: AbortSignal,
-): Promise<Outcome> {
-  if (subject.length + template.length === 0) {
-    throw new CliError(
-      "USAGE",
-      "nothing named to delete: give --subject or --template (tenseal gallery delete deletes a whole gallery)",
-    );
-  }
+async function unenroll(galleryId: string, flags: UnenrollFlags, signal: AbortSignal): Promise<Outcome> {
+  const named = namedIds(flags, "tenseal gallery delete");
   using client = new PairwiseClient(await serverOptions(flags));
-  const deleted = await client.deleteTemplates(galleryId, { subjectIds: subject, templateIds: template }, { signal });
-  const text =
-    deleted.length === 0
-      ? "nothing to delete: no such subject or template"
-      : `${deleted.length} template${deleted.length === 1 ? "" : "s"} deleted`;
-  return { json: { galleryId, deleted }, text: [text], yes: deleted.length > 0 };
+  const { deleted, notFound } = await client.deleteTemplates(galleryId, named, { signal });
+  const text = deletedText(galleryId, { deleted, notFound });
+  return { json: { galleryId, deleted, notFound }, text, yes: deleted.length > 0 };
 }

@@ -1,6 +1,7 @@
 import { MAX_NORM_BOUND } from "@veilface/proto";
 import { throwingClientErrors, yieldingWithClientErrors } from "../boundary.ts";
 import type { Names } from "../boundary.ts";
+import type { DeletedTemplates } from "../deletion.ts";
 import { checkContextId } from "../ids.ts";
 import { DEFAULT_DEADLINE_MS, checkDeadline, throwIfAborted } from "../remote/calls.ts";
 import type { CallOptions } from "../remote/calls.ts";
@@ -196,14 +197,16 @@ export class PairwiseClient implements Disposable {
     return this.#do({ galleryId }, options, () => this.#galleries.templates(galleryId, options));
   }
 
-  /**
-   * Deletes templates, named one by one or by subject; returns the ids of those that were there. Nothing of them stays.
-   */
-  async deleteTemplates(galleryId: string, ids: DeletedIds, options: CallOptions = {}): Promise<readonly string[]> {
-    const deletion = await this.#do({ galleryId }, options, () =>
+  /** Deletes templates, named one by one or by subject, and says which were not there. Nothing of them stays. */
+  async deleteTemplates(
+    galleryId: string,
+    ids: DeletedIds,
+    options: CallOptions = {},
+  ): Promise<Omit<DeletedTemplates, "struck">> {
+    const { deleted, notFound } = await this.#do({ galleryId }, options, () =>
       this.#galleryCalls.deleteTemplates(galleryId, ids, options),
     );
-    return deletion.deleted;
+    return { deleted, notFound };
   }
 
   /** Closes the connection; calls under way end with ClientError USAGE. */

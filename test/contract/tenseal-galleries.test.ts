@@ -206,7 +206,10 @@ test("the library enrolls from a stream, searches and deletes", async () => {
     );
   }
   assert.deepEqual(matches.map(({ templateId }) => templateId).sort(), ["t-x", "t-y"]);
-  assert.deepEqual(await client.deleteTemplates("library", { templateIds: ["t-x", "none"] }), ["t-x"]);
+  assert.deepEqual(await client.deleteTemplates("library", { templateIds: ["t-x", "none"], subjectIds: ["nobody"] }), {
+    deleted: ["t-x"],
+    notFound: { templateIds: ["none"], subjectIds: ["nobody"] },
+  });
   assert.deepEqual(
     (await client.listTemplates("library")).map(({ templateId }) => templateId),
     ["t-y"],
@@ -215,7 +218,10 @@ test("the library enrolls from a stream, searches and deletes", async () => {
 
 test("people, galleries and the context are deleted", async () => {
   assert.equal(((await json(0, "unenroll", "staff", "--subject", "ada"))["deleted"] as string[]).length, 2);
-  await json(1, "unenroll", "staff", "--subject", "ada");
+  assert.deepEqual((await json(1, "unenroll", "staff", "--subject", "ada", "--template", "t"))["notFound"], {
+    templateIds: ["t"],
+    subjectIds: ["ada"],
+  });
   await json(2, "unenroll", "staff");
   await json(0, "gallery", "delete", "staff");
   await json(2, "delete", contextId);
