@@ -25,7 +25,7 @@
 // cost about as much as one probe's.
 import initialize from "node-seal";
 import asc from "assemblyscript/asc";
-import { N } from "../fhe/ring/modulus.ts";
+import { DEGREE as N } from "@veilface/fhe";
 import { RingKernel } from "../fhe/ring/ring-kernel.ts";
 import { BlockGallery, GALLERY_BYTES } from "./block-gallery.ts";
 import { interleave, quantile, round } from "./figures.ts";

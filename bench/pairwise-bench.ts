@@ -35,7 +35,7 @@ async function parts(dimension: number): Promise<BenchLine> {
   const [raw, other] = [owned.use(evaluator.open(x)), owned.use(evaluator.open(y))];
   const bytes = evaluator.save(raw);
   const compare = (components: number, bound?: number) => (): void => {
-    evaluator.compare({ operation: "squared_distance", dimension: components, bound }, raw, other);
+    evaluator.compare({ operation: "squared-distance", dimension: components, bound }, raw, other);
   };
   const works = {
     sha256_ms: () => hash("sha256", bytes, "buffer"),

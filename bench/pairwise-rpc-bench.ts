@@ -2,6 +2,7 @@
 // ciphertexts, and sizes.
 import { PairwiseClient } from "@veilface/client";
 import type { PairwiseContext, PairwiseEncoding } from "@veilface/client";
+import { definedOnly } from "@veilface/proto";
 import { ByteCounter } from "../scripts/dev/byte-counter.ts";
 import { ServerProcess } from "../scripts/dev/server-process.ts";
 import { interleave, latency, passing } from "./figures.ts";
@@ -105,11 +106,8 @@ async function* comparisons(
   const distances: [round: number, bytes: Uint8Array][] = [];
   const compare = async (client: PairwiseClient, bound: NormBound, round: number): Promise<void> => {
     const [x, y] = encrypted[round % encrypted.length]!;
-    const options = {
-      operation: "squared-distance",
-      dimension,
-      ...(bound === "none" ? {} : { normBound: bound }),
-    } as const;
+    const normBound = bound === "none" ? undefined : bound;
+    const options = definedOnly({ operation: "squared-distance" as const, dimension, normBound });
     const distance = await client.compare(
       contextId,
       { first: { encoding, bytes: x }, second: { encoding, bytes: y } },

@@ -6,8 +6,8 @@ import {
   readEncryptionParameters,
   withScale,
 } from "@veilface/fhe";
-import { TUTORIAL, TensealMaker, stepsUpTo } from "../test/support/independent/tenseal-maker.ts";
-import type { EvaluationKeys, VectorForm } from "../test/support/independent/tenseal-maker.ts";
+import { TUTORIAL, TensealMaker, stepsUpTo } from "../scripts/dev/tenseal-maker.ts";
+import type { EvaluationKeys, VectorForm } from "../scripts/dev/tenseal-maker.ts";
 import { unitVector } from "./figures.ts";
 import type { BenchLine, Work } from "./figures.ts";
 
@@ -100,7 +100,7 @@ export class TutorialPairs implements Disposable {
    */
   comparison(owned: DisposableStack, evaluator: PairwiseEvaluator, bound: number | undefined): Work {
     const ciphertexts = this.encrypt("seal").map((pair) => pair.map((data) => owned.use(evaluator.open(data))));
-    const task = { operation: "squared_distance", dimension: this.dimension, bound } as const;
+    const task = { operation: "squared-distance", dimension: this.dimension, bound } as const;
     const distances = new Map<number, Uint8Array>();
     const run = (round: number): void => {
       const [x, y] = ciphertexts[round % PAIRS]!;

@@ -1,3 +1,4 @@
+import { definedOnly } from "@veilface/proto";
 import { ClientError } from "./errors.ts";
 import { CallBounds, checkDeadline } from "./remote/call-bounds.ts";
 import type { Bounded, CallOptions } from "./remote/call-bounds.ts";
@@ -108,7 +109,7 @@ export class Boundary {
 
   #boundsOf({ signal, deadlineMs = this.#deadlineMs }: CallOptions): CallBounds {
     this.rpcs.services.checkOpen();
-    return new CallBounds({ ...(signal && { signal }), ...(deadlineMs !== undefined && { deadlineMs }) });
+    return new CallBounds(definedOnly({ signal, deadlineMs }));
   }
 }
 

@@ -1,5 +1,6 @@
 import { UNBOUNDED } from "./remote/call-bounds.ts";
 import type { Bounded } from "./remote/call-bounds.ts";
+import { definedOnly } from "@veilface/proto";
 import type { ModelOption } from "./client-options.ts";
 import { ClientError } from "./errors.ts";
 import type { GalleryCalls } from "./remote/gallery-calls.ts";
@@ -166,7 +167,7 @@ function mayHaveChanged(error: unknown): boolean {
 function checkModel({ galleryId, space }: GalleryInfo, { modelId = space.modelId, modelVersion }: ModelOption): void {
   const version = space.modelVersion === undefined ? undefined : modelVersion;
   if (modelId === space.modelId && (version === undefined || version === space.modelVersion)) return;
-  const [held, given] = [nameOf(space), nameOf({ modelId, ...(version !== undefined && { modelVersion: version }) })];
+  const [held, given] = [nameOf(space), nameOf(definedOnly({ modelId, modelVersion: version }))];
   throw new ClientError(
     "MODEL_MISMATCH",
     `gallery "${galleryId}" holds embeddings of model ${held}, not of ${given}: use its model`,

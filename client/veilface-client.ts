@@ -1,5 +1,7 @@
 import { Boundary, callersCallback } from "./boundary.ts";
 import type { Bounded, CallOptions } from "./remote/call-bounds.ts";
+import { DEGREE } from "@veilface/fhe";
+import { MAX_EXPECTED_TEMPLATES, MAX_PROBES_PER_SEARCH, definedOnly } from "@veilface/proto";
 import type {
   Claim,
   CreateGalleryOptions,
@@ -40,10 +42,7 @@ import type { GalleryInfo, RosterEntry, ServerInfo } from "./remote/wire.ts";
 import { ciphersOf } from "./keys/key-holder.ts";
 
 // Above any encoded dimension, whose bound the gallery's server knows.
-const MOST_STRIDE = 4096;
-const MOST_TEMPLATES = 1e9;
-// As many as the contract lets one search have.
-const PROBES_PER_SEARCH = 8;
+const MOST_STRIDE = DEGREE;
 
 /**
  * Enrolls, verifies and identifies embeddings on a matching server that sees ciphertexts and opaque ids only. One
@@ -93,7 +92,7 @@ export class VeilfaceClient implements Disposable {
       checkId("gallery", galleryId);
       checkSpace(space);
       checkWhole("packedStride", packedStride, { least: 0, most: MOST_STRIDE });
-      checkWhole("expectedTemplates", expectedTemplates, { least: 0, most: MOST_TEMPLATES });
+      checkWhole("expectedTemplates", expectedTemplates, { least: 0, most: MAX_EXPECTED_TEMPLATES });
       await this.#calls.ensureContext(this.#keyHolder, bounded);
       const { contextId } = this.#keyHolder;
       const gallery = { galleryId, contextId, space, packedStride, expectedTemplates, labels };
@@ -115,7 +114,7 @@ export class VeilfaceClient implements Disposable {
       const { labels, expectedTemplates } = changes;
       const isNothing = labels === undefined && expectedTemplates === undefined;
       if (isNothing) throw new ClientError("USAGE", "nothing is named to change: give labels or expectedTemplates");
-      checkWhole("expectedTemplates", expectedTemplates ?? 0, { least: 0, most: MOST_TEMPLATES });
+      checkWhole("expectedTemplates", expectedTemplates ?? 0, { least: 0, most: MAX_EXPECTED_TEMPLATES });
       return this.#calls.update(galleryId, changes, bounded);
     });
   }
@@ -134,8 +133,7 @@ export class VeilfaceClient implements Disposable {
     return this.#boundary.run({ galleryId }, options, async (bounded) => {
       await this.#galleries.read(galleryId, bounded);
       const { modelId, modelVersion } = bounded;
-      const model = { ...(modelId !== undefined && { modelId }), ...(modelVersion !== undefined && { modelVersion }) };
-      return new Gallery(this, { galleryId, ...model });
+      return new Gallery(this, definedOnly({ galleryId, modelId, modelVersion }));
     });
   }
 
@@ -269,8 +267,8 @@ export class VeilfaceClient implements Disposable {
       checkWhole("maxCandidates", maxCandidates, { least: 1, most: Number.MAX_SAFE_INTEGER });
       if (options.threshold !== undefined) checkThreshold(threshold);
       const found: Found[] = [];
-      for (let at = 0; at < embeddings.length; at += PROBES_PER_SEARCH) {
-        const question = { embeddings: embeddings.slice(at, at + PROBES_PER_SEARCH), maxCandidates };
+      for (let at = 0; at < embeddings.length; at += MAX_PROBES_PER_SEARCH) {
+        const question = { embeddings: embeddings.slice(at, at + MAX_PROBES_PER_SEARCH), maxCandidates };
         const search = (asked: AskedGallery): Promise<Found[]> => this.#matching.search(asked, question, bounded);
         found.push(...(await this.#galleries.ask(galleryId, bounded, search)));
       }

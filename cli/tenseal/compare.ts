@@ -4,7 +4,7 @@ import { Option } from "commander";
 import type { Command } from "commander";
 import { PairwiseClient, readTensealFile } from "@veilface/client";
 import type { PairwiseCiphertext, PairwiseOperation } from "@veilface/client";
-import { checkContextId, openVector } from "@veilface/client/advanced";
+import { checkContextId, definedOnly, openVector } from "@veilface/client/advanced";
 import { addJson, addServer, parsePositive, serverOptions } from "../options.ts";
 import type { ServerFlags } from "../options.ts";
 import { refuseExisting, writeOutput } from "../output-file.ts";
@@ -86,7 +86,7 @@ async function compare(
   // All are looked at before anything is sent, and read again in their turn: there may be many.
   for await (const vector of vectorsOf(others)) openVector(vector);
   using client = new PairwiseClient(await serverOptions(flags));
-  const options = { operation, signal, ...(normBound !== undefined && { normBound }) };
+  const options = definedOnly({ operation, signal, normBound });
   const vectors = { first: { encoding: "tenseal", bytes, name: first }, others: vectorsOf(others) } as const;
   const replies = client.compareMany(contextId, vectors, options);
   if (!single) await makeFolder(out);

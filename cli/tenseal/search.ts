@@ -2,7 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Command } from "commander";
 import { PairwiseClient, readTensealFile } from "@veilface/client";
-import { errorCode } from "@veilface/client/advanced";
+import { systemErrorText } from "@veilface/client/advanced";
 import { CliError } from "../errors.ts";
 import { addJson, addServer, serverOptions } from "../options.ts";
 import type { ServerFlags } from "../options.ts";
@@ -109,6 +109,6 @@ export async function makeFolder(folder: string): Promise<void> {
   try {
     await mkdir(folder, { recursive: true });
   } catch (cause) {
-    throw new CliError("USAGE", `the folder ${folder} cannot be made: ${errorCode(cause)}`, { cause });
+    throw new CliError("USAGE", `the folder ${folder} cannot be made: ${systemErrorText(cause)}`, { cause });
   }
 }

@@ -1,3 +1,4 @@
+import { definedOnly } from "@veilface/proto";
 import type { EncryptedDistances, Gallery as WireGallery, SearchGalleryResponse } from "@veilface/proto";
 import type { AskedGallery, OpenGallery } from "../open-galleries.ts";
 import { fromWireChange, fromWireCiphertext, fromWireGallery, fromWireRefusal, invalidReply } from "../remote/wire.ts";
@@ -101,5 +102,5 @@ export function readDistances(
   if (refusal !== undefined && refusal.slots === undefined) return { block, stride, distances: NONE, refusal };
   const product = fromWireCiphertext(info.contextId, wire.ciphertext);
   const distances = crypto.decryptDistances(stride, product, squaredNorm);
-  return { block, stride, distances, ...(refusal && { refusal }) };
+  return definedOnly({ block, stride, distances, refusal });
 }

@@ -1,4 +1,5 @@
 import { Boundary } from "../boundary.ts";
+import { MAX_NORM_BOUND } from "@veilface/proto";
 import type { DeletedTemplates } from "../deletion.ts";
 import { checkContextId } from "../ids.ts";
 import type { Bounded, CallOptions } from "../remote/call-bounds.ts";
@@ -6,7 +7,6 @@ import { GalleryCalls } from "../remote/gallery-calls.ts";
 import type { DeletedIds } from "../remote/gallery-calls.ts";
 import type { GalleryInfo, RosterEntry, ServerInfo } from "../remote/wire.ts";
 import type { UploadOptions } from "./key-upload.ts";
-import { MAX_NORM_BOUND } from "./limits.ts";
 import { PairwiseCalls } from "./pairwise-calls.ts";
 import { PairwiseComparisons } from "./pairwise-comparisons.ts";
 import { PairwiseContexts } from "./pairwise-contexts.ts";
@@ -214,13 +214,18 @@ export class PairwiseClient implements Disposable {
   }
 
   /**
-   * Deletes templates, named one by one or by subject; says which are gone and which of the ids were not there. Nothing
-   * of them stays: none is struck. Where it throws, some may be deleted: call it again.
+   * Deletes templates, named one by one or by subject; says how many, and which of the ids were not there. Nothing of
+   * them stays. Where it throws, some may be deleted: call it again.
    */
-  async deleteTemplates(galleryId: string, ids: DeletedIds, options: CallOptions = {}): Promise<DeletedTemplates> {
-    return this.#boundary.run({ galleryId }, options, (bounded) =>
-      this.#galleryCalls.deleteTemplates(galleryId, ids, bounded),
-    );
+  async deleteTemplates(
+    galleryId: string,
+    ids: DeletedIds,
+    options: CallOptions = {},
+  ): Promise<Omit<DeletedTemplates, "struck">> {
+    return this.#boundary.run({ galleryId }, options, async (bounded) => {
+      const { deleted, notFound } = await this.#galleryCalls.deleteTemplates(galleryId, ids, bounded);
+      return { deleted, notFound };
+    });
   }
 
   /** Closes the connection, as `using` does; calls under way end with ClientError USAGE. Again, it does nothing. */

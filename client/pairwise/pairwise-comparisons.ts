@@ -1,3 +1,4 @@
+import { MAX_NORM_BOUND, MIN_NORM_BOUND, PAIRWISE_OPERATIONS, definedOnly } from "@veilface/proto";
 import type { CompareCiphertextsRequest } from "@veilface/proto";
 import { callersSource } from "../boundary.ts";
 import { ClientError } from "../errors.ts";
@@ -5,11 +6,10 @@ import { checkContextId } from "../ids.ts";
 import type { Bounded } from "../remote/call-bounds.ts";
 import { isUnavailable } from "../remote/retrying.ts";
 import { invalidReply } from "../remote/wire.ts";
-import { MAX_NORM_BOUND, MIN_NORM_BOUND } from "./limits.ts";
 import { mapInOrder } from "./map-in-order.ts";
 import type { OutgoingVector, PairwiseCalls } from "./pairwise-calls.ts";
 import type { PairwiseCompareOptions, VectorPair, VectorWithOthers } from "./pairwise-options.ts";
-import { areSameVectors, fromWireDistance, toWireEncoding, toWireOperation } from "./pairwise-wire.ts";
+import { areSameVectors, fromWireDistance, toWireEncoding } from "./pairwise-wire.ts";
 import type { PairwiseCiphertext } from "./pairwise-wire.ts";
 
 const COMPARISONS_UNDER_WAY = 4;
@@ -36,7 +36,7 @@ export class PairwiseComparisons {
     const request = {
       first: x.wire,
       second: y.wire,
-      operation: toWireOperation(options.operation),
+      operation: PAIRWISE_OPERATIONS.toWire(options.operation),
       dimension: agreedDimension(x, y, options.dimension),
       normBound,
       replyEncoding: toWireEncoding(replyEncoding),
@@ -80,10 +80,8 @@ function checkedNormBound({ normBound }: PairwiseCompareOptions): number {
 /** What the server refused of one vector among others, with the vector's name. */
 function namingVector(cause: unknown, name: string | undefined): unknown {
   if (!(cause instanceof ClientError) || cause.reason !== "SERVER_REFUSED" || name === undefined) return cause;
-  return new ClientError(cause.reason, `${name}: ${cause.message}`, {
-    cause,
-    ...(cause.serverReason !== undefined && { serverReason: cause.serverReason }),
-  });
+  const { reason, serverReason } = cause;
+  return new ClientError(reason, `${name}: ${cause.message}`, definedOnly({ cause, serverReason }));
 }
 
 /** The dimension that is given or that the vectors say they have. */

@@ -1,4 +1,4 @@
-import { KeyMaterial } from "@veilface/proto";
+import { CONTEXT_PAGES, KeyMaterial, MAX_ACCEPTED_ERROR, MAX_KEY_BYTES } from "@veilface/proto";
 import { callersSource } from "../boundary.ts";
 import { ClientError } from "../errors.ts";
 import { checkContextId } from "../ids.ts";
@@ -9,7 +9,6 @@ import type { ByteSource } from "./byte-stream.ts";
 import { trimContext } from "./context-trimmer.ts";
 import { uploadKeys } from "./key-upload.ts";
 import type { ContextUpload, UploadOptions } from "./key-upload.ts";
-import { MAX_KEY_BYTES } from "./limits.ts";
 import type { PairwiseCalls } from "./pairwise-calls.ts";
 import type { DeleteContextOptions, PairwiseKeys, TensealUploadOptions } from "./pairwise-options.ts";
 import { fromWireContext } from "./pairwise-wire.ts";
@@ -17,9 +16,6 @@ import type { PairwiseContext } from "./pairwise-wire.ts";
 import { guardSecretKey } from "./secret-key-guard.ts";
 import { TRIM_ADVICE } from "./tenseal-advice.ts";
 import { collectContext, publicTensealContext } from "./tenseal-files.ts";
-
-const MAX_CONTEXTS_PER_PAGE = 1000;
-const MAX_ACCEPTED_ERROR = 1e6;
 
 /** Uploads, reads and deletes contexts of the pairwise scheme. */
 export class PairwiseContexts {
@@ -81,7 +77,7 @@ export class PairwiseContexts {
     const found: PairwiseContext[] = [];
     let pageToken = "";
     do {
-      const request = { pageSize: MAX_CONTEXTS_PER_PAGE, pageToken };
+      const request = { pageSize: CONTEXT_PAGES.most, pageToken };
       const page = await this.#calls.rpcs.call(
         options,
         (rpc) => this.#calls.rpcs.services.contexts.listContexts(request, rpc),

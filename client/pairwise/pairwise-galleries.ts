@@ -1,4 +1,4 @@
-import { ErrorReason } from "@veilface/proto";
+import { ErrorReason, errorReasonName } from "@veilface/proto";
 import type {
   BlockComparison,
   EncryptedDistances,
@@ -24,7 +24,6 @@ import {
   fromWireChange,
   fromWireGallery,
   invalidReply,
-  reasonName,
   toWireRosterState,
   toWireSpace,
 } from "../remote/wire.ts";
@@ -291,7 +290,7 @@ function matchOf(
 ): PairwiseMatch {
   if (distances?.identical === true) return { templateId, subjectId, distance: undefined, why: "IDENTICAL" };
   if (distances !== undefined && distances.refused !== ErrorReason.ERROR_REASON_UNSPECIFIED) {
-    return { templateId, subjectId, distance: undefined, why: reasonName(distances.refused) };
+    return { templateId, subjectId, distance: undefined, why: errorReasonName(distances.refused) };
   }
   return { templateId, subjectId, distance: fromWireDistance(gallery.contextId, encoding, distances?.ciphertext) };
 }

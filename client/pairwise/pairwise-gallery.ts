@@ -61,7 +61,7 @@ export class PairwiseGallery {
   }
 
   /** As {@link PairwiseClient.deleteTemplates}. */
-  deleteTemplates(ids: DeletedIds, options?: CallOptions): Promise<DeletedTemplates> {
+  deleteTemplates(ids: DeletedIds, options?: CallOptions): Promise<Omit<DeletedTemplates, "struck">> {
     return this.#client.deleteTemplates(this.galleryId, ids, options);
   }
 }

@@ -1,6 +1,6 @@
 import { MAX_PAIRWISE_CIPHERTEXT_BYTES, areSameCiphertext } from "@veilface/fhe";
-import { CiphertextEncoding, PairwiseOperation as WireOperation, recognizeTenseal } from "@veilface/proto";
-import type { CKKSVectorProto, Ciphertext, Context } from "@veilface/proto";
+import { CIPHERTEXT_ENCODINGS, CONTEXT_ID_PATTERN, recognizeTenseal } from "@veilface/proto";
+import type { CKKSVectorProto, Ciphertext, CiphertextEncoding, Context } from "@veilface/proto";
 import { ClientError } from "../errors.ts";
 import { checkWireCiphertext, invalidReply, toWireCiphertext } from "../remote/wire.ts";
 import type { ServedContext } from "./prime-dropping.ts";
@@ -67,22 +67,8 @@ export function dimensionOf({ tenseal }: OpenVector): number | undefined {
 
 const VECTOR_NAME = "a vector";
 
-const ENCODINGS = {
-  tenseal: CiphertextEncoding.CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR,
-  seal: CiphertextEncoding.CIPHERTEXT_ENCODING_SEAL,
-} as const satisfies Record<PairwiseEncoding, CiphertextEncoding>;
-
-const OPERATIONS = {
-  "squared-distance": WireOperation.PAIRWISE_OPERATION_SQUARED_DISTANCE,
-  "inner-product": WireOperation.PAIRWISE_OPERATION_INNER_PRODUCT,
-} as const satisfies Record<PairwiseOperation, WireOperation>;
-
 export function toWireEncoding(encoding: PairwiseEncoding): CiphertextEncoding {
-  return ENCODINGS[encoding];
-}
-
-export function toWireOperation(operation: PairwiseOperation): WireOperation {
-  return OPERATIONS[operation];
+  return CIPHERTEXT_ENCODINGS.toWire(encoding === "seal" ? "SEAL" : "TENSEAL_CKKS_VECTOR");
 }
 
 /** A vector from outside. Throws ClientError TENSEAL_INVALID or SECRET_KEY_REFUSED (see tenseal-files.ts). */
@@ -174,7 +160,7 @@ export function fromWireContext(wire: Context | undefined): PairwiseContext | un
     expectedError,
   } = wire.scheme.value;
   const inRange =
-    /^[0-9a-f]{64}$/.test(contextId) &&
+    CONTEXT_ID_PATTERN.test(contextId) &&
     degree >= 1 &&
     scale > 0 &&
     maxDimension >= 1 &&

@@ -10,8 +10,8 @@ import {
   parmsIdBytes,
   writeSealHeader,
 } from "@veilface/fhe";
+import { MAX_KEY_BYTES } from "@veilface/proto";
 import type { PublicSeal } from "@veilface/fhe";
-import { MAX_KEY_BYTES } from "./limits.ts";
 import { CKKS_ADVICE } from "./tenseal-advice.ts";
 import { tensealDamaged, tensealInvalid } from "./tenseal-refusal.ts";
 

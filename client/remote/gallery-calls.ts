@@ -3,6 +3,14 @@ import { packedContextId } from "@veilface/fhe";
 import type { ListTemplateChangesRequest } from "@veilface/proto";
 import type { Bounded } from "./call-bounds.ts";
 import type { RpcOptions, Rpcs } from "./calls.ts";
+import {
+  GALLERY_PAGES,
+  MAX_DELETED_PER_CALL,
+  PARAMETER_SETS,
+  ROSTER_PAGES,
+  UID_BYTES,
+  definedOnly,
+} from "@veilface/proto";
 import { Deletion } from "../deletion.ts";
 import type { DeletedTemplates } from "../deletion.ts";
 import { checkId } from "../ids.ts";
@@ -10,15 +18,7 @@ import type { KeyHolder } from "../keys/key-holder.ts";
 import type { ModelSpace } from "../model-space.ts";
 import { isUnavailable } from "./retrying.ts";
 import type { RosterPage } from "./wire.ts";
-import {
-  UID_BYTES,
-  fromWireChange,
-  fromWireGallery,
-  fromWireServerInfo,
-  invalidReply,
-  toWireParameterSet,
-  toWireSpace,
-} from "./wire.ts";
+import { fromWireChange, fromWireGallery, fromWireServerInfo, invalidReply, toWireSpace } from "./wire.ts";
 import type { GalleryInfo, ServerInfo } from "./wire.ts";
 import { ciphersOf } from "../keys/key-holder.ts";
 
@@ -46,11 +46,10 @@ export interface DeletedIds {
   readonly subjectIds?: readonly string[];
 }
 
-const MAX_GALLERIES_PER_PAGE = 1000;
 // A quarter of what the contract allows: longer messages hold the event loop of either side for too long.
-const MAX_ENTRIES_PER_PAGE = 2500;
+const MAX_ENTRIES_PER_PAGE = ROSTER_PAGES.most / 4;
 const MAX_IDS_PER_DELETE = 1000;
-const MAX_DELETED_PER_CALL = 2500;
+const MOST_DELETED = MAX_DELETED_PER_CALL / 4;
 
 /** What is changed of a gallery: what is not given stays as it is. */
 export interface GalleryChanges {
@@ -72,7 +71,7 @@ export class GalleryCalls {
   async ensureContext(keyHolder: KeyHolder, options: Bounded): Promise<void> {
     const { keyId, contextId } = keyHolder;
     const { parameterSet } = ciphersOf(keyHolder);
-    const packed = { parameterSet: toWireParameterSet(parameterSet.name), keyId: Buffer.from(keyId) };
+    const packed = { parameterSet: PARAMETER_SETS.toWire(parameterSet.name), keyId: Buffer.from(keyId) };
     const scheme = { $case: "packed" as const, value: packed };
     const request = { message: { $case: "newContext" as const, value: { context: { scheme } } } };
     const { contexts } = this.rpcs.services;
@@ -118,11 +117,7 @@ export class GalleryCalls {
       ...(labels === undefined ? [] : ["labels"]),
       ...(expectedTemplates === undefined ? [] : ["expected_templates"]),
     ];
-    const gallery = {
-      galleryId,
-      ...(labels && { labels: { ...labels } }),
-      ...(expectedTemplates !== undefined && { expectedTemplates }),
-    };
+    const gallery = definedOnly({ galleryId, labels: labels && { ...labels }, expectedTemplates });
     const { galleries } = this.rpcs.services;
     const request = { gallery, updateMask };
     const reply = await this.rpcs.call(options, (rpc) => galleries.updateGallery(request, rpc), isUnavailable);
@@ -141,7 +136,7 @@ export class GalleryCalls {
     const galleries: GalleryInfo[] = [];
     let pageToken = "";
     do {
-      const request = { contextId, pageSize: MAX_GALLERIES_PER_PAGE, pageToken };
+      const request = { contextId, pageSize: GALLERY_PAGES.most, pageToken };
       const list = (rpc: RpcOptions) => this.rpcs.services.galleries.listGalleries(request, rpc);
       const page = await this.rpcs.call(options, list, isUnavailable);
       galleries.push(...page.galleries.map(fromWireGallery));
@@ -193,7 +188,7 @@ export class GalleryCalls {
         galleryId,
         templateIds: page(templateIds),
         subjectIds: page(subjectIds),
-        maxTemplates: MAX_DELETED_PER_CALL,
+        maxTemplates: MOST_DELETED,
       };
       for (let first = true, more = true; more; first = false) {
         const reply = await this.rpcs.call(options, (rpc) =>

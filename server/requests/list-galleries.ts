@@ -1,10 +1,9 @@
+import { GALLERY_PAGES } from "@veilface/proto";
 import type { ListGalleriesRequest } from "@veilface/proto";
 import type { GalleryStore, StoredGallery } from "../store/gallery-store.ts";
 import { contextId } from "./from-wire.ts";
 import { PageTokens, pageSize } from "./page-token.ts";
 import { readAll } from "./read-all.ts";
-
-const SIZES = { most: 1000, usual: 100 };
 
 /** A page of galleries, and the token of the next one. */
 export interface ListedGalleries {
@@ -18,7 +17,7 @@ export function listGalleries(store: GalleryStore, request: ListGalleriesRequest
   const { context, after, limit } = readAll({
     context: () => (request.contextId === "" ? undefined : contextId("context_id", request.contextId)),
     after: () => tokens.read(request.pageToken),
-    limit: () => pageSize(request.pageSize, SIZES),
+    limit: () => pageSize(request.pageSize, GALLERY_PAGES),
   });
   const { galleries, next } = store.listGalleries(context, after ?? "", limit);
   return { galleries, nextPageToken: tokens.write(next) };

@@ -1,15 +1,10 @@
 import { createHash } from "node:crypto";
+import type { PageSizes } from "@veilface/proto";
 import { fieldInvalid } from "../errors.ts";
 import type { ServerError } from "../errors.ts";
 
 const DIGEST_BYTES = 8;
 const TOKEN = /^[A-Za-z0-9_-]{11,256}$/;
-
-/** How many a page may have, and how many it has where nobody says. */
-export interface PageSizes {
-  readonly most: number;
-  readonly usual: number;
-}
 
 /** A page size: 0 means the usual one, and more than the most as much as that. Throws ServerError FIELD_INVALID. */
 export function pageSize(value: number, { most, usual }: PageSizes): number {

@@ -1,3 +1,4 @@
+import { MAX_PROBES_PER_SEARCH } from "@veilface/proto";
 import type { CompareTarget, EmbeddingSpace, ProbePieces } from "@veilface/proto";
 import { ServerError, fieldInvalid, tooSlow } from "../errors.ts";
 import { PACE } from "../limits.ts";
@@ -40,9 +41,6 @@ interface Place {
   readonly location: ReaderLocation;
   readonly probe: SchemeProbe;
 }
-
-/** The probes that one search may have: as many as are matched in one pass. */
-const MOST_PROBES = 8;
 
 /** A gallery, and the probe that is sent for it: the target is known first, the probe once its client has sent it. */
 export class Question<Target extends AnyTarget> {
@@ -145,6 +143,7 @@ function placeOf(comparing: Comparing, target: AnyTarget, holding: Holding): Pla
 }
 
 function probeCount(field: string, value: number): number {
-  if (value < 0 || value > MOST_PROBES) throw fieldInvalid(field, `must be in [1, ${MOST_PROBES}], or 0 for 1`);
+  if (value < 0 || value > MAX_PROBES_PER_SEARCH)
+    throw fieldInvalid(field, `must be in [1, ${MAX_PROBES_PER_SEARCH}], or 0 for 1`);
   return Math.max(1, value);
 }

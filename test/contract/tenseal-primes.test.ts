@@ -15,7 +15,7 @@ import { startContractServer, testThatTheLogTellsNothing } from "../support/inde
 import { randomEmbedding } from "../support/independent/independent-encoding.ts";
 import { plainResult } from "../support/independent/pairwise-context.ts";
 import { COMPRESSIONS, TUTORIAL, TensealMaker, stepsUpTo } from "../support/independent/tenseal-maker.ts";
-import { decodeTensealVector } from "../support/independent/tenseal-wire.ts";
+import { decodeTensealVector } from "../../scripts/dev/tenseal-wire.ts";
 
 const { server } = await startContractServer();
 const maker = await TensealMaker.create(TUTORIAL);

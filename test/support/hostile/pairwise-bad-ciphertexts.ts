@@ -7,7 +7,7 @@ import { ENCODINGS } from "../independent/pairwise-context.ts";
 import type { TestContext } from "../independent/pairwise-context.ts";
 import { COMPRESSIONS } from "../independent/tenseal-maker.ts";
 import type { TensealMaker } from "../independent/tenseal-maker.ts";
-import { encodeTensealVector, rawBytesField } from "../independent/tenseal-wire.ts";
+import { encodeTensealVector, rawBytesField } from "../../../scripts/dev/tenseal-wire.ts";
 
 export interface BadCiphertext {
   readonly name: string;

@@ -147,10 +147,10 @@ function withoutSlots(residues: Uint32Array, count: number): Uint32Array {
   const unit = coefficients[scoreIndex(LAYOUT, count)]!;
   const first = new Float64Array(DEGREE);
   for (let slot = 0; slot < count; slot++) first[scoreIndex(LAYOUT, slot)] = Math.round(-unit / 2 ** 10);
-  const cancelling = kernel
+  const canceling = kernel
     .encode(first)
     .map((residue, i) => Number((BigInt(residue) << 10n) % BigInt(kernel.primes[Math.floor(i / DEGREE)]!)));
-  return sum(residues, cancelling);
+  return sum(residues, canceling);
 }
 
 for (const name of ["PACKED_N4096_Q60", "PACKED_N4096_Q30"] as const) {

@@ -19,7 +19,7 @@ import { FAKE_CONTEXT_ID, FakePairwiseServer, refusal } from "../../support/fake
 import type { ReceivedUpload } from "../../support/fake/fake-pairwise-server.ts";
 import { sha256 } from "../../support/fake/fake-server.ts";
 import { SMALL, TensealMaker } from "../../support/independent/tenseal-maker.ts";
-import { decodeTensealContext, encodeTensealVector } from "../../support/independent/tenseal-wire.ts";
+import { decodeTensealContext, encodeTensealVector } from "../../../scripts/dev/tenseal-wire.ts";
 
 const CHUNK = 65_536;
 // Of a prime length, so that chunks differ.

@@ -1,6 +1,6 @@
 // TenSEAL's own protobuf messages, by an independent codec over the published descriptor set.
 import type { MessageTypeDefinition } from "@grpc/proto-loader";
-import { contract } from "./independent-client.ts";
+import { contract } from "./published-contract.ts";
 
 /** TenSEALPublicProto. */
 export interface TensealPublicMessage {
