@@ -18,7 +18,7 @@ export const CONTEXT_ID_PATTERN = /^[0-9a-f]{64}$/;
 export const MODEL_VERSION_PATTERN = /^[\w.+-]{0,64}$/;
 /** Bytes of a gallery's uid. */
 export const UID_BYTES = 16;
-/** Bytes of a SHA-256. */
+/** Bytes of the digest that every ciphertext and key object comes with. */
 export const SHA256_BYTES = 32;
 
 /** A gallery's labels: how many there may be, what keys are, the most characters of a value. */
@@ -68,7 +68,7 @@ export const ERROR_DOMAIN = "veilface.dev";
 
 /** An enum's values by the names that code has for them. */
 export interface EnumTable<Name extends string, Value> {
-  /** All names. */
+  /** Every name but the unspecified value's. */
   readonly names: readonly Name[];
   /** A name's value. */
   toWire(name: Name): Value;

@@ -92,7 +92,7 @@ export function isWholeSealObject(bytes: Uint8Array): boolean {
 }
 
 /**
- * What @veilface/fhe's search for secret keys has to know of TenSEAL. A context with its secret key is one, whatever is
+ * What the search for secret keys in fhe has to know of TenSEAL. A context with its secret key is one, whatever is
  * in the place of the key.
  */
 export const TENSEAL_WRAPPING = { isSecret: isSecretContext, partsOf: embeddedFields } as const;
