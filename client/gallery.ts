@@ -12,7 +12,7 @@ import type { Enrollment } from "./enroll/unit-maker.ts";
 import type { Candidate } from "./match/rank-candidates.ts";
 import type { CallOptions } from "./remote/call-bounds.ts";
 import type { DeletedIds, GalleryChanges } from "./remote/gallery-calls.ts";
-import type { GalleryInfo, RosterEntry } from "./remote/wire.ts";
+import type { GalleryInfo, RosterEntry, SubjectInfo } from "./remote/wire.ts";
 import type { RewrittenGallery } from "./rewrite/rewrite-gallery.ts";
 import type { VeilfaceClient } from "./veilface-client.ts";
 
@@ -76,6 +76,16 @@ export class Gallery {
   /** As {@link VeilfaceClient.listTemplates}. */
   listTemplates(options?: CallOptions): Promise<RosterEntry[]> {
     return this.#client.listTemplates(this.galleryId, options);
+  }
+
+  /** As {@link VeilfaceClient.listSubjects}. */
+  listSubjects(options?: CallOptions): Promise<SubjectInfo[]> {
+    return this.#client.listSubjects(this.galleryId, options);
+  }
+
+  /** As {@link VeilfaceClient.identifyMany}. */
+  identifyMany(embeddings: readonly ArrayLike<number>[], options?: IdentifyOptions): Promise<Candidate[][]> {
+    return this.#client.identifyMany(this.galleryId, embeddings, { ...this.#model, ...options });
   }
 
   /** As {@link VeilfaceClient.deleteTemplates}. */

@@ -64,6 +64,6 @@ export { readTensealFile, streamTensealFile } from "./pairwise/tenseal-files.ts"
 export type { TensealFile } from "./pairwise/tenseal-files.ts";
 export type { RewrittenGallery } from "./rewrite/rewrite-gallery.ts";
 export { VeilfaceClient } from "./veilface-client.ts";
-export type { GalleryInfo, Placement, RosterEntry, ServerInfo } from "./remote/wire.ts";
+export type { GalleryInfo, Placement, RosterEntry, ServerInfo, SubjectInfo } from "./remote/wire.ts";
 export { DEFAULT_PARAMETER_SET, FheError, PARAMETER_SET_NAMES, plainDistance } from "@veilface/fhe";
 export type { EmbeddingSpace, FheErrorReason, Metric, ParameterSetName } from "@veilface/fhe";

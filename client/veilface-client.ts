@@ -38,7 +38,7 @@ import { discardDrafts, rewriteGallery } from "./rewrite/rewrite-gallery.ts";
 import type { RewrittenGallery, Rewriting } from "./rewrite/rewrite-gallery.ts";
 import { allRefused, tellOfRefused } from "./match/refused-templates.ts";
 import { RosterCache } from "./roster/roster-cache.ts";
-import type { GalleryInfo, RosterEntry, ServerInfo } from "./remote/wire.ts";
+import type { GalleryInfo, RosterEntry, ServerInfo, SubjectInfo } from "./remote/wire.ts";
 import { ciphersOf } from "./keys/key-holder.ts";
 
 // Above any encoded dimension, whose bound the gallery's server knows.
@@ -290,7 +290,18 @@ export class VeilfaceClient implements Disposable {
   }
 
   /**
-   * Deletes templates by id or by subject; says which are gone, which of the ids were not there, and whose bits stay in
+   * The subjects that have a template in a gallery, in the order of the oldest of their templates. Who is enrolled or
+   * deleted meanwhile may or may not be among them.
+   */
+  async listSubjects(galleryId: string, options: CallOptions = {}): Promise<SubjectInfo[]> {
+    return this.#boundary.run({ galleryId }, options, async (bounded) => {
+      await this.#galleries.read(galleryId, bounded);
+      return this.#calls.listSubjects(galleryId, bounded);
+    });
+  }
+
+  /**
+   * Deletes templates by id or by subject; says how many, which of the ids were not there, and whose bits stay in
    * packed blocks on the server's disk until the gallery is packed ({@link packGallery}) or all of a block is deleted.
    * Where it throws, some may be deleted: call it again.
    */

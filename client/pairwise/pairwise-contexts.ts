@@ -92,8 +92,9 @@ export class PairwiseContexts {
   /** As PairwiseClient.deleteContext. */
   async delete(contextId: string, { force = false, ...options }: Bounded<DeleteContextOptions>): Promise<void> {
     checkContextId(contextId);
-    await this.#calls.rpcs.call(options, (rpc) =>
-      this.#calls.rpcs.services.contexts.deleteContext({ contextId, force }, rpc),
+    const { contexts } = this.#calls.rpcs.services;
+    await this.#calls.rpcs.deletion(options, (allowMissing, rpc) =>
+      contexts.deleteContext({ contextId, force, allowMissing }, rpc),
     );
   }
 

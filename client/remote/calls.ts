@@ -4,7 +4,7 @@ import { translateGrpc } from "./call-errors.ts";
 import type { Bounded, CallBounds } from "./call-bounds.ts";
 import type { Services } from "./channel.ts";
 import { ClientError } from "../errors.ts";
-import { isUndone, retrying } from "./retrying.ts";
+import { isUnavailable, isUndone, retrying } from "./retrying.ts";
 import type { MayRetry } from "./retrying.ts";
 
 export type { RpcOptions };
@@ -31,6 +31,19 @@ export class Rpcs {
       }
     };
     return await retrying(bounds, once, mayRetry);
+  }
+
+  /**
+   * Makes an rpc that deletes something by its name. Where it may have been done although its answer was lost, it is
+   * made again, and it is no fault any more that the thing is missing.
+   */
+  async deletion<T>(options: Bounded, run: (allowMissing: boolean, rpc: RpcOptions) => Promise<T>): Promise<T> {
+    try {
+      return await this.call(options, (rpc) => run(false, rpc));
+    } catch (error) {
+      if (!isUnavailable(error) || isUndone(error)) throw error;
+      return await this.call(options, (rpc) => run(true, rpc), isUnavailable);
+    }
   }
 
   /** Yields a stream's messages. */

@@ -19,7 +19,7 @@ import type { ModelSpace } from "../model-space.ts";
 import { isUnavailable } from "./retrying.ts";
 import type { RosterPage } from "./wire.ts";
 import { fromWireChange, fromWireGallery, fromWireServerInfo, invalidReply, toWireSpace } from "./wire.ts";
-import type { GalleryInfo, ServerInfo } from "./wire.ts";
+import type { GalleryInfo, ServerInfo, SubjectInfo } from "./wire.ts";
 import { ciphersOf } from "../keys/key-holder.ts";
 
 /** A gallery to be created. */
@@ -147,7 +147,8 @@ export class GalleryCalls {
 
   async delete(galleryId: string, options: Bounded): Promise<void> {
     checkId("gallery", galleryId);
-    await this.rpcs.call(options, (rpc) => this.rpcs.services.galleries.deleteGallery({ galleryId }, rpc));
+    const { galleries } = this.rpcs.services;
+    await this.rpcs.deletion(options, (allowMissing, rpc) => galleries.deleteGallery({ galleryId, allowMissing }, rpc));
   }
 
   /** Puts a draft in the place of a gallery that has that revision still. */
@@ -174,6 +175,21 @@ export class GalleryCalls {
       revision,
       nextPageToken,
     };
+  }
+
+  /** As VeilfaceClient.listSubjects. */
+  async listSubjects(galleryId: string, options: Bounded): Promise<SubjectInfo[]> {
+    // By id: one whose oldest template changes meanwhile may come twice.
+    const subjects = new Map<string, SubjectInfo>();
+    let pageToken = "";
+    do {
+      const request = { galleryId, pageSize: MAX_ENTRIES_PER_PAGE, pageToken };
+      const list = (rpc: RpcOptions) => this.rpcs.services.galleries.listSubjects(request, rpc);
+      const page = await this.rpcs.call(options, list, isUnavailable);
+      for (const { subjectId, templateCount } of page.subjects) subjects.set(subjectId, { subjectId, templateCount });
+      pageToken = page.nextPageToken;
+    } while (pageToken !== "");
+    return [...subjects.values()];
   }
 
   /** As VeilfaceClient.deleteTemplates: as many calls as it takes. */

@@ -51,6 +51,14 @@ export interface RosterEntry {
   readonly revision: number;
 }
 
+/** A subject of a gallery. */
+export interface SubjectInfo {
+  /** By the opaque id that it was enrolled under. */
+  readonly subjectId: string;
+  /** How many templates it has, >= 1. */
+  readonly templateCount: number;
+}
+
 /** A gallery as the server describes it. */
 export interface GalleryInfo {
   /** The id that its creator chose: 1 to 64 of a-z, 0-9 and "-". */
