@@ -15,7 +15,8 @@ const isRefused = refusedOf("page_token");
 const asked = fc.array(fc.string({ maxLength: 8 }), { maxLength: 3 });
 /** The ids that listings go by: of galleries and of contexts. */
 const id = fc.stringMatching(/^[a-z0-9-]{1,64}$/);
-const revision = fc.integer({ min: 0, max: 2 ** 48 - 1 });
+/** Those after which the store can look for changes. */
+const revision = fc.integer({ min: 0, max: 2 ** 48 - 2 });
 
 test("a token says where the next page begins to the listing that it is of, and is refused by every other", () => {
   fc.assert(
@@ -48,6 +49,12 @@ test("a token of a revision is read as that revision, and one of something else 
     }),
   );
   const tokens = new PageTokens("ListTemplates", "g");
+  for (const beyond of [2 ** 48 - 1, 2 ** 48, 999_999_999_999_999])
+    assert.equal(
+      tokens.readRevision(tokens.write(beyond)),
+      2 ** 48 - 2,
+      "nothing comes after the last one there can be",
+    );
   for (const wrong of ["staff", "-1", "1.5", "1e3", " 1", "1 ", "0x10", "Infinity", "9".repeat(16)])
     assert.throws(() => tokens.readRevision(tokens.write(wrong)), isRefused, wrong);
 });
