@@ -121,7 +121,7 @@ export class FakeServer implements AsyncDisposable {
   async *#count<Request, Response>(
     call: ServerMiddlewareCall<Request, Response>,
     context: CallContext,
-  ): AsyncGenerator<Response, Response | undefined> {
+  ): AsyncGenerator<Response, Response | undefined, undefined> {
     this.rpcs.push(call.method.path.split("/").at(-1)!);
     this.underWay++;
     try {
