@@ -127,6 +127,11 @@ test("a server that was put back from a backup and gave the places to others is 
       [...people.slice(0, 90), ...people.slice(90).map((live, i) => entry(90 + i, `other-${live.revision}`))],
       100,
     ],
+    [
+      "another last change, which is gone since",
+      [...people.slice(0, 90), ...people.slice(90, 99).map((_, i) => entry(90 + i, `other-${i}`)), entry(100, "late")],
+      101,
+    ],
     ["an earlier revision", people.slice(0, 50), 50],
   ] as const) {
     const cache = new RosterCache(join(folder, "d"), keyHolder);
@@ -136,6 +141,29 @@ test("a server that was put back from a backup and gave the places to others is 
     assert.deepEqual(restored.asked, [99, 0], name);
     await cache.forget("staff");
     assert.deepEqual(await readdir(join(folder, "d")), []);
+  }
+});
+
+test("a stored copy of one change is believed no more than others", async () => {
+  const store = new RosterCache(join(folder, "f"), keyHolder).storeFor("staff");
+  await rosterFrom(served([entry(0)]).readPage, store, 1);
+  const other = [entry(0, "somebody-else")];
+  assert.deepEqual(await rosterFrom(served(other).readPage, store, 1), other);
+});
+
+test("a stored copy whose last template was enrolled anew, or deleted, since is read on from", async () => {
+  for (const since of [[entry(100, "template-of-99")], []]) {
+    const store = new RosterCache(join(folder, "g"), keyHolder).storeFor("staff");
+    await rosterFrom(served(people).readPage, store, 100);
+    const asked: number[] = [];
+    const live = [...people.slice(0, 99), ...since];
+    const deletion = { templateId: "template-of-99", live: undefined, revision: 101 };
+    const readPage: ReadRosterPage = (revision) => {
+      asked.push(revision);
+      const changes = since.map((one) => ({ templateId: one.templateId, live: one, revision: one.revision }));
+      return Promise.resolve({ changes: since.length > 0 ? changes : [deletion], revision: 101, nextPageToken: "" });
+    };
+    assert.deepEqual([await rosterFrom(readPage, store, 101), asked], [live, [99]]);
   }
 });
 

@@ -167,6 +167,24 @@ test("a server whose revision went back, as one put back from a backup, is read 
   assert.deepEqual([backup.asked, roster.revision], [[5, 0], 2]);
 });
 
+test("changes since a revision that the roster does not have any more are not added to it", async () => {
+  const served = new ServedRoster();
+  for (const name of ["a", "b", "c"]) served.put(name, name);
+  const backup = new ServedRoster();
+  backup.put("x", "x");
+  let current = served;
+  const roster = new Roster((...page) => current.readPage(...page));
+  await roster.refresh(UID);
+  using late = await roster.begin();
+  late.of(UID);
+  served.put("d", "d");
+  late.add(served.changesSince(3));
+  current = backup;
+  await roster.refresh(UID);
+  await assert.rejects(late.finish(served.revision), isStale);
+  assert.deepEqual(roster.entries(), [...backup.live.values()]);
+});
+
 test("while the whole roster is read others wait, and go on once that has failed or is done", async () => {
   const served = new ServedRoster();
   served.put("a", "ada");
