@@ -130,16 +130,17 @@ export class Roster {
   async #merge(gathered: Gathered): Promise<RosterTable> {
     const { uid, table, revision } = gathered;
     if (table === undefined) this.#applyChanges(gathered);
-    else if (uid !== this.#uid || revision > this.#revision) this.#replace(gathered, table);
+    else if (!this.#confirmed || uid !== this.#uid || revision > this.#revision) this.#replace(gathered, table);
     const merged = this.#table;
     await this.#save();
     return merged;
   }
 
   #applyChanges(gathered: Gathered): void {
-    const { uid, changes, revision } = gathered;
-    if (uid !== this.#uid) throw stale("the gallery was replaced meanwhile");
-    if (revision < gathered.since.revision || (!this.#confirmed && !this.#agreesWith(gathered))) {
+    const { uid, changes, revision, since } = gathered;
+    if (uid !== this.#uid || since.revision > this.#revision)
+      throw stale("the gallery was replaced, or read anew, meanwhile");
+    if (revision < since.revision || (!this.#confirmed && !this.#agreesWith(gathered))) {
       this.#replace({ uid: "", revision: 0 }, new RosterTable());
       throw stale("the gallery is not what it was: the server may have been put back from a backup");
     }
@@ -152,12 +153,15 @@ export class Roster {
     this.#revision = Math.max(this.#revision, revision);
   }
 
+  /** Whether a stored copy's last change is the server's too, unless it changed that template again. */
   #agreesWith({ revision, changes }: Gathered): boolean {
     if (revision < this.#revision) return false;
-    const last = changes.find((change) => change.revision === this.#revision);
-    if (last === undefined) return true;
-    const stored = this.#table.last();
-    return last.live === undefined ? stored?.revision !== last.revision : isDeepStrictEqual(stored, last.live);
+    const last = this.#table.last();
+    // Where that was a deletion, its template may have been enrolled anew since.
+    if (last === undefined || last.revision < this.#revision)
+      return changes.find((change) => change.revision === this.#revision)?.live === undefined;
+    const change = changes.find(({ templateId }) => templateId === last.templateId);
+    return change !== undefined && (change.revision > last.revision || isDeepStrictEqual(change.live, last));
   }
 
   #replace({ uid, revision }: Pick<Gathered, "uid" | "revision">, table: RosterTable): void {

@@ -9,14 +9,14 @@ import type {
   SearchGalleryResponse,
   TemplateEntry,
 } from "@veilface/proto";
-import { createServer } from "nice-grpc";
+import { ServerError, Status, createServer } from "nice-grpc";
 import type { CallContext } from "nice-grpc";
 
 /** Galleries, contexts and templates without end, one a page; the gallery "g" is of both schemes. */
 export class SlowServer implements AsyncDisposable {
   /** How many there are of each. */
   pages = 1_000_000;
-  /** What happens before a gallery is described. */
+  /** What happens before a gallery is described, and once it is deleted. */
   interference: () => Promise<void> = () => Promise.resolve();
   readonly #contextId: string;
   readonly #delayMs: number;
@@ -24,6 +24,7 @@ export class SlowServer implements AsyncDisposable {
   /** The calls under way. */
   readonly #running = new Set<CallContext>();
   #address = "";
+  #isDeleted = false;
 
   private constructor(contextId: string, delayMs: number) {
     this.#contextId = contextId;
@@ -40,7 +41,7 @@ export class SlowServer implements AsyncDisposable {
     this.#server.add(GalleryServiceDefinition, {
       createGallery: refuse,
       updateGallery: refuse,
-      deleteGallery: refuse,
+      deleteGallery: ({ allowMissing }) => this.#delete(allowMissing),
       deleteTemplates: refuse,
       readTemplates: refuse,
       replaceGallery: refuse,
@@ -52,7 +53,9 @@ export class SlowServer implements AsyncDisposable {
         galleries: [this.#gallery()],
         nextPageToken: await this.#nextPage(pageToken, call),
       }),
-      listTemplates: async ({ pageToken }, call) => ({
+      listTemplates: refuse,
+      listSubjects: refuse,
+      listTemplateChanges: async ({ pageToken }, call) => ({
         entries: [entry(Number(pageToken))],
         nextPageToken: await this.#nextPage(pageToken, call),
         revision: this.pages,
@@ -95,17 +98,27 @@ export class SlowServer implements AsyncDisposable {
       if (message?.$case !== "template") continue;
       await this.#delay(call);
       const { templateId } = message.value;
-      yield { entry: { ...entry(enrolled++), templateId }, block: undefined, struckTemplateIds: [] };
+      const value = { entry: { ...entry(enrolled++), templateId }, struckTemplateIds: [] };
+      yield { message: { $case: "template", value } };
     }
   }
 
   async *#search(call: CallContext): AsyncGenerator<SearchGalleryResponse> {
-    yield { revision: this.pages, distances: undefined };
+    yield { message: { $case: "gallery", value: this.#gallery() } };
+    yield { message: { $case: "start", value: { revision: this.pages } } };
     for (let block = 0; ; block++) {
       await this.#delay(call);
       const nothing = { ciphertext: undefined, identical: true, refused: 0 as const, damagedSlots: [] };
-      yield { revision: 0, distances: { block, stride: 4, ...nothing } };
+      yield { message: { $case: "distances", value: { block, stride: 4, probe: 0, ...nothing } } };
     }
+  }
+
+  /** It is gone before the interference, so that a call that fails through it has done its work. */
+  async #delete(allowMissing: boolean): Promise<object> {
+    if (this.#isDeleted && !allowMissing) throw new ServerError(Status.NOT_FOUND, "there is no such gallery");
+    this.#isDeleted = true;
+    await this.interference();
+    return {};
   }
 
   async #nextPage(pageToken: string, call: CallContext): Promise<string> {

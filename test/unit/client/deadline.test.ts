@@ -100,7 +100,7 @@ test("the server stops by the header alone, where it does not hear that the clie
   using bounds = new CallBounds({ deadlineMs: 200 });
   const { metadata = Metadata() } = rpcs.watchStream({ bounds }).rpc;
   const isLate = (error: unknown): boolean => error instanceof GrpcError && error.code === Status.DEADLINE_EXCEEDED;
-  await assert.rejects(rpcs.services.galleries.listTemplates({ galleryId: "g" }, { metadata }), isLate);
+  await assert.rejects(rpcs.services.galleries.listTemplateChanges({ galleryId: "g" }, { metadata }), isLate);
   await server.stopped();
   rpcs.services.close();
 });
@@ -159,6 +159,17 @@ test("a deadline bounds all repetitions together, and says why there had to be s
   assert.equal(sent.timeouts().length, 5, "a pause that outlasts the deadline is not begun");
 });
 
+test("a deletion whose answer was lost is repeated, and what it deleted may be missing then", async () => {
+  await using server = await SlowServer.start(keyHolder.contextId, 0);
+  using client = new VeilfaceClient({ keyHolder, address: server.address });
+  let answers = 0;
+  server.interference = () =>
+    answers++ === 0 ? Promise.reject(new ServerError(Status.UNAVAILABLE, "going away")) : Promise.resolve();
+  await client.deleteGallery("g");
+  assert.equal(answers, 2);
+  await assert.rejects(client.deleteGallery("g"), isError("SERVER_REFUSED"));
+});
+
 test("without a deadline each rpc has a minute, and a stream as long as it needs", async () => {
   await using server = await SlowServer.start(keyHolder.contextId, 0);
   server.pages = 1;
@@ -170,7 +181,7 @@ test("without a deadline each rpc has a minute, and a stream as long as it needs
     sent.rpcs.map(({ name, timeout }) => [name, timeout]),
     [
       ["GetGallery", "60000m"],
-      ["ListTemplates", "60000m"],
+      ["ListTemplateChanges", "60000m"],
       ["GetGallery", "60000m"],
       ["GetGallery", "60000m"],
       ["EnrollTemplates", undefined],
