@@ -66,6 +66,11 @@ export class Holding implements Disposable {
     return this.#settled;
   }
 
+  /** Whether it was disposed of, or had to make room: it takes nothing any more. */
+  get over(): boolean {
+    return this.#over;
+  }
+
   /** Bytes a second lately. */
   get rate(): number {
     const decay = Math.exp((this.#countedAt - this.#now()) / RATE_WINDOW_MS);
@@ -148,14 +153,14 @@ export class WaitingBytes implements Account {
 
   /** See {@link Holding.take}. */
   take(holding: Holding, bytes: number): void {
-    holding.signal.throwIfAborted();
+    this.#checkOpen(holding);
     if (!this.#makeRoom(holding, bytes)) throw this.#full();
     this.#grant(holding, bytes);
   }
 
   /** See {@link Holding.takeOrWait}. */
   async takeOrWait(holding: Holding, bytes: number): Promise<void> {
-    holding.signal.throwIfAborted();
+    this.#checkOpen(holding);
     if (this.#queue.length === 0 && this.#makeRoom(holding, bytes)) this.#grant(holding, bytes);
     else if (this.#settled === 0) throw this.#full();
     else await this.#room(holding, bytes);
@@ -175,6 +180,11 @@ export class WaitingBytes implements Account {
     const [left] = own < 0 ? [] : this.#queue.splice(own, 1);
     left?.reject(holding.signal.reason ?? this.#full());
     this.#serve();
+  }
+
+  // What is taken for a call that is over would never be given back.
+  #checkOpen(holding: Holding): void {
+    if (holding.over) throw holding.signal.reason ?? overloaded("the call is over");
   }
 
   async #room(holding: Holding, bytes: number): Promise<void> {
