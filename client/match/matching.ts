@@ -45,7 +45,7 @@ export interface Found {
 }
 
 /** What a search is asked with. `confirm` throws if the gallery is another one by now. */
-export interface SearchQuestion {
+interface SearchQuestion {
   readonly embedding: ArrayLike<number>;
   readonly top: number;
   readonly confirm: () => Promise<void>;

@@ -36,7 +36,7 @@ export interface NewGallery {
 }
 
 /** Which page of a roster's changes. */
-export type RosterPageRequest = Pick<ListTemplatesRequest, "sinceRevision" | "pageToken">;
+type RosterPageRequest = Pick<ListTemplatesRequest, "sinceRevision" | "pageToken">;
 
 /** The templates to delete, by their ids or by their subjects'. */
 export interface DeletedIds {

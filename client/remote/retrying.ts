@@ -3,14 +3,14 @@ import { reachedNobody } from "./call-errors.ts";
 import { ClientError } from "../errors.ts";
 
 /** What bounds trying again. */
-export interface RetryOptions {
+interface RetryOptions {
   readonly signal?: AbortSignal;
   /** Pauses stay below it in all, in milliseconds. */
   readonly deadlineMs?: number;
 }
 
 /** Whether a failed call may be tried again. */
-export type MayRetry = (error: unknown) => boolean;
+type MayRetry = (error: unknown) => boolean;
 
 // 0.1 + 0.2 + 0.4 + 0.8 + 1.5 s: three seconds for a server that restarts, and no longer until a wrong address is
 // reported.

@@ -9,7 +9,7 @@ export interface Uncompared {
 }
 
 /** The encrypted distances of one block to a probe. */
-export interface Product extends Envelope {
+interface Product extends Envelope {
   readonly block: number;
   readonly stride: number;
   /** Slots whose templates are damaged on disk: the product goes without them. */

@@ -11,7 +11,7 @@ import { absent, packedScheme, pairwiseAcceptedError, required } from "./from-wi
 import { ServerError, fieldInvalid, impossible } from "../errors.ts";
 
 /** A context as it was sent, checked, with its keys where its scheme has any. */
-export interface ReceivedContext {
+interface ReceivedContext {
   readonly context: NewContext;
   readonly keys?: ContextKeys;
 }

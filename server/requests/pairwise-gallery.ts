@@ -14,7 +14,7 @@ import { ProbeAssembly } from "./probe-assembly.ts";
 import type { Holding } from "./waiting-bytes.ts";
 
 /** A pairwise context, and where its keys are. */
-export interface PairwiseTarget {
+interface PairwiseTarget {
   readonly context: ContextLocation;
   readonly scheme: PairwiseScheme;
 }

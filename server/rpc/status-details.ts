@@ -10,7 +10,7 @@ const INFO_URL = `type.googleapis.com/${ErrorInfo.$type}`;
 const RETRY_URL = `type.googleapis.com/${RetryInfo.$type}`;
 
 /** A refusal that no handler makes: a status and the contract's reason for it. */
-export interface BareRefusal {
+interface BareRefusal {
   readonly code: StatusObject["code"];
   readonly details: string;
   readonly reason: string;

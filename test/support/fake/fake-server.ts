@@ -16,7 +16,7 @@ import { createServer } from "nice-grpc";
 import { toTiles } from "../../../fhe/ring/tiles.ts";
 
 /** Changes a reply on its way out; returns it, or another in its place. */
-export interface Falsify {
+interface Falsify {
   enroll?: (reply: EnrollTemplatesResponse) => EnrollTemplatesResponse;
   compare?: (reply: CompareTemplatesResponse) => CompareTemplatesResponse;
   search?: (reply: SearchGalleryResponse) => SearchGalleryResponse | undefined;
