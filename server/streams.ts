@@ -1,7 +1,7 @@
 import type { Pace } from "./limits.ts";
 
 /** How much of a stream may be under way at once. */
-export interface Load<T> {
+interface Load<T> {
   /** In weight; an item that is heavier goes alone. */
   readonly limit: number;
   /** The weight of an item; 1 unless given. */

@@ -2,7 +2,7 @@ import { ServerError, overloaded, tooSlow } from "../errors.ts";
 import { NEWCOMER_MS, ROOM_PATIENCE_MS, SLOW_BYTES_PER_SECOND } from "../limits.ts";
 
 /** How much may wait. */
-export interface WaitingLimits {
+interface WaitingLimits {
   /** What waits, in the plural, for refusals. */
   readonly what: string;
   /** Over all holdings; one that is alone may be larger. */
