@@ -208,7 +208,7 @@ test("the library enrolls from a stream, searches and deletes", async () => {
   assert.deepEqual(matches.map(({ templateId }) => templateId).sort(), ["t-x", "t-y"]);
   const library = await client.openGallery("library");
   assert.deepEqual(await library.deleteTemplates({ templateIds: ["t-x", "none"] }), {
-    deleted: ["t-x"],
+    deleted: 1,
     struck: [],
     notFound: { templateIds: ["none"], subjectIds: [] },
   });
@@ -219,7 +219,7 @@ test("the library enrolls from a stream, searches and deletes", async () => {
 });
 
 test("people, galleries and the context are deleted", async () => {
-  assert.equal(((await json(0, "unenroll", "staff", "--subject", "ada"))["deleted"] as string[]).length, 2);
+  assert.equal((await json(0, "unenroll", "staff", "--subject", "ada"))["deleted"], 2);
   await json(1, "unenroll", "staff", "--subject", "ada");
   await json(2, "unenroll", "staff");
   await json(0, "gallery", "delete", "staff");
