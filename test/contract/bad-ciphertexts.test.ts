@@ -4,7 +4,7 @@ import { badCiphertexts } from "../support/hostile/bad-ciphertexts.ts";
 import type { BadCiphertext } from "../support/hostile/bad-ciphertexts.ts";
 import { BOMB_BYTES, bomb } from "../support/hostile/bombs.ts";
 import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
-import { TestGallery } from "../support/independent/gallery-fixture.ts";
+import { TestGallery, question } from "../support/independent/gallery-fixture.ts";
 import type { GalleryMessage, Person } from "../support/independent/gallery-fixture.ts";
 import { CallRefused } from "../support/independent/independent-client.ts";
 import { plainDistance, randomEmbedding } from "../support/independent/independent-encoding.ts";
@@ -50,10 +50,10 @@ async function assertRefusedEverywhere(gallery: TestGallery, bad: BadCiphertext)
   const pieces = [{ stride: gallery.stride, piece: 0, ciphertext }];
   const target = { ...gallery.target, subject_id: "somebody" };
   const template = { template_id: "bad", subject_id: "bad", ciphertext };
-  const calls: [string, object[], RegExp][] = [
+  const calls: [string, readonly object[], RegExp][] = [
     ["GalleryService/EnrollTemplates", [{ target: gallery.target }, { template }], /^template\.ciphertext/],
-    ["MatchingService/SearchGallery", [{ target: gallery.target, pieces }], /^pieces\.ciphertext/],
-    ["MatchingService/CompareTemplates", [{ target, pieces }], /^pieces\.ciphertext/],
+    ["MatchingService/SearchGallery", question(gallery.target, pieces), /^pieces\.ciphertext/],
+    ["MatchingService/CompareTemplates", question(target, pieces), /^pieces\.ciphertext/],
   ];
   for (const [rpc, requests, field] of calls) {
     const refusal = await refusalOf(client.call(rpc, ...requests), bad);

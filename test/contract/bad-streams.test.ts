@@ -3,9 +3,9 @@ import { connect } from "node:net";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
-import { COSINE_128, TestGallery } from "../support/independent/gallery-fixture.ts";
+import { COSINE_128, TestGallery, question } from "../support/independent/gallery-fixture.ts";
 import type { Person, PieceMessage } from "../support/independent/gallery-fixture.ts";
-import { CallRefused } from "../support/independent/independent-client.ts";
+import { CallRefused, answersOf } from "../support/independent/independent-client.ts";
 import { plainDistance, randomEmbedding } from "../support/independent/independent-encoding.ts";
 import { STATUS, assertRefused } from "../support/independent/refusals.ts";
 
@@ -41,8 +41,8 @@ for (const [rpc, target] of PROBING) {
   test(`${rpc} refuses a stream without a target, with two, or with a target that comes late`, async () => {
     await assertRefused(client.call(rpc), { ...invalid, field: "target" });
     await assertRefused(client.call(rpc, {}), { ...invalid, field: "target" });
-    await assertRefused(client.call(rpc, { pieces: [good] }, { target }), { ...invalid, field: "target" });
-    await assertRefused(client.call(rpc, { target, pieces: [good] }, { target }), {
+    await assertRefused(client.call(rpc, { pieces: { pieces: [good] } }, { target }), { ...invalid, field: "target" });
+    await assertRefused(client.call(rpc, ...question(target, [good]), { target }), {
       ...invalid,
       field: "target",
       says: /first message/,
@@ -51,8 +51,8 @@ for (const [rpc, target] of PROBING) {
 
   test(`${rpc} refuses a probe that lacks its piece or repeats it`, async () => {
     await assertRefused(client.call(rpc, { target }), { ...incomplete, says: /0 of 1 pieces at stride 128/ });
-    await assertRefused(client.call(rpc, { target, pieces: [good, good] }), { ...incomplete, says: /twice/ });
-    await assertRefused(client.call(rpc, { target, pieces: [good] }, { pieces: [good] }), {
+    await assertRefused(client.call(rpc, ...question(target, [good, good])), { ...incomplete, says: /twice/ });
+    await assertRefused(client.call(rpc, ...question(target, [good]), { pieces: { pieces: [good] } }), {
       ...incomplete,
       says: /twice/,
     });
@@ -60,14 +60,14 @@ for (const [rpc, target] of PROBING) {
 
   test(`${rpc} refuses a stride that the gallery does not use, and pieces that the stride has not`, async () => {
     for (const stride of [-1, 0, 1, 16, 127, 129, 4096, 2 ** 31 - 1]) {
-      await assertRefused(client.call(rpc, { target, pieces: [{ ...good, stride }] }), {
+      await assertRefused(client.call(rpc, ...question(target, [{ ...good, stride }])), {
         ...invalid,
         field: "pieces.stride",
         says: /128/,
       });
     }
     for (const piece of [-1, 1, 2 ** 31 - 1]) {
-      await assertRefused(client.call(rpc, { target, pieces: [{ ...good, piece }] }), {
+      await assertRefused(client.call(rpc, ...question(target, [{ ...good, piece }])), {
         ...invalid,
         field: "pieces.piece",
       });
@@ -76,7 +76,7 @@ for (const [rpc, target] of PROBING) {
 
   test(`${rpc} refuses an encoding of replies that does not exist`, async () => {
     for (const reply_encoding of [4, 99, -1]) {
-      await assertRefused(client.call(rpc, { target: { ...target, reply_encoding }, pieces: [good] }), {
+      await assertRefused(client.call(rpc, ...question({ ...target, reply_encoding }, [good])), {
         ...invalid,
         field: "target.reply_encoding",
       });
@@ -93,7 +93,7 @@ test("a message of more than 4 MiB is refused as over a limit", async () => {
       { target: gallery.target },
       { template: { template_id: "large", subject_id: "large", ciphertext } },
     ],
-    ["MatchingService/SearchGallery", { target: gallery.target, pieces: [{ ...good, ciphertext }] }],
+    ["MatchingService/SearchGallery", ...question(gallery.target, [{ ...good, ciphertext }])],
     ["GalleryService/GetGallery", { gallery_id: "g".repeat(5 << 20) }],
   ];
   // gRPC itself refuses them before they are read, so the status comes without details.
@@ -126,12 +126,12 @@ test("bytes that are no message of the rpc are refused, and no fault of the serv
 
 test("clients that hang up in the middle leave nothing but what was acknowledged, and free the server", async () => {
   for (const [rpc, target] of PROBING) {
-    for (const requests of [[], [{ target }], [{ target, pieces: [good] }]]) {
+    for (const requests of [[], [{ target }], question(target, [good])]) {
       const call = client.open(rpc);
       for (const request of requests) call.send(request);
       await sleep(20);
       call.hangUp();
-      await assert.rejects(call.next(), (error: CallRefused) => error.code === 1);
+      await assert.rejects(answersOf(call), (error: CallRefused) => error.code === 1);
     }
   }
   const enrolling = client.open("GalleryService/EnrollTemplates");
@@ -145,10 +145,14 @@ test("clients that hang up in the middle leave nothing but what was acknowledged
 test("a client that hangs up in the middle of its answers does not stop the others", async () => {
   const calls = Array.from({ length: 20 }, () => client.open("MatchingService/SearchGallery"));
   for (const call of calls) {
-    call.send({ target: gallery.target, pieces: [good] });
+    for (const message of question(gallery.target, [good])) call.send(message);
     call.end();
   }
-  await Promise.all(calls.map((call) => call.next()));
+  for (const answer of ["gallery", "start", "distances"])
+    assert.deepEqual(
+      new Set(await Promise.all(calls.map(async (call) => (await call.next())?.["message"]))),
+      new Set([answer]),
+    );
   for (const call of calls) call.hangUp();
   await assertUnharmed();
 });

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
-import { TestGallery, freshId } from "../support/independent/gallery-fixture.ts";
-import type { EntryMessage } from "../support/independent/gallery-fixture.ts";
+import { TestGallery, freshId, newPackedContext } from "../support/independent/gallery-fixture.ts";
+import type { DeletedMessage, EnrolledMessage } from "../support/independent/gallery-fixture.ts";
 import { serializeReply } from "../support/independent/independent-client.ts";
 import type { Space } from "../support/independent/independent-encoding.ts";
 import { assertRefused } from "../support/independent/refusals.ts";
@@ -13,24 +13,13 @@ const SPACE: Space = { dimension: 8, metric: "METRIC_COSINE", model_id: "model-a
 const SLOTS = 4096;
 /** gRPC's default limit of a message that a client takes. */
 const MOST_BYTES = 4 * 2 ** 20;
-
-interface Deleted {
-  readonly revision: number;
-  readonly entries: readonly EntryMessage[];
-  readonly struck_template_ids: readonly string[];
-  readonly struck_blocks: readonly number[];
-  readonly erased_blocks: readonly number[];
-  readonly unknown_subject_ids: readonly string[];
-  readonly more: boolean;
-  readonly deleted_count: number;
-}
+/** As long as a page token may be. */
+const TOKEN = "x".repeat(256);
 
 /** A gallery whose blocks have 4096 slots at stride 1. */
 async function galleryOfBlocks(): Promise<TestGallery> {
   const gallery_id = freshId("deletions");
-  await client.call("ContextService/CreateContext", {
-    context: { packed: { parameter_set: `PARAMETER_SET_${key.set}`, key_id: key.keyId } },
-  });
+  await client.call("ContextService/CreateContext", newPackedContext(key));
   await client.call("GalleryService/CreateGallery", {
     gallery: { gallery_id, context_id: key.contextId, space: SPACE, packed_stride: 1 },
   });
@@ -48,19 +37,23 @@ async function enrollBlock(gallery: TestGallery, slots: readonly { template_id: 
     { block: { stride: 1, slots } },
     { pieces: { pieces: Array.from({ length: 8 }, () => piece) } },
   ];
-  const [ack] = await client.call<{ block: { block: number }; struck_template_ids: string[] }>(
-    "GalleryService/EnrollTemplates",
-    ...messages,
-  );
-  return ack!;
+  const [ack] = await client.call<EnrolledMessage>("GalleryService/EnrollTemplates", ...messages);
+  return ack!.block!;
 }
 
-async function deleteTemplates(gallery: TestGallery, request: object): Promise<Deleted> {
-  const [reply] = await client.call<Deleted>("GalleryService/DeleteTemplates", {
+async function deleteTemplates(gallery: TestGallery, request: object): Promise<DeletedMessage> {
+  const [reply] = await client.call<DeletedMessage>("GalleryService/DeleteTemplates", {
     gallery_id: gallery.galleryId,
     ...request,
   });
   return reply!;
+}
+
+/** Of what is gone since a revision, each once, in the order of their deletion. */
+async function deletedSince(gallery: TestGallery, revision: number): Promise<string[]> {
+  return (await gallery.roster(revision, 10_000))
+    .filter(({ deleted }) => deleted)
+    .map(({ template_id }) => template_id);
 }
 
 async function count(gallery: TestGallery): Promise<number> {
@@ -88,8 +81,9 @@ test("more templates than one call may delete are deleted call by call, or by on
     field: "max_templates",
   });
   assert.equal(await count(gallery), 4 * SLOTS, "a refused call deletes nothing");
+  const enrolled = (await gallery.describe()).revision;
   const first = await deleteTemplates(gallery, { ...all, max_templates: 10_000 });
-  assert.deepEqual([first.entries.length, first.more, first.erased_blocks], [10_000, true, [0, 1]]);
+  assert.deepEqual([first.deleted_count, first.more, first.erased_blocks], [10_000, true, [0, 1]]);
   assert.deepEqual(first.unknown_subject_ids, [longId("nobody", 0)]);
   // The third block has lost 10,000 - 2 * 4096 of its templates.
   const struck = subjects.slice(0, 10_000 - 2 * SLOTS).map((_, i) => longId("c", i));
@@ -97,13 +91,12 @@ test("more templates than one call may delete are deleted call by call, or by on
   assert.equal(await count(gallery), 4 * SLOTS - 10_000);
   const second = await deleteTemplates(gallery, { ...all, max_templates: 10_000 });
   assert.deepEqual(
-    [second.entries.length, second.more, second.erased_blocks, second.struck_template_ids],
+    [second.deleted_count, second.more, second.erased_blocks, second.struck_template_ids],
     [4 * SLOTS - 10_000, false, [2, 3], []],
   );
   assert.equal(await count(gallery), 0);
-  const ids = new Set([...first.entries, ...second.entries].map(({ template_id }) => template_id));
-  assert.equal(ids.size, 4 * SLOTS, "every template is named once");
-  assert.deepEqual([first.deleted_count, second.deleted_count], [10_000, 4 * SLOTS - 10_000]);
+  const ids = await deletedSince(gallery, enrolled);
+  assert.deepEqual([ids.length, new Set(ids).size], [4 * SLOTS, 4 * SLOTS], "every template is told once");
   const { revision } = second;
   for (const round of ["a", "b", "c", "d"])
     await enrollBlock(
@@ -111,10 +104,9 @@ test("more templates than one call may delete are deleted call by call, or by on
       subjects.map((subject_id, i) => ({ template_id: longId(round, i), subject_id })),
     );
   const whole = await deleteTemplates(gallery, all);
-  assert.deepEqual([whole.entries.length, whole.deleted_count, whole.more], [10_000, 4 * SLOTS, false]);
+  assert.deepEqual([whole.deleted_count, whole.more], [4 * SLOTS, false]);
   assert.deepEqual([whole.erased_blocks, whole.struck_template_ids, await count(gallery)], [[4, 5, 6, 7], [], 0]);
-  const changes = await gallery.roster(revision);
-  assert.equal(changes.filter(({ deleted }) => deleted).length, 4 * SLOTS, "the change list names the others");
+  assert.equal(new Set(await deletedSince(gallery, revision)).size, 4 * SLOTS, "the change list names all of them");
 });
 
 test("a deletion that is asked again, because its reply was lost, says again whose bits stay in packed blocks", async () => {
@@ -125,19 +117,24 @@ test("a deletion that is asked again, because its reply was lost, says again who
   );
   await gallery.enroll([{ template_id: "loose", subject_id: "s-2", embedding: [1, 0, 0, 0, 0, 0, 0, 0] }]);
   const request = { template_ids: ["t-1", "not-there"], subject_ids: ["s-2", "nobody"] };
+  const { revision } = await gallery.describe();
   const first = await deleteTemplates(gallery, request);
+  assert.deepEqual([first.deleted_count, await deletedSince(gallery, revision)], [3, ["t-1", "loose", "t-2"]]);
   assert.deepEqual(
-    first.entries.map(({ template_id }) => template_id),
-    ["t-1", "loose", "t-2"],
-  );
-  assert.deepEqual(
-    [first.struck_template_ids, first.struck_blocks, first.unknown_subject_ids],
-    [["t-1", "t-2"], [0, 0], ["nobody"]],
+    [first.struck_template_ids, first.struck_blocks, first.unknown_subject_ids, first.unknown_template_ids],
+    [["t-1", "t-2"], [0, 0], ["nobody"], ["not-there"]],
   );
   const again = await deleteTemplates(gallery, request);
   assert.deepEqual(
-    [again.entries, again.struck_template_ids, again.unknown_subject_ids],
-    [[], ["t-1", "t-2"], ["s-2", "nobody"]],
+    [again.deleted_count, again.revision, again.struck_template_ids, again.struck_blocks],
+    [0, first.revision, ["t-1", "t-2"], [0, 0]],
+  );
+  assert.deepEqual(
+    [again.unknown_subject_ids, again.unknown_template_ids],
+    [
+      ["s-2", "nobody"],
+      ["t-1", "not-there"],
+    ],
   );
   const last = await deleteTemplates(gallery, { template_ids: ["t-3"] });
   assert.deepEqual([last.struck_template_ids, last.erased_blocks], [[], [0]]);
@@ -150,13 +147,10 @@ test("an enrollment names the templates that it replaced in packed blocks which 
   assert.deepEqual((await enrollBlock(gallery, slots)).struck_template_ids, []);
   assert.deepEqual((await enrollBlock(gallery, slots.slice(0, 1))).struck_template_ids, ["a"]);
   const template = gallery.template({ template_id: "b", subject_id: "s", embedding: [1, 0, 0, 0, 0, 0, 0, 0] });
-  const [ack] = await client.call<{ struck_template_ids: string[] }>(
-    "GalleryService/EnrollTemplates",
-    ...gallery.enrollment([template]),
-  );
-  assert.deepEqual(ack!.struck_template_ids, ["b"]);
-  const { entries, struck_template_ids } = await deleteTemplates(gallery, { template_ids: ["b"] });
-  assert.deepEqual([entries.length, struck_template_ids], [1, ["b"]], "of the deleted template an older form is left");
+  const [ack] = await client.call<EnrolledMessage>("GalleryService/EnrollTemplates", ...gallery.enrollment([template]));
+  assert.deepEqual(ack!.template!.struck_template_ids, ["b"]);
+  const { deleted_count, struck_template_ids } = await deleteTemplates(gallery, { template_ids: ["b"] });
+  assert.deepEqual([deleted_count, struck_template_ids], [1, ["b"]], "of the deleted template an older form is left");
   assert.deepEqual(
     (await enrollBlock(gallery, slots.slice(2))).struck_template_ids,
     [],
@@ -174,32 +168,44 @@ test("the largest replies that the contract's limits allow are below what gRPC's
     revision,
     deleted: false,
   };
-  const gone = { template_id: id, subject_id: "", placement: null, revision, deleted: true };
   const many = <T>(length: number, item: T): T[] => Array.from({ length }, () => item);
   const largest = {
     "GalleryService/DeleteTemplates": {
-      entries: many(10_000, gone),
+      deleted_count: 2 ** 48,
       revision,
       struck_template_ids: many(20_000, id),
       more: true,
       struck_blocks: many(20_000, block),
       erased_blocks: many(10_000, block),
       unknown_subject_ids: many(10_000, id),
+      unknown_template_ids: many(10_000, id),
     },
-    "GalleryService/ListTemplates": { entries: many(10_000, live), next_page_token: String(revision), revision },
-    "GalleryService/ListGalleries": { galleries: many(1000, largestGallery(id)), next_page_token: id },
+    "GalleryService/ListTemplates": { entries: many(10_000, live), next_page_token: TOKEN },
+    "GalleryService/ListSubjects": {
+      subjects: many(10_000, { subject_id: id, template_count: 2 ** 48 }),
+      next_page_token: TOKEN,
+    },
+    "GalleryService/ListTemplateChanges": { entries: many(10_000, live), next_page_token: TOKEN, revision },
+    "GalleryService/ListGalleries": { galleries: many(1000, largestGallery(id)), next_page_token: TOKEN },
     "GalleryService/EnrollTemplates": {
-      block: { block, stride: 2049, count: SLOTS, first_revision: revision },
-      struck_template_ids: many(SLOTS, id),
+      block: {
+        block,
+        stride: 2049,
+        count: SLOTS,
+        first_revision: revision,
+        struck_template_ids: many(SLOTS, id),
+      },
     },
     "GalleryService/ReadTemplates": { block: { block, stride: 1, entries: many(SLOTS, live), pieces: 2049 } },
     "MatchingService/CompareTemplates": {
-      distances: {
-        block,
-        stride: 1,
-        ciphertext: { context_id: id, encoding: 1, data: Buffer.alloc(1_900_000), sha256: Buffer.alloc(32) },
+      comparison: {
+        distances: {
+          block,
+          stride: 1,
+          ciphertext: { context_id: id, encoding: 1, data: Buffer.alloc(1_900_000), sha256: Buffer.alloc(32) },
+        },
+        entries: many(SLOTS, live),
       },
-      entries: many(SLOTS, live),
     },
     "MatchingService/CompareCiphertexts": {
       distance: { context_id: id, encoding: 1, data: Buffer.alloc(1_900_000), sha256: Buffer.alloc(32) },

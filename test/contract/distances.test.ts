@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { COSINE_128, EUCLIDEAN_128, TestGallery } from "../support/independent/gallery-fixture.ts";
+import { COSINE_128, EUCLIDEAN_128, TestGallery, readSearch } from "../support/independent/gallery-fixture.ts";
 import type { Person, SearchMessage } from "../support/independent/gallery-fixture.ts";
 import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
 import { IndependentClient } from "../support/independent/independent-client.ts";
@@ -111,22 +111,23 @@ test("dimensions from 1 to 2048 are served", async () => {
   }
 });
 
-test("the first answer of a search carries the gallery's revision alone, and each block answers once", async () => {
+test("a search answers with the gallery first, then with its revision, and each block answers once", async () => {
   const gallery = await TestGallery.create(client, keys.PACKED_N4096_Q60);
   await gallery.enroll(people(COSINE_128, 40));
-  const messages = await client.call<SearchMessage>("MatchingService/SearchGallery", {
-    target: gallery.target,
-    pieces: gallery.pieces(randomEmbedding(128)),
-  });
-  assert.deepEqual(messages[0], { revision: (await gallery.describe()).revision, distances: null });
+  const answer = await gallery.ask(gallery.target, gallery.pieces(randomEmbedding(128)));
+  const described = await gallery.describe();
+  assert.deepEqual([answer.gallery, answer.revision, answer.changes], [described, described.revision, []]);
   assert.deepEqual(
-    messages.slice(1).map(({ distances }) => distances!.stride),
-    [128, 128],
+    answer.distances.map(({ stride, probe }) => [stride, probe]),
+    [
+      [128, 0],
+      [128, 0],
+    ],
   );
-  assert.equal(new Set(messages.slice(1).map(({ distances }) => distances!.block)).size, 2);
+  assert.equal(new Set(answer.distances.map(({ block }) => block)).size, 2);
 });
 
-test("a probe may come with the target or in later messages", async () => {
+test("a probe may come in several messages, also in ones of no piece", async () => {
   const gallery = await TestGallery.create(client, keys.PACKED_N4096_Q60);
   const enrolled = people(COSINE_128, 1);
   await gallery.enroll(enrolled);
@@ -134,38 +135,44 @@ test("a probe may come with the target or in later messages", async () => {
   const messages = await client.call<SearchMessage>(
     "MatchingService/SearchGallery",
     { target: gallery.target },
-    {},
-    { pieces: gallery.pieces(probe) },
+    { pieces: {} },
+    { pieces: { pieces: gallery.pieces(probe) } },
+    { pieces: { pieces: [] } },
   );
   assertDistances(
-    new Map(gallery.read(messages[1]!.distances!, await gallery.roster(), probe, "packed")),
+    new Map(gallery.read(readSearch(messages).distances[0]!, await gallery.roster(), probe, "packed")),
     enrolled,
     gallery,
     probe,
   );
 });
 
-test("a search of an empty gallery answers with its revision and nothing else", async () => {
+test("a search of an empty gallery answers with the gallery, its revision and nothing else", async () => {
   const gallery = await TestGallery.create(client, keys.PACKED_N4096_Q60);
-  const messages = await client.call<SearchMessage>("MatchingService/SearchGallery", {
-    target: gallery.target,
-    pieces: gallery.pieces(randomEmbedding(128)),
-  });
-  assert.deepEqual(messages, [{ revision: 0, distances: null }]);
+  for (const pieces of [[], gallery.pieces(randomEmbedding(128))]) {
+    const answer = await gallery.ask(gallery.target, pieces);
+    assert.deepEqual(answer, { gallery: await gallery.describe(), changes: [], revision: 0, distances: [] });
+  }
 });
 
 test("a deleted person is gone from search, comparison and roster; the others' distances stay right", async () => {
   const gallery = await TestGallery.create(client, keys.PACKED_N4096_Q60);
   const enrolled = people(COSINE_128, 10);
   await gallery.enroll(enrolled);
-  const { entries, revision } = await gallery.delete({
+  const before = await gallery.describe();
+  const deleted = await gallery.delete({
     subject_ids: ["subject-2", "nobody"],
     template_ids: ["template-9", "nothing"],
   });
+  assert.deepEqual(
+    [deleted.deleted_count, deleted.unknown_subject_ids, deleted.unknown_template_ids],
+    [3, ["nobody"], ["nothing"]],
+  );
+  const entries = await gallery.roster(before.revision);
   assert.deepEqual(entries.map((entry) => entry.template_id).sort(), ["template-4", "template-5", "template-9"]);
   assert.ok(entries.every((entry) => entry.deleted && entry.subject_id === "" && entry.placement === null));
   const after = await gallery.describe();
-  assert.deepEqual([after.template_count, after.revision], [7, revision]);
+  assert.deepEqual([after.template_count, after.revision], [7, deleted.revision]);
   const probe = similarEmbedding(enrolled[4]!.embedding);
   const rest = enrolled.filter((person) => !["template-4", "template-5", "template-9"].includes(person.template_id));
   assertDistances(await gallery.search(probe), rest, gallery, probe);
@@ -188,11 +195,8 @@ test("the place of a deleted template decrypts to nothing of the person", async 
   const places = await gallery.enroll(enrolled);
   await gallery.delete({ template_ids: ["template-1"] });
   const probe = enrolled[1]!.embedding;
-  const [, block] = await client.call<SearchMessage>("MatchingService/SearchGallery", {
-    target: gallery.target,
-    pieces: gallery.pieces(probe),
-  });
-  const [[, distance]] = gallery.read(block!.distances!, [places[1]!], probe, "packed") as [[string, number]];
+  const { distances } = await gallery.ask(gallery.target, gallery.pieces(probe));
+  const [[, distance]] = gallery.read(distances[0]!, [places[1]!], probe, "packed") as [[string, number]];
   assert.ok(Math.abs(distance - 1) < 1e-5, "the inner product at an empty place is zero");
 });
 
@@ -202,11 +206,8 @@ test("a comparison answers nothing of other subjects in the same block", async (
   const places = await gallery.enroll(enrolled);
   const probe = enrolled[0]!.embedding;
   const target = { ...gallery.target, subject_id: "subject-2" };
-  const [answer] = await client.call<SearchMessage>("MatchingService/CompareTemplates", {
-    target,
-    pieces: gallery.pieces(probe),
-  });
-  const others = new Map(gallery.read(answer!.distances!, places.slice(0, 4), probe, "packed"));
+  const { comparisons } = await gallery.askSubject(target, gallery.pieces(probe));
+  const others = new Map(gallery.read(comparisons[0]!.distances, places.slice(0, 4), probe, "packed"));
   for (const distance of others.values())
     assert.ok(Math.abs(distance - 1) < 1e-5, "the slots of other subjects hold nothing");
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { COSINE_128, TestGallery } from "../support/independent/gallery-fixture.ts";
+import { COSINE_128, TestGallery, enrolledEntry, question } from "../support/independent/gallery-fixture.ts";
 import type { EntryMessage, Person, RosterMessage } from "../support/independent/gallery-fixture.ts";
 import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
 import type { CallRefused } from "../support/independent/independent-client.ts";
@@ -54,8 +54,7 @@ test("a template is acknowledged while the stream is still open", async () => {
   call.send({ target: gallery.target });
   for (let i = 0; i < 3; i++) {
     call.send({ template: gallery.template(person(i)) });
-    const answer = (await call.next()) as { entry: EntryMessage } | undefined;
-    assert.equal(answer!.entry.template_id, `template-${i}`);
+    assert.equal(enrolledEntry(await call.next()).template_id, `template-${i}`);
     assert.equal((await gallery.describe()).template_count, i + 1);
   }
   call.end();
@@ -105,8 +104,7 @@ test("a stream that broke off is resumed by sending again what was not acknowled
   const broken = client.open(RPC);
   for (const message of gallery.enrollment(people.slice(0, 8).map((p) => gallery.template(p)))) broken.send(message);
   const acknowledged: string[] = [];
-  for (let i = 0; i < 4; i++)
-    acknowledged.push(((await broken.next()) as unknown as { entry: EntryMessage }).entry.template_id);
+  for (let i = 0; i < 4; i++) acknowledged.push(enrolledEntry(await broken.next()).template_id);
   broken.hangUp();
   await assert.rejects(
     async () => {
@@ -137,7 +135,7 @@ test("a refused template ends the stream; those before it are acknowledged and s
     reason: "CIPHERTEXT_CORRUPT",
   });
   assert.deepEqual(
-    refusal.received.map((message) => (message as { entry: EntryMessage }).entry.template_id),
+    refusal.received.map((message) => enrolledEntry(message).template_id),
     people.slice(0, 5).map((p) => p.template_id),
   );
   const live = (await gallery.roster()).map((entry) => entry.template_id);
@@ -200,7 +198,7 @@ test("the roster by revision tells exactly what changed, oldest first, deletions
     [0, 1, 3, 4, 5, 6].map((i) => `template-${i}`),
   );
   assert.deepEqual(await gallery.roster(0, 2), whole);
-  const [page] = await client.call<RosterMessage>("GalleryService/ListTemplates", {
+  const [page] = await client.call<RosterMessage>("GalleryService/ListTemplateChanges", {
     gallery_id: gallery.galleryId,
     page_size: 2,
   });
@@ -245,11 +243,11 @@ test("templates of another kind than the gallery's are refused, naming the field
     } as const;
     await assertRefused(client.call(RPC, { target }, { template: gallery.template(person(0)) }), expected);
     await assertRefused(
-      client.call("MatchingService/SearchGallery", { target, pieces: gallery.pieces(person(0).embedding) }),
+      client.call("MatchingService/SearchGallery", ...question(target, gallery.pieces(person(0).embedding))),
       expected,
     );
     await assertRefused(
-      client.call("MatchingService/CompareTemplates", { target: { ...target, subject_id: "s" }, pieces: [] }),
+      client.call("MatchingService/CompareTemplates", ...question({ ...target, subject_id: "s" }, [])),
       expected,
     );
   }

@@ -2,7 +2,14 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
-import { COSINE_128, TestGallery, freshId } from "../support/independent/gallery-fixture.ts";
+import {
+  COSINE_128,
+  TestGallery,
+  freshId,
+  newPackedContext,
+  question,
+  readSearch,
+} from "../support/independent/gallery-fixture.ts";
 import type { CiphertextMessage, Person, SearchMessage } from "../support/independent/gallery-fixture.ts";
 import { CIPHERTEXT_WORDS_AT, unpack, words } from "../support/independent/independent-crypto.ts";
 import {
@@ -43,9 +50,7 @@ interface Side {
 async function packedSide(): Promise<Side> {
   const key = await contractKey();
   const galleryId = freshId("packed");
-  await client.call("ContextService/CreateContext", {
-    context: { packed: { parameter_set: `PARAMETER_SET_${key.set}`, key_id: key.keyId } },
-  });
+  await client.call("ContextService/CreateContext", newPackedContext(key));
   await client.call("GalleryService/CreateGallery", {
     gallery: { gallery_id: galleryId, context_id: key.contextId, space: COSINE_128, packed_stride: STRIDE },
   });
@@ -56,17 +61,15 @@ async function packedSide(): Promise<Side> {
   const found = await gallery.search(probe);
   for (const { template_id, embedding } of people)
     assert.ok(Math.abs(found.get(template_id)! - plainDistance(COSINE_128, embedding, probe)) < 1e-5);
-  const [, reply] = await client.call<SearchMessage>("MatchingService/SearchGallery", {
-    target: { ...gallery.target, reply_encoding: "CIPHERTEXT_ENCODING_SEAL" },
-    pieces: gallery.pieces(probe),
-  });
+  const wish = { ...gallery.target, reply_encoding: "CIPHERTEXT_ENCODING_SEAL" };
+  const { distances } = await gallery.ask(wish, gallery.pieces(probe));
   await enrollBlock(gallery, crowd(40, 128, "block"));
   const stored = (await storedCiphertexts(galleryId)).map((data) => key.sealBytes(unpack(data)));
   assert.equal(stored.length, 3 + 128 / STRIDE);
   const secretKey = key.secretKeyBytes("none");
   const primes = [...key.rings.map(({ prime }) => prime), RESERVED_PRIME];
   const hunt = await held(
-    KeyHunt.create(primes, secretKey, [stored[0]!, stored.at(-1)!, reply!.distances!.ciphertext.data]),
+    KeyHunt.create(primes, secretKey, [stored[0]!, stored.at(-1)!, distances[0]!.ciphertext.data]),
   );
   return { hunt, stored, secretKey, rings: key.rings };
 }
@@ -83,13 +86,15 @@ async function pairwiseSide(): Promise<Side> {
   const found = await gallery.search(probe);
   for (const { template_id, embedding } of people)
     assert.ok(Math.abs(found.get(template_id)! - gallery.plain(embedding, probe)) < smallTolerance(16));
-  const [, reply] = await client.call<SearchMessage>("MatchingService/SearchGallery", {
-    target: gallery.target,
-    pieces: gallery.pieces(probe),
-  });
+  const { distances } = readSearch(
+    await client.call<SearchMessage>(
+      "MatchingService/SearchGallery",
+      ...question(gallery.target, gallery.pieces(probe)),
+    ),
+  );
   const templates = await storedCiphertexts(gallery.galleryId);
   const secretKey = maker.secretKey("none");
-  const hunt = await held(KeyHunt.create(maker.primes, secretKey, [templates[0]!, reply!.distances!.ciphertext.data]));
+  const hunt = await held(KeyHunt.create(maker.primes, secretKey, [templates[0]!, distances[0]!.ciphertext.data]));
   const slots = hunt.truths[0]!;
   people[0]!.embedding.forEach((x, k) => {
     assert.ok(Math.abs(slots[k]! - x) < 1e-4, "the hunt decrypts the stored template with the real key");

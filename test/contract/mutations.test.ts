@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { inspect } from "node:util";
 import fc from "fast-check";
 import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
-import { TestGallery } from "../support/independent/gallery-fixture.ts";
+import { TestGallery, newPackedContext, question } from "../support/independent/gallery-fixture.ts";
 import { CallRefused, closedReasons, serialize } from "../support/independent/independent-client.ts";
 import { plainDistance, randomEmbedding } from "../support/independent/independent-encoding.ts";
 
@@ -19,10 +19,7 @@ const page = { page_size: 5, page_token: "" };
 
 /** A valid stream of requests for every rpc. */
 const VALID: readonly (readonly [string, readonly object[]])[] = [
-  [
-    "ContextService/CreateContext",
-    [{ context: { packed: { parameter_set: "PARAMETER_SET_PACKED_N4096_Q60", key_id: key.keyId } } }],
-  ],
+  ["ContextService/CreateContext", [newPackedContext(key)]],
   ["ContextService/GetContext", [{ context_id: key.contextId }]],
   ["ContextService/ListContexts", [page]],
   ["ContextService/DeleteContext", [{ context_id: "0".repeat(64), force: false }]],
@@ -32,7 +29,9 @@ const VALID: readonly (readonly [string, readonly object[]])[] = [
   ],
   ["GalleryService/GetGallery", [{ gallery_id: gallery.galleryId }]],
   ["GalleryService/ListGalleries", [{ context_id: key.contextId, ...page }]],
-  ["GalleryService/ListTemplates", [{ gallery_id: gallery.galleryId, since_revision: 1, ...page }]],
+  ["GalleryService/ListTemplates", [{ gallery_id: gallery.galleryId, subject_id: "s", ...page }]],
+  ["GalleryService/ListSubjects", [{ gallery_id: gallery.galleryId, ...page }]],
+  ["GalleryService/ListTemplateChanges", [{ gallery_id: gallery.galleryId, since_revision: 1, ...page }]],
   [
     "GalleryService/EnrollTemplates",
     [{ target: gallery.target }, { template: { ...template, template_id: "fuzzed" } }],
@@ -41,8 +40,11 @@ const VALID: readonly (readonly [string, readonly object[]])[] = [
     "GalleryService/DeleteTemplates",
     [{ gallery_id: gallery.galleryId, template_ids: ["fuzzed"], subject_ids: ["fuzzed"] }],
   ],
-  ["MatchingService/SearchGallery", [{ target: gallery.target, pieces }]],
-  ["MatchingService/CompareTemplates", [{ target: { ...gallery.target, subject_id: "s" } }, { pieces }]],
+  [
+    "MatchingService/SearchGallery",
+    question({ ...gallery.target, probes: 1, roster: { uid: (await gallery.describe()).uid, revision: 1 } }, pieces),
+  ],
+  ["MatchingService/CompareTemplates", question({ ...gallery.target, subject_id: "s" }, pieces)],
 ];
 
 interface Mutation {

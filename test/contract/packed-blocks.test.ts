@@ -1,9 +1,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
-import { COSINE_128, TestGallery, freshId } from "../support/independent/gallery-fixture.ts";
+import {
+  COSINE_128,
+  TestGallery,
+  freshId,
+  newPackedContext,
+  question,
+} from "../support/independent/gallery-fixture.ts";
 import type {
   CiphertextMessage,
+  DistancesMessage,
+  EnrolledMessage,
   EntryMessage,
   GalleryMessage,
   Person,
@@ -29,24 +37,13 @@ const otherKey = await contractKey();
 const blockInvalid = { status: "INVALID_ARGUMENT", reason: "BLOCK_INVALID" } as const;
 const changed = { status: "ABORTED", reason: "GALLERY_CHANGED" } as const;
 
-interface BlockAck {
-  readonly block: {
-    readonly block: number;
-    readonly stride: number;
-    readonly count: number;
-    readonly first_revision: number;
-  };
-}
-
 /** A gallery that packs at stride 16, as the contract's comments say it is done. */
 class PackedGallery extends TestGallery {
   readonly packedScales = scalesOf(this.key.modulus, 128, STRIDE);
 
   static async open(asked: object = {}, under = key): Promise<PackedGallery> {
     const galleryId = freshId("packed");
-    await client.call("ContextService/CreateContext", {
-      context: { packed: { parameter_set: `PARAMETER_SET_${under.set}`, key_id: under.keyId } },
-    });
+    await client.call("ContextService/CreateContext", newPackedContext(under));
     await client.call("GalleryService/CreateGallery", {
       gallery: {
         gallery_id: galleryId,
@@ -79,14 +76,14 @@ class PackedGallery extends TestGallery {
     };
   }
 
-  async enrollBlock(people: readonly Person[]): Promise<BlockAck["block"]> {
-    const [answer] = await this.client.call<BlockAck>(
+  async enrollBlock(people: readonly Person[]): Promise<NonNullable<EnrolledMessage["block"]>> {
+    const [answer] = await this.client.call<EnrolledMessage>(
       "GalleryService/EnrollTemplates",
       { target: this.target },
       this.head(people),
       { pieces: { pieces: this.blockPieces(people) } },
     );
-    return answer!.block;
+    return answer!.block!;
   }
 
   packedProbe(probe: readonly number[]): PieceMessage[] {
@@ -100,18 +97,12 @@ class PackedGallery extends TestGallery {
 
   /** Distances by template id, over packed and loose blocks. */
   async searchAll(probe: readonly number[]): Promise<Map<string, number>> {
-    const request = { target: this.target, pieces: [...this.packedProbe(probe), ...this.pieces(probe)] };
-    const [, ...answers] = await this.client.call<{
-      distances: { block: number; stride: number; ciphertext: CiphertextMessage };
-    }>("MatchingService/SearchGallery", request);
+    const { distances } = await this.ask(this.target, [...this.packedProbe(probe), ...this.pieces(probe)]);
     const entries = (await this.roster()).filter(({ deleted }) => !deleted);
-    return new Map(answers.flatMap(({ distances }) => this.#readBlock(distances, entries)));
+    return new Map(distances.flatMap((block) => this.#readBlock(block, entries)));
   }
 
-  #readBlock(
-    { block, stride, ciphertext }: { block: number; stride: number; ciphertext: CiphertextMessage },
-    entries: readonly EntryMessage[],
-  ): [string, number][] {
+  #readBlock({ block, stride, ciphertext }: DistancesMessage, entries: readonly EntryMessage[]): [string, number][] {
     const scales = stride === STRIDE ? this.packedScales : this.scales;
     const coefficients = this.key.decryptProduct(ciphertext.encoding, ciphertext.data);
     return entries.flatMap(({ template_id, placement }): [string, number][] =>
@@ -168,12 +159,10 @@ test("templates of a block are replaced and deleted one by one, and sending a bl
   const renewed = { ...block[4]!, embedding: randomEmbedding(128) };
   await gallery.enroll([renewed]);
   await assertHolds(gallery, block.with(4, renewed));
-  const [answer] = await gallery.client.call<{ entries: EntryMessage[]; struck_template_ids: string[] }>(
-    "GalleryService/DeleteTemplates",
-    { gallery_id: gallery.galleryId, template_ids: ["p-4", "p-5"], subject_ids: ["p-s-6"] },
-  );
+  const deleted = await gallery.delete({ template_ids: ["p-4", "p-5"], subject_ids: ["p-s-6"] });
+  assert.equal(deleted.deleted_count, 3);
   assert.deepEqual(
-    answer!.struck_template_ids.toSorted(),
+    deleted.struck_template_ids.toSorted(),
     ["p-4", "p-5", "p-6"],
     "of p-4 the replaced form is in the block still",
   );
@@ -188,12 +177,13 @@ test("a packed subject is compared alone", async () => {
   const block = people("p", 5);
   await gallery.enrollBlock(block);
   const probe = randomEmbedding(128);
-  const answers = await client.call<{ entries: EntryMessage[] }>("MatchingService/CompareTemplates", {
-    target: { ...gallery.target, subject_id: "p-s-2" },
-    pieces: gallery.packedProbe(probe),
-  });
+  await gallery.enroll(people("l", 1));
+  const target = { ...gallery.target, subject_id: "p-s-2" };
+  const { gallery: described, strides, comparisons } = await gallery.askSubject(target, gallery.packedProbe(probe));
+  assert.deepEqual(described, await gallery.describe());
+  assert.deepEqual([described.strides, strides], [[STRIDE, 128], [STRIDE]], "the probe is needed at one stride alone");
   assert.deepEqual(
-    answers.flatMap(({ entries }) => entries.map(({ template_id }) => template_id)),
+    comparisons.flatMap(({ entries }) => entries.map(({ template_id }) => template_id)),
     ["p-2"],
   );
 });
@@ -254,7 +244,7 @@ test("a probe that lacks a stride of the gallery is refused, and so is one of a 
   await gallery.enrollBlock(people("p", 2));
   const probe = randomEmbedding(128);
   const search = (pieces: PieceMessage[]): Promise<unknown> =>
-    client.call("MatchingService/SearchGallery", { target: gallery.target, pieces });
+    client.call("MatchingService/SearchGallery", ...question(gallery.target, pieces));
   await assertRefused(search(gallery.pieces(probe)), {
     status: "INVALID_ARGUMENT",
     reason: "PROBE_INCOMPLETE",

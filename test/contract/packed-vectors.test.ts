@@ -4,10 +4,14 @@ import { createHash } from "node:crypto";
 import { test } from "node:test";
 import type { PackedVector } from "../../scripts/vectors/packed-vector.ts";
 import { startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
+import { newPackedContext, question, readComparison, readSearch } from "../support/independent/gallery-fixture.ts";
 import type {
   CiphertextMessage,
+  CompareAnswer,
   CompareMessage,
+  EnrolledMessage,
   EntryMessage,
+  SearchAnswer,
   SearchMessage,
 } from "../support/independent/gallery-fixture.ts";
 import { unpack, words } from "../support/independent/independent-crypto.ts";
@@ -46,13 +50,11 @@ class VectorGallery {
   }
 
   async create(): Promise<string> {
-    const packed = {
-      parameter_set: `PARAMETER_SET_${this.vector.parameterSet}`,
-      key_id: Buffer.from(this.vector.keyId, "hex"),
-    };
-    const [answer] = await client.call<{ context: { context_id: string } }>("ContextService/CreateContext", {
-      context: { packed },
-    });
+    const { parameterSet: set, keyId } = this.vector;
+    const [answer] = await client.call<{ context: { context_id: string } }>(
+      "ContextService/CreateContext",
+      newPackedContext({ set, keyId: Buffer.from(keyId, "hex") }),
+    );
     await client.call("GalleryService/CreateGallery", {
       gallery: { gallery_id: this.galleryId, context_id: this.vector.contextId, space: this.space },
     });
@@ -60,34 +62,33 @@ class VectorGallery {
   }
 
   async enroll(ciphertext: CiphertextMessage): Promise<EntryMessage> {
-    const [answer] = await client.call<{ entry: EntryMessage }>(
+    const [answer] = await client.call<EnrolledMessage>(
       "GalleryService/EnrollTemplates",
       { target: { gallery_id: this.galleryId, space: this.space } },
       { template: { template_id: "ada-1", subject_id: SUBJECT, ciphertext } },
     );
-    return answer!.entry;
+    return answer!.template!.entry;
   }
 
-  async compare(reply_encoding?: string): Promise<CompareMessage> {
+  async compare(reply_encoding?: string): Promise<CompareAnswer["comparisons"][number]> {
     const target = {
       gallery_id: this.galleryId,
       subject_id: SUBJECT,
       space: this.space,
       ...(reply_encoding === undefined ? {} : { reply_encoding }),
     };
-    const answers = await client.call<CompareMessage>("MatchingService/CompareTemplates", {
-      target,
-      pieces: this.probe,
-    });
-    assert.equal(answers.length, 1);
-    return answers[0]!;
+    const { strides, comparisons } = readComparison(
+      await client.call<CompareMessage>("MatchingService/CompareTemplates", ...question(target, this.probe)),
+    );
+    assert.deepEqual([strides, comparisons.length], [[this.vector.stride], 1]);
+    return comparisons[0]!;
   }
 
-  async search(): Promise<SearchMessage[]> {
-    return client.call<SearchMessage>("MatchingService/SearchGallery", {
-      target: { gallery_id: this.galleryId, space: this.space },
-      pieces: this.probe,
-    });
+  async search(): Promise<SearchAnswer> {
+    const target = { gallery_id: this.galleryId, space: this.space };
+    return readSearch(
+      await client.call<SearchMessage>("MatchingService/SearchGallery", ...question(target, this.probe)),
+    );
   }
 }
 
@@ -108,9 +109,9 @@ for (const name of PACKED_VECTORS) {
     assert.ok(distances.ciphertext.data.equals(bytesOf(vector.product)));
     assert.equal(distances.ciphertext.sha256.toString("hex"), vector.product.sha256);
     assert.equal(distances.ciphertext.context_id, vector.contextId);
-    const [revision, block, ...none] = await gallery.search();
-    assert.deepEqual([revision!.distances, none], [null, []]);
-    assert.ok(block!.distances!.ciphertext.data.equals(bytesOf(vector.product)));
+    const { revision, distances: found } = await gallery.search();
+    assert.deepEqual([revision, found.length], [1, 1]);
+    assert.ok(found[0]!.ciphertext.data.equals(bytesOf(vector.product)));
   });
 
   test(`${name}: so it does when the template comes as SEAL's bytes, and the product is asked for as SEAL's bytes`, async () => {

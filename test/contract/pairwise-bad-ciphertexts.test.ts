@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { after, test } from "node:test";
 import { bomb } from "../support/hostile/bombs.ts";
 import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
-import { COSINE_128, TestGallery } from "../support/independent/gallery-fixture.ts";
+import { COSINE_128, TestGallery, question } from "../support/independent/gallery-fixture.ts";
 import type { CiphertextMessage } from "../support/independent/gallery-fixture.ts";
 import { CallRefused } from "../support/independent/independent-client.ts";
 import { CIPHERTEXT_WORDS_AT } from "../support/independent/independent-crypto.ts";
@@ -62,9 +62,9 @@ function callsWith(ciphertext: CiphertextMessage | undefined): Record<string, ()
         { target: gallery.target },
         { template: { template_id: "bad", subject_id: "bad", ciphertext } },
       ),
-    probe: () => client.call("MatchingService/SearchGallery", { target: gallery.target, pieces }),
+    probe: () => client.call("MatchingService/SearchGallery", ...question(gallery.target, pieces)),
     "probe of one subject": () =>
-      client.call("MatchingService/CompareTemplates", { target: { ...gallery.target, subject_id: "s" }, pieces }),
+      client.call("MatchingService/CompareTemplates", ...question({ ...gallery.target, subject_id: "s" }, pieces)),
   };
 }
 

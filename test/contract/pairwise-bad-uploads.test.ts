@@ -131,23 +131,26 @@ test("the scale may go up to its limits, and no further", async () => {
 
 const upload = sealUpload(stranger.maker, stranger.keys, { compression: "none" });
 const announced = announcement(upload);
+const { context: announcedContext, key_uploads: uploads } = announced.new_context;
+const announcing = (key_uploads: readonly object[], context = announcedContext): object => ({
+  new_context: { context, key_uploads },
+});
 // Several for each object.
 const parts = chunks(upload, 100_000);
 
 test("80 MB of keys are refused when they are announced, before a byte of them is sent", async () => {
-  const key_uploads = announced.key_uploads.map((message) => ({ ...message, total_bytes: 40 << 20 }));
   const call = client.open(RPC);
-  call.send({ ...announced, key_uploads });
+  call.send(announcing(uploads.map((message) => ({ ...message, total_bytes: 40 << 20 }))));
   await assertUploadRefused(call.next(), {
     status: "RESOURCE_EXHAUSTED",
-    reason: "LIMIT_EXCEEDED",
-    field: "key_uploads",
+    reason: "TOO_LARGE",
+    field: "new_context.key_uploads",
     says: /67108864/,
   });
 });
 
 test("an announcement of anything but one TenSEAL context, or relinearization and Galois keys, is refused", async () => {
-  const [relin, galois] = announced.key_uploads as [object, object];
+  const [relin, galois] = uploads as [object, object];
   const tenseal = { ...relin, material: "KEY_MATERIAL_TENSEAL_CONTEXT" };
   for (const key_uploads of [
     [],
@@ -160,26 +163,26 @@ test("an announcement of anything but one TenSEAL context, or relinearization an
     [{ ...relin, material: 0 }],
     [relin, { ...galois, material: 9 }],
   ]) {
-    await assertUploadRefused(client.call(RPC, { ...announced, key_uploads }), {
+    await assertUploadRefused(client.call(RPC, announcing(key_uploads)), {
       ...invalid,
-      field: "key_uploads",
+      field: "new_context.key_uploads",
       says: /KEY_MATERIAL_TENSEAL_CONTEXT/,
     });
   }
 });
 
 test("an announcement without a length or a SHA-256 is refused", async () => {
-  const [relin, galois] = announced.key_uploads as [object, object];
+  const [relin, galois] = uploads as [object, object];
   for (const total_bytes of [0, -1])
-    await assertUploadRefused(client.call(RPC, { ...announced, key_uploads: [relin, { ...galois, total_bytes }] }), {
+    await assertUploadRefused(client.call(RPC, announcing([relin, { ...galois, total_bytes }])), {
       ...invalid,
-      field: "key_uploads.total_bytes",
+      field: "new_context.key_uploads.total_bytes",
     });
   for (const length of [0, 31, 33])
-    await assertUploadRefused(
-      client.call(RPC, { ...announced, key_uploads: [relin, { ...galois, sha256: randomBytes(length) }] }),
-      { ...invalid, field: "key_uploads.sha256" },
-    );
+    await assertUploadRefused(client.call(RPC, announcing([relin, { ...galois, sha256: randomBytes(length) }])), {
+      ...invalid,
+      field: "new_context.key_uploads.sha256",
+    });
 });
 
 const [p0, p1, p2, ...later] = parts as [(typeof parts)[0], (typeof parts)[0], (typeof parts)[0], ...typeof parts];
@@ -214,28 +217,18 @@ test("bytes that do not have the announced SHA-256 are refused", async () => {
 });
 
 test("a first message with a chunk, and later ones with anything but a chunk, are refused", async () => {
-  await assertUploadRefused(client.call(RPC, { ...announced, ...p0 }, p1, p2, ...later), {
-    ...invalid,
-    field: "key_chunk",
-  });
+  await assertUploadRefused(client.call(RPC, p0, p1, p2, ...later), { ...invalid, field: "new_context" });
   await assertUploadRefused(client.call(RPC, announced, p0, {}), { ...invalid, field: "key_chunk" });
-  await assertUploadRefused(client.call(RPC, announced, p0, { ...p1, context: announced.context }), {
-    ...invalid,
-    field: "context",
-  });
-  await assertUploadRefused(client.call(RPC, announced, p0, { ...p1, key_uploads: announced.key_uploads }), {
-    ...invalid,
-    field: "key_uploads",
-  });
+  await assertUploadRefused(client.call(RPC, announced, p0, announced), { ...invalid, field: "new_context" });
 });
 
 test("keys for a packed context, which has none, are refused", async () => {
   const context = { packed: { parameter_set: "PARAMETER_SET_PACKED_N4096_Q60", key_id: randomBytes(32) } };
-  await assertUploadRefused(client.call(RPC, { ...announced, context }, ...parts), {
+  await assertUploadRefused(client.call(RPC, announcing(uploads, context), ...parts), {
     status: "INVALID_ARGUMENT",
     reason: "SCHEME_MISMATCH",
   });
-  await assertUploadRefused(client.call(RPC, { context }, p0), {
+  await assertUploadRefused(client.call(RPC, announcing([], context), p0), {
     status: "INVALID_ARGUMENT",
     reason: "SCHEME_MISMATCH",
   });
@@ -262,7 +255,7 @@ function trickle(count: number): OpenCall[] {
   const material = "KEY_MATERIAL_TENSEAL_CONTEXT";
   return Array.from({ length: count }, () => {
     const call = client.open(RPC, 120_000);
-    call.send({ context: { pairwise: {} }, key_uploads: [{ material, total_bytes: 64 * 2 ** 20, sha256 }] });
+    call.send(announcing([{ material, total_bytes: 64 * 2 ** 20, sha256 }], { pairwise: {} }));
     call.send({ key_chunk: { material, offset: 0, data: Buffer.of(1) } });
     return call;
   });
@@ -291,7 +284,7 @@ test("four uploads that trickle keep nobody out, and of sixteen one makes room w
   await sleep(200);
   const deadline = Date.now() + 60_000;
   let outcome = await honestUpload();
-  while (outcome === "LIMIT_EXCEEDED" && Date.now() < deadline) {
+  while (outcome === "OVERLOADED" && Date.now() < deadline) {
     await sleep(1000);
     outcome = await honestUpload();
   }
@@ -299,7 +292,8 @@ test("four uploads that trickle keep nobody out, and of sixteen one makes room w
   const [refusal] = await Promise.all(
     [...few, ...many].slice(0, 1).map((call) => call.next().catch((error: unknown) => error)),
   );
-  assert.ok(refusal instanceof CallRefused && refusal.reason === "LIMIT_EXCEEDED");
+  assert.ok(refusal instanceof CallRefused);
+  assert.deepEqual([refusal.code, refusal.reason, refusal.retryAfterMs! > 0], [4, "TOO_SLOW", true]);
   for (const call of [...few, ...many]) call.hangUp();
   await assertUnharmed();
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
-import { COSINE_128, TestGallery, freshId } from "../support/independent/gallery-fixture.ts";
+import { COSINE_128, TestGallery, enrolledEntry, freshId, question } from "../support/independent/gallery-fixture.ts";
 import type { EntryMessage, Person } from "../support/independent/gallery-fixture.ts";
 import { CallRefused, IndependentClient } from "../support/independent/independent-client.ts";
 import { randomEmbedding } from "../support/independent/independent-encoding.ts";
@@ -135,8 +135,15 @@ test("deleted templates are found no more, and their ciphertexts leave the data 
     (await tracesIn(server.dataFolder, gone!)) > 0,
     "ciphertexts are stored as they are, or this test sees nothing",
   );
+  const { revision } = await gallery.describe();
   const deleted = await gallery.delete({ subject_ids: ["ann"], template_ids: ["template-2", "no-such"] });
-  assert.deepEqual(deleted.map(({ template_id }) => template_id).sort(), ["template-0", "template-1", "template-2"]);
+  assert.deepEqual([deleted.deleted_count, deleted.unknown_template_ids], [3, ["no-such"]]);
+  const changes = await gallery.roster(revision);
+  assert.deepEqual(changes.map((entry) => entry.deleted && entry.template_id).sort(), [
+    "template-0",
+    "template-1",
+    "template-2",
+  ]);
   assert.equal(await tracesIn(server.dataFolder, gone!), 0);
   assert.ok((await tracesIn(server.dataFolder, kept!)) > 0);
   await assertHolds(gallery, people.slice(3));
@@ -237,10 +244,10 @@ test("what belongs to the packed scheme is refused under a pairwise context", as
     ["CompareTemplates", { subject_id: "s" }],
   ] as const) {
     const target = { ...gallery.target, ...subject };
-    await assertRefused(client.call(`MatchingService/${rpc}`, { target, pieces }), otherScheme);
+    await assertRefused(client.call(`MatchingService/${rpc}`, ...question(target, pieces)), otherScheme);
     const wish = { ...target, reply_encoding: "CIPHERTEXT_ENCODING_PACKED_RESIDUES" };
     await assertRefused(
-      client.call(`MatchingService/${rpc}`, { target: wish, pieces: gallery.pieces(randomEmbedding(128)) }),
+      client.call(`MatchingService/${rpc}`, ...question(wish, gallery.pieces(randomEmbedding(128)))),
       otherScheme,
     );
   }
@@ -262,14 +269,14 @@ test("TenSEAL's encoding is refused under a packed context", async () => {
   ] as const) {
     const target = { ...gallery.target, ...subject };
     await assertRefused(
-      client.call(`MatchingService/${rpc}`, { target, pieces: [{ ...good[0]!, ciphertext }] }),
+      client.call(`MatchingService/${rpc}`, ...question(target, [{ ...good[0]!, ciphertext }])),
       otherScheme,
     );
     await assertRefused(
-      client.call(`MatchingService/${rpc}`, {
-        target: { ...target, reply_encoding: "CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR" },
-        pieces: good,
-      }),
+      client.call(
+        `MatchingService/${rpc}`,
+        ...question({ ...target, reply_encoding: "CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR" }, good),
+      ),
       otherScheme,
     );
   }
@@ -281,7 +288,7 @@ test("a probe of no piece, of two, of another stride or another key's is refused
   await gallery.enroll(crowd(2, EUCLIDEAN));
   const [piece] = gallery.pieces(randomEmbedding(100));
   const search = (...pieces: object[]): Promise<unknown> =>
-    client.call("MatchingService/SearchGallery", { target: gallery.target, pieces });
+    client.call("MatchingService/SearchGallery", ...question(gallery.target, pieces));
   const incomplete = { status: "INVALID_ARGUMENT", reason: "PROBE_INCOMPLETE" } as const;
   await assertRefused(search(), { ...incomplete, says: /0 of 1/ });
   await assertRefused(search(piece, piece), { ...incomplete, says: /twice/ });
@@ -306,7 +313,7 @@ test("a refused template ends the stream; those before it stay, and it leaves no
     reason: "CIPHERTEXT_CORRUPT",
   });
   assert.deepEqual(
-    refusal.received.map((message) => (message["entry"] as EntryMessage).template_id),
+    refusal.received.map((message) => enrolledEntry(message).template_id),
     ["template-0", "template-1"],
   );
   const live = (await gallery.roster()).map(({ template_id }) => template_id);
@@ -340,11 +347,10 @@ test("a killed server has everything that it acknowledged, and a restarted one a
   call.send({ target: gallery.target });
   for (const p of people) call.send({ template: gallery.template(p) });
   const acknowledged: EntryMessage[] = [];
-  while (acknowledged.length < 12) acknowledged.push((await call.next())!["entry"] as EntryMessage);
+  while (acknowledged.length < 12) acknowledged.push(enrolledEntry(await call.next()));
   await server.kill("SIGKILL");
   await assert.rejects(async () => {
-    for (let answer = await call.next(); ; answer = await call.next())
-      acknowledged.push(answer!["entry"] as EntryMessage);
+    for (let answer = await call.next(); ; answer = await call.next()) acknowledged.push(enrolledEntry(answer));
   }, CallRefused);
   await server.restart();
   using again = new IndependentClient(server.address);

@@ -4,10 +4,11 @@ import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
-import { COSINE_128 } from "../support/independent/gallery-fixture.ts";
+import { COSINE_128, question, readComparison, readSearch } from "../support/independent/gallery-fixture.ts";
 import type {
   CiphertextMessage,
   CompareMessage,
+  DistancesMessage,
   Person,
   SearchMessage,
   TemplateMessage,
@@ -56,10 +57,12 @@ type Outcomes = Map<string, number | string>;
 
 /** What a search answers of every template: the distance, or what stands in its place. */
 async function searched(gallery: PairwiseGallery, ciphertext: CiphertextMessage): Promise<Outcomes> {
-  const request = { target: gallery.target, pieces: [{ stride: DIMENSION, piece: 0, ciphertext }] };
-  const [, ...answers] = await gallery.client.call<SearchMessage>("MatchingService/SearchGallery", request);
+  const request = question(gallery.target, [{ stride: DIMENSION, piece: 0, ciphertext }]);
+  const { distances } = readSearch(
+    await gallery.client.call<SearchMessage>("MatchingService/SearchGallery", ...request),
+  );
   const ids = new Map((await gallery.roster()).map(({ template_id, placement }) => [placement!.block, template_id]));
-  return new Map(answers.map(({ distances }) => [ids.get(distances!.block)!, outcome(distances!)]));
+  return new Map(distances.map((block) => [ids.get(block.block)!, outcome(block)]));
 }
 
 /** The same of one subject's templates. */
@@ -68,12 +71,14 @@ async function compared(
   subject_id: string,
   ciphertext: CiphertextMessage,
 ): Promise<Outcomes> {
-  const request = { target: { ...gallery.target, subject_id }, pieces: [{ stride: DIMENSION, piece: 0, ciphertext }] };
-  const answers = await gallery.client.call<CompareMessage>("MatchingService/CompareTemplates", request);
-  return new Map(answers.map(({ distances, entries }) => [entries[0]!.template_id, outcome(distances)]));
+  const request = question({ ...gallery.target, subject_id }, [{ stride: DIMENSION, piece: 0, ciphertext }]);
+  const { comparisons } = readComparison(
+    await gallery.client.call<CompareMessage>("MatchingService/CompareTemplates", ...request),
+  );
+  return new Map(comparisons.map(({ distances, entries }) => [entries[0]!.template_id, outcome(distances)]));
 }
 
-interface Distances extends Pick<CompareMessage["distances"], "identical" | "refused"> {
+interface Distances extends Pick<DistancesMessage, "identical" | "refused"> {
   readonly ciphertext: CiphertextMessage | null;
 }
 

@@ -87,7 +87,11 @@ test("a context whose distances are noise is refused, in TenSEAL's form and in S
   const before = await listContextIds(client);
   const [tenseal, seal] = drowning.uploads;
   await assertRefused(createPairwiseContext(client, tenseal), { ...drowned, field: "key_chunk", says });
-  await assertRefused(createPairwiseContext(client, seal), { ...drowned, field: "context.pairwise.scale", says });
+  await assertRefused(createPairwiseContext(client, seal), {
+    ...drowned,
+    field: "new_context.context.pairwise.scale",
+    says,
+  });
   for (const upload of drowning.uploads) {
     await assertRefused(createPairwiseContext(client, accepting(upload, 0.5)), {
       ...drowned,
@@ -130,7 +134,7 @@ test("an accepted error out of range is refused", async () => {
     const expected = {
       status: "INVALID_ARGUMENT",
       reason: "FIELD_INVALID",
-      field: "context.pairwise.accepted_error",
+      field: "new_context.context.pairwise.accepted_error",
     } as const;
     await assertRefused(createPairwiseContext(client, accepting(upload, error)), expected);
   }

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
-import type { CiphertextMessage } from "../support/independent/gallery-fixture.ts";
+import { question, readSearch } from "../support/independent/gallery-fixture.ts";
+import type { CiphertextMessage, SearchMessage } from "../support/independent/gallery-fixture.ts";
 import { IndependentClient } from "../support/independent/independent-client.ts";
 import {
   CHUNK_BYTES,
@@ -139,11 +140,10 @@ function testTheRoad(whose: string, bytes: TensealBytes): void {
     });
     await gallery.enrollTemplates([{ template_id: "t", subject_id: "s", ciphertext: envelope(context, bytes.v1) }]);
     const pieces = [{ stride: 128, piece: 0, ciphertext: envelope(context, bytes.v2) }];
-    const [, answer] = await client.call<{ distances: { ciphertext: CiphertextMessage } }>(
-      "MatchingService/SearchGallery",
-      { target: gallery.target, pieces },
+    const { distances } = readSearch(
+      await client.call<SearchMessage>("MatchingService/SearchGallery", ...question(gallery.target, pieces)),
     );
-    const { encoding, data } = answer!.distances.ciphertext;
+    const { encoding, data } = distances[0]!.ciphertext;
     assert.equal(encoding, "CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR");
     assert.ok(Math.abs(maker.decrypt(encoding, data) - squaredDistance) < TOLERANCE);
   });
@@ -186,15 +186,17 @@ function testTheRoad(whose: string, bytes: TensealBytes): void {
   });
 
   test(`${whose}: parameters beside a TenSEAL context, which has its own, are refused`, async () => {
-    const { context: message, key_uploads } = announcement(tensealUpload(bytes.publicContext));
+    const { context: message, key_uploads } = announcement(tensealUpload(bytes.publicContext)).new_context;
     const invalid = { status: "INVALID_ARGUMENT", reason: "FIELD_INVALID" } as const;
     for (const [pairwise, field] of [
       [{ encryption_parameters: maker.encryptionParameters() }, "encryption_parameters"],
       [{ scale: 2 ** 40 }, "scale"],
     ] as const) {
       await assertRefused(
-        client.call("ContextService/CreateContext", { context: { ...message, pairwise }, key_uploads }),
-        { ...invalid, field: `context.pairwise.${field}` },
+        client.call("ContextService/CreateContext", {
+          new_context: { context: { ...message, pairwise }, key_uploads },
+        }),
+        { ...invalid, field: `new_context.context.pairwise.${field}` },
       );
     }
   });

@@ -7,7 +7,7 @@ import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
 import { COSINE_128, TestGallery, freshId } from "../support/independent/gallery-fixture.ts";
-import type { GalleryMessage } from "../support/independent/gallery-fixture.ts";
+import type { GalleryMessage, RosterMessage } from "../support/independent/gallery-fixture.ts";
 import { CallRefused, methodsOf, serialize } from "../support/independent/independent-client.ts";
 import { contract } from "../../scripts/dev/published-contract.ts";
 import { randomEmbedding } from "../support/independent/independent-encoding.ts";
@@ -77,7 +77,7 @@ for (const value of OUTSIDE) {
   test(`an int64 of ${value} is refused wherever it stands, in single requests and in streams`, async () => {
     const says = /int64/;
     await assertRefused(
-      client.call("GalleryService/ListTemplates", { gallery_id: gallery.galleryId, since_revision: value }),
+      client.call("GalleryService/ListTemplateChanges", { gallery_id: gallery.galleryId, since_revision: value }),
       { ...invalid, says },
     );
     await assertRefused(
@@ -94,10 +94,12 @@ for (const value of OUTSIDE) {
     });
     const upload = { material: 1, total_bytes: value, sha256: Buffer.alloc(32) };
     await assertRefused(
-      client.call("ContextService/CreateContext", { context: { pairwise: {} }, key_uploads: [upload] }),
+      client.call("ContextService/CreateContext", {
+        new_context: { context: { pairwise: {} }, key_uploads: [upload] },
+      }),
       { ...invalid, says },
     );
-    const begin = { context: { pairwise: {} }, key_uploads: [{ ...upload, total_bytes: 5 }] };
+    const begin = { new_context: { context: { pairwise: {} }, key_uploads: [{ ...upload, total_bytes: 5 }] } };
     await assertRefused(
       client.call("ContextService/CreateContext", begin, { key_chunk: { material: 1, offset: value } }),
       { ...invalid, says },
@@ -110,7 +112,7 @@ for (const revision of ["281474976710654", "281474976710655", "281474976710656",
     const filled = await TestGallery.create(client, key);
     await filled.enroll([{ template_id: "t", subject_id: "s", embedding: randomEmbedding(128) }]);
     const request = { gallery_id: filled.galleryId, since_revision: revision };
-    const [page] = await client.call<{ entries: unknown[]; revision: number }>("GalleryService/ListTemplates", request);
+    const [page] = await client.call<RosterMessage>("GalleryService/ListTemplateChanges", request);
     assert.deepEqual([page!.entries, page!.revision], [[], 1]);
     const draft = await client.call<{ gallery: GalleryMessage }>("GalleryService/CreateGallery", {
       gallery: { ...asked, gallery_id: freshId("draft"), draft_of: filled.galleryId },
@@ -167,7 +169,7 @@ test("an enrollment acknowledges what came before a message that cannot be read,
 });
 
 test("messages that are too large, badly compressed, or too large once they are not compressed any more end their call with a reason", async () => {
-  const tooLarge = [8, "LIMIT_EXCEEDED"];
+  const tooLarge = [8, "TOO_LARGE"];
   const cases = [
     {
       frames: [Buffer.concat([frame(Buffer.alloc(10), { length: 5 << 20 }), Buffer.alloc(100_000)])],
@@ -218,7 +220,7 @@ test("a message that is too large in the middle of an enrollment ends it while a
     const outcome = await raw(`veilface.v1.${rpc}`, [...messages, frame(Buffer.alloc(10), { length: 5 << 20 })], {
       pauseMs: pause * 5,
     });
-    assert.deepEqual([outcome.status, outcome.reason], [8, "LIMIT_EXCEEDED"]);
+    assert.deepEqual([outcome.status, outcome.reason], [8, "TOO_LARGE"]);
   }
 });
 

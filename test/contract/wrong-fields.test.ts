@@ -16,19 +16,23 @@ const upload = { material: 0, total_bytes: 0, sha256: Buffer.alloc(1) };
 const CASES: readonly (readonly [rpc: string, message: object, fields: readonly string[]])[] = [
   [
     "ContextService/CreateContext",
-    { context: { packed: { parameter_set: 0, key_id: Buffer.alloc(3) } } },
-    ["context.packed.parameter_set", "context.packed.key_id"],
+    { new_context: { context: { packed: { parameter_set: 0, key_id: Buffer.alloc(3) } } } },
+    ["new_context.context.packed.parameter_set", "new_context.context.packed.key_id"],
   ],
   [
     "ContextService/CreateContext",
-    { context: { pairwise: { accepted_error: -1 } }, key_uploads: [upload] },
-    ["key_uploads", "key_uploads.total_bytes", "key_uploads.sha256", "context.pairwise.accepted_error"],
+    { new_context: { context: { pairwise: { accepted_error: -1 } }, key_uploads: [upload] } },
+    ["key_uploads", "key_uploads.total_bytes", "key_uploads.sha256", "context.pairwise.accepted_error"].map(
+      (field) => `new_context.${field}`,
+    ),
   ],
   [
     "ContextService/CreateContext",
     {
-      context: { pairwise: { accepted_error: -1, scale: 5, encryption_parameters: Buffer.alloc(9) } },
-      key_uploads: [{ ...upload, material: 1 }],
+      new_context: {
+        context: { pairwise: { accepted_error: -1, scale: 5, encryption_parameters: Buffer.alloc(9) } },
+        key_uploads: [{ ...upload, material: 1 }],
+      },
     },
     [
       "key_uploads.total_bytes",
@@ -36,7 +40,7 @@ const CASES: readonly (readonly [rpc: string, message: object, fields: readonly 
       "context.pairwise.accepted_error",
       "context.pairwise.encryption_parameters",
       "context.pairwise.scale",
-    ],
+    ].map((field) => `new_context.${field}`),
   ],
   ["ContextService/ListContexts", { page_size: -1, page_token: "!" }, ["page_size", "page_token"]],
   [
@@ -52,12 +56,17 @@ const CASES: readonly (readonly [rpc: string, message: object, fields: readonly 
     ["context_id", "page_size", "page_token"],
   ],
   [
-    "GalleryService/ListTemplates",
-    { gallery_id: bad, since_revision: -1, page_size: -1 },
-    ["gallery_id", "since_revision", "page_size"],
+    "GalleryService/ListTemplateChanges",
+    { gallery_id: bad, since_revision: -1, page_token: "!", page_size: -1 },
+    ["gallery_id", "since_revision", "page_token", "page_size"],
   ],
   [
     "GalleryService/ListTemplates",
+    { gallery_id: bad, subject_id: bad, page_token: "!", page_size: -1 },
+    ["gallery_id", "subject_id", "page_token", "page_size"],
+  ],
+  [
+    "GalleryService/ListSubjects",
     { gallery_id: bad, page_token: "!", page_size: -1 },
     ["gallery_id", "page_token", "page_size"],
   ],
@@ -78,8 +87,8 @@ const CASES: readonly (readonly [rpc: string, message: object, fields: readonly 
   ],
   [
     "MatchingService/SearchGallery",
-    { target: { gallery_id: bad, space, reply_encoding: 99 } },
-    ["target.gallery_id", "target.reply_encoding", ...inSpace("target.space")],
+    { target: { gallery_id: bad, space, reply_encoding: 99, probes: -1 } },
+    ["target.gallery_id", "target.reply_encoding", "target.probes", ...inSpace("target.space")],
   ],
   [
     "MatchingService/CompareTemplates",

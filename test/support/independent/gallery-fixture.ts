@@ -29,6 +29,7 @@ export interface PieceMessage {
   readonly stride: number;
   readonly piece: number;
   readonly ciphertext: CiphertextMessage;
+  readonly probe?: number;
 }
 
 export interface EntryMessage {
@@ -51,7 +52,7 @@ export interface GalleryMessage {
   readonly labels: readonly { readonly key: string; readonly value: string }[];
 }
 
-interface DistancesMessage {
+export interface DistancesMessage {
   readonly block: number;
   readonly stride: number;
   /** Null where one of the next two is set, which the packed scheme has not. */
@@ -61,18 +62,49 @@ interface DistancesMessage {
   readonly refused: string;
   /** Slots that `ciphertext` goes without. */
   readonly damaged_slots: readonly number[];
+  readonly probe: number;
 }
 
+/** A step of a search: one of these. */
 export interface SearchMessage {
-  readonly revision: number;
-  readonly distances: DistancesMessage | null;
+  readonly message: "gallery" | "roster_changes" | "start" | "distances";
+  readonly gallery?: GalleryMessage;
+  readonly roster_changes?: { readonly entries: readonly EntryMessage[] };
+  readonly start?: { readonly revision: number };
+  readonly distances?: DistancesMessage;
 }
 
+/** A step of a comparison: one of these. */
 export interface CompareMessage {
-  readonly distances: DistancesMessage;
-  readonly entries: readonly EntryMessage[];
+  readonly subject?: { readonly gallery: GalleryMessage; readonly strides: readonly number[] };
+  readonly comparison?: { readonly distances: DistancesMessage; readonly entries: readonly EntryMessage[] };
 }
 
+/** What became durable: one of these. */
+export interface EnrolledMessage {
+  readonly template?: { readonly entry: EntryMessage; readonly struck_template_ids: readonly string[] };
+  readonly block?: {
+    readonly block: number;
+    readonly stride: number;
+    readonly count: number;
+    readonly first_revision: number;
+    readonly struck_template_ids: readonly string[];
+  };
+}
+
+/** What was deleted. */
+export interface DeletedMessage {
+  readonly deleted_count: number;
+  readonly revision: number;
+  readonly struck_template_ids: readonly string[];
+  readonly more: boolean;
+  readonly struck_blocks: readonly number[];
+  readonly erased_blocks: readonly number[];
+  readonly unknown_subject_ids: readonly string[];
+  readonly unknown_template_ids: readonly string[];
+}
+
+/** A page of a roster's changes. */
 export interface RosterMessage {
   readonly entries: readonly EntryMessage[];
   readonly next_page_token: string;
@@ -89,6 +121,58 @@ export interface Person {
 /** SEAL's serialisation or packed residues, as the wire names them. */
 export function encodingOf(form: Form): string {
   return form === "packed" ? "CIPHERTEXT_ENCODING_PACKED_RESIDUES" : "CIPHERTEXT_ENCODING_SEAL";
+}
+
+/** The one message that creates a key's context. */
+export function newPackedContext({ set, keyId }: Pick<IndependentKey, "set" | "keyId">): object {
+  return { new_context: { context: { packed: { parameter_set: `PARAMETER_SET_${set}`, key_id: keyId } } } };
+}
+
+/** The messages of a comparison or a search whose probe goes in one message. */
+export function question(target: object, pieces: readonly object[]): readonly [object, object] {
+  return [{ target }, { pieces: { pieces } }];
+}
+
+/** The line of the roster of a template enrolled alone, of an answer to its enrollment. */
+export function enrolledEntry(answer: object | undefined): EntryMessage {
+  return (answer as EnrolledMessage).template!.entry;
+}
+
+/** A whole answer to a search. */
+export interface SearchAnswer {
+  readonly gallery: GalleryMessage;
+  /** Page by page. */
+  readonly changes: readonly (readonly EntryMessage[])[];
+  readonly revision: number;
+  readonly distances: readonly DistancesMessage[];
+}
+
+/** Reads the answers to a search. Throws where they do not come in the contract's order. */
+export function readSearch(messages: readonly SearchMessage[]): SearchAnswer {
+  const order = messages.map(({ message }) => message).join(" ");
+  if (!/^gallery( roster_changes)* start( distances)*$/.test(order))
+    throw new Error(`a search was answered with "${order}": expected gallery, roster_changes, start, distances`);
+  return {
+    gallery: messages[0]!.gallery!,
+    changes: messages.flatMap(({ roster_changes }) => (roster_changes === undefined ? [] : [roster_changes.entries])),
+    revision: messages.find(({ start }) => start !== undefined)!.start!.revision,
+    distances: messages.flatMap(({ distances }) => distances ?? []),
+  };
+}
+
+/** A whole answer to a comparison. */
+export interface CompareAnswer extends NonNullable<CompareMessage["subject"]> {
+  readonly comparisons: readonly NonNullable<CompareMessage["comparison"]>[];
+}
+
+/** Reads the answers to a comparison. Throws where they do not come in the contract's order. */
+export function readComparison([first, ...rest]: readonly CompareMessage[]): CompareAnswer {
+  if (first?.subject === undefined) throw new Error("a comparison's first answer is not what will be compared");
+  const comparisons = rest.map(({ comparison }) => {
+    if (comparison === undefined) throw new Error("a comparison's later answer is not a comparison");
+    return comparison;
+  });
+  return { ...first.subject, comparisons };
 }
 
 /** An id that no other test uses. */
@@ -120,9 +204,7 @@ export class TestGallery {
     space: Space = COSINE_128,
     galleryId = freshId("gallery"),
   ): Promise<TestGallery> {
-    await client.call("ContextService/CreateContext", {
-      context: { packed: { parameter_set: `PARAMETER_SET_${key.set}`, key_id: key.keyId } },
-    });
+    await client.call("ContextService/CreateContext", newPackedContext(key));
     await client.call("GalleryService/CreateGallery", {
       gallery: { gallery_id: galleryId, context_id: key.contextId, space },
     });
@@ -176,27 +258,26 @@ export class TestGallery {
   }
 
   async enrollTemplates(templates: readonly TemplateMessage[]): Promise<EntryMessage[]> {
-    const answers = await this.client.call<{ entry: EntryMessage }>(
+    const answers = await this.client.call<EnrolledMessage>(
       "GalleryService/EnrollTemplates",
       ...this.enrollment(templates),
     );
-    return answers.map(({ entry }) => entry);
+    return answers.map(enrolledEntry);
   }
 
   /** Distances by template id, of every live template of the roster. */
   async search(probe: readonly number[], form: Form = "packed", reply?: Form): Promise<Map<string, number>> {
     const target = { ...this.target, ...(reply === undefined ? {} : { reply_encoding: encodingOf(reply) }) };
-    const [first, ...rest] = await this.client.call<SearchMessage>("MatchingService/SearchGallery", {
-      target,
-      pieces: this.pieces(probe, form),
-    });
-    if (first === undefined || first.distances !== null || rest.some((message) => message.distances === null)) {
-      throw new Error(
-        "the first answer of a search carries the revision alone, each later one the distances of a block",
-      );
-    }
+    const { distances } = await this.ask(target, this.pieces(probe, form));
     const entries = await this.roster();
-    return new Map(rest.flatMap(({ distances }) => this.read(distances!, entries, probe, reply ?? "packed")));
+    return new Map(distances.flatMap((block) => this.read(block, entries, probe, reply ?? "packed")));
+  }
+
+  /** A search as it was answered. */
+  async ask(target: object, pieces: readonly PieceMessage[]): Promise<SearchAnswer> {
+    return readSearch(
+      await this.client.call<SearchMessage>("MatchingService/SearchGallery", ...question(target, pieces)),
+    );
   }
 
   /** Distances by template id, of one subject's templates; NaN for those that the server could not compare. */
@@ -211,12 +292,16 @@ export class TestGallery {
       subject_id: subjectId,
       ...(reply === undefined ? {} : { reply_encoding: encodingOf(reply) }),
     };
-    const answers = await this.client.call<CompareMessage>("MatchingService/CompareTemplates", {
-      target,
-      pieces: this.pieces(probe, form),
-    });
+    const { comparisons } = await this.askSubject(target, this.pieces(probe, form));
     return new Map(
-      answers.flatMap(({ distances, entries }) => this.read(distances, entries, probe, reply ?? "packed")),
+      comparisons.flatMap(({ distances, entries }) => this.read(distances, entries, probe, reply ?? "packed")),
+    );
+  }
+
+  /** A comparison as it was answered. */
+  async askSubject(target: object, pieces: readonly PieceMessage[]): Promise<CompareAnswer> {
+    return readComparison(
+      await this.client.call<CompareMessage>("MatchingService/CompareTemplates", ...question(target, pieces)),
     );
   }
 
@@ -257,7 +342,7 @@ export class TestGallery {
     });
   }
 
-  /** The whole roster, page by page. */
+  /** The changes of the roster, page by page: without a revision all of it. */
   async roster(sinceRevision = 0, pageSize = 0): Promise<EntryMessage[]> {
     const entries: EntryMessage[] = [];
     for (let token = ""; ; ) {
@@ -267,7 +352,7 @@ export class TestGallery {
         page_size: pageSize,
         page_token: token,
       };
-      const [page] = await this.client.call<RosterMessage>("GalleryService/ListTemplates", request);
+      const [page] = await this.client.call<RosterMessage>("GalleryService/ListTemplateChanges", request);
       entries.push(...page!.entries);
       token = page!.next_page_token;
       if (token === "") return entries;
@@ -284,11 +369,11 @@ export class TestGallery {
   async delete(request: {
     template_ids?: readonly string[];
     subject_ids?: readonly string[];
-  }): Promise<{ entries: EntryMessage[]; revision: number }> {
-    const [answer] = await this.client.call<{ entries: EntryMessage[]; revision: number }>(
-      "GalleryService/DeleteTemplates",
-      { gallery_id: this.galleryId, ...request },
-    );
+  }): Promise<DeletedMessage> {
+    const [answer] = await this.client.call<DeletedMessage>("GalleryService/DeleteTemplates", {
+      gallery_id: this.galleryId,
+      ...request,
+    });
     return answer!;
   }
 }

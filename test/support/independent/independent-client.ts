@@ -6,6 +6,7 @@ import { fromJSON } from "@grpc/proto-loader";
 import type { MethodDefinition, PackageDefinition, ServiceDefinition } from "@grpc/proto-loader";
 import { CONVERSION, contract } from "../../../scripts/dev/published-contract.ts";
 import { readStatusDetails } from "./status-details.ts";
+import type { QuotaViolation } from "./status-details.ts";
 import { WELL_KNOWN_PROTOCOLS } from "./well-known-protocols.ts";
 
 /**
@@ -43,6 +44,8 @@ export class CallRefused extends Error {
   readonly fields: readonly string[];
   /** RetryInfo, in milliseconds; undefined if the status carries none. */
   readonly retryAfterMs: number | undefined;
+  /** QuotaFailure; none if the status carries none. */
+  readonly quotas: readonly QuotaViolation[];
   /** What had been answered before the refusal. */
   readonly received: readonly Message[];
 
@@ -57,6 +60,7 @@ export class CallRefused extends Error {
       domain: this.domain,
       fields: this.fields,
       retryAfterMs: this.retryAfterMs,
+      quotas: this.quotas,
     } = readStatusDetails(Buffer.isBuffer(binary) ? binary : undefined));
   }
 }
@@ -95,9 +99,7 @@ export class IndependentClient implements Disposable {
       call.send(request);
     });
     call.end();
-    const answers: Message[] = [];
-    for (let answer = await call.next(); answer !== undefined; answer = await call.next()) answers.push(answer);
-    return answers as unknown as T[];
+    return (await answersOf(call)) as unknown as T[];
   }
 
   /** Opens a call of any rpc as a stream. `rpc`: "Service/Method" of veilface.v1, or with its own package. */
@@ -113,9 +115,7 @@ export class IndependentClient implements Disposable {
       call.send(request);
     });
     call.end();
-    const answers: Message[] = [];
-    for (let answer = await call.next(); answer !== undefined; answer = await call.next()) answers.push(answer);
-    return answers;
+    return answersOf(call);
   }
 
   /** As {@link open}, with messages already serialised. */
@@ -139,6 +139,13 @@ export class IndependentClient implements Disposable {
   [Symbol.dispose](): void {
     this.#channel.close();
   }
+}
+
+/** The answers that are still to come, once the server has ended the call well. Throws CallRefused. */
+export async function answersOf(call: OpenCall): Promise<Message[]> {
+  const answers: Message[] = [];
+  for (let answer = await call.next(); answer !== undefined; answer = await call.next()) answers.push(answer);
+  return answers;
 }
 
 /** The bytes of a request message. */

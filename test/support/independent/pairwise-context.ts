@@ -63,15 +63,14 @@ export function sealUpload(maker: TensealMaker, keys: EvaluationKeys, written: W
 
 /** The first message of an upload. */
 export function announcement({ pairwise, uploads }: ContextUpload): {
-  readonly context: object;
-  readonly key_uploads: readonly object[];
+  readonly new_context: { readonly context: object; readonly key_uploads: readonly object[] };
 } {
   const key_uploads = uploads.map(({ material, bytes }) => ({
     material: `KEY_MATERIAL_${material}`,
     total_bytes: bytes.length,
     sha256: sha256(bytes),
   }));
-  return { context: { pairwise }, key_uploads };
+  return { new_context: { context: { pairwise }, key_uploads } };
 }
 
 /** The later messages of an upload. */

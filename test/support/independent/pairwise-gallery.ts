@@ -1,10 +1,13 @@
 // What tests do with a gallery under a pairwise context: enroll, search, compare, read, and turn answers into
 // distances.
 import assert from "node:assert/strict";
-import { freshId } from "./gallery-fixture.ts";
+import { enrolledEntry, freshId, question, readComparison, readSearch } from "./gallery-fixture.ts";
 import type {
   CiphertextMessage,
   CompareMessage,
+  DeletedMessage,
+  DistancesMessage,
+  EnrolledMessage,
   EntryMessage,
   GalleryMessage,
   Person,
@@ -74,24 +77,25 @@ export class PairwiseGallery {
   }
 
   async enrollTemplates(templates: readonly TemplateMessage[]): Promise<EntryMessage[]> {
-    const answers = await this.client.call<{ entry: EntryMessage }>(
+    const answers = await this.client.call<EnrolledMessage>(
       "GalleryService/EnrollTemplates",
       { target: this.target },
       ...templates.map((template) => ({ template })),
     );
-    return answers.map(({ entry }) => entry);
+    return answers.map(enrolledEntry);
   }
 
   /** Results by template id, of every live template. */
   async search(probe: readonly number[], sent: Sent = {}, reply?: Encoding): Promise<Map<string, number>> {
     const target = { ...this.target, ...replyWish(reply) };
-    const [first, ...rest] = await this.client.call<SearchMessage>("MatchingService/SearchGallery", {
-      target,
-      pieces: this.pieces(probe, sent),
-    });
-    assert.equal(first?.distances, null, "the first answer of a search carries the revision alone");
+    const { distances } = readSearch(
+      await this.client.call<SearchMessage>(
+        "MatchingService/SearchGallery",
+        ...question(target, this.pieces(probe, sent)),
+      ),
+    );
     const entries = await this.roster();
-    return new Map(rest.map(({ distances }) => this.#read(distances!, entries, reply ?? sent.encoding ?? "SEAL")));
+    return new Map(distances.map((block) => this.#read(block, entries, reply ?? sent.encoding ?? "SEAL")));
   }
 
   /** Results by template id, of one subject's templates. */
@@ -102,12 +106,14 @@ export class PairwiseGallery {
     reply?: Encoding,
   ): Promise<Map<string, number>> {
     const target = { ...this.target, subject_id: subjectId, ...replyWish(reply) };
-    const answers = await this.client.call<CompareMessage>("MatchingService/CompareTemplates", {
-      target,
-      pieces: this.pieces(probe, sent),
-    });
+    const { comparisons } = readComparison(
+      await this.client.call<CompareMessage>(
+        "MatchingService/CompareTemplates",
+        ...question(target, this.pieces(probe, sent)),
+      ),
+    );
     return new Map(
-      answers.map(({ distances, entries }) => this.#read(distances, entries, reply ?? sent.encoding ?? "SEAL")),
+      comparisons.map(({ distances, entries }) => this.#read(distances, entries, reply ?? sent.encoding ?? "SEAL")),
     );
   }
 
@@ -120,9 +126,9 @@ export class PairwiseGallery {
     );
   }
 
-  /** The whole roster. */
+  /** The changes of the roster: without a revision all of it. */
   async roster(sinceRevision = 0): Promise<EntryMessage[]> {
-    const [page] = await this.client.call<RosterMessage>("GalleryService/ListTemplates", {
+    const [page] = await this.client.call<RosterMessage>("GalleryService/ListTemplateChanges", {
       gallery_id: this.galleryId,
       since_revision: sinceRevision,
       page_size: 10_000,
@@ -141,13 +147,13 @@ export class PairwiseGallery {
   async delete(request: {
     template_ids?: readonly string[];
     subject_ids?: readonly string[];
-  }): Promise<EntryMessage[]> {
-    const [answer] = await this.client.call<{ entries: EntryMessage[]; struck_template_ids: string[] }>(
-      "GalleryService/DeleteTemplates",
-      { gallery_id: this.galleryId, ...request },
-    );
+  }): Promise<DeletedMessage> {
+    const [answer] = await this.client.call<DeletedMessage>("GalleryService/DeleteTemplates", {
+      gallery_id: this.galleryId,
+      ...request,
+    });
     assert.deepEqual(answer!.struck_template_ids, [], "a template of its own block is gone at once");
-    return answer!.entries;
+    return answer!;
   }
 
   /** Everything that ReadTemplates gives, block by block. */
@@ -168,7 +174,7 @@ export class PairwiseGallery {
 
   /** One answer: it is about exactly one template, whose block it names. */
   #read(
-    { block, stride, ciphertext }: NonNullable<SearchMessage["distances"]>,
+    { block, stride, ciphertext }: DistancesMessage,
     entries: readonly EntryMessage[],
     reply: Encoding,
   ): [string, number] {

@@ -5,6 +5,7 @@ import { CallRefused } from "./independent-client.ts";
 /** gRPC status codes, by name. */
 export const STATUS = {
   INVALID_ARGUMENT: 3,
+  DEADLINE_EXCEEDED: 4,
   NOT_FOUND: 5,
   ALREADY_EXISTS: 6,
   RESOURCE_EXHAUSTED: 8,

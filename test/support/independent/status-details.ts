@@ -18,12 +18,22 @@ interface BadRequest {
 interface RetryInfo {
   readonly retry_delay: { readonly seconds: number; readonly nanos: number };
 }
+interface QuotaFailure {
+  readonly violations: readonly QuotaViolation[];
+}
+/** What is used up, and how much of it there may be. */
+export interface QuotaViolation {
+  readonly subject: string;
+  readonly description: string;
+}
 
 /** What the details of a refusal tell beside its reason. */
 interface MoreDetails {
   readonly fields: readonly string[];
   /** RetryInfo, in milliseconds; undefined if there is none. */
   readonly retryAfterMs: number | undefined;
+  /** QuotaFailure; none if there is none. */
+  readonly quotas: readonly QuotaViolation[];
 }
 
 /** What the details of a refusal say; empty where they say nothing. */
@@ -37,7 +47,8 @@ export function readStatusDetails(binary: Buffer | undefined): ErrorInfo & MoreD
   );
   const [retry] = of("RetryInfo") as RetryInfo[];
   const retryAfterMs = retry && retry.retry_delay.seconds * 1000 + retry.retry_delay.nanos / 1e6;
-  return { reason: info?.reason ?? "", domain: info?.domain ?? "", fields, retryAfterMs };
+  const quotas = (of("QuotaFailure") as QuotaFailure[]).flatMap(({ violations }) => violations);
+  return { reason: info?.reason ?? "", domain: info?.domain ?? "", fields, retryAfterMs, quotas };
 }
 
 function decode(name: string, bytes: Buffer): object {

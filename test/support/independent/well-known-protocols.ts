@@ -59,6 +59,8 @@ const errors = {
   ErrorInfo: { fields: { reason: field(1, "string"), domain: field(2, "string") } },
   BadRequest: { fields: { field_violations: field(1, "FieldViolation", "repeated") } },
   RetryInfo: { fields: { retry_delay: field(1, "Delay") } },
+  QuotaFailure: { fields: { violations: field(1, "QuotaViolation", "repeated") } },
+  QuotaViolation: { fields: { subject: field(1, "string"), description: field(2, "string") } },
   Delay: { fields: { seconds: field(1, "int64"), nanos: field(2, "int32") } },
   FieldViolation: { fields: { field: field(1, "string"), description: field(2, "string") } },
 };
