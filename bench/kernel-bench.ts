@@ -46,7 +46,7 @@ const PARAMETER_SETS = [
 const PROBE_COUNTS = [1, 4];
 
 /** One line of the bench. Rates are of one thread; gb_per_s counts the gallery's bytes once per probe. */
-export interface KernelFigures extends BenchLine {
+interface KernelFigures extends BenchLine {
   readonly case: string;
   /** How many the gallery holds. */
   readonly templates: number;

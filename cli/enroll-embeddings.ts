@@ -18,7 +18,7 @@ export interface EmbeddingsFlags {
 }
 
 /** A file of embeddings, and where they go. */
-export interface EmbeddingsToEnroll {
+interface EmbeddingsToEnroll {
   readonly galleryId: string;
   readonly path: string;
 }

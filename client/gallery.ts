@@ -73,6 +73,11 @@ export class Gallery {
     return this.#client.identify(this.galleryId, embedding, { ...this.#model, ...options });
   }
 
+  /** As {@link VeilfaceClient.identifyMany}. */
+  identifyMany(embeddings: readonly ArrayLike<number>[], options?: IdentifyOptions): Promise<Candidate[][]> {
+    return this.#client.identifyMany(this.galleryId, embeddings, { ...this.#model, ...options });
+  }
+
   /** As {@link VeilfaceClient.listTemplates}. */
   listTemplates(options?: CallOptions): Promise<RosterEntry[]> {
     return this.#client.listTemplates(this.galleryId, options);

@@ -21,7 +21,7 @@ export interface Found {
 }
 
 /** What a search is asked with: probes, and how many candidates each is to have at most. */
-export interface SearchQuestion {
+interface SearchQuestion {
   readonly embeddings: readonly ArrayLike<number>[];
   readonly maxCandidates: number;
 }

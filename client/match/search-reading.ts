@@ -45,6 +45,8 @@ export class SearchReading {
 
   /** Takes the next message. Throws ClientError REPLY_INVALID, KEY_MISMATCH, MODEL_MISMATCH, ROSTER_STALE. */
   take(message: SearchGalleryResponse["message"]): void {
+    if (this.#gallery === undefined && message?.$case !== "gallery")
+      throw invalidReply("a search that does not begin with its gallery");
     switch (message?.$case) {
       case "gallery":
         this.#open(message.value);

@@ -21,7 +21,7 @@ export interface UploadOptions extends CallOptions {
 }
 
 /** An object of key material. */
-export interface KeyObject {
+interface KeyObject {
   readonly material: KeyMaterial;
   readonly bytes: Uint8Array;
 }

@@ -29,7 +29,7 @@ export interface SealParameters {
 }
 
 /** SEAL's hashes of a context's levels, which all objects of the level carry. */
-export interface ParmsIds {
+interface ParmsIds {
   /** Of keys: all primes. */
   readonly key: Uint8Array;
   /** Of fresh ciphertexts: all but the reserved one. */

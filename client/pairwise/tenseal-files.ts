@@ -24,7 +24,7 @@ export interface TensealFile {
 }
 
 /** An encrypted vector. */
-export interface TensealVector {
+interface TensealVector {
   /** CKKSVectorProto. */
   readonly bytes: Uint8Array;
   /** Components, >= 1. */

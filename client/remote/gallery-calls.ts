@@ -36,7 +36,7 @@ export interface NewGallery {
 }
 
 /** Which page of a roster's changes. */
-export type RosterPageRequest = Pick<ListTemplateChangesRequest, "sinceRevision" | "pageToken">;
+type RosterPageRequest = Pick<ListTemplateChangesRequest, "sinceRevision" | "pageToken">;
 
 /** The templates to delete, by their ids, by their subjects', or both. */
 export interface DeletedIds {

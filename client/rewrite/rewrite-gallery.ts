@@ -36,7 +36,7 @@ export interface RewrittenGallery {
 }
 
 /** Drafts that interrupted runs left behind. */
-export interface LeftDrafts {
+interface LeftDrafts {
   /** The gallery that they are for. */
   readonly galleryId: string;
   /** Where they are. */

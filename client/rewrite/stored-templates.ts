@@ -28,7 +28,7 @@ export interface StoredReading {
 }
 
 /** A gallery to read, and who can decrypt it. */
-export interface StoredGallery {
+interface StoredGallery {
   readonly galleryId: string;
   readonly keyHolder: KeyHolder;
 }

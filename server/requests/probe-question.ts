@@ -84,6 +84,16 @@ export class Question<Target extends AnyTarget> {
     return new Question(target, comparing, { messages, patience, holding });
   }
 
+  /** The client has something to read first, which may take it long: whether it sends meanwhile is its own affair. */
+  pausePatience(): void {
+    this.#patience.pause();
+  }
+
+  /** The client has nothing to do any more but to send its probe. */
+  resumePatience(): void {
+    this.#patience.resume();
+  }
+
   /** The probe, once its client has sent all of it. Throws ServerError TOO_SLOW, and as SchemeProbe.add. */
   async receiveProbe(): Promise<SchemeProbe> {
     this.#patience.renew();

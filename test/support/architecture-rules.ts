@@ -10,7 +10,7 @@ export interface Source {
 }
 
 /** What a workspace's package.json lists. */
-export interface Manifest {
+interface Manifest {
   readonly workspace: string;
   readonly dependencies: readonly string[];
 }

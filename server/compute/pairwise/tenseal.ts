@@ -3,7 +3,7 @@ import type { FheErrorReason } from "@veilface/fhe";
 import { CKKSVectorProto, describeTenseal, recognizeTenseal } from "@veilface/proto";
 
 /** What a public TenSEAL context is made of: SEAL's bytes, not looked at yet. */
-export interface TensealContext {
+interface TensealContext {
   readonly parameters: Uint8Array;
   readonly scale: number;
   readonly publicKey: Uint8Array;

@@ -23,7 +23,7 @@ export interface ReceivedUpload {
 }
 
 /** What a test may do on the way. Throwing ends the call with that error. */
-export interface PairwiseInterference {
+interface PairwiseInterference {
   chunk?: (upload: ReceivedUpload) => Promise<void> | void;
   context?: (context: Context) => Context | undefined;
   distance?: (distance: Ciphertext) => Ciphertext | undefined;

@@ -22,7 +22,7 @@ import type { CallContext, ServerMiddlewareCall } from "nice-grpc";
 import { toTiles } from "../../../fhe/ring/tiles.ts";
 
 /** Changes a reply on its way out; returns it, or another in its place. */
-export interface Falsify {
+interface Falsify {
   enroll?: (reply: EnrollTemplatesResponse) => EnrollTemplatesResponse;
   compare?: (reply: CompareTemplatesResponse) => CompareTemplatesResponse | undefined;
   search?: (reply: SearchGalleryResponse) => SearchGalleryResponse | undefined;

@@ -51,7 +51,7 @@ interface MemoryGallery {
 }
 
 /** What a test may do on the way. Throwing ends the call with that error. */
-export interface Interference {
+interface Interference {
   enroll?: (reply: EnrollTemplatesResponse) => void;
   read?: (reply: ReadTemplatesResponse) => ReadTemplatesResponse | undefined;
   search?: (reply: SearchGalleryResponse) => void;

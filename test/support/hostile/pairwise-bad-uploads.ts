@@ -23,7 +23,7 @@ export interface Stranger {
 }
 
 /** A named secret key, in some form. */
-export interface NamedBytes {
+interface NamedBytes {
   readonly name: string;
   readonly bytes: Buffer;
 }

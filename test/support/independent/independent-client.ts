@@ -12,7 +12,7 @@ import { WELL_KNOWN_PROTOCOLS } from "./well-known-protocols.ts";
  * A message as proto-loader gives it: field names as in the .proto, enums as strings, int64 as numbers, bytes as
  * Buffers.
  */
-export type Message = Record<string, unknown>;
+type Message = Record<string, unknown>;
 type Method = MethodDefinition<object, object>;
 
 const CALL_DEADLINE_MS = 30_000;

@@ -140,10 +140,13 @@ test("a gallery that is opened is read once, and its methods are the client's wi
   assert.equal(await gallery.enroll([PERSON]), 1);
   assert.equal((await gallery.verify({ subjectId: "s", embedding: PROBE }, { threshold: 0.1 })).templateId, "t");
   assert.equal((await gallery.identify(PROBE, { maxCandidates: 1 }))[0]?.subjectId, "s");
+  const [[first] = [], [second] = []] = await gallery.identifyMany([PROBE, PROBE]);
+  assert.deepEqual([first?.subjectId, second?.subjectId], ["s", "s"]);
   assert.deepEqual(await gallery.listTemplates(), await client.listTemplates("g"));
   assert.equal((await gallery.info()).galleryId, "g");
   const isOther = isError("MODEL_MISMATCH");
   await assert.rejects(gallery.identify(PROBE, { modelId: "another" }), isOther, "a model of the call's own");
+  await assert.rejects(gallery.identifyMany([PROBE], { modelId: "another" }), isOther, "a model of the call's own");
   server.gallery.space!.modelId = "another";
   await assert.rejects(gallery.enroll([PERSON]), isOther, "the model of the opening");
 });

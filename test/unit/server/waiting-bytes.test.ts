@@ -37,6 +37,17 @@ const steps = fc.array(
   { maxLength: 60 },
 );
 
+test("a call that is over takes nothing any more, which nobody would give back", async () => {
+  const { waiting } = bound(100);
+  const holding = waiting.open();
+  holding[Symbol.dispose]();
+  assert.throws(() => {
+    holding.take(10);
+  }, full);
+  await assert.rejects(holding.takeOrWait(10), full);
+  assert.equal(waiting.held, 0);
+});
+
 test("whatever calls do, no more waits than the bound unless it is one call's, and nothing is counted once they are over", () => {
   fc.assert(
     fc.property(steps, (all) => {

@@ -24,7 +24,7 @@ interface HashedChunk {
 }
 
 /** Where blocks are written. */
-export interface BlockWriting {
+interface BlockWriting {
   readonly tables: Tables;
   readonly queue: WriteQueue;
   readonly room: StorageRoom;
