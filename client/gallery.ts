@@ -88,11 +88,6 @@ export class Gallery {
     return this.#client.listSubjects(this.galleryId, options);
   }
 
-  /** As {@link VeilfaceClient.identifyMany}. */
-  identifyMany(embeddings: readonly ArrayLike<number>[], options?: IdentifyOptions): Promise<Candidate[][]> {
-    return this.#client.identifyMany(this.galleryId, embeddings, { ...this.#model, ...options });
-  }
-
   /** As {@link VeilfaceClient.deleteTemplates}. */
   deleteTemplates(ids: DeletedIds, options?: CallOptions): Promise<DeletedTemplates> {
     return this.#client.deleteTemplates(this.galleryId, ids, options);
