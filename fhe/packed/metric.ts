@@ -1,7 +1,11 @@
 /* eslint-disable @typescript-eslint/no-non-null-assertion -- typed arrays, read inside their bounds */
 import { FheError } from "../errors.ts";
 
-/** How two embeddings are compared. */
+/**
+ * How two embeddings are compared: the names of veilface.v1.Metric without the prefix, in lower case. Strings that
+ * stand for values of the contract's enums are their names as they are, without the prefix; metrics alone are in lower
+ * case, as people write them into files: model cards and command lines.
+ */
 export type Metric = "cosine" | "euclidean";
 
 /** The kind of embeddings a gallery holds: what decides how they are encoded. */

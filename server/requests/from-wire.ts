@@ -33,8 +33,8 @@ const ENCODINGS: ReadonlyMap<wire.CiphertextEncoding, CiphertextEncoding | Pairw
 ]);
 
 const OPERATIONS: ReadonlyMap<wire.PairwiseOperation, PairwiseOperation> = new Map([
-  [wire.PairwiseOperation.PAIRWISE_OPERATION_SQUARED_DISTANCE, "squared_distance"],
-  [wire.PairwiseOperation.PAIRWISE_OPERATION_INNER_PRODUCT, "inner_product"],
+  [wire.PairwiseOperation.PAIRWISE_OPERATION_SQUARED_DISTANCE, "SQUARED_DISTANCE"],
+  [wire.PairwiseOperation.PAIRWISE_OPERATION_INNER_PRODUCT, "INNER_PRODUCT"],
 ]);
 
 /** What a scheme's ciphertexts may look like. */
