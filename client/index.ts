@@ -58,7 +58,6 @@ export type {
   PairwiseCiphertext,
   PairwiseContext,
   PairwiseEncoding,
-  PairwiseOperation,
 } from "./pairwise/pairwise-wire.ts";
 export { readTensealFile, streamTensealFile } from "./pairwise/tenseal-files.ts";
 export type { TensealFile } from "./pairwise/tenseal-files.ts";
@@ -66,4 +65,4 @@ export type { RewrittenGallery } from "./rewrite/rewrite-gallery.ts";
 export { VeilfaceClient } from "./veilface-client.ts";
 export type { GalleryInfo, Placement, RosterEntry, ServerInfo, SubjectInfo } from "./remote/wire.ts";
 export { DEFAULT_PARAMETER_SET, FheError, PARAMETER_SET_NAMES, plainDistance } from "@veilface/fhe";
-export type { EmbeddingSpace, FheErrorReason, Metric, ParameterSetName } from "@veilface/fhe";
+export type { EmbeddingSpace, FheErrorReason, Metric, PairwiseOperation, ParameterSetName } from "@veilface/fhe";

@@ -94,8 +94,8 @@ export const CIPHERTEXT_ENCODINGS = enumTable({
 
 /** What is computed from two vectors. */
 export const PAIRWISE_OPERATIONS = enumTable({
-  "squared-distance": PairwiseOperation.PAIRWISE_OPERATION_SQUARED_DISTANCE,
-  "inner-product": PairwiseOperation.PAIRWISE_OPERATION_INNER_PRODUCT,
+  SQUARED_DISTANCE: PairwiseOperation.PAIRWISE_OPERATION_SQUARED_DISTANCE,
+  INNER_PRODUCT: PairwiseOperation.PAIRWISE_OPERATION_INNER_PRODUCT,
 });
 
 const REASON_PREFIX = "ERROR_REASON_";

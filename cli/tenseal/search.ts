@@ -64,7 +64,7 @@ async function search(
   const { out: folder, subject, force = false } = flags;
   const { bytes } = await readTensealFile(path);
   using client = new PairwiseClient(await serverOptions(flags));
-  const probe = { encoding: "tenseal", bytes, name: path } as const;
+  const probe = { encoding: "TENSEAL_CKKS_VECTOR", bytes, name: path } as const;
   const found =
     subject === undefined
       ? client.search(galleryId, probe, { signal })

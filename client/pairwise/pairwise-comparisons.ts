@@ -47,7 +47,7 @@ export class PairwiseComparisons {
       isUnavailable,
     );
     if (!reply.identical) return fromWireDistance(contextId, replyEncoding, reply.distance);
-    if (options.operation === "squared-distance" && areSameVectors(x.wire, y.wire)) return undefined;
+    if (options.operation === "SQUARED_DISTANCE" && areSameVectors(x.wire, y.wire)) return undefined;
     throw invalidReply("that two different ciphertexts are one and the same");
   }
 

@@ -1,8 +1,8 @@
-import type { Metric } from "@veilface/fhe";
+import type { Metric, PairwiseOperation } from "@veilface/fhe";
 import type { CallOptions } from "../remote/call-bounds.ts";
 import type { ConnectionOptions } from "../boundary.ts";
 import type { UploadOptions } from "./key-upload.ts";
-import type { PairwiseCiphertext, PairwiseEncoding, PairwiseOperation } from "./pairwise-wire.ts";
+import type { PairwiseCiphertext, PairwiseEncoding } from "./pairwise-wire.ts";
 
 /** What a PairwiseClient works with. */
 export type PairwiseClientOptions = ConnectionOptions;

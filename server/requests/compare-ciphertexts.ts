@@ -77,7 +77,7 @@ function boundOf(
   { maxDistance }: PairwiseScheme,
 ): number | undefined {
   if (norm === undefined) return undefined;
-  const bound = operation === "squared-distance" ? squaredDistanceBound(norm) : innerProductBound(norm);
+  const bound = operation === "SQUARED_DISTANCE" ? squaredDistanceBound(norm) : innerProductBound(norm);
   if (bound > maxDistance)
     throw fieldInvalid("norm_bound", `allows results up to ${bound}, but the context's largest is ${maxDistance}`);
   return bound;

@@ -152,7 +152,7 @@ test("one vector is compared with many, each result named as its vector is", asy
     "--out",
     out,
     "--operation",
-    "inner-product",
+    "INNER_PRODUCT",
   )) as { results: { vector: string; out: string }[] };
   assert.deepEqual(
     results.map(({ vector, out: file }) => [vector, file]),
@@ -190,12 +190,14 @@ test("the library enrolls from a stream, searches and deletes", async () => {
     "library",
     (async function* () {
       await Promise.resolve();
-      yield { templateId: "t-x", subjectId: "ada", vector: { encoding: "tenseal" as const, bytes: x } };
-      yield { templateId: "t-y", subjectId: "ada", vector: { encoding: "seal" as const, bytes: y } };
+      yield { templateId: "t-x", subjectId: "ada", vector: { encoding: "TENSEAL_CKKS_VECTOR" as const, bytes: x } };
+      yield { templateId: "t-y", subjectId: "ada", vector: { encoding: "SEAL" as const, bytes: y } };
     })(),
   );
   assert.equal(count, 2);
-  const matches = await Array.fromAsync(client.search("library", { encoding: "tenseal", bytes: maker.vector(probe) }));
+  const matches = await Array.fromAsync(
+    client.search("library", { encoding: "TENSEAL_CKKS_VECTOR", bytes: maker.vector(probe) }),
+  );
   for (const { templateId, distance } of matches) {
     const { embedding } = people[templateId === "t-x" ? 0 : 1]!;
     assert.ok(

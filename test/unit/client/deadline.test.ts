@@ -23,7 +23,7 @@ after(() => {
   keyHolder[Symbol.dispose]();
   maker[Symbol.dispose]();
 });
-const probe: PairwiseCiphertext = { encoding: "tenseal", bytes: maker.vector([1, 2, 3, 4]) };
+const probe: PairwiseCiphertext = { encoding: "TENSEAL_CKKS_VECTOR", bytes: maker.vector([1, 2, 3, 4]) };
 
 const isError =
   (reason: ClientErrorReason, message = /./) =>

@@ -44,8 +44,8 @@ beforeEach(() => {
 const publicContext = maker.publicContext(keys);
 const vectors = [maker.vector([1, 2, 3]), maker.vector([4, 5, 6])] as const;
 const ciphertexts = [maker.ciphertext([1, 2, 3]), maker.ciphertext([4, 5, 6])] as const;
-const tenseal = (bytes: Uint8Array): PairwiseCiphertext => ({ encoding: "tenseal", bytes });
-const seal = (bytes: Uint8Array): PairwiseCiphertext => ({ encoding: "seal", bytes });
+const tenseal = (bytes: Uint8Array): PairwiseCiphertext => ({ encoding: "TENSEAL_CKKS_VECTOR", bytes });
+const seal = (bytes: Uint8Array): PairwiseCiphertext => ({ encoding: "SEAL", bytes });
 
 const refusedAs =
   (reason: ClientErrorReason, says = /./) =>
@@ -228,7 +228,7 @@ test("a secret key is refused before a call is made, as a context, as keys and a
   for (const field of ["encryptionParameters", "relinKeys", "galoisKeys"])
     await assert.rejects(nobody.uploadContext({ ...sized(1, 1), [field]: key }), secret);
   const compare = (first: PairwiseCiphertext): Promise<unknown> =>
-    nobody.compare(FAKE_CONTEXT_ID, { first, second: tenseal(vectors[1]) }, { operation: "inner-product" });
+    nobody.compare(FAKE_CONTEXT_ID, { first, second: tenseal(vectors[1]) }, { operation: "INNER_PRODUCT" });
   for (const first of [
     tenseal(maker.secretContext()),
     tenseal(key),
@@ -288,7 +288,7 @@ test("a context is read and deleted by its whole id", async () => {
       client.compare(
         wrong,
         { first: tenseal(vectors[0]), second: tenseal(vectors[1]) },
-        { operation: "inner-product" },
+        { operation: "INNER_PRODUCT" },
       ),
       refusedAs("USAGE"),
     );
@@ -312,7 +312,7 @@ const comparisons: readonly (readonly [
   [
     "two TenSEAL vectors",
     [tenseal(vectors[0]), tenseal(vectors[1])],
-    { operation: "squared-distance" },
+    { operation: "SQUARED_DISTANCE" },
     {
       operation: PairwiseOperation.PAIRWISE_OPERATION_SQUARED_DISTANCE,
       dimension: 3,
@@ -323,13 +323,13 @@ const comparisons: readonly (readonly [
   [
     "two SEAL ciphertexts",
     [seal(ciphertexts[0]), seal(ciphertexts[1])],
-    { operation: "inner-product", dimension: 2, normBound: 1 },
+    { operation: "INNER_PRODUCT", dimension: 2, normBound: 1 },
     { operation: PairwiseOperation.PAIRWISE_OPERATION_INNER_PRODUCT, dimension: 2, normBound: 1, replyEncoding: SEAL },
   ],
   [
     "a SEAL ciphertext and a TenSEAL vector",
     [seal(ciphertexts[0]), tenseal(vectors[1])],
-    { operation: "squared-distance", dimension: 3, replyEncoding: "tenseal" },
+    { operation: "SQUARED_DISTANCE", dimension: 3, replyEncoding: "TENSEAL_CKKS_VECTOR" },
     {
       operation: PairwiseOperation.PAIRWISE_OPERATION_SQUARED_DISTANCE,
       dimension: 3,
@@ -349,7 +349,7 @@ for (const [name, [first, second], options, expected] of comparisons) {
     );
     const wire = ({ encoding, bytes }: PairwiseCiphertext): Ciphertext => ({
       contextId: FAKE_CONTEXT_ID,
-      encoding: encoding === "seal" ? SEAL : TENSEAL,
+      encoding: encoding === "SEAL" ? SEAL : TENSEAL,
       data: bytes,
       sha256: sha256(bytes),
     });
@@ -362,7 +362,7 @@ test("a vector that came as base64 text is sent as the bytes that it stands for"
   await client.compare(
     FAKE_CONTEXT_ID,
     { first: text(vectors[0]), second: text(vectors[1]) },
-    { operation: "squared-distance" },
+    { operation: "SQUARED_DISTANCE" },
   );
   assert.deepEqual(
     server.comparisons.map(({ first, second }) => [first?.data, second?.data]),
@@ -376,7 +376,7 @@ test("what cannot be compared is refused before a call is made", async () => {
     second: PairwiseCiphertext,
     options: Partial<PairwiseCompareOptions> = {},
   ): Promise<unknown> =>
-    client.compare(FAKE_CONTEXT_ID, { first, second }, { operation: "squared-distance", ...options });
+    client.compare(FAKE_CONTEXT_ID, { first, second }, { operation: "SQUARED_DISTANCE", ...options });
   await assert.rejects(compare(seal(ciphertexts[0]), seal(ciphertexts[1])), refusedAs("USAGE", /dimension is missing/));
   await assert.rejects(
     compare(tenseal(vectors[0]), tenseal(maker.vector([1, 2]))),
@@ -431,7 +431,7 @@ for (const [name, change] of Object.entries(wrongReplies)) {
       client.compare(
         FAKE_CONTEXT_ID,
         { first: tenseal(vectors[0]), second: tenseal(vectors[1]) },
-        { operation: "squared-distance" },
+        { operation: "SQUARED_DISTANCE" },
       ),
       refusedAs("REPLY_INVALID"),
     );
@@ -460,7 +460,7 @@ test("that two ciphertexts are one is believed only where they are, however they
     seal(maker.rewrite(data, { ...form, encoding: "SEAL" })),
     tenseal(maker.rewrite(data, { ...form, encoding: "TENSEAL_CKKS_VECTOR" })),
   ]);
-  const options = { operation: "squared-distance", dimension: 3 } as const;
+  const options = { operation: "SQUARED_DISTANCE", dimension: 3 } as const;
   for (const first of forms) {
     for (const second of forms)
       assert.equal(await client.compare(FAKE_CONTEXT_ID, { first, second }, options), undefined);
@@ -471,7 +471,7 @@ test("that two ciphertexts are one is believed only where they are, however they
     const product = client.compare(
       FAKE_CONTEXT_ID,
       { first, second: first },
-      { ...options, operation: "inner-product" },
+      { ...options, operation: "INNER_PRODUCT" },
     );
     await assert.rejects(product, refusedAs("REPLY_INVALID"));
   }

@@ -21,8 +21,8 @@ after(() => {
   maker[Symbol.dispose]();
 });
 const publicContext = maker.publicContext(maker.makeKeys([1, 2]));
-const vector: PairwiseCiphertext = { encoding: "tenseal", bytes: maker.vector([1, 2, 3]) };
-const other: PairwiseCiphertext = { encoding: "tenseal", bytes: maker.vector([4, 5, 6]) };
+const vector: PairwiseCiphertext = { encoding: "TENSEAL_CKKS_VECTOR", bytes: maker.vector([1, 2, 3]) };
+const other: PairwiseCiphertext = { encoding: "TENSEAL_CKKS_VECTOR", bytes: maker.vector([4, 5, 6]) };
 const keys = {
   encryptionParameters: Buffer.from("p"),
   scale: 2 ** 30,
@@ -30,7 +30,7 @@ const keys = {
   galoisKeys: Buffer.alloc(9, 2),
 };
 const gallery = { galleryId: "g", contextId: FAKE_CONTEXT_ID, metric: "euclidean", dimension: 3 } as const;
-const operation = "squared-distance" as const;
+const operation = "SQUARED_DISTANCE" as const;
 
 type Method = (client: PairwiseClient, options: CallOptions) => Promise<unknown>;
 type MethodName = Exclude<keyof PairwiseClient, "close" | typeof Symbol.dispose>;
@@ -115,6 +115,9 @@ test("arguments of types that the compiler refuses are ClientErrors too", async 
     () => client.uploadContext(wrong({})),
     () => client.compare(FAKE_CONTEXT_ID, { first: wrong(undefined), second: vector }, { operation }),
     () => client.compareMany(FAKE_CONTEXT_ID, { first: vector, others: wrong(5) }, { operation }).next(),
+    () => client.compare(FAKE_CONTEXT_ID, { first: vector, second: other }, { operation: wrong("squared-distance") }),
+    () =>
+      client.compare(FAKE_CONTEXT_ID, { first: { ...vector, encoding: wrong("seal") }, second: other }, { operation }),
     () => client.createGallery(wrong({})),
     () => client.enroll("g", wrong(5)),
     () => client.search("g", wrong(undefined)).next(),
