@@ -2,7 +2,7 @@ import type { BlockComparison, ComparedSubject, CompareTemplatesResponse } from 
 import type { Claim } from "../client-options.ts";
 import { ClientError } from "../errors.ts";
 import type { AskedGallery, OpenGallery } from "../open-galleries.ts";
-import { fromLiveWireEntry, fromWireGallery, invalidReply } from "../remote/wire.ts";
+import { checkStridesOf, fromLiveWireEntry, fromWireGallery, invalidReply } from "../remote/wire.ts";
 import { Probe } from "./probe.ts";
 import type { ProbeRequests } from "./probe-requests.ts";
 import type { Candidate, RefusedTemplate } from "./rank-candidates.ts";
@@ -43,6 +43,7 @@ export class ComparisonReading {
   #open({ gallery, strides }: ComparedSubject): void {
     const { asked } = this.#comparison;
     this.#gallery = asked.open(fromWireGallery(gallery));
+    checkStridesOf(this.#gallery.info, strides);
     const sent = this.#probe?.strides ?? this.#send(this.#gallery, strides);
     if (!strides.every((stride) => sent.has(stride))) throw otherStrides(asked.galleryId);
   }

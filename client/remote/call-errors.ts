@@ -17,7 +17,7 @@ export function translateGrpc(address: string, cause: GrpcError): ClientError {
   if (code === Status.UNAVAILABLE)
     return new ClientError("SERVER_UNAVAILABLE", unavailable(address, cause, options.serverReason), options);
   if (code === Status.DEADLINE_EXCEEDED)
-    return new ClientError("DEADLINE_EXCEEDED", `${address} gave up: its deadline passed`, options);
+    return new ClientError("DEADLINE_EXCEEDED", late(address, cause, options.serverReason), options);
   if (UNREADABLE.test(details)) {
     return new ClientError(
       "REPLY_INVALID",
@@ -42,6 +42,11 @@ function unavailable(address: string, { details }: GrpcError, serverReason: stri
   }
   const advice = "check the address, that the server is running, and that both or neither use TLS";
   return `no veilface server answers at ${address}${why === undefined ? "" : ` (${why})`}: ${advice}`;
+}
+
+function late(address: string, { details }: GrpcError, serverReason: string | undefined): string {
+  const why = serverReason === undefined ? "its deadline passed" : details;
+  return `the server at ${address} gave up: ${why}`;
 }
 
 function whyOf(details: string): string | undefined {

@@ -183,8 +183,22 @@ export function fromWireGallery(wire: Gallery | undefined): GalleryInfo {
 /** Throws ClientError REPLY_INVALID for a gallery with a dimension or stride that the packed scheme does not have. */
 export function checkPackedGallery({ space, strides, packedStride }: GalleryInfo): void {
   if (space.dimension > MAX_PACKED_DIMENSION) throw invalidReply("a gallery with a dimension out of range");
-  const longest = encodedDimension(space);
-  if (Math.max(packedStride, ...strides) > longest) throw invalidReply("a gallery with a stride out of range");
+  if (packedStride > encodedDimension(space)) throw invalidReply("a gallery with a stride out of range");
+  checkStridesOf({ space, packedStride }, strides);
+}
+
+/**
+ * Throws ClientError REPLY_INVALID for strides that blocks of a gallery cannot have: they are packed at its own, or
+ * loose. A probe is encrypted once for each.
+ */
+export function checkStridesOf(
+  { space, packedStride }: Pick<GalleryInfo, "space" | "packedStride">,
+  strides: readonly number[],
+): void {
+  const loose = encodedDimension(space);
+  const isFit = strides.every((stride) => stride === packedStride || stride === loose);
+  if (!isFit || new Set(strides).size < strides.length)
+    throw invalidReply("strides that the gallery's blocks cannot have");
 }
 
 /** Throws ClientError REPLY_INVALID for a description that lacks its limits. */

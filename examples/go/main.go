@@ -218,7 +218,7 @@ func (c client) search(ctx context.Context, galleryID string, probe []*veilfacev
 	if err := checkStrides(gallery.Strides, probe); err != nil {
 		return err
 	}
-	// The roster's changes must be read while the probe is sent: a server that cannot send does not receive.
+	// The answers are read while the probe is sent: neither side then waits for the other.
 	go send(stream, probe)
 	for {
 		answer, err := stream.Recv()

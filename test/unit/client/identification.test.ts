@@ -87,12 +87,28 @@ test("the probe of a gallery that is known is sent at once, without waiting for 
 });
 
 test("of a gallery with several strides a verification sends the probe at the subject's strides only", async () => {
+  server.gallery.packedStride = 2;
   server.gallery.strides = [2, 4];
   for (let i = 0; i < 2; i++) assert.ok((await client.verify("g", CLAIM, THRESHOLD)).accepted);
   assert.deepEqual(
     server.pieces.map(({ stride }) => stride),
     [4, 4],
   );
+});
+
+test("a probe is not encrypted for strides that a gallery's blocks cannot have", async () => {
+  server.gallery.packedStride = 2;
+  server.falsify = {
+    compare: (reply) => {
+      if (reply.message?.$case === "subject") reply.message.value.strides = [1, 2, 3, 4];
+      return reply;
+    },
+  };
+  server.gallery.strides = [2, 4];
+  await assert.rejects(client.verify("g", CLAIM, THRESHOLD), { reason: "REPLY_INVALID" });
+  server.gallery.strides = [1, 2, 3, 4];
+  await assert.rejects(client.identify("g", ADA), { reason: "REPLY_INVALID" });
+  assert.deepEqual(server.pieces, []);
 });
 
 test("a subject whose templates lie at a stride that the gallery did not have is asked for anew", async () => {
@@ -104,6 +120,7 @@ test("a subject whose templates lie at a stride that the gallery did not have is
     },
   };
   server.rpcs.length = 0;
+  server.gallery.packedStride = 2;
   server.gallery.strides = [2, 4];
   assert.ok((await client.verify("g", CLAIM, THRESHOLD)).accepted);
   assert.deepEqual(server.rpcs, ["CompareTemplates", "CompareTemplates"]);
