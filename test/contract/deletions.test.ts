@@ -1,45 +1,21 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
-import { TestGallery, freshId, newPackedContext } from "../support/independent/gallery-fixture.ts";
+import { EMBEDDING, SLOTS, enrollBlock, galleryOfBlocks } from "../support/independent/block-gallery.ts";
+import type { TestGallery } from "../support/independent/gallery-fixture.ts";
 import type { DeletedMessage, EnrolledMessage } from "../support/independent/gallery-fixture.ts";
 import { serializeReply } from "../support/independent/independent-client.ts";
-import type { Space } from "../support/independent/independent-encoding.ts";
 import { assertRefused } from "../support/independent/refusals.ts";
 
 const { server, client } = await startContractServer();
 const key = await contractKey("PACKED_N4096_Q30");
-const SPACE: Space = { dimension: 8, metric: "METRIC_COSINE", model_id: "model-a", norm_bound: 1 };
-const SLOTS = 4096;
 /** gRPC's default limit of a message that a client takes. */
 const MOST_BYTES = 4 * 2 ** 20;
 /** As long as a page token may be. */
 const TOKEN = "x".repeat(256);
 
-/** A gallery whose blocks have 4096 slots at stride 1. */
-async function galleryOfBlocks(): Promise<TestGallery> {
-  const gallery_id = freshId("deletions");
-  await client.call("ContextService/CreateContext", newPackedContext(key));
-  await client.call("GalleryService/CreateGallery", {
-    gallery: { gallery_id, context_id: key.contextId, space: SPACE, packed_stride: 1 },
-  });
-  return new TestGallery(client, key, SPACE, gallery_id);
-}
-
 /** Ids as long as they may be. */
 const longId = (prefix: string, i: number): string => `${prefix}-${i}`.padEnd(64, "x");
-
-/** Enrolls a block of templates; their vectors do not matter. Returns the acknowledgement. */
-async function enrollBlock(gallery: TestGallery, slots: readonly { template_id: string; subject_id: string }[]) {
-  const piece = gallery.template({ template_id: "t", subject_id: "s", embedding: [1, 0, 0, 0, 0, 0, 0, 0] }).ciphertext;
-  const messages = [
-    { target: gallery.target },
-    { block: { stride: 1, slots } },
-    { pieces: { pieces: Array.from({ length: 8 }, () => piece) } },
-  ];
-  const [ack] = await client.call<EnrolledMessage>("GalleryService/EnrollTemplates", ...messages);
-  return ack!.block!;
-}
 
 async function deleteTemplates(gallery: TestGallery, request: object): Promise<DeletedMessage> {
   const [reply] = await client.call<DeletedMessage>("GalleryService/DeleteTemplates", {
@@ -66,7 +42,7 @@ async function count(gallery: TestGallery): Promise<number> {
 test("more templates than one call may delete are deleted call by call, or by one call without a limit, each with a reply of bounded size", {
   timeout: 120_000,
 }, async () => {
-  const gallery = await galleryOfBlocks();
+  const gallery = await galleryOfBlocks(client, key);
   const subjects = Array.from({ length: SLOTS }, (_, i) => longId("s", i));
   for (const round of ["a", "b", "c", "d"])
     await enrollBlock(
@@ -110,12 +86,12 @@ test("more templates than one call may delete are deleted call by call, or by on
 });
 
 test("a deletion that is asked again, because its reply was lost, says again whose bits stay in packed blocks", async () => {
-  const gallery = await galleryOfBlocks();
+  const gallery = await galleryOfBlocks(client, key);
   await enrollBlock(
     gallery,
     [1, 2, 3].map((i) => ({ template_id: `t-${i}`, subject_id: `s-${i}` })),
   );
-  await gallery.enroll([{ template_id: "loose", subject_id: "s-2", embedding: [1, 0, 0, 0, 0, 0, 0, 0] }]);
+  await gallery.enroll([{ template_id: "loose", subject_id: "s-2", embedding: EMBEDDING }]);
   const request = { template_ids: ["t-1", "not-there"], subject_ids: ["s-2", "nobody"] };
   const { revision } = await gallery.describe();
   const first = await deleteTemplates(gallery, request);
@@ -142,11 +118,11 @@ test("a deletion that is asked again, because its reply was lost, says again who
 });
 
 test("an enrollment names the templates that it replaced in packed blocks which stay, until they are deleted too", async () => {
-  const gallery = await galleryOfBlocks();
+  const gallery = await galleryOfBlocks(client, key);
   const slots = ["a", "b", "c"].map((template_id) => ({ template_id, subject_id: "s" }));
   assert.deepEqual((await enrollBlock(gallery, slots)).struck_template_ids, []);
   assert.deepEqual((await enrollBlock(gallery, slots.slice(0, 1))).struck_template_ids, ["a"]);
-  const template = gallery.template({ template_id: "b", subject_id: "s", embedding: [1, 0, 0, 0, 0, 0, 0, 0] });
+  const template = gallery.template({ template_id: "b", subject_id: "s", embedding: EMBEDDING });
   const [ack] = await client.call<EnrolledMessage>("GalleryService/EnrollTemplates", ...gallery.enrollment([template]));
   assert.deepEqual(ack!.template!.struck_template_ids, ["b"]);
   const { deleted_count, struck_template_ids } = await deleteTemplates(gallery, { template_ids: ["b"] });

@@ -100,6 +100,20 @@ test("a gallery that is replaced has its draft's uid and keeps its labels; the r
   await assertRefused(unnamed, { status: "NOT_FOUND", reason: "GALLERY_NOT_FOUND" });
 });
 
+test("a 17th draft is refused with the quota that is used up, and there is room again once one is deleted", async () => {
+  const gallery_id = freshId("drafted");
+  await create({ gallery_id });
+  const draft = (i: number) => create({ gallery_id: `${gallery_id}-${i}`.slice(-64), draft_of: gallery_id });
+  for (let i = 0; i < 16; i++) await draft(i);
+  const refusal = await assertRefused(draft(16), { status: "RESOURCE_EXHAUSTED", reason: "QUOTA_EXCEEDED" });
+  const [quota, ...others] = refusal.quotas;
+  assert.deepEqual([others, refusal.retryAfterMs], [[], undefined], "to try again does not help");
+  assert.match(quota!.subject, new RegExp(`drafts of gallery.*${gallery_id}`));
+  assert.match(quota!.description, /\b16\b.*delete/);
+  await client.call("GalleryService/DeleteGallery", { gallery_id: `${gallery_id}-3`.slice(-64) });
+  await draft(16);
+});
+
 test("deleting what is gone succeeds where that is allowed", async () => {
   const gallery_id = freshId("gone");
   await create({ gallery_id });

@@ -1,35 +1,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
-import {
-  COSINE_128,
-  TestGallery,
-  freshId,
-  newPackedContext,
-  question,
-} from "../support/independent/gallery-fixture.ts";
+import { COSINE_128, question } from "../support/independent/gallery-fixture.ts";
 import type {
   CiphertextMessage,
-  DistancesMessage,
-  EnrolledMessage,
   EntryMessage,
   GalleryMessage,
   Person,
   PieceMessage,
 } from "../support/independent/gallery-fixture.ts";
-import {
-  plainDistance,
-  probePolynomials,
-  randomEmbedding,
-  scalesOf,
-  templatePolynomial,
-} from "../support/independent/independent-encoding.ts";
-import { DEGREE } from "../../scripts/vectors/independent-ring.ts";
+import { plainDistance, randomEmbedding } from "../support/independent/independent-encoding.ts";
+import { PIECES, PackedGallery, SLOTS, STRIDE } from "../support/independent/packed-gallery.ts";
 import { assertRefused } from "../support/independent/refusals.ts";
-
-const STRIDE = 16;
-const PIECES = 128 / STRIDE;
-const SLOTS = DEGREE / STRIDE;
 
 const { server, client } = await startContractServer();
 const key = await contractKey();
@@ -37,81 +19,7 @@ const otherKey = await contractKey();
 const blockInvalid = { status: "INVALID_ARGUMENT", reason: "BLOCK_INVALID" } as const;
 const changed = { status: "ABORTED", reason: "GALLERY_CHANGED" } as const;
 
-/** A gallery that packs at stride 16, as the contract's comments say it is done. */
-class PackedGallery extends TestGallery {
-  readonly packedScales = scalesOf(this.key.modulus, 128, STRIDE);
-
-  static async open(asked: object = {}, under = key): Promise<PackedGallery> {
-    const galleryId = freshId("packed");
-    await client.call("ContextService/CreateContext", newPackedContext(under));
-    await client.call("GalleryService/CreateGallery", {
-      gallery: {
-        gallery_id: galleryId,
-        context_id: under.contextId,
-        space: COSINE_128,
-        packed_stride: STRIDE,
-        ...asked,
-      },
-    });
-    return new PackedGallery(client, under, COSINE_128, galleryId);
-  }
-
-  /** The polynomials of a block: component g*s + l of the template in slot i at coefficient i*s + l of polynomial g. */
-  blockPieces(people: readonly Person[]): CiphertextMessage[] {
-    const vectors = people.map(({ embedding }) =>
-      templatePolynomial(COSINE_128, embedding, this.packedScales.template),
-    );
-    return Array.from({ length: PIECES }, (_, g) => {
-      const polynomial = Array.from(
-        { length: DEGREE },
-        (_unused, at) => vectors[Math.floor(at / STRIDE)]?.[g * STRIDE + (at % STRIDE)] ?? 0,
-      );
-      return this.ciphertext(this.key.encrypt(polynomial, "packed"));
-    });
-  }
-
-  head(people: readonly Person[]): object {
-    return {
-      block: { stride: STRIDE, slots: people.map(({ template_id, subject_id }) => ({ template_id, subject_id })) },
-    };
-  }
-
-  async enrollBlock(people: readonly Person[]): Promise<NonNullable<EnrolledMessage["block"]>> {
-    const [answer] = await this.client.call<EnrolledMessage>(
-      "GalleryService/EnrollTemplates",
-      { target: this.target },
-      this.head(people),
-      { pieces: { pieces: this.blockPieces(people) } },
-    );
-    return answer!.block!;
-  }
-
-  packedProbe(probe: readonly number[]): PieceMessage[] {
-    const polynomials = probePolynomials(COSINE_128, probe, STRIDE, this.packedScales.probe);
-    return polynomials.map((polynomial, piece) => ({
-      stride: STRIDE,
-      piece,
-      ciphertext: this.ciphertext(this.key.encrypt(polynomial, "packed")),
-    }));
-  }
-
-  /** Distances by template id, over packed and loose blocks. */
-  async searchAll(probe: readonly number[]): Promise<Map<string, number>> {
-    const { distances } = await this.ask(this.target, [...this.packedProbe(probe), ...this.pieces(probe)]);
-    const entries = (await this.roster()).filter(({ deleted }) => !deleted);
-    return new Map(distances.flatMap((block) => this.#readBlock(block, entries)));
-  }
-
-  #readBlock({ block, stride, ciphertext }: DistancesMessage, entries: readonly EntryMessage[]): [string, number][] {
-    const scales = stride === STRIDE ? this.packedScales : this.scales;
-    const coefficients = this.key.decryptProduct(ciphertext.encoding, ciphertext.data);
-    return entries.flatMap(({ template_id, placement }): [string, number][] =>
-      placement?.block === block
-        ? [[template_id, 1 - coefficients[placement.slot * stride + stride - 1]! / (scales.template * scales.probe)]]
-        : [],
-    );
-  }
-}
+const open = (asked: object = {}, under = key): Promise<PackedGallery> => PackedGallery.open(client, under, asked);
 
 function people(prefix: string, count: number): Person[] {
   return Array.from({ length: count }, (_, i) => ({
@@ -131,7 +39,7 @@ async function assertHolds(gallery: PackedGallery, expected: readonly Person[]):
 }
 
 test("a packed block and loose templates are found in one search, at their plain distances", async () => {
-  const gallery = await PackedGallery.open();
+  const gallery = await open();
   const packed = people("p", SLOTS);
   const loose = people("l", 3);
   const ack = await gallery.enrollBlock(packed);
@@ -151,7 +59,7 @@ test("a packed block and loose templates are found in one search, at their plain
 });
 
 test("templates of a block are replaced and deleted one by one, and sending a block again leaves no duplicates", async () => {
-  const gallery = await PackedGallery.open();
+  const gallery = await open();
   const block = people("p", 20);
   await gallery.enrollBlock(block);
   await gallery.enrollBlock(block);
@@ -173,7 +81,7 @@ test("templates of a block are replaced and deleted one by one, and sending a bl
 });
 
 test("a packed subject is compared alone", async () => {
-  const gallery = await PackedGallery.open();
+  const gallery = await open();
   const block = people("p", 5);
   await gallery.enrollBlock(block);
   const probe = randomEmbedding(128);
@@ -189,7 +97,7 @@ test("a packed subject is compared alone", async () => {
 });
 
 test("a block that lies about its slots, its polynomials or its stride is refused whole, and the next one is served", async () => {
-  const gallery = await PackedGallery.open();
+  const gallery = await open();
   const block = people("p", 2);
   const pieces = gallery.blockPieces(block);
   const target = { target: gallery.target };
@@ -240,7 +148,7 @@ test("a block that lies about its slots, its polynomials or its stride is refuse
 });
 
 test("a probe that lacks a stride of the gallery is refused, and so is one of a stride it does not have", async () => {
-  const gallery = await PackedGallery.open();
+  const gallery = await open();
   await gallery.enrollBlock(people("p", 2));
   const probe = randomEmbedding(128);
   const search = (pieces: PieceMessage[]): Promise<unknown> =>
@@ -261,7 +169,7 @@ test("a probe that lacks a stride of the gallery is refused, and so is one of a 
 
 test("a gallery packs at the stride that suits its expected size, unless told otherwise", async () => {
   const strideFor = async (asked: object): Promise<number> =>
-    ((await (await PackedGallery.open(asked)).describe()) as GalleryMessage & { packed_stride: number }).packed_stride;
+    ((await (await open(asked)).describe()) as GalleryMessage & { packed_stride: number }).packed_stride;
   assert.equal(await strideFor({ packed_stride: 0, expected_templates: 1000 }), 16);
   assert.equal(await strideFor({ packed_stride: 0, expected_templates: 1_000_000 }), 1);
   assert.equal(await strideFor({ packed_stride: 37, expected_templates: 1_000_000 }), 37);
@@ -279,7 +187,7 @@ test("a gallery packs at the stride that suits its expected size, unless told ot
 });
 
 test("what is read back decrypts to what was enrolled, and a draft under another key takes the gallery's place", async () => {
-  const gallery = await PackedGallery.open();
+  const gallery = await open();
   const block = people("p", 3);
   await gallery.enrollBlock(block);
   await gallery.enroll(people("l", 1));
@@ -298,7 +206,7 @@ test("what is read back decrypts to what was enrolled, and a draft under another
   );
   assert.equal(steps.flatMap(({ pieces }) => pieces?.pieces ?? []).length, PIECES + 1);
 
-  const draft = await PackedGallery.open({ draft_of: gallery.galleryId }, otherKey);
+  const draft = await open({ draft_of: gallery.galleryId }, otherKey);
   const renewed = people("n", 4);
   await draft.enrollBlock(renewed);
   const replace = (expected_revision: number, draft_id = draft.galleryId): Promise<unknown> =>
@@ -317,10 +225,10 @@ test("what is read back decrypts to what was enrolled, and a draft under another
 });
 
 test("a draft of a gallery that changed since is refused, and both stay as they are", async () => {
-  const gallery = await PackedGallery.open();
+  const gallery = await open();
   const block = people("p", 2);
   await gallery.enrollBlock(block);
-  const draft = await PackedGallery.open({ draft_of: gallery.galleryId });
+  const draft = await open({ draft_of: gallery.galleryId });
   await draft.enrollBlock(block);
   const late = people("late", 1);
   await gallery.enroll(late);

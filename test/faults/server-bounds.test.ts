@@ -4,8 +4,8 @@ import { createHash, randomBytes } from "node:crypto";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
-import { COSINE_128, TestGallery } from "../support/independent/gallery-fixture.ts";
-import { serialize } from "../support/independent/independent-client.ts";
+import { COSINE_128, TestGallery, question } from "../support/independent/gallery-fixture.ts";
+import { answersOf, serialize } from "../support/independent/independent-client.ts";
 import type { OpenCall, CallRefused } from "../support/independent/independent-client.ts";
 import { plainDistance, randomEmbedding } from "../support/independent/independent-encoding.ts";
 import { assertRefused } from "../support/independent/refusals.ts";
@@ -43,7 +43,7 @@ async function assertUnharmed(): Promise<void> {
 /** Opens a block, or a search at stride 1 of a gallery that uses it, as it is, and does not close its side. */
 const OPENED: readonly (readonly [string, (sent: object) => OpenCall])[] = [
   ["a block", (sent) => opened(ENROLL, { target }, head, { pieces: { pieces: [sent] } })],
-  ["a probe", (sent) => opened(SEARCH, { target, pieces: [{ stride: 2048, piece: 0, ciphertext: sent }] })],
+  ["a probe", (sent) => opened(SEARCH, ...question(target, [{ stride: 2048, piece: 0, ciphertext: sent }]))],
 ];
 
 function opened(rpc: string, ...messages: readonly object[]): OpenCall {
@@ -62,7 +62,8 @@ for (const [what, open] of OPENED) {
       [ciphertext(randomBytes(30_720)), "PARAMETER_SET_MISMATCH"],
       [ciphertext(piece.data, Buffer.alloc(32)), "CIPHERTEXT_CORRUPT"],
     ] as const;
-    for (const [sent, reason] of wrong) await assertRefused(open(sent).next(), { status: "INVALID_ARGUMENT", reason });
+    for (const [sent, reason] of wrong)
+      await assertRefused(answersOf(open(sent)), { status: "INVALID_ARGUMENT", reason });
   });
 }
 
@@ -104,7 +105,9 @@ async function send(call: OpenCall, messages: readonly object[]): Promise<void> 
 
 const sixteen = new Array(16).fill(piece) as object[];
 const probePieces = Array.from({ length: 112 }, (_, at) => ({ stride: 1, piece: at, ciphertext: piece }));
-const probe = Array.from({ length: 7 }, (_, at) => ({ pieces: probePieces.slice(16 * at, 16 * at + 16) }));
+const probe = Array.from({ length: 7 }, (_, at) => ({
+  pieces: { pieces: probePieces.slice(16 * at, 16 * at + 16) },
+}));
 /** What 8 and 110 calls send is 750 MB each; none of them ends. */
 const FLOODS: readonly (readonly [string, number, () => OpenCall, readonly object[]])[] = [
   [
@@ -116,6 +119,9 @@ const FLOODS: readonly (readonly [string, number, () => OpenCall, readonly objec
   ["unfinished probes", 110, () => opened(SEARCH, { target: narrow }), probe],
 ];
 
+/** Where there is no room, and what came slowly and made room for the others. */
+const REFUSED = new Set(["8 OVERLOADED", "4 TOO_SLOW"]);
+
 for (const [what, count, open, messages] of FLOODS) {
   test(`${what} wait in bounded memory, over all calls, and what is beyond is told when to come again`, {
     timeout: 240_000,
@@ -123,14 +129,16 @@ for (const [what, count, open, messages] of FLOODS) {
     const before = (await server.memoryBytes()).anonymous;
     const refusals: CallRefused[] = [];
     const calls = Array.from({ length: count }, open);
-    for (const call of calls) call.next().catch((error: unknown) => refusals.push(error as CallRefused));
+    for (const call of calls) answersOf(call).catch((error: unknown) => refusals.push(error as CallRefused));
     await Promise.all(calls.map((call) => send(call, messages)));
     for (let waited = 0; refusals.length < count / 3 && waited < 120; waited++) await sleep(500);
     await sleep(1000);
     const growth = (await server.memoryBytes()).anonymous - before;
     assert.ok(refusals.length >= count / 3, `${refusals.length} of ${count} were refused`);
-    for (const { code, reason, retryAfterMs } of refusals)
-      assert.deepEqual([code, reason, retryAfterMs! > 0], [8, "LIMIT_EXCEEDED", true]);
+    for (const { code, reason, retryAfterMs } of refusals) {
+      assert.ok(REFUSED.has(`${code} ${reason}`), `${code} ${reason}`);
+      assert.ok(retryAfterMs! > 0);
+    }
     assert.ok(growth < 600 * MIB, `${Math.round(growth / MIB)} MiB`);
     await assertUnharmed();
     for (const call of calls) call.hangUp();

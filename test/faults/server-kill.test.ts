@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { contractKey } from "../support/independent/contract-suite.ts";
-import { COSINE_128, TestGallery } from "../support/independent/gallery-fixture.ts";
+import { COSINE_128, TestGallery, enrolledEntry } from "../support/independent/gallery-fixture.ts";
 import type { EntryMessage, Person, TemplateMessage } from "../support/independent/gallery-fixture.ts";
 import { CallRefused, IndependentClient } from "../support/independent/independent-client.ts";
 import type { OpenCall } from "../support/independent/independent-client.ts";
@@ -42,7 +42,7 @@ async function enrollUntilItEnds(
   call.end();
   try {
     for (let answer = await call.next(); answer !== undefined; answer = await call.next()) {
-      entries.push(answer["entry"] as EntryMessage);
+      entries.push(enrolledEntry(answer));
       onAcknowledged(entries.length);
     }
     return { entries, failure: undefined };
@@ -150,7 +150,7 @@ test("SIGTERM ends a server whose client holds a stream open without a word, wit
     const call = client.open(RPC);
     call.send({ target: galleryOf(client).target });
     call.send({ template: { ...templates.get("t-0")!, template_id: "last" } });
-    assert.equal(((await call.next())!["entry"] as EntryMessage).template_id, "last");
+    assert.equal(enrolledEntry(await call.next()).template_id, "last");
     const start = performance.now();
     const [exit, failure] = await Promise.all([server.kill("SIGTERM"), call.next().catch((error: unknown) => error)]);
     assert.deepEqual(exit, { code: 0, signal: null });

@@ -208,10 +208,11 @@ test("more calls than allowed are refused, the health check is not, and there is
   using client = new IndependentClient(server.address);
   const [first] = [await openEnrollment(client), await openEnrollment(client)];
   for (let i = 0; i < 3; i++) {
-    await assertRefused(client.call("ContextService/ListContexts", {}), {
+    const refusal = await assertRefused(client.call("ContextService/ListContexts", {}), {
       status: "RESOURCE_EXHAUSTED",
-      reason: "LIMIT_EXCEEDED",
+      reason: "OVERLOADED",
     });
+    assert.ok(refusal.retryAfterMs! > 0, "it says when to try again");
     assert.equal((await client.call("grpc.health.v1.Health/Check", {})).length, 1);
   }
   first.hangUp();
