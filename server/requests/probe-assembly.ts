@@ -41,7 +41,7 @@ export class ProbeAssembly<Encoding> {
       const ofStride = this.#ofStride(probe, stride);
       if (piece < 0 || piece >= ofStride.length)
         throw fieldInvalid(
-          "pieces.piece",
+          "pieces.pieces.piece",
           `is ${piece}, but a probe has pieces 0 to ${ofStride.length - 1} at stride ${stride}`,
         );
       if (ofStride[piece] !== undefined)
@@ -49,7 +49,7 @@ export class ProbeAssembly<Encoding> {
           "PROBE_INCOMPLETE",
           `piece ${piece} at stride ${stride} was sent twice: send each piece once`,
         );
-      ofStride[piece] = await this.#reader.readWaiting("pieces.ciphertext", ciphertext, this.#holding);
+      ofStride[piece] = await this.#reader.readWaiting("pieces.pieces.ciphertext", ciphertext, this.#holding);
     }
   }
 
@@ -75,12 +75,12 @@ export class ProbeAssembly<Encoding> {
     const ofProbe = this.#pieces[probe];
     if (ofProbe === undefined)
       throw fieldInvalid(
-        "pieces.probe",
+        "pieces.pieces.probe",
         `is ${probe}, but the target has ${this.probes} probes: 0 to ${this.probes - 1}`,
       );
     if (!this.#allowed.has(stride)) {
       throw fieldInvalid(
-        "pieces.stride",
+        "pieces.pieces.stride",
         `is ${stride}, but the gallery uses ${[...this.#allowed].sort((a, b) => a - b).join(", ")}: read the gallery's strides again`,
       );
     }

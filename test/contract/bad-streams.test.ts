@@ -62,14 +62,14 @@ for (const [rpc, target] of PROBING) {
     for (const stride of [-1, 0, 1, 16, 127, 129, 4096, 2 ** 31 - 1]) {
       await assertRefused(client.call(rpc, ...question(target, [{ ...good, stride }])), {
         ...invalid,
-        field: "pieces.stride",
+        field: "pieces.pieces.stride",
         says: /128/,
       });
     }
     for (const piece of [-1, 1, 2 ** 31 - 1]) {
       await assertRefused(client.call(rpc, ...question(target, [{ ...good, piece }])), {
         ...invalid,
-        field: "pieces.piece",
+        field: "pieces.pieces.piece",
       });
     }
   });

@@ -185,6 +185,29 @@ test("galleries and contexts: a page size of 0 gives the usual, and one above th
   }
 });
 
+test("a page of galleries with as many labels as they may have stays below what gRPC's clients take", async () => {
+  const owner = await contractKey("PACKED_N4096_Q30");
+  // Three bytes each in UTF-8.
+  const value = "€".repeat(256);
+  const labels = Array.from({ length: 64 }, (_, i) => ({ key: `label-${i}`, value }));
+  const ids = Array.from({ length: 100 }, (_, i) => `labelled-${String(i).padStart(3, "0")}`);
+  for (const gallery_id of ids)
+    await client.call("GalleryService/CreateGallery", {
+      gallery: { gallery_id, context_id: owner.contextId, space: COSINE_128, labels },
+    });
+  const all = await listed<{ gallery_id: string; labels: object[] }>(
+    "GalleryService/ListGalleries",
+    "galleries",
+    { context_id: owner.contextId },
+    1000,
+  );
+  assert.deepEqual(
+    all.map(({ gallery_id }) => gallery_id),
+    ids,
+  );
+  assert.ok(all.every((gallery) => gallery.labels.length === 64));
+});
+
 test("a page token of another listing, or with other parameters, is refused; another page size is not", async () => {
   const [one, other] = [await mixedGallery(), await mixedGallery()];
   await TestGallery.create(client, otherKey);

@@ -164,7 +164,11 @@ test("a probe that lacks a stride of the gallery is refused, and so is one of a 
     says: /7 of 8/,
   });
   const foreign = gallery.packedProbe(probe).map((piece) => ({ ...piece, stride: 8 }));
-  await assertRefused(search(foreign), { status: "INVALID_ARGUMENT", reason: "FIELD_INVALID", field: "pieces.stride" });
+  await assertRefused(search(foreign), {
+    status: "INVALID_ARGUMENT",
+    reason: "FIELD_INVALID",
+    field: "pieces.pieces.stride",
+  });
 });
 
 test("a gallery packs at the stride that suits its expected size, unless told otherwise", async () => {

@@ -293,8 +293,8 @@ test("a probe of no piece, of two, of another stride or another key's is refused
   await assertRefused(search(), { ...incomplete, says: /0 of 1/ });
   await assertRefused(search(piece, piece), { ...incomplete, says: /twice/ });
   for (const stride of [0, 1, 99, 101, 2048])
-    await assertRefused(search({ ...piece, stride }), { ...invalid, field: "pieces.stride", says: /100/ });
-  await assertRefused(search({ ...piece, piece: 1 }), { ...invalid, field: "pieces.piece" });
+    await assertRefused(search({ ...piece, stride }), { ...invalid, field: "pieces.pieces.stride", says: /100/ });
+  await assertRefused(search({ ...piece, piece: 1 }), { ...invalid, field: "pieces.pieces.piece" });
   await assertRefused(search({ ...piece, ciphertext: { ...piece.ciphertext, context_id: packedKey.contextId } }), {
     status: "INVALID_ARGUMENT",
     reason: "CONTEXT_MISMATCH",

@@ -288,8 +288,8 @@ test("probes that are not announced, that are missing or that lack a piece are r
     client.call(SEARCH, { target: { ...gallery.target, probes } }, ...sent.map((pieces) => ({ pieces: { pieces } })));
   const of = (probe: number, pieces = whole) => pieces.map((piece) => ({ ...piece, probe }));
   for (const wrong of [-1, 2, 8])
-    await assertRefused(search(2, of(wrong)), { ...invalid, field: "pieces.probe", says: /0 to 1/ });
-  await assertRefused(search(0, of(1)), { ...invalid, field: "pieces.probe" });
+    await assertRefused(search(2, of(wrong)), { ...invalid, field: "pieces.pieces.probe", says: /0 to 1/ });
+  await assertRefused(search(0, of(1)), { ...invalid, field: "pieces.pieces.probe" });
   await assertRefused(search(2, of(0)), incomplete);
   await assertRefused(search(2, of(0), of(1, whole.slice(1))), incomplete);
   await assertRefused(search(2, of(1), of(1)), { ...incomplete, says: /twice/ });

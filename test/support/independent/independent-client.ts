@@ -13,7 +13,7 @@ import { WELL_KNOWN_PROTOCOLS } from "./well-known-protocols.ts";
  * A message as proto-loader gives it: field names as in the .proto, enums as strings, int64 as numbers, bytes as
  * Buffers.
  */
-type Message = Record<string, unknown>;
+export type Message = Record<string, unknown>;
 type Method = MethodDefinition<object, object>;
 
 const CALL_DEADLINE_MS = 30_000;
