@@ -65,7 +65,7 @@ class HealthWatch implements Disposable {
 export async function* healthBench(): AsyncGenerator<BenchLine> {
   await using server = await ServerProcess.start(["--log-level", "warn"]);
   using keyHolder = await KeyHolder.create("PACKED_N4096_Q30");
-  using client = new VeilfaceClient({ address: server.address, keyHolder, deadlineMs: 300_000 });
+  using client = new VeilfaceClient({ address: server.address, keyHolder, deadlineMs: 3_600_000 });
   using watch = new HealthWatch(server.address);
   const about = {
     templates: PEOPLE * PHOTOS,

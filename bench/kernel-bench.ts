@@ -25,7 +25,7 @@
 // cost about as much as one probe's.
 import initialize from "node-seal";
 import asc from "assemblyscript/asc";
-import { N } from "../fhe/ring/modulus.ts";
+import { DEGREE as N } from "@veilface/fhe";
 import { RingKernel } from "../fhe/ring/ring-kernel.ts";
 import { BlockGallery, GALLERY_BYTES } from "./block-gallery.ts";
 import { interleave, quantile, round } from "./figures.ts";
@@ -46,7 +46,7 @@ const PARAMETER_SETS = [
 const PROBE_COUNTS = [1, 4];
 
 /** One line of the bench. Rates are of one thread; gb_per_s counts the gallery's bytes once per probe. */
-export interface KernelFigures extends BenchLine {
+interface KernelFigures extends BenchLine {
   readonly case: string;
   /** How many the gallery holds. */
   readonly templates: number;

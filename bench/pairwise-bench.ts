@@ -31,11 +31,11 @@ async function parts(dimension: number): Promise<BenchLine> {
   using owned = new DisposableStack();
   const pairs = owned.use(await TutorialPairs.create(dimension));
   const evaluator = await pairs.openEvaluator(owned);
-  const [[x, y]] = pairs.encrypt("seal") as [[Buffer, Buffer]];
+  const [[x, y]] = pairs.encrypt("SEAL") as [[Buffer, Buffer]];
   const [raw, other] = [owned.use(evaluator.open(x)), owned.use(evaluator.open(y))];
   const bytes = evaluator.save(raw);
   const compare = (components: number, bound?: number) => (): void => {
-    evaluator.compare({ operation: "squared_distance", dimension: components, bound }, raw, other);
+    evaluator.compare({ operation: "SQUARED_DISTANCE", dimension: components, bound }, raw, other);
   };
   const works = {
     sha256_ms: () => hash("sha256", bytes, "buffer"),

@@ -2,6 +2,7 @@
 // ciphertexts, and sizes.
 import { PairwiseClient } from "@veilface/client";
 import type { PairwiseContext, PairwiseEncoding } from "@veilface/client";
+import { definedOnly } from "@veilface/proto";
 import { ByteCounter } from "../scripts/dev/byte-counter.ts";
 import { ServerProcess } from "../scripts/dev/server-process.ts";
 import { interleave, latency, passing } from "./figures.ts";
@@ -50,7 +51,11 @@ export async function* pairwiseRpcBench(): AsyncGenerator<BenchLine> {
 /** With rotation keys for all powers of two both ways, and without seeds. */
 function tensealContext({ maker }: TutorialPairs): Material {
   const context = maker.publicContext(maker.makeKeys());
-  return { encoding: "tenseal", keyBytes: context.length, send: (client) => client.uploadTensealContext(context) };
+  return {
+    encoding: "TENSEAL_CKKS_VECTOR",
+    keyBytes: context.length,
+    send: (client) => client.uploadTensealContext(context),
+  };
 }
 
 /** With the rotation keys that the dimension needs, and seeds in place of what can be drawn from them. */
@@ -65,7 +70,7 @@ function sealKeys(pairs: TutorialPairs): Material {
     galoisKeys,
   };
   return {
-    encoding: "seal",
+    encoding: "SEAL",
     keyBytes: relinKeys.length + galoisKeys.length,
     send: (client) => client.uploadContext(context),
   };
@@ -101,15 +106,12 @@ async function* comparisons(
 ): AsyncGenerator<BenchLine> {
   const { dimension } = pairs;
   const { contextId } = await send(direct);
-  const encrypted = pairs.encrypt(encoding, { seeded: encoding === "seal" });
+  const encrypted = pairs.encrypt(encoding, { seeded: encoding === "SEAL" });
   const distances: [round: number, bytes: Uint8Array][] = [];
   const compare = async (client: PairwiseClient, bound: NormBound, round: number): Promise<void> => {
     const [x, y] = encrypted[round % encrypted.length]!;
-    const options = {
-      operation: "squared-distance",
-      dimension,
-      ...(bound === "none" ? {} : { normBound: bound }),
-    } as const;
+    const normBound = bound === "none" ? undefined : bound;
+    const options = definedOnly({ operation: "SQUARED_DISTANCE" as const, dimension, normBound });
     const distance = await client.compare(
       contextId,
       { first: { encoding, bytes: x }, second: { encoding, bytes: y } },

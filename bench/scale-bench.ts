@@ -37,7 +37,7 @@ async function* scaleBench(
 ): AsyncGenerator<BenchLine> {
   await using server = await ServerProcess.start(["--log-level", "warn", "--workers", String(WORKERS)]);
   using keyHolder = await KeyHolder.create(set);
-  using client = new VeilfaceClient({ address: server.address, keyHolder, deadlineMs: 600_000 });
+  using client = new VeilfaceClient({ address: server.address, keyHolder, deadlineMs: 3_600_000 });
   for (const templates of sizes) {
     const about = { templates, dimension, parameterSet: set };
     yield await bulkEnrollment(server, client, about);

@@ -6,22 +6,18 @@ import {
   readEncryptionParameters,
   withScale,
 } from "@veilface/fhe";
-import { TUTORIAL, TensealMaker, stepsUpTo } from "../test/support/independent/tenseal-maker.ts";
-import type { EvaluationKeys, VectorForm } from "../test/support/independent/tenseal-maker.ts";
+import { TUTORIAL, TensealMaker, stepsUpTo } from "../scripts/dev/tenseal-maker.ts";
+import type { EvaluationKeys, VectorForm } from "../scripts/dev/tenseal-maker.ts";
 import { unitVector } from "./figures.ts";
 import type { BenchLine, Work } from "./figures.ts";
 
 /** TenSEAL's CKKSVectorProto, or SEAL's own serialisation. */
-type Encoding = "tenseal" | "seal";
+type Encoding = "TENSEAL_CKKS_VECTOR" | "SEAL";
 
 // They take turns, so that none stays in the CPU's caches: 0.8 MB each.
 const PAIRS = 8;
 // Distances of unit vectors are right to 1e-6 with these parameters.
 const TOLERANCE = 1e-5;
-const WIRE_NAMES = {
-  tenseal: "CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR",
-  seal: "CIPHERTEXT_ENCODING_SEAL",
-} as const satisfies Record<Encoding, string>;
 
 /** What every line about the pairwise scheme says. */
 export function aboutTutorial(
@@ -65,13 +61,13 @@ export class TutorialPairs implements Disposable {
   /** Each pair encrypted. */
   encrypt(encoding: Encoding, form?: VectorForm): [Buffer, Buffer][] {
     const encrypt = (vector: number[]): Buffer =>
-      encoding === "seal" ? this.maker.ciphertext(vector, form) : this.maker.vector(vector, form);
+      encoding === "SEAL" ? this.maker.ciphertext(vector, form) : this.maker.vector(vector, form);
     return this.#vectors.map(([x, y]) => [encrypt(x), encrypt(y)]);
   }
 
   /** Throws unless the encrypted squared distance of the pair that is due in a round is the plain one. */
   check(round: number, encoding: Encoding, distance: Uint8Array): void {
-    const found = this.maker.decrypt(WIRE_NAMES[encoding], distance);
+    const found = this.maker.decrypt(`CIPHERTEXT_ENCODING_${encoding}` as const, distance);
     const [x, y] = this.#vectors[round % PAIRS]!;
     const expected = x.reduce((sum, component, k) => sum + (component - y[k]!) ** 2, 0);
     if (!(Math.abs(found - expected) < TOLERANCE)) throw new Error(`a distance is ${found}: expected ${expected}`);
@@ -99,8 +95,8 @@ export class TutorialPairs implements Disposable {
    * distance, where it is known.
    */
   comparison(owned: DisposableStack, evaluator: PairwiseEvaluator, bound: number | undefined): Work {
-    const ciphertexts = this.encrypt("seal").map((pair) => pair.map((data) => owned.use(evaluator.open(data))));
-    const task = { operation: "squared_distance", dimension: this.dimension, bound } as const;
+    const ciphertexts = this.encrypt("SEAL").map((pair) => pair.map((data) => owned.use(evaluator.open(data))));
+    const task = { operation: "SQUARED_DISTANCE", dimension: this.dimension, bound } as const;
     const distances = new Map<number, Uint8Array>();
     const run = (round: number): void => {
       const [x, y] = ciphertexts[round % PAIRS]!;
@@ -111,7 +107,7 @@ export class TutorialPairs implements Disposable {
       run,
       check: () => {
         distances.forEach((distance, pair) => {
-          this.check(pair, "seal", distance);
+          this.check(pair, "SEAL", distance);
         });
       },
     };

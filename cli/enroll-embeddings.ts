@@ -1,5 +1,6 @@
 import { readEmbeddings } from "@veilface/client";
 import type { EnrollOptions, ModelOption } from "@veilface/client";
+import { definedOnly } from "@veilface/client/advanced";
 import { isKnown, reworded } from "./errors.ts";
 import { openClient } from "./options.ts";
 import type { KeyFlags, ServerFlags } from "./options.ts";
@@ -17,7 +18,7 @@ export interface EmbeddingsFlags {
 }
 
 /** A file of embeddings, and where they go. */
-export interface EmbeddingsToEnroll {
+interface EmbeddingsToEnroll {
   readonly galleryId: string;
   readonly path: string;
 }
@@ -43,11 +44,8 @@ export async function enrollEmbeddings(
   const { ids } = flags;
   const start = performance.now();
   const done: Advance = { read: 0, fraction: 0, enrolled: 0, struck: new Set() };
-  const source = readEmbeddings(path, {
-    dimension: space.dimension,
-    ...(ids !== undefined && { ids }),
-    onRead: (fraction) => (done.fraction = fraction),
-  });
+  const onRead = (fraction: number): number => (done.fraction = fraction);
+  const source = readEmbeddings(path, definedOnly({ dimension: space.dimension, ids, onRead }));
   using progress = showProgress("templates");
   const options = { signal, ...modelNamed(flags), ...keepingAccount(done, progress) };
   try {
@@ -59,7 +57,7 @@ export async function enrollEmbeddings(
 }
 
 function modelNamed({ modelId, modelVersion }: EmbeddingsFlags): ModelOption {
-  return { ...(modelId !== undefined && { modelId }), ...(modelVersion !== undefined && { modelVersion }) };
+  return definedOnly({ modelId, modelVersion });
 }
 
 function keepingAccount(done: Advance, progress: Progress): Required<Pick<EnrollOptions, "onProgress" | "onStruck">> {

@@ -12,10 +12,10 @@ export interface IdentifiedPhoto extends Photo {
 }
 
 /** A photo on its way, or enrolled. */
-export interface PhotoEnrollment extends Enrollment, IdentifiedPhoto {}
+interface PhotoEnrollment extends Enrollment, IdentifiedPhoto {}
 
 /** How photos are enrolled. */
-export interface PhotoRunOptions {
+interface PhotoRunOptions {
   readonly keyHolder: KeyHolder;
   readonly signal: AbortSignal;
   /** Ids of templates that are enrolled already, whose photos need not be encoded. */

@@ -4,10 +4,10 @@ import { FaceError } from "@veilface/face/errors";
 import type { FaceErrorReason } from "@veilface/face/errors";
 
 /** Why a command could not do something: for reasons of its own, or of the libraries beneath it. Closed. */
-export type CliErrorReason = ClientErrorReason | FaceErrorReason | "OUTPUT_FILE_EXISTS";
+type CliErrorReason = ClientErrorReason | FaceErrorReason | "OUTPUT_FILE_EXISTS";
 
 /** What beside its reason and message an error of a command has. */
-export interface CliErrorOptions extends ErrorOptions {
+interface CliErrorOptions extends ErrorOptions {
   readonly serverReason?: string | undefined;
 }
 

@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from "commander";
 import type { Command } from "commander";
+import { definedOnly } from "@veilface/client/advanced";
 import { describe } from "./gallery-json.ts";
 import { addJson, addKey, addServer, openClient, parseCount } from "./options.ts";
 import type { KeyFlags, ServerFlags } from "./options.ts";
@@ -43,12 +44,9 @@ async function update(
   using opened = await openClient(flags, signal);
   // commander gives true where neither --label nor --no-label is there.
   const labels = label === false ? {} : typeof label === "object" ? label : undefined;
-  const changes = {
-    ...(labels !== undefined && { labels }),
-    ...(expect !== undefined && { expectedTemplates: expect }),
-  };
+  const changes = definedOnly({ labels, expectedTemplates: expect });
   const gallery = await opened.client.updateGallery(galleryId, changes, { signal });
-  const labelled = Object.entries(gallery.labels).map(([key, value]) => `${key}=${value}`);
+  const labeled = Object.entries(gallery.labels).map(([key, value]) => `${key}=${value}`);
   const text = [`gallery ${galleryId} is for ${gallery.expectedTemplates} templates`];
-  return { json: { gallery: describe(gallery) }, text: [...text, ...labelled.map((one) => `  ${one}`)], yes: true };
+  return { json: { gallery: describe(gallery) }, text: [...text, ...labeled.map((one) => `  ${one}`)], yes: true };
 }

@@ -2,6 +2,7 @@ import { Option } from "commander";
 import type { Command } from "commander";
 import { spaceOf } from "@veilface/client";
 import type { EmbeddingCard, GalleryInfo, ModelSpace } from "@veilface/client";
+import { definedOnly } from "@veilface/client/advanced";
 import { addJson, addKey, addServer, openClient, parseCount, parsePositive } from "./options.ts";
 import type { KeyFlags, ModelFlags, ServerFlags } from "./options.ts";
 import { formatTable } from "./outcome.ts";
@@ -76,11 +77,8 @@ async function create(galleryId: string, flags: CreateFlags, signal: AbortSignal
   const space = await chooseSpace(flags);
   using opened = await openClient(flags, signal);
   const { expect: expectedTemplates, packedStride } = flags;
-  const gallery = await opened.client.createGallery(galleryId, space, {
-    signal,
-    ...(expectedTemplates !== undefined && { expectedTemplates }),
-    ...(packedStride !== undefined && { packedStride }),
-  });
+  const options = definedOnly({ signal, expectedTemplates, packedStride });
+  const gallery = await opened.client.createGallery(galleryId, space, options);
   const { modelId, dimension, metric } = gallery.space;
   return {
     json: { gallery: describe(gallery) },
@@ -93,11 +91,7 @@ async function chooseSpace(flags: CreateFlags): Promise<ModelSpace> {
   const { dimension, metric, modelId, modelVersion: version, normBound } = flags;
   const complete = dimension !== undefined && metric !== undefined && modelId !== undefined;
   const chosen = complete ? { id: modelId, dimension, metric, threshold: 0 } : await cardOf(flags);
-  return spaceOf({
-    ...chosen,
-    ...(version !== undefined && { version }),
-    ...(normBound !== undefined && { normBound }),
-  });
+  return spaceOf({ ...chosen, ...definedOnly({ version, normBound }) });
 }
 
 /** The model pack's card with what the flags say instead; the version of another model is not the pack's. */
@@ -105,8 +99,7 @@ async function cardOf({ dimension, metric, modelId, ...flags }: CreateFlags): Pr
   const { version, ...card } = (await loadPack(flags)).card;
   return {
     ...card,
-    ...(dimension !== undefined && { dimension }),
-    ...(metric !== undefined && { metric }),
+    ...definedOnly({ dimension, metric }),
     ...(modelId === undefined ? { version } : { id: modelId }),
   };
 }

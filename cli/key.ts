@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { loadKeyFile } from "@veilface/client";
+import { definedOnly } from "@veilface/client/advanced";
 import { addJson, addKey, addServer, openClient } from "./options.ts";
 import type { KeyFlags, ServerFlags } from "./options.ts";
 import type { Cli, Outcome } from "./outcome.ts";
@@ -43,11 +44,8 @@ async function rotateKey(flags: RotateFlags, signal: AbortSignal): Promise<Outco
   using opened = await openClient(flags, signal);
   using newKeyHolder = await loadKeyFile(flags.newKey, await askNewPassphrase(flags.newPassphraseFile, signal));
   using progress = new GalleryProgress();
-  const rotated = await opened.client.rotateKey(newKeyHolder, {
-    signal,
-    onProgress: progress.show,
-    ...(flags.gallery && { galleryIds: flags.gallery }),
-  });
+  const options = definedOnly({ signal, onProgress: progress.show, galleryIds: flags.gallery });
+  const rotated = await opened.client.rotateKey(newKeyHolder, options);
   const galleries = rotated.map(({ gallery, templates }) => ({ galleryId: gallery.galleryId, templates }));
   const lines = galleries.map(
     ({ galleryId, templates }) => `${galleryId}: ${templates} templates are under the new key`,

@@ -3,7 +3,7 @@ import { InvalidArgumentError, Option } from "commander";
 import type { Command } from "commander";
 import { VeilfaceClient, loadKeyFile } from "@veilface/client";
 import type { KeyHolder, ServerOptions } from "@veilface/client";
-import { readInput, systemErrorText } from "@veilface/client/advanced";
+import { definedOnly, readInput, systemErrorText } from "@veilface/client/advanced";
 import { cacheFolder } from "@veilface/face/folders";
 import { defaultKeyFile } from "./key-file-place.ts";
 import { CliError, isKnown } from "./errors.ts";
@@ -91,8 +91,8 @@ export async function openClient(
   using opened = new DisposableStack();
   const keyHolder = opened.use(await openKey(flags, signal));
   const cache = await cacheFolder();
-  const rosters = cache === undefined ? {} : { rosterCache: join(cache, "rosters") };
-  const client = opened.use(new VeilfaceClient({ keyHolder, ...server, ...rosters }));
+  const rosterCache = cache === undefined ? undefined : join(cache, "rosters");
+  const client = opened.use(new VeilfaceClient({ keyHolder, ...server, ...definedOnly({ rosterCache }) }));
   const owned = opened.move();
   return {
     keyHolder,
@@ -106,7 +106,7 @@ export async function openClient(
 /** How to reach the server that the flags name. Throws CliError USAGE for certificates that cannot be read. */
 export async function serverOptions({ server, tls, tlsCa, insecure }: ServerFlags): Promise<ServerOptions> {
   const trust = tlsCa === undefined ? tls : { rootCertificates: await readCertificates(tlsCa) };
-  return { address: server, ...(trust !== undefined && { tls: trust }), ...(insecure === true && { insecure }) };
+  return definedOnly({ address: server, tls: trust, insecure });
 }
 
 function noCertificates(path: string, size: string): CliError {

@@ -1,7 +1,5 @@
-import { randomUUID } from "node:crypto";
-import { access, rename, rm, writeFile } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
-import { errorCode, noFileAt, systemErrorText } from "@veilface/client/advanced";
+import { access } from "node:fs/promises";
+import { errorCode, noFileAt, systemErrorText, writeWholeFile } from "@veilface/client/advanced";
 import { CliError } from "./errors.ts";
 
 /** Throws CliError OUTPUT_FILE_EXISTS where there is such a file: asked before the work that fills it. */
@@ -14,27 +12,13 @@ export async function refuseExisting(path: string): Promise<void> {
 }
 
 /**
- * Writes a file beside its place, then renames it there. Throws CliError OUTPUT_FILE_EXISTS unless forced, USAGE where
- * it cannot be written.
+ * Writes a file that appears whole or not at all. Throws CliError OUTPUT_FILE_EXISTS unless forced, USAGE where it
+ * cannot be written.
  */
 export async function writeOutput(path: string, bytes: Uint8Array, force: boolean): Promise<void> {
   await refuseNoFile(path);
-  if (!force) await reserve(path);
-  const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}.part`);
   try {
-    await writeFile(temporary, bytes, { flag: "wx" });
-    await rename(temporary, path);
-  } catch (cause) {
-    await rm(temporary, { force: true });
-    if (!force) await rm(path, { force: true });
-    throw unwritable(path, cause);
-  }
-}
-
-// Takes the place, so that no file is replaced that came since it was looked for.
-async function reserve(path: string): Promise<void> {
-  try {
-    await writeFile(path, "", { flag: "wx" });
+    await writeWholeFile(path, bytes, { replace: force });
   } catch (cause) {
     throw errorCode(cause) === "EEXIST" ? exists(path, cause) : unwritable(path, cause);
   }

@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { definedOnly } from "@veilface/client/advanced";
 import { addJson, addKey, addServer, openClient, parseCount } from "./options.ts";
 import type { KeyFlags, ServerFlags } from "./options.ts";
 import type { Cli, Outcome } from "./outcome.ts";
@@ -42,11 +43,8 @@ async function pack(galleryId: string, flags: PackFlags, signal: AbortSignal): P
   const discardedDrafts = flags.discardDrafts === true ? await opened.client.discardDrafts(galleryId, { signal }) : 0;
   using progress = showProgress("templates");
   const { stride } = flags;
-  const { templates, gallery } = await opened.client.packGallery(galleryId, {
-    signal,
-    onProgress: progress.advance,
-    ...(stride !== undefined && { stride }),
-  });
+  const options = definedOnly({ signal, onProgress: progress.advance, stride });
+  const { templates, gallery } = await opened.client.packGallery(galleryId, options);
   const text = [`${templates} templates packed in ${galleryId}, at stride ${gallery.packedStride}`];
   if (discardedDrafts > 0) text.unshift(`${discardedDrafts} draft${discardedDrafts === 1 ? "" : "s"} discarded`);
   return { json: { galleryId, templates, packedStride: gallery.packedStride, discardedDrafts }, text, yes: true };

@@ -8,7 +8,7 @@ import type { Outcome } from "./outcome.ts";
 import { showProgress } from "./progress.ts";
 
 /** A photo's embedding, with the bytes it was made from. */
-export interface EncodedPhoto {
+interface EncodedPhoto {
   readonly image: Buffer;
   readonly embedding: Float32Array;
 }

@@ -1,7 +1,7 @@
 import { writeFileSync, fstatSync } from "node:fs";
 import { FheError } from "@veilface/client";
 import { CommanderError } from "commander";
-import { errorCode, systemErrorText } from "@veilface/client/advanced";
+import { definedOnly, errorCode, systemErrorText } from "@veilface/client/advanced";
 import { CliError, isKnown, serverReasonOf } from "./errors.ts";
 import type { Outcome } from "./outcome.ts";
 
@@ -64,7 +64,7 @@ function describeError(error: unknown): { reason: string; message: string; serve
   if (isKnown(error)) {
     const { reason, message } = error;
     const serverReason = serverReasonOf(error);
-    return { reason, message: oneLine(message), ...(serverReason !== undefined && { serverReason }) };
+    return definedOnly({ reason, message: oneLine(message), serverReason });
   }
   if (error instanceof FheError) return { reason: error.reason, message: oneLine(error.message) };
   return { reason: "INTERNAL", message: `a fault of veilface, please report it: ${oneLine(String(error))}` };

@@ -1,6 +1,8 @@
 import type { Command } from "commander";
 import type { KeyHolder } from "@veilface/client";
-import { CliError } from "./errors.ts";
+import { definedOnly } from "@veilface/client/advanced";
+import { addNamed, deletedText, namedIds } from "./deletion.ts";
+import type { NamedFlags } from "./deletion.ts";
 import { templateIdOf } from "./enroll-photos.ts";
 import { addJson, addKey, addServer, openClient } from "./options.ts";
 import type { KeyFlags, ServerFlags } from "./options.ts";
@@ -8,7 +10,7 @@ import { formatTable } from "./outcome.ts";
 import type { Cli, Outcome } from "./outcome.ts";
 import { lookThrough } from "./people-folder.ts";
 import { readPhoto } from "./photos.ts";
-import { listed, struckText } from "./struck.ts";
+import { struckText } from "./struck.ts";
 
 type CommonFlags = KeyFlags & ServerFlags;
 
@@ -16,10 +18,7 @@ interface ListFlags extends CommonFlags {
   dir?: string;
 }
 
-interface DeleteFlags extends CommonFlags {
-  subject?: string[];
-  template?: string[];
-}
+type DeleteFlags = CommonFlags & NamedFlags;
 
 export function addList(program: Command, cli: Cli): void {
   const command = program
@@ -35,14 +34,10 @@ export function addList(program: Command, cli: Cli): void {
 }
 
 export function addDelete(program: Command, cli: Cli): void {
-  const command = program
-    .command("delete")
-    .argument("<gallery>")
+  const command = addNamed(program.command("delete").argument("<gallery>"))
     .description(
       "Delete people or single templates from a gallery; says which were not there. Exit code 1 if there was nothing to delete.",
     )
-    .option("--subject <ids...>", "delete all templates of these subjects")
-    .option("--template <ids...>", "delete these templates")
     .addHelpText(
       "after",
       "\nExamples:\n  veilface delete staff --subject ada\n  veilface delete staff --template 3f2a9c0d11e84b77",
@@ -58,9 +53,9 @@ async function list(galleryId: string, flags: ListFlags, signal: AbortSignal): P
   const entries = await opened.client.listTemplates(galleryId, { signal });
   const photos = flags.dir === undefined ? undefined : await photosByTemplate(flags.dir, opened.keyHolder);
   const templates = entries
-    .map(({ subjectId, templateId }) => {
-      return { subjectId, templateId, ...(photos && { photo: photos.get(templateId) ?? null }) };
-    })
+    .map(({ subjectId, templateId }) =>
+      definedOnly({ subjectId, templateId, photo: photos && (photos.get(templateId) ?? null) }),
+    )
     .sort((a, b) => compareText(`${a.subjectId} ${a.templateId}`, `${b.subjectId} ${b.templateId}`));
   const header = ["subject", "template", ...(photos ? ["photo"] : [])];
   const rows = templates.map(({ subjectId, templateId, photo = null }) => {
@@ -81,30 +76,11 @@ async function photosByTemplate(dir: string, keyHolder: KeyHolder): Promise<Map<
   return paths;
 }
 
-async function remove(
-  galleryId: string,
-  { subject = [], template = [], ...flags }: DeleteFlags,
-  signal: AbortSignal,
-): Promise<Outcome> {
-  if (subject.length + template.length === 0) {
-    throw new CliError(
-      "USAGE",
-      "nothing named to delete: give --subject or --template (gallery delete deletes a whole gallery)",
-    );
-  }
+async function remove(galleryId: string, flags: DeleteFlags, signal: AbortSignal): Promise<Outcome> {
+  const named = namedIds(flags, "gallery delete");
   using opened = await openClient(flags, signal);
-  const { deleted, struck, notFound } = await opened.client.deleteTemplates(
-    galleryId,
-    { subjectIds: subject, templateIds: template },
-    { signal },
-  );
-  const gone =
-    deleted === 0 ? "nothing deleted" : `${deleted} template${deleted === 1 ? "" : "s"} deleted`;
-  const missing = [
-    ...notFound.subjectIds.map((id) => `subject ${id}`),
-    ...notFound.templateIds.map((id) => `template ${id}`),
-  ];
-  const text = [gone, ...listed(`not in ${galleryId}: `, missing), ...struckText(galleryId, struck)];
+  const { deleted, struck, notFound } = await opened.client.deleteTemplates(galleryId, named, { signal });
+  const text = [...deletedText(galleryId, { deleted, notFound }), ...struckText(galleryId, struck)];
   return { json: { galleryId, deleted, struck, notFound }, text, yes: deleted > 0 };
 }
 

@@ -1,4 +1,6 @@
 // For those who build beneath the client or beside it: keys at work, and what front ends share.
+export { definedOnly } from "@veilface/proto";
+export type { Defined } from "@veilface/proto";
 export { errorCode } from "./errors.ts";
 export { checkContextId, checkId } from "./ids.ts";
 export type { IdKind } from "./ids.ts";
@@ -12,6 +14,8 @@ export type { EncodedBytes, EncryptedPiece, EncryptedProbe, ProbePieces } from "
 export { textOfRefused } from "./match/refused-templates.ts";
 export { openVector } from "./pairwise/pairwise-wire.ts";
 export type { OpenVector } from "./pairwise/pairwise-wire.ts";
+export { writeWholeFile } from "./whole-file.ts";
+export type { WholeFileOptions } from "./whole-file.ts";
 export type {
   CiphertextCodec,
   CiphertextEncoding,

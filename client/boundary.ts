@@ -1,4 +1,10 @@
+import { definedOnly } from "@veilface/proto";
 import { ClientError } from "./errors.ts";
+import { CallBounds, checkDeadline } from "./remote/call-bounds.ts";
+import type { Bounded, CallOptions } from "./remote/call-bounds.ts";
+import { Rpcs } from "./remote/calls.ts";
+import { openServices } from "./remote/channel.ts";
+import type { ServerOptions } from "./remote/channel.ts";
 
 /** What a method was asked about, for messages about what is not there. */
 export interface Names {
@@ -41,29 +47,77 @@ export function callersCallback<Arguments extends unknown[]>(
   };
 }
 
-/** Runs a public method: whatever it throws is a ClientError, or what the caller's own code threw. */
-export async function throwingClientErrors<T>(names: Names, run: () => Promise<T>): Promise<T> {
+/** How to reach the server, and how long calls may take. */
+export interface ConnectionOptions extends ServerOptions {
+  /** The deadline of calls that name none, in milliseconds > 0 (CallOptions.deadlineMs). */
+  readonly deadlineMs?: number;
+}
+
+/**
+ * Where public methods begin: on an open connection, each within bounds of its own, throwing nothing but ClientError.
+ */
+export class Boundary {
+  readonly rpcs: Rpcs;
+  readonly #deadlineMs: number | undefined;
+
+  /** Throws ClientError USAGE as the clients' constructors. */
+  constructor(options: ConnectionOptions) {
+    checkDeadline(options.deadlineMs);
+    this.#deadlineMs = options.deadlineMs;
+    this.rpcs = new Rpcs(openServices(options));
+  }
+
+  /** Runs a public method: whatever it throws is a ClientError, or what the caller's own code threw. */
+  async run<Options extends CallOptions, T>(
+    names: Names,
+    options: Options,
+    method: (options: Bounded<Options>) => Promise<T>,
+  ): Promise<T> {
+    return await throwingClientErrors(names, async () => {
+      using bounds = this.#boundsOf(options);
+      bounds.check();
+      return await method({ ...options, bounds });
+    });
+  }
+
+  /** As {@link run}, of a method that yields. */
+  async *stream<Options extends CallOptions, T>(
+    names: Names,
+    options: Options,
+    method: (options: Bounded<Options>) => AsyncIterable<T>,
+  ): AsyncGenerator<T, void, undefined> {
+    using bounds = await throwingClientErrors(names, () => this.#boundsOf(options));
+    const items = method({ ...options, bounds })[Symbol.asyncIterator]();
+    try {
+      for (;;) {
+        const item = await throwingClientErrors(names, () => {
+          bounds.check();
+          return items.next();
+        });
+        if (item.done === true) return;
+        yield item.value;
+      }
+    } finally {
+      await items.return?.();
+    }
+  }
+
+  /** Ends the connection; again, it does nothing. */
+  close(): void {
+    this.rpcs.services.close();
+  }
+
+  #boundsOf({ signal, deadlineMs = this.#deadlineMs }: CallOptions): CallBounds {
+    this.rpcs.services.checkOpen();
+    return new CallBounds(definedOnly({ signal, deadlineMs }));
+  }
+}
+
+async function throwingClientErrors<T>(names: Names, run: () => Promise<T> | T): Promise<T> {
   try {
     return await run();
   } catch (error) {
     throw forCallers(names, error);
-  }
-}
-
-/** As {@link throwingClientErrors}, of a method that yields. */
-export async function* yieldingWithClientErrors<T>(
-  names: Names,
-  run: () => AsyncIterable<T>,
-): AsyncGenerator<T, void, undefined> {
-  const items = run()[Symbol.asyncIterator]();
-  try {
-    for (;;) {
-      const item = await throwingClientErrors(names, () => items.next());
-      if (item.done === true) return;
-      yield item.value;
-    }
-  } finally {
-    await items.return?.();
   }
 }
 

@@ -1,15 +1,13 @@
-import type { CallOptions } from "./remote/calls.ts";
-import type { ServerOptions } from "./remote/channel.ts";
+import type { CallOptions } from "./remote/call-bounds.ts";
+import type { ConnectionOptions } from "./boundary.ts";
 import type { Decision } from "./match/decision.ts";
 import type { RefusedTemplate } from "./match/rank-candidates.ts";
 import type { KeyHolder } from "./keys/key-holder.ts";
 
 /** What a VeilfaceClient works with. */
-export interface VeilfaceClientOptions extends ServerOptions {
+export interface VeilfaceClientOptions extends ConnectionOptions {
   /** Encrypts and decrypts. Stays the caller's: it outlives the client. */
   readonly keyHolder: KeyHolder;
-  /** The deadline of calls that name none, in milliseconds; 60,000 unless set. */
-  readonly deadlineMs?: number;
   /**
    * A folder to keep rosters in, encrypted under the key: a new process then asks for changes only. In memory alone
    * unless given.

@@ -48,9 +48,9 @@ export interface ClientErrorOptions extends ErrorOptions {
   readonly retryAfterMs?: number;
 }
 
-/** The code of an error of the operating system, such as "ENOENT"; "unknown error" where something has none. */
-export function errorCode(error: unknown): string {
-  return error instanceof Error && "code" in error ? String(error.code) : "unknown error";
+/** The code of an error of the operating system, such as "ENOENT"; undefined for other errors. */
+export function errorCode(error: unknown): string | undefined {
+  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
 }
 
 /** The one error class of this package. Messages never hold key, embedding, score or ciphertext bytes. */

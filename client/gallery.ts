@@ -10,9 +10,9 @@ import type { DeletedTemplates } from "./deletion.ts";
 import type { EnrollOptions } from "./enroll/enrollment-stream.ts";
 import type { Enrollment } from "./enroll/unit-maker.ts";
 import type { Candidate } from "./match/rank-candidates.ts";
-import type { CallOptions } from "./remote/calls.ts";
+import type { CallOptions } from "./remote/call-bounds.ts";
 import type { DeletedIds, GalleryChanges } from "./remote/gallery-calls.ts";
-import type { GalleryInfo, RosterEntry } from "./remote/wire.ts";
+import type { GalleryInfo, RosterEntry, SubjectInfo } from "./remote/wire.ts";
 import type { RewrittenGallery } from "./rewrite/rewrite-gallery.ts";
 import type { VeilfaceClient } from "./veilface-client.ts";
 
@@ -73,9 +73,19 @@ export class Gallery {
     return this.#client.identify(this.galleryId, embedding, { ...this.#model, ...options });
   }
 
+  /** As {@link VeilfaceClient.identifyMany}. */
+  identifyMany(embeddings: readonly ArrayLike<number>[], options?: IdentifyOptions): Promise<Candidate[][]> {
+    return this.#client.identifyMany(this.galleryId, embeddings, { ...this.#model, ...options });
+  }
+
   /** As {@link VeilfaceClient.listTemplates}. */
   listTemplates(options?: CallOptions): Promise<RosterEntry[]> {
     return this.#client.listTemplates(this.galleryId, options);
+  }
+
+  /** As {@link VeilfaceClient.listSubjects}. */
+  listSubjects(options?: CallOptions): Promise<SubjectInfo[]> {
+    return this.#client.listSubjects(this.galleryId, options);
   }
 
   /** As {@link VeilfaceClient.deleteTemplates}. */

@@ -1,3 +1,4 @@
+import { CONTEXT_ID_PATTERN, ID_IN_WORDS, ID_PATTERN } from "@veilface/proto";
 import { ClientError } from "./errors.ts";
 
 /** What an id names. */
@@ -5,16 +6,13 @@ export type IdKind = "gallery" | "subject" | "template";
 
 /** Returns the id. Throws ClientError USAGE unless it is 1 to 64 characters of a-z, 0-9 and "-". */
 export function checkId(kind: IdKind, id: string): string {
-  if (isText(id) && /^[a-z0-9-]{1,64}$/.test(id)) return id;
-  throw new ClientError(
-    "USAGE",
-    `${kind} id ${JSON.stringify(id)} is not valid: expected 1 to 64 characters of a-z, 0-9 and "-"`,
-  );
+  if (isText(id) && ID_PATTERN.test(id)) return id;
+  throw new ClientError("USAGE", `${kind} id ${JSON.stringify(id)} is not valid: expected ${ID_IN_WORDS}`);
 }
 
 /** Returns the id. Throws ClientError USAGE unless it is 64 lowercase hexadecimal digits. */
 export function checkContextId(id: string): string {
-  if (isText(id) && /^[0-9a-f]{64}$/.test(id)) return id;
+  if (isText(id) && CONTEXT_ID_PATTERN.test(id)) return id;
   throw new ClientError(
     "USAGE",
     `context id ${JSON.stringify(id)} is not valid: expected all 64 lowercase hexadecimal digits that the upload gave`,

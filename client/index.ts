@@ -1,5 +1,6 @@
-export { DEFAULT_DEADLINE_MS } from "./remote/calls.ts";
-export type { CallOptions } from "./remote/calls.ts";
+export type { ConnectionOptions } from "./boundary.ts";
+export { DEFAULT_PATIENCE_MS } from "./remote/call-bounds.ts";
+export type { CallOptions } from "./remote/call-bounds.ts";
 export type { ServerOptions, TlsOptions } from "./remote/channel.ts";
 export type {
   Claim,
@@ -57,12 +58,11 @@ export type {
   PairwiseCiphertext,
   PairwiseContext,
   PairwiseEncoding,
-  PairwiseOperation,
 } from "./pairwise/pairwise-wire.ts";
 export { readTensealFile, streamTensealFile } from "./pairwise/tenseal-files.ts";
 export type { TensealFile } from "./pairwise/tenseal-files.ts";
 export type { RewrittenGallery } from "./rewrite/rewrite-gallery.ts";
 export { VeilfaceClient } from "./veilface-client.ts";
-export type { GalleryInfo, Placement, RosterEntry, ServerInfo } from "./remote/wire.ts";
+export type { GalleryInfo, Placement, RosterEntry, ServerInfo, SubjectInfo } from "./remote/wire.ts";
 export { DEFAULT_PARAMETER_SET, FheError, PARAMETER_SET_NAMES, plainDistance } from "@veilface/fhe";
-export type { EmbeddingSpace, FheErrorReason, Metric, ParameterSetName } from "@veilface/fhe";
+export type { EmbeddingSpace, FheErrorReason, Metric, PairwiseOperation, ParameterSetName } from "@veilface/fhe";

@@ -1,4 +1,5 @@
 import type { EmbeddingSpace } from "@veilface/fhe";
+import { MAX_NORM_BOUND, MAX_PACKED_DIMENSION, METRICS, MIN_NORM_BOUND, definedOnly } from "@veilface/proto";
 import { ClientError } from "./errors.ts";
 import { checkWhole } from "./ranges.ts";
 
@@ -51,7 +52,7 @@ export function modelOf({
   id,
   version,
 }: Pick<EmbeddingCard, "id" | "version">): Pick<ModelSpace, "modelId" | "modelVersion"> {
-  return version === undefined ? { modelId: id } : { modelId: id, modelVersion: version };
+  return definedOnly({ modelId: id, modelVersion: version });
 }
 
 /**
@@ -73,15 +74,13 @@ function asDistance({ metric }: Pick<EmbeddingCard, "metric">, threshold: number
   return metric === "cosine" ? 1 - threshold : threshold;
 }
 
-/** Components that a plain embedding may have. */
-export const MAX_DIMENSION = 2048;
-const METRICS: readonly string[] = ["cosine", "euclidean"];
-
 /** Throws ClientError USAGE for a space that no gallery can have. */
 export function checkSpace({ dimension, metric, normBound, modelId }: ModelSpace): void {
-  checkWhole("dimension", dimension, { least: 1, most: MAX_DIMENSION });
+  checkWhole("dimension", dimension, { least: 1, most: MAX_PACKED_DIMENSION });
   const usage = (message: string): ClientError => new ClientError("USAGE", message);
-  if (!METRICS.includes(metric)) throw usage(`metric "${metric}" is unknown: expected ${METRICS.join(" or ")}`);
-  if (!(normBound > 0 && normBound < Infinity)) throw usage(`norm bound ${normBound} is out of range: expected > 0`);
+  if (!METRICS.names.includes(metric))
+    throw usage(`metric "${metric}" is unknown: expected ${METRICS.names.join(" or ")}`);
+  if (!(normBound >= MIN_NORM_BOUND && normBound <= MAX_NORM_BOUND))
+    throw usage(`norm bound ${normBound} is out of range: expected a number in [${MIN_NORM_BOUND}, ${MAX_NORM_BOUND}]`);
   if (typeof modelId !== "string" || modelId === "") throw usage("the model id is missing: expected the model's name");
 }

@@ -1,4 +1,6 @@
-import type { CallOptions } from "./remote/calls.ts";
+import { UNBOUNDED } from "./remote/call-bounds.ts";
+import type { Bounded } from "./remote/call-bounds.ts";
+import { definedOnly } from "@veilface/proto";
 import type { ModelOption } from "./client-options.ts";
 import { ClientError } from "./errors.ts";
 import type { GalleryCalls } from "./remote/gallery-calls.ts";
@@ -22,7 +24,7 @@ const REASONS_TO_READ_AGAIN: readonly string[] = [
 ];
 const ATTEMPTS = 3;
 
-type Options = CallOptions & ModelOption;
+type Options = Bounded<ModelOption>;
 
 /** A gallery with what is needed to ask of it. */
 export interface OpenGallery {
@@ -41,9 +43,9 @@ export interface AskedGallery {
    * The gallery as the server describes it now. Throws ClientError KEY_MISMATCH, MODEL_MISMATCH; ROSTER_STALE where it
    * is another one than is known, whose probe may be on its way.
    */
-  open(this: void, info: GalleryInfo): OpenGallery;
+  readonly open: (info: GalleryInfo) => OpenGallery;
   /** Throws ClientError ROSTER_STALE where another gallery has its id by now. */
-  confirm(this: void, gallery: OpenGallery): Promise<void>;
+  readonly confirm: (gallery: OpenGallery) => Promise<void>;
 }
 
 /**
@@ -141,7 +143,7 @@ export class OpenGalleries {
   #rosterOf(galleryId: string): Roster {
     const known = this.#rosters.get(galleryId);
     if (known !== undefined) return known;
-    const readPage = (sinceRevision: number, pageToken: string, options: CallOptions = {}) =>
+    const readPage = (sinceRevision: number, pageToken: string, options: Bounded = UNBOUNDED) =>
       this.#calls.readRosterPage(galleryId, { sinceRevision, pageToken }, options);
     const roster = new Roster(readPage, this.#rosterCache?.storeFor(galleryId));
     this.#rosters.set(galleryId, roster);
@@ -165,7 +167,7 @@ function mayHaveChanged(error: unknown): boolean {
 function checkModel({ galleryId, space }: GalleryInfo, { modelId = space.modelId, modelVersion }: ModelOption): void {
   const version = space.modelVersion === undefined ? undefined : modelVersion;
   if (modelId === space.modelId && (version === undefined || version === space.modelVersion)) return;
-  const [held, given] = [nameOf(space), nameOf({ modelId, ...(version !== undefined && { modelVersion: version }) })];
+  const [held, given] = [nameOf(space), nameOf(definedOnly({ modelId, modelVersion: version }))];
   throw new ClientError(
     "MODEL_MISMATCH",
     `gallery "${galleryId}" holds embeddings of model ${held}, not of ${given}: use its model`,

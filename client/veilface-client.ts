@@ -1,8 +1,7 @@
-import { callersCallback, throwingClientErrors } from "./boundary.ts";
-import type { Names } from "./boundary.ts";
-import { DEFAULT_DEADLINE_MS, checkDeadline, throwIfAborted } from "./remote/calls.ts";
-import type { CallOptions } from "./remote/calls.ts";
-import { openServices } from "./remote/channel.ts";
+import { Boundary, callersCallback } from "./boundary.ts";
+import type { Bounded, CallOptions } from "./remote/call-bounds.ts";
+import { DEGREE } from "@veilface/fhe";
+import { MAX_EXPECTED_TEMPLATES, MAX_PROBES_PER_SEARCH, definedOnly } from "@veilface/proto";
 import type {
   Claim,
   CreateGalleryOptions,
@@ -32,21 +31,18 @@ import type { Found } from "./match/matching.ts";
 import { checkSpace } from "./model-space.ts";
 import type { ModelSpace } from "./model-space.ts";
 import { OpenGalleries } from "./open-galleries.ts";
-import type { AskedGallery, OpenGallery } from "./open-galleries.ts";
+import type { AskedGallery } from "./open-galleries.ts";
 import { isStrideWished, packingOf } from "./enroll/packing.ts";
 import { checkWhole } from "./ranges.ts";
 import { discardDrafts, rewriteGallery } from "./rewrite/rewrite-gallery.ts";
 import type { RewrittenGallery, Rewriting } from "./rewrite/rewrite-gallery.ts";
 import { allRefused, tellOfRefused } from "./match/refused-templates.ts";
 import { RosterCache } from "./roster/roster-cache.ts";
-import type { GalleryInfo, RosterEntry, ServerInfo } from "./remote/wire.ts";
+import type { GalleryInfo, RosterEntry, ServerInfo, SubjectInfo } from "./remote/wire.ts";
 import { ciphersOf } from "./keys/key-holder.ts";
 
 // Above any encoded dimension, whose bound the gallery's server knows.
-const MOST_STRIDE = 4096;
-const MOST_TEMPLATES = 1e9;
-// As many as the contract lets one search have.
-const PROBES_PER_SEARCH = 8;
+const MOST_STRIDE = DEGREE;
 
 /**
  * Enrolls, verifies and identifies embeddings on a matching server that sees ciphertexts and opaque ids only. One
@@ -58,6 +54,7 @@ const PROBES_PER_SEARCH = 8;
  */
 export class VeilfaceClient implements Disposable {
   readonly #keyHolder: KeyHolder;
+  readonly #boundary: Boundary;
   readonly #calls: GalleryCalls;
   readonly #matching: Matching;
   readonly #rosterCache: RosterCache | undefined;
@@ -68,10 +65,10 @@ export class VeilfaceClient implements Disposable {
    * machine or a proxy.
    */
   constructor(options: VeilfaceClientOptions) {
-    checkDeadline(options.deadlineMs);
+    this.#boundary = new Boundary(options);
     this.#keyHolder = options.keyHolder;
-    this.#calls = new GalleryCalls(openServices(options), options.deadlineMs ?? DEFAULT_DEADLINE_MS);
-    this.#matching = new Matching(this.#calls.services, options.keyHolder);
+    this.#calls = new GalleryCalls(this.#boundary.rpcs);
+    this.#matching = new Matching(this.#boundary.rpcs);
     this.#rosterCache =
       options.rosterCache === undefined ? undefined : new RosterCache(options.rosterCache, options.keyHolder);
     this.#galleries = new OpenGalleries(this.#calls, options.keyHolder, this.#rosterCache);
@@ -82,7 +79,7 @@ export class VeilfaceClient implements Disposable {
    * is known.
    */
   async ensureContext(options: CallOptions = {}): Promise<void> {
-    await this.#do({}, options, () => this.#calls.ensureContext(this.#keyHolder, options));
+    await this.#boundary.run({}, options, (bounded) => this.#calls.ensureContext(this.#keyHolder, bounded));
   }
 
   /**
@@ -90,22 +87,22 @@ export class VeilfaceClient implements Disposable {
    * GALLERY_EXISTS.
    */
   async createGallery(galleryId: string, space: ModelSpace, options: CreateGalleryOptions = {}): Promise<GalleryInfo> {
-    return this.#do({}, options, async () => {
-      const { packedStride = 0, expectedTemplates = 0, labels = {} } = options;
+    return this.#boundary.run({}, options, async (bounded) => {
+      const { packedStride = 0, expectedTemplates = 0, labels = {} } = bounded;
       checkId("gallery", galleryId);
       checkSpace(space);
       checkWhole("packedStride", packedStride, { least: 0, most: MOST_STRIDE });
-      checkWhole("expectedTemplates", expectedTemplates, { least: 0, most: MOST_TEMPLATES });
-      await this.#calls.ensureContext(this.#keyHolder, options);
+      checkWhole("expectedTemplates", expectedTemplates, { least: 0, most: MAX_EXPECTED_TEMPLATES });
+      await this.#calls.ensureContext(this.#keyHolder, bounded);
       const { contextId } = this.#keyHolder;
       const gallery = { galleryId, contextId, space, packedStride, expectedTemplates, labels };
-      return this.#calls.create(gallery, options);
+      return this.#calls.create(gallery, bounded);
     });
   }
 
   /** Which server this is, and what it takes. */
   async getServerInfo(options: CallOptions = {}): Promise<ServerInfo> {
-    return this.#do({}, options, () => this.#calls.serverInfo(options));
+    return this.#boundary.run({}, options, (bounded) => this.#calls.serverInfo(bounded));
   }
 
   /**
@@ -113,18 +110,18 @@ export class VeilfaceClient implements Disposable {
    * named to change. Refused with GALLERY_NOT_FOUND.
    */
   async updateGallery(galleryId: string, changes: GalleryChanges, options: CallOptions = {}): Promise<GalleryInfo> {
-    return this.#do({ galleryId }, options, async () => {
+    return this.#boundary.run({ galleryId }, options, async (bounded) => {
       const { labels, expectedTemplates } = changes;
       const isNothing = labels === undefined && expectedTemplates === undefined;
       if (isNothing) throw new ClientError("USAGE", "nothing is named to change: give labels or expectedTemplates");
-      checkWhole("expectedTemplates", expectedTemplates ?? 0, { least: 0, most: MOST_TEMPLATES });
-      return this.#calls.update(galleryId, changes, options);
+      checkWhole("expectedTemplates", expectedTemplates ?? 0, { least: 0, most: MAX_EXPECTED_TEMPLATES });
+      return this.#calls.update(galleryId, changes, bounded);
     });
   }
 
   /** One gallery as it is now. Refused with GALLERY_NOT_FOUND. */
   async getGallery(galleryId: string, options: CallOptions = {}): Promise<GalleryInfo> {
-    return this.#do({ galleryId }, options, () => this.#calls.get(galleryId, options));
+    return this.#boundary.run({ galleryId }, options, (bounded) => this.#calls.get(galleryId, bounded));
   }
 
   /**
@@ -133,11 +130,10 @@ export class VeilfaceClient implements Disposable {
    * gallery's. The handle's calls name that model too.
    */
   async openGallery(galleryId: string, options: CallOptions & ModelOption = {}): Promise<Gallery> {
-    return this.#do({ galleryId }, options, async () => {
-      await this.#galleries.read(galleryId, options);
-      const { modelId, modelVersion } = options;
-      const model = { ...(modelId !== undefined && { modelId }), ...(modelVersion !== undefined && { modelVersion }) };
-      return new Gallery(this, { galleryId, ...model });
+    return this.#boundary.run({ galleryId }, options, async (bounded) => {
+      await this.#galleries.read(galleryId, bounded);
+      const { modelId, modelVersion } = bounded;
+      return new Gallery(this, definedOnly({ galleryId, modelId, modelVersion }));
     });
   }
 
@@ -146,13 +142,13 @@ export class VeilfaceClient implements Disposable {
    * context.
    */
   async listGalleries(options: CallOptions = {}): Promise<GalleryInfo[]> {
-    return this.#do({}, options, () => this.#calls.list(this.#keyHolder.contextId, options));
+    return this.#boundary.run({}, options, (bounded) => this.#calls.list(this.#keyHolder.contextId, bounded));
   }
 
   /** Deletes a gallery with all its templates. Refused with GALLERY_NOT_FOUND. */
   async deleteGallery(galleryId: string, options: CallOptions = {}): Promise<void> {
-    await this.#do({ galleryId }, options, async () => {
-      await this.#calls.delete(galleryId, options);
+    await this.#boundary.run({ galleryId }, options, async (bounded) => {
+      await this.#calls.delete(galleryId, bounded);
       this.#galleries.forgetRoster(galleryId);
       await this.#rosterCache?.forget(galleryId);
     });
@@ -170,12 +166,12 @@ export class VeilfaceClient implements Disposable {
     source: AsyncIterable<Enrollment> | Iterable<Enrollment>,
     options: EnrollOptions & ModelOption = {},
   ): Promise<number> {
-    return this.#do({ galleryId }, options, async () => {
-      const { info, crypto } = await this.#galleries.read(galleryId, options);
+    return this.#boundary.run({ galleryId }, options, async (bounded) => {
+      const { info, crypto } = await this.#galleries.read(galleryId, bounded);
       const packing =
-        options.packing === "never" ? undefined : packingOf(info, ciphersOf(this.#keyHolder).parameterSet);
+        bounded.packing === "never" ? undefined : packingOf(info, ciphersOf(this.#keyHolder).parameterSet);
       const maker = new UnitMaker(crypto, this.#keyHolder.contextId, packing);
-      const stream = new EnrollmentStream(this.#calls.services, info, this.#calls.deadline(options));
+      const stream = new EnrollmentStream(this.#boundary.rpcs, info, bounded);
       return stream.run(maker.units(encodeEnrollments(source, crypto)));
     });
   }
@@ -189,11 +185,11 @@ export class VeilfaceClient implements Disposable {
    * as they left it.
    */
   async packGallery(galleryId: string, options: PackGalleryOptions = {}): Promise<RewrittenGallery> {
-    return this.#do({ galleryId }, options, () => {
-      const { stride = 0 } = options;
+    return this.#boundary.run({ galleryId }, options, (bounded) => {
+      const { stride = 0 } = bounded;
       const onProgress = callersCallback(options.onProgress);
       checkWhole("stride", stride, { least: 0, most: MOST_STRIDE });
-      return this.#rewrite({ galleryId, to: this.#keyHolder, packedStride: () => stride, onProgress }, options);
+      return this.#rewrite({ galleryId, to: this.#keyHolder, packedStride: () => stride, onProgress }, bounded);
     });
   }
 
@@ -203,16 +199,16 @@ export class VeilfaceClient implements Disposable {
    * are under the new key since.
    */
   async rotateKey(newKeyHolder: KeyHolder, options: RotateKeyOptions = {}): Promise<RewrittenGallery[]> {
-    return this.#do({}, options, async () => {
+    return this.#boundary.run({}, options, async (bounded) => {
       const isSame = newKeyHolder.contextId === this.#keyHolder.contextId;
       if (isSame) throw new ClientError("USAGE", "the new key is the old one: make another");
       const rotated: RewrittenGallery[] = [];
-      for (const galleryId of await this.#galleriesToRotate(newKeyHolder, options)) {
+      for (const galleryId of await this.#galleriesToRotate(newKeyHolder, bounded)) {
         const onProgress = (done: number, total: number): void => {
           callersCallback(options.onProgress)(galleryId, done, total);
         };
         const packedStride = (info: GalleryInfo): number => strideUnder(info, this.#keyHolder, newKeyHolder);
-        rotated.push(await this.#rewrite({ galleryId, to: newKeyHolder, packedStride, onProgress }, options));
+        rotated.push(await this.#rewrite({ galleryId, to: newKeyHolder, packedStride, onProgress }, bounded));
       }
       return rotated;
     });
@@ -223,10 +219,10 @@ export class VeilfaceClient implements Disposable {
    * its age. Do not call it while one runs. Returns how many drafts.
    */
   async discardDrafts(galleryId: string, options: CallOptions = {}): Promise<number> {
-    return this.#do({}, options, () => {
+    return this.#boundary.run({}, options, (bounded) => {
       checkId("gallery", galleryId);
       const drafts = { galleryId, contextIds: [this.#keyHolder.contextId], olderThanMs: 0 };
-      return discardDrafts(this.#calls, drafts, options);
+      return discardDrafts(this.#calls, drafts, bounded);
     });
   }
 
@@ -236,16 +232,15 @@ export class VeilfaceClient implements Disposable {
    * all of the subject's templates are damaged on the server's disk; EMBEDDING_INVALID, KEY_MISMATCH, MODEL_MISMATCH.
    */
   async verify(galleryId: string, claim: Claim, options: VerifyOptions): Promise<Verification> {
-    return this.#do({ galleryId, ...claim }, options, async () => {
+    return this.#boundary.run({ galleryId, ...claim }, options, async (bounded) => {
       const { subjectId } = claim;
       checkThreshold(options.threshold);
       checkId("subject", subjectId);
-      const compare = (asked: AskedGallery): Promise<Found> =>
-        this.#matching.compare(asked, claim, this.#calls.deadline(options));
-      const { candidates, refused } = await this.#galleries.ask(galleryId, options, compare);
+      const compare = (asked: AskedGallery): Promise<Found> => this.#matching.compare(asked, claim, bounded);
+      const { candidates, refused } = await this.#galleries.ask(galleryId, bounded, compare);
       const [nearest] = candidates;
       if (nearest === undefined) throw allRefused(refused);
-      tellOfRefused(refused, options);
+      tellOfRefused(refused, bounded);
       return { ...decide(nearest.distance, options.threshold), subjectId, templateId: nearest.templateId };
     });
   }
@@ -267,45 +262,58 @@ export class VeilfaceClient implements Disposable {
     embeddings: readonly ArrayLike<number>[],
     options: IdentifyOptions = {},
   ): Promise<Candidate[][]> {
-    return this.#do({ galleryId }, options, async () => {
+    return this.#boundary.run({ galleryId }, options, async (bounded) => {
       const { maxCandidates = 5, threshold = Infinity } = options;
       checkWhole("maxCandidates", maxCandidates, { least: 1, most: Number.MAX_SAFE_INTEGER });
       if (options.threshold !== undefined) checkThreshold(threshold);
       const found: Found[] = [];
-      for (let at = 0; at < embeddings.length; at += PROBES_PER_SEARCH) {
-        const question = { embeddings: embeddings.slice(at, at + PROBES_PER_SEARCH), maxCandidates };
-        const search = (asked: AskedGallery): Promise<Found[]> =>
-          this.#matching.search(asked, question, this.#calls.deadline(options));
-        found.push(...(await this.#galleries.ask(galleryId, options, search)));
+      for (let at = 0; at < embeddings.length; at += MAX_PROBES_PER_SEARCH) {
+        const question = { embeddings: embeddings.slice(at, at + MAX_PROBES_PER_SEARCH), maxCandidates };
+        const search = (asked: AskedGallery): Promise<Found[]> => this.#matching.search(asked, question, bounded);
+        found.push(...(await this.#galleries.ask(galleryId, bounded, search)));
       }
-      for (const { refused } of found) tellOfRefused(refused, options);
+      for (const { refused } of found) tellOfRefused(refused, bounded);
       return found.map(({ candidates }) => candidates.filter(({ distance }) => distance <= threshold));
     });
   }
 
   /** The live templates of a gallery with their subjects, in the order they last changed. */
   async listTemplates(galleryId: string, options: CallOptions = {}): Promise<RosterEntry[]> {
-    const list = async (gallery: OpenGallery, { confirm }: AskedGallery): Promise<RosterEntry[]> => {
-      const { info, roster } = gallery;
-      await roster.update(info.uid, info.revision, options);
-      await confirm(gallery);
-      return roster.entries();
-    };
-    return this.#do({ galleryId }, options, () => this.#galleries.withCurrent(galleryId, options, list));
+    return this.#boundary.run({ galleryId }, options, (bounded) =>
+      this.#galleries.withCurrent(galleryId, bounded, async (gallery, { confirm }) => {
+        const { info, roster } = gallery;
+        await roster.update(info.uid, info.revision, bounded);
+        await confirm(gallery);
+        return roster.entries();
+      }),
+    );
   }
 
   /**
-   * Deletes templates by id or by subject; says which are gone, which of the ids were not there, and whose bits stay in
+   * The subjects that have a template in a gallery, in the order of the oldest of their templates. Who is enrolled or
+   * deleted meanwhile may or may not be among them.
+   */
+  async listSubjects(galleryId: string, options: CallOptions = {}): Promise<SubjectInfo[]> {
+    return this.#boundary.run({ galleryId }, options, async (bounded) => {
+      await this.#galleries.read(galleryId, bounded);
+      return this.#calls.listSubjects(galleryId, bounded);
+    });
+  }
+
+  /**
+   * Deletes templates by id or by subject; says how many, which of the ids were not there, and whose bits stay in
    * packed blocks on the server's disk until the gallery is packed ({@link packGallery}) or all of a block is deleted.
    * Where it throws, some may be deleted: call it again.
    */
   async deleteTemplates(galleryId: string, ids: DeletedIds, options: CallOptions = {}): Promise<DeletedTemplates> {
-    return await this.#do({ galleryId }, options, () => this.#calls.deleteTemplates(galleryId, ids, options));
+    return await this.#boundary.run({ galleryId }, options, (bounded) =>
+      this.#calls.deleteTemplates(galleryId, ids, bounded),
+    );
   }
 
   /** Closes the connection, as `using` does; calls under way end with ClientError USAGE. Again, it does nothing. */
   close(): void {
-    this.#calls.services.close();
+    this.#boundary.close();
   }
 
   /** As {@link close}. */
@@ -313,32 +321,19 @@ export class VeilfaceClient implements Disposable {
     this.close();
   }
 
-  /**
-   * Runs a public method: on an open client, with its deadline and signal in order, throwing nothing but ClientError.
-   */
-  #do<T>(names: Names, options: CallOptions, run: () => Promise<T>): Promise<T> {
-    return throwingClientErrors(names, async () => {
-      this.#calls.services.checkOpen();
-      checkDeadline(options.deadlineMs);
-      throwIfAborted(options);
-      return run();
-    });
-  }
-
-  async #rewrite(rewriting: Omit<Rewriting, "from">, { signal, deadlineMs }: CallOptions): Promise<RewrittenGallery> {
-    const options = { ...(signal && { signal }), ...(deadlineMs !== undefined && { deadlineMs }) };
-    const rewritten = await rewriteGallery(this.#calls, { ...rewriting, from: this.#keyHolder, ...options });
+  async #rewrite(rewriting: Omit<Rewriting, "from" | "bounds">, { bounds }: Bounded): Promise<RewrittenGallery> {
+    const rewritten = await rewriteGallery(this.#calls, { ...rewriting, from: this.#keyHolder, bounds });
     this.#galleries.forget(rewriting.galleryId);
     return rewritten;
   }
 
-  async #galleriesToRotate({ contextId }: KeyHolder, options: RotateKeyOptions): Promise<string[]> {
+  async #galleriesToRotate({ contextId }: KeyHolder, options: Bounded<RotateKeyOptions>): Promise<string[]> {
     const { galleryIds } = options;
     if (galleryIds === undefined) {
       const galleries = await this.#calls.list(this.#keyHolder.contextId, options);
       return galleries.filter(({ draftOf }) => draftOf === undefined).map(({ galleryId }) => galleryId);
     }
-    const galleries = await Promise.all(galleryIds.map((galleryId) => this.getGallery(galleryId, options)));
+    const galleries = await Promise.all(galleryIds.map((galleryId) => this.#calls.get(galleryId, options)));
     return galleries.filter((gallery) => gallery.contextId !== contextId).map(({ galleryId }) => galleryId);
   }
 }

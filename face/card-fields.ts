@@ -3,7 +3,7 @@ import { FaceError } from "./errors.ts";
 type Json = Record<string, unknown>;
 
 /** Both ends included. */
-export interface NumberRange {
+interface NumberRange {
   readonly least: number;
   readonly most: number;
 }

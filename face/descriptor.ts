@@ -47,9 +47,9 @@ export function toEmbedding(
       `the descriptor network gave ${output.length} numbers, its card says ${dimension}`,
     );
   }
-  const centred = output.map((value, i) => value - (embeddingMean?.[i] ?? 0));
-  const length = metric === "cosine" ? Math.hypot(...centred) : 1;
-  const embedding = centred.map((value) => value / length);
+  const centered = output.map((value, i) => value - (embeddingMean?.[i] ?? 0));
+  const length = metric === "cosine" ? Math.hypot(...centered) : 1;
+  const embedding = centered.map((value) => value / length);
   if (!embedding.every(Number.isFinite)) {
     throw new FaceError(
       "MODEL_PACK_INVALID",

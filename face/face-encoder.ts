@@ -142,10 +142,10 @@ export class FaceEncoder implements AsyncDisposable {
   async #tryNetworks(): Promise<void> {
     const { width, height } = this.card.descriptor.input;
     const { detector, landmarks, descriptor } = this.#networks;
-    const grey = { width, height, data: new Uint8Array(width * height * 3).fill(128) };
-    await detectFaces(detector, grey);
-    await locateLandmarks(landmarks, grey, { left: 0, top: 0, right: width, bottom: height });
-    await describeFace(descriptor, this.card, grey);
+    const gray = { width, height, data: new Uint8Array(width * height * 3).fill(128) };
+    await detectFaces(detector, gray);
+    await locateLandmarks(landmarks, gray, { left: 0, top: 0, right: width, bottom: height });
+    await describeFace(descriptor, this.card, gray);
   }
 }
 

@@ -13,7 +13,7 @@ import type { FaceFlaw } from "./texture.ts";
 import { applyTransform, invertTransform } from "./transform.ts";
 
 /** What a face is read with. */
-export interface ReadingNetworks {
+interface ReadingNetworks {
   readonly card: ModelCard;
   readonly landmarks: ModelSession;
   readonly descriptor: ModelSession;

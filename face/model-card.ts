@@ -34,7 +34,7 @@ export interface ModelCard {
   /** Of the weights and of their conversion, 1-64 of letters, digits, ".", "_", "+" and "-". */
   readonly version: string;
   /** Under what terms the weights may be used, 1 to 10000 characters. */
-  readonly licence: string;
+  readonly license: string;
   /** How embeddings are compared, and what thresholds are in. */
   readonly metric: "euclidean" | "cosine";
   /**
@@ -85,7 +85,7 @@ const MAX_RATES = 100;
 const CARD_FIELDS = [
   "id",
   "version",
-  "licence",
+  "license",
   "metric",
   "threshold",
   "identificationThreshold",
@@ -109,7 +109,7 @@ export function parseModelCard(json: string): ModelCard {
   return {
     id: card.text("id", /^[a-z0-9-]{1,64}$/, "1 to 64 of a-z, 0-9 and -"),
     version: card.text("version", /^[\w.+-]{1,64}$/, "1 to 64 letters, digits, or . + - _"),
-    licence: card.text("licence", /^[^]{1,10000}$/, "the terms the weights are under, 1 to 10000 characters"),
+    license: card.text("license", /^[^]{1,10000}$/, "the terms the weights are under, 1 to 10000 characters"),
     metric,
     ...parseThresholds(card, metric),
     dimension,

@@ -32,7 +32,7 @@ const ASYMMETRY_WEIGHT = 10;
 const ASYMMETRY_LIMIT = 0.04;
 
 /** What was found out about one face. */
-export interface MirrorEvidence {
+interface MirrorEvidence {
   /**
    * Mean distance between a face's landmarks and those of its mirror image, mirrored back, as a part of the face's
    * side.

@@ -23,7 +23,7 @@ const MOST_FLAT = 0.2;
 const INNER = { left: 0.2, top: 0.2, right: 0.8, bottom: 0.9 };
 
 /** Figures of a face's pixels, each a part of 1 or a ratio. */
-export interface FaceTexture {
+interface FaceTexture {
   /** Contrast of details over that of the face's coarse shape. */
   readonly detail: number;
   /** Contrast of the finest lines and grain over that of what is coarser. */

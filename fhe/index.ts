@@ -35,6 +35,7 @@ export type { PairwiseLevels } from "./pairwise/levels.ts";
 export { USUAL_ACCEPTED_ERROR, expectedPairwiseError } from "./pairwise/expected-error.ts";
 export {
   MAX_PAIRWISE_CIPHERTEXT_BYTES,
+  MAX_PAIRWISE_DIMENSION,
   distanceScale,
   loadedKeyBytes,
   maxDistance,
@@ -47,6 +48,7 @@ export { checkRotationSteps, maxDimension } from "./pairwise/rotations.ts";
 export { levelsOf, openPairwiseContext } from "./pairwise/levels.ts";
 export { galoisKeyIndex, rotationSteps } from "./pairwise/rotations.ts";
 export {
+  MAX_PACKED_CIPHERTEXT_BYTES,
   HEADER_BYTES as SEAL_HEADER_BYTES,
   PARMS_ID_BYTES,
   inflateSeal,
@@ -55,7 +57,8 @@ export {
 } from "./seal/seal-bytes.ts";
 export type { SealObjectLimits } from "./seal/seal-bytes.ts";
 export { openCkksContext, parmsIdBytes } from "./seal/seal.ts";
-export { hasSecretKeyShape } from "./seal/secret-shape.ts";
+export { hasSecretKeyShape, holdsSecretKey, secretKeyRefused } from "./seal/secret-key.ts";
+export type { Wrapping } from "./seal/secret-key.ts";
 export { DEFAULT_PARAMETER_SET, DEGREE, NOISE_SIGMA, PARAMETER_SET_NAMES, parameterSet } from "./parameter-sets.ts";
 export type { ParameterSet, ParameterSetName } from "./parameter-sets.ts";
 export { RingKernel } from "./ring/ring-kernel.ts";

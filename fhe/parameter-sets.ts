@@ -34,7 +34,7 @@ export interface ParameterSet {
 
 // The two largest primes below 2^30 that are 1 mod 8192, and the largest below 2^20. Q30 has them in the other order
 // than CoeffModulus::Create(4096, {30, 30}) would give: its data prime folds faster (2^30 - 49151), and its key level
-// is not the data level of Q60, so that SEAL cannot take a plaintext of one set for a secret key of the other.
+// is not the data level of Q60, so that no plaintext of one set is taken for a secret key of the other.
 const SETS: Readonly<Record<ParameterSetName, ParameterSet>> = {
   PACKED_N4096_Q60: { name: "PACKED_N4096_Q60", dataPrimes: [1073668097, 1073692673], reservedPrime: 1032193 },
   PACKED_N4096_Q30: { name: "PACKED_N4096_Q30", dataPrimes: [1073692673], reservedPrime: 1073668097 },

@@ -1,4 +1,13 @@
-export { describeTenseal, embeddedFields, isWholeSealObject, recognizeTenseal } from "./tenseal-messages.ts";
+export * from "./contract.ts";
+export { definedOnly } from "./defined-only.ts";
+export type { Defined } from "./defined-only.ts";
+export {
+  TENSEAL_WRAPPING,
+  describeTenseal,
+  isSecretContext,
+  isWholeSealObject,
+  recognizeTenseal,
+} from "./tenseal-messages.ts";
 export type { TensealMessage } from "./tenseal-messages.ts";
 export { CKKSVectorProto, EncryptionType, TenSEALContextProto, TenSEALPublicProto } from "./gen/tenseal/tenseal.ts";
 export * from "./gen/veilface/v1/ciphertext.ts";

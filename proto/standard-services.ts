@@ -1,6 +1,7 @@
 import { create, fromJson, toBinary } from "@bufbuild/protobuf";
 import type { JsonObject } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema, FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
+import { definedOnly } from "./defined-only.ts";
 
 /**
  * A field: its number, its name, its type (a scalar's, or of the same package "message Name" or "enum Name"), and where
@@ -121,7 +122,9 @@ function fieldOf(scope: string, [number, name, type, where]: Field): JsonObject 
     name,
     label: where === "repeated" ? "LABEL_REPEATED" : "LABEL_OPTIONAL",
     type: `TYPE_${kind.toUpperCase()}`,
-    ...(typeName === undefined ? {} : { typeName: `.${scope}.${typeName}` }),
-    ...(where === "oneof" ? { oneofIndex: 0 } : {}),
+    ...definedOnly({
+      typeName: typeName === undefined ? undefined : `.${scope}.${typeName}`,
+      oneofIndex: where === "oneof" ? 0 : undefined,
+    }),
   };
 }

@@ -92,10 +92,22 @@ export function isWholeSealObject(bytes: Uint8Array): boolean {
 }
 
 /**
+ * What the search for secret keys in fhe has to know of TenSEAL. A context with its secret key is one, whatever is
+ * in the place of the key.
+ */
+export const TENSEAL_WRAPPING = { isSecret: isSecretContext, partsOf: embeddedFields } as const;
+
+/** Whether bytes are a TenSEAL context with its secret key. */
+export function isSecretContext(bytes: Uint8Array): boolean {
+  const found = recognizeTenseal(bytes);
+  return found.kind === "context" && found.message.privateContext !== undefined;
+}
+
+/**
  * The length-delimited fields of what may be a protobuf message, of which it has at most 1000; none where bytes are not
  * one.
  */
-export function embeddedFields(bytes: Uint8Array): Uint8Array[] {
+function embeddedFields(bytes: Uint8Array): Uint8Array[] {
   return (fieldsOf(bytes) ?? []).filter(({ type }) => type === LengthDelimited).map((field) => field.bytes);
 }
 

@@ -51,7 +51,8 @@ const pairwise = (from: string, key: string, as: Cell["as"], where: Cell["where"
   as,
   where: { ...where, norm_bound: "none" },
 });
-const pairwiseRpc = (key: string, as: Cell["as"]): Cell => pairwise("pairwise_rpc", key, as, { encoding: "tenseal" });
+const pairwiseRpc = (key: string, as: Cell["as"]): Cell =>
+  pairwise("pairwise_rpc", key, as, { encoding: "TENSEAL_CKKS_VECTOR" });
 
 const ROWS: readonly { readonly label: string; readonly packed?: (set: string) => Cell; readonly pairwise?: Cell }[] = [
   { label: "encrypt a template, median", packed: packed("encrypt", "p50_ms", ms) },

@@ -96,7 +96,10 @@ const kilobytes =
   (key: string): Column[1] =>
   (line) =>
     `${(Number(line[key]) / 1000).toLocaleString("en", { maximumFractionDigits: 0 })} kB`;
-const ENCODING: Column = ["encoding", (line) => (line["encoding"] === "tenseal" ? "TenSEAL's" : "SEAL's, seeded")];
+const ENCODING: Column = [
+  "encoding",
+  (line) => (line["encoding"] === "TENSEAL_CKKS_VECTOR" ? "TenSEAL's" : "SEAL's, seeded"),
+];
 const PAIR: readonly Column[] = [
   ["dimension", figure("dimension")],
   ["bound on the norm", figure("norm_bound")],

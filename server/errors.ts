@@ -104,6 +104,11 @@ export function galleryChanged(): ServerError {
   return new ServerError("GALLERY_CHANGED", "the gallery was changed while it was read: read it again");
 }
 
+/** The code of an error of the operating system, such as "EACCES"; undefined for other errors. */
+export function errorCode(error: unknown): string | undefined {
+  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
+}
+
 /** For what the code around it rules out: a fault of ours, which the log tells of. */
 export function impossible(what: string): never {
   throw new Error(`${what}: this cannot be`);

@@ -15,6 +15,7 @@ import type { Server } from "nice-grpc";
 import { errorDetailsServerMiddleware } from "nice-grpc-error-details";
 import { HealthDefinition, HealthServiceImpl, HealthState } from "nice-grpc-server-health";
 import type { Logger } from "pino";
+import { definedOnly } from "@veilface/proto";
 import type { ServerConfig } from "./config.ts";
 import { contextService } from "./rpc/context-service.ts";
 import { ServerError } from "./errors.ts";
@@ -194,11 +195,7 @@ async function withinMs(ended: Promise<void>, milliseconds: number): Promise<voi
 }
 
 function storeOptions({ dataFolder, maxDataBytes, mapBytes }: ServerConfig): LmdbStoreOptions {
-  return {
-    path: dataFolder,
-    ...(maxDataBytes !== undefined && { maxBytes: maxDataBytes }),
-    ...(mapBytes !== undefined && { mapSizeBytes: mapBytes }),
-  };
+  return definedOnly({ path: dataFolder, maxBytes: maxDataBytes, mapSizeBytes: mapBytes });
 }
 
 async function credentialsOf({ tls }: ServerConfig): Promise<ServerCredentials> {

@@ -1,3 +1,5 @@
+import { errorCode } from "./errors.ts";
+
 /** What the codes of the operating system mean to someone who starts a server. */
 const MEANING: Readonly<Record<string, string>> = {
   EACCES: "permission is denied",
@@ -24,13 +26,8 @@ const MEANING: Readonly<Record<string, string>> = {
  */
 export function inWords(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
-  const code = codeOf(error) ?? /\b(E[A-Z]{3,})\b/.exec(text)?.[1];
+  const code = errorCode(error) ?? /\b(E[A-Z]{3,})\b/.exec(text)?.[1];
   if (code === undefined) return text;
   const meaning = MEANING[code];
   return meaning === undefined ? text : `${meaning} (${code})`;
-}
-
-/** The operating system's code of an error, such as "EACCES"; undefined for other errors. */
-export function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
 }

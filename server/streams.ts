@@ -1,7 +1,7 @@
 import type { Pace } from "./limits.ts";
 
 /** How much of a stream may be under way at once. */
-export interface Load<T> {
+interface Load<T> {
   /** In weight; an item that is heavier goes alone. */
   readonly limit: number;
   /** The weight of an item; 1 unless given. */
@@ -97,8 +97,8 @@ export async function* mapUnordered<T, R>(
   }
 }
 
-// Marks a promise's failure as handled: it is awaited later, or its stream has failed already.
-function quiet<T>(promise: Promise<T>): Promise<T> {
+/** Marks a promise's failure as handled: it is awaited later, or its stream has failed already. */
+export function quiet<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => undefined);
   return promise;
 }
@@ -120,6 +120,11 @@ export function failingOn<T>(
 export class Patience {
   readonly #pace: Pace;
   #leftMs: number;
+  #paused = false;
+  /** What happens where the wait that is under way takes too long. */
+  #over: (() => void) | undefined;
+  #since: number | undefined;
+  #timer: NodeJS.Timeout | undefined;
   /** Fails the stream with its reason once it aborts, even if the source is silent. */
   interrupt: AbortSignal | undefined;
 
@@ -133,9 +138,39 @@ export class Patience {
     return this.#leftMs;
   }
 
-  /** Waiting has taken so long. */
-  spend(milliseconds: number): void {
-    this.#leftMs = Math.max(0, this.#leftMs - milliseconds);
+  /** A wait begins; what is returned ends it. Calls back where it takes longer than the patience lasts. */
+  watch(over: () => void): () => void {
+    this.#over = over;
+    this.#begin();
+    return () => {
+      this.#end();
+      this.#over = undefined;
+    };
+  }
+
+  /** Waiting costs nothing until {@link resume}: the client has something else to do. */
+  pause(): void {
+    this.#end();
+    this.#paused = true;
+  }
+
+  /** Waiting counts from now on, also where it is under way. */
+  resume(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    if (this.#over !== undefined) this.#begin();
+  }
+
+  #begin(): void {
+    if (this.#paused || this.#over === undefined) return;
+    this.#since = performance.now();
+    this.#timer = setTimeout(this.#over, this.#leftMs);
+  }
+
+  #end(): void {
+    clearTimeout(this.#timer);
+    if (this.#since !== undefined) this.#leftMs = Math.max(0, this.#leftMs - (performance.now() - this.#since));
+    this.#since = undefined;
   }
 
   /** So many bytes of use came: each gives back its share of the time, up to the grace. */
@@ -156,10 +191,9 @@ export function patiently<T>(
   failure: () => Error,
 ): AsyncIterableIterator<T> {
   return interruptible(source, (fail) => {
-    const since = performance.now();
-    const timer = setTimeout(() => {
+    const disarm = patience.watch(() => {
       fail(failure());
-    }, patience.leftMs);
+    });
     const { interrupt } = patience;
     const listening =
       interrupt &&
@@ -167,8 +201,7 @@ export function patiently<T>(
         fail(interrupt.reason);
       });
     return () => {
-      clearTimeout(timer);
-      patience.spend(performance.now() - since);
+      disarm();
       listening?.();
     };
   });

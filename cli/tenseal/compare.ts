@@ -4,7 +4,7 @@ import { Option } from "commander";
 import type { Command } from "commander";
 import { PairwiseClient, readTensealFile } from "@veilface/client";
 import type { PairwiseCiphertext, PairwiseOperation } from "@veilface/client";
-import { checkContextId, openVector } from "@veilface/client/advanced";
+import { checkContextId, definedOnly, openVector } from "@veilface/client/advanced";
 import { addJson, addServer, parsePositive, serverOptions } from "../options.ts";
 import type { ServerFlags } from "../options.ts";
 import { refuseExisting, writeOutput } from "../output-file.ts";
@@ -23,7 +23,7 @@ interface CompareFlags extends ServerFlags {
 const COMPARE_EXAMPLES = `
 Examples:
   veilface tenseal compare CONTEXT-ID v1.bin v2.bin --out distance.bin
-  veilface tenseal compare CONTEXT-ID v1.txt v2.txt --out similarity.txt --operation inner-product --norm-bound 1
+  veilface tenseal compare CONTEXT-ID v1.txt v2.txt --out similarity.txt --operation INNER_PRODUCT --norm-bound 1
   veilface tenseal compare CONTEXT-ID probe.bin people/*.bin --out distances
 
 ${readingInPython("distance.bin", false).join("\n")}`;
@@ -43,8 +43,8 @@ export function addCompare(tenseal: Command, cli: Cli): void {
     )
     .addOption(
       new Option("--operation <operation>", "what to compute")
-        .choices(["squared-distance", "inner-product"])
-        .default("squared-distance"),
+        .choices(["SQUARED_DISTANCE", "INNER_PRODUCT"])
+        .default("SQUARED_DISTANCE"),
     )
     .option(
       "--norm-bound <r>",
@@ -86,8 +86,11 @@ async function compare(
   // All are looked at before anything is sent, and read again in their turn: there may be many.
   for await (const vector of vectorsOf(others)) openVector(vector);
   using client = new PairwiseClient(await serverOptions(flags));
-  const options = { operation, signal, ...(normBound !== undefined && { normBound }) };
-  const vectors = { first: { encoding: "tenseal", bytes, name: first }, others: vectorsOf(others) } as const;
+  const options = definedOnly({ operation, signal, normBound });
+  const vectors = {
+    first: { encoding: "TENSEAL_CKKS_VECTOR", bytes, name: first },
+    others: vectorsOf(others),
+  } as const;
   const replies = client.compareMany(contextId, vectors, options);
   if (!single) await makeFolder(out);
   const written: Written[] = [];
@@ -121,7 +124,7 @@ async function* inStep<T, U>(
 }
 
 async function* vectorsOf(paths: readonly string[]): AsyncGenerator<PairwiseCiphertext, void, undefined> {
-  for (const name of paths) yield { encoding: "tenseal", bytes: (await readTensealFile(name)).bytes, name };
+  for (const name of paths) yield { encoding: "TENSEAL_CKKS_VECTOR", bytes: (await readTensealFile(name)).bytes, name };
 }
 
 async function isFolder(path: string): Promise<boolean> {
@@ -161,7 +164,7 @@ interface Compared {
 }
 
 function outcomeOf(compared: Compared, written: readonly Written[]): Outcome {
-  const what = compared.operation === "squared-distance" ? "squared distance" : "inner product";
+  const what = compared.operation === "SQUARED_DISTANCE" ? "squared distance" : "inner product";
   const [only, ...others] = written;
   if (only?.identical === true && others.length === 0) {
     const { contextId, operation } = compared;

@@ -72,7 +72,7 @@ async function* vectorsOf(
       .update(bytes)
       .digest("hex")
       .slice(0, TEMPLATE_ID_DIGITS);
-    yield { templateId, subjectId, vector: { encoding: "tenseal", bytes, name: path } };
+    yield { templateId, subjectId, vector: { encoding: "TENSEAL_CKKS_VECTOR", bytes, name: path } };
   }
 }
 

@@ -1,7 +1,9 @@
 import { Option } from "commander";
 import type { Command } from "commander";
 import { PairwiseClient } from "@veilface/client";
-import { CliError } from "../errors.ts";
+import { definedOnly } from "@veilface/client/advanced";
+import { addNamed, deletedText, namedIds } from "../deletion.ts";
+import type { NamedFlags } from "../deletion.ts";
 import { describe } from "../gallery-json.ts";
 import { addJson, addServer, parseCount, parsePositive, serverOptions } from "../options.ts";
 import type { ServerFlags } from "../options.ts";
@@ -14,10 +16,7 @@ interface CreateFlags extends ServerFlags {
   modelId?: string;
 }
 
-interface UnenrollFlags extends ServerFlags {
-  subject?: string[];
-  template?: string[];
-}
+type UnenrollFlags = ServerFlags & NamedFlags;
 
 const CREATE_EXAMPLES = `
 Examples:
@@ -65,12 +64,10 @@ function addCreate(gallery: Command, cli: Cli): void {
 }
 
 export function addUnenroll(tenseal: Command, cli: Cli): void {
-  const command = tenseal
-    .command("unenroll")
-    .argument("<gallery>")
-    .description("Delete people or single templates from a gallery. Exit code 1 if there was nothing to delete.")
-    .option("--subject <ids...>", "delete all templates of these subjects")
-    .option("--template <ids...>", "delete these templates")
+  const command = addNamed(tenseal.command("unenroll").argument("<gallery>"))
+    .description(
+      "Delete people or single templates from a gallery; says which were not there. Exit code 1 if there was nothing to delete.",
+    )
     .addHelpText("after", "\nExample:\n  veilface tenseal unenroll staff --subject ada")
     .action(async (galleryId: string, flags: UnenrollFlags) => {
       cli.finish(await unenroll(galleryId, flags, cli.signal));
@@ -85,14 +82,7 @@ async function create(
 ): Promise<Outcome> {
   const { dimension, metric, normBound, modelId } = flags;
   using client = new PairwiseClient(await serverOptions(flags));
-  const wished = {
-    galleryId,
-    contextId,
-    dimension,
-    metric,
-    ...(normBound !== undefined && { normBound }),
-    ...(modelId !== undefined && { modelId }),
-  };
+  const wished = definedOnly({ galleryId, contextId, dimension, metric, normBound, modelId });
   const gallery = await client.createGallery(wished, { signal });
   return {
     json: { gallery: describe(gallery) },
@@ -107,26 +97,10 @@ async function remove(galleryId: string, flags: ServerFlags, signal: AbortSignal
   return { json: { galleryId, deleted: true }, text: [`gallery ${galleryId} deleted`], yes: true };
 }
 
-async function unenroll(
-  galleryId: string,
-  { subject = [], template = [], ...flags }: UnenrollFlags,
-  signal: AbortSignal,
-): Promise<Outcome> {
-  if (subject.length + template.length === 0) {
-    throw new CliError(
-      "USAGE",
-      "nothing named to delete: give --subject or --template (tenseal gallery delete deletes a whole gallery)",
-    );
-  }
+async function unenroll(galleryId: string, flags: UnenrollFlags, signal: AbortSignal): Promise<Outcome> {
+  const named = namedIds(flags, "tenseal gallery delete");
   using client = new PairwiseClient(await serverOptions(flags));
-  const { deleted } = await client.deleteTemplates(
-    galleryId,
-    { subjectIds: subject, templateIds: template },
-    { signal },
-  );
-  const text =
-    deleted === 0
-      ? "nothing to delete: no such subject or template"
-      : `${deleted} template${deleted === 1 ? "" : "s"} deleted`;
-  return { json: { galleryId, deleted }, text: [text], yes: deleted > 0 };
+  const { deleted, notFound } = await client.deleteTemplates(galleryId, named, { signal });
+  const text = deletedText(galleryId, { deleted, notFound });
+  return { json: { galleryId, deleted, notFound }, text, yes: deleted > 0 };
 }

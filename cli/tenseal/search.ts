@@ -2,7 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Command } from "commander";
 import { PairwiseClient, readTensealFile } from "@veilface/client";
-import { errorCode } from "@veilface/client/advanced";
+import { systemErrorText } from "@veilface/client/advanced";
 import { CliError } from "../errors.ts";
 import { addJson, addServer, serverOptions } from "../options.ts";
 import type { ServerFlags } from "../options.ts";
@@ -64,7 +64,7 @@ async function search(
   const { out: folder, subject, force = false } = flags;
   const { bytes } = await readTensealFile(path);
   using client = new PairwiseClient(await serverOptions(flags));
-  const probe = { encoding: "tenseal", bytes, name: path } as const;
+  const probe = { encoding: "TENSEAL_CKKS_VECTOR", bytes, name: path } as const;
   const found =
     subject === undefined
       ? client.search(galleryId, probe, { signal })
@@ -109,6 +109,6 @@ export async function makeFolder(folder: string): Promise<void> {
   try {
     await mkdir(folder, { recursive: true });
   } catch (cause) {
-    throw new CliError("USAGE", `the folder ${folder} cannot be made: ${errorCode(cause)}`, { cause });
+    throw new CliError("USAGE", `the folder ${folder} cannot be made: ${systemErrorText(cause)}`, { cause });
   }
 }

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { PairwiseClient, readTensealFile, streamTensealFile } from "@veilface/client";
 import type { PairwiseContext } from "@veilface/client";
+import { definedOnly } from "@veilface/client/advanced";
 import { addJson, addServer, parseCount, parsePositive, serverOptions } from "../options.ts";
 import type { ServerFlags } from "../options.ts";
 import type { Cli, Outcome } from "../outcome.ts";
@@ -50,13 +51,7 @@ async function upload(path: string, flags: UploadFlags, signal: AbortSignal): Pr
   const onProgress = (sent: number, total: number): void => {
     progress.advance(Math.round(sent / BYTES_PER_MB), Math.ceil(total / BYTES_PER_MB));
   };
-  const options = {
-    signal,
-    name: path,
-    onProgress,
-    ...(dimension !== undefined && { dimension }),
-    ...(acceptedError !== undefined && { acceptedError }),
-  };
+  const options = definedOnly({ signal, name: path, onProgress, dimension, acceptedError });
   return report(await client.uploadTensealContext(data, options));
 }
 

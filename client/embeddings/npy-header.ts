@@ -1,3 +1,4 @@
+import { MAX_PACKED_DIMENSION } from "@veilface/proto";
 import { fileError } from "./file-error.ts";
 
 /** How the numbers of a .npy file are laid out. */
@@ -17,7 +18,6 @@ export const NPY_HEAD_BYTES = MAX_HEADER_BYTES + 12;
 
 const TYPES: Readonly<Record<string, NpyHeader["type"]>> = { "<f2": "float16", "<f4": "float32", "<f8": "float64" };
 const BYTES = { float16: 2, float32: 4, float64: 8 };
-const MAX_DIMENSION = 2048;
 
 /** Bytes of one number. */
 export function bytesPerNumber({ type }: NpyHeader): number {
@@ -48,8 +48,11 @@ export function parseNpyHeader(path: string, head: Buffer): NpyHeader {
   const [rows, dimension, ...more] = shape;
   if (rows === undefined || dimension === undefined || more.length > 0)
     throw fileError(path, `its shape has ${shape.length} dimensions: expected two, (templates, components)`);
-  if (dimension < 1 || dimension > MAX_DIMENSION || !Number.isSafeInteger(rows))
-    throw fileError(path, `its shape is (${rows}, ${dimension}): expected 1 to ${MAX_DIMENSION} components a row`);
+  if (dimension < 1 || dimension > MAX_PACKED_DIMENSION || !Number.isSafeInteger(rows))
+    throw fileError(
+      path,
+      `its shape is (${rows}, ${dimension}): expected 1 to ${MAX_PACKED_DIMENSION} components a row`,
+    );
   return { type, rows, dimension, offset: start + length };
 }
 

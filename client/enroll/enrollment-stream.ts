@@ -1,9 +1,8 @@
 import type { EnrollTemplatesRequest, EnrollTemplatesResponse } from "@veilface/proto";
 import { callersCallback } from "../boundary.ts";
-import { Watchdog, translate } from "../remote/calls.ts";
 import { isUnavailable, pauseBeforeRetry } from "../remote/retrying.ts";
-import type { CallOptions } from "../remote/calls.ts";
-import type { Services } from "../remote/channel.ts";
+import type { Bounded, CallOptions } from "../remote/call-bounds.ts";
+import type { RpcWatch, Rpcs } from "../remote/calls.ts";
 import type { EnrollmentUnit } from "./unit-maker.ts";
 import { Outbox } from "./outbox.ts";
 import { checkWhole } from "../ranges.ts";
@@ -43,16 +42,16 @@ const BLOCKS_IN_FLIGHT = 3;
  * so nothing is lost or doubled.
  */
 export class EnrollmentStream {
-  readonly #services: Services;
+  readonly #rpcs: Rpcs;
   readonly #gallery: Pick<GalleryInfo, "galleryId" | "space">;
-  readonly #options: EnrollOptions;
+  readonly #options: Bounded<EnrollOptions>;
   readonly #outbox: Outbox<EnrollmentUnit>;
   #enrolled = 0;
   #sourceError: { readonly error: unknown } | undefined;
 
   /** Throws ClientError USAGE for options out of range. */
-  constructor(services: Services, gallery: Pick<GalleryInfo, "galleryId" | "space">, options: EnrollOptions) {
-    this.#services = services;
+  constructor(rpcs: Rpcs, gallery: Pick<GalleryInfo, "galleryId" | "space">, options: Bounded<EnrollOptions>) {
+    this.#rpcs = rpcs;
     this.#gallery = gallery;
     const { maxInFlight = DEFAULT_MAX_IN_FLIGHT } = options;
     checkWhole("maxInFlight", maxInFlight, { least: 1, most: MOST_IN_FLIGHT });
@@ -98,19 +97,17 @@ export class EnrollmentStream {
         failures = this.#outbox.acknowledged > before ? 1 : failures + 1;
         if (!isUnavailable(error)) throw error;
         if (this.#outbox.done) return;
-        await pauseBeforeRetry(failures, error, this.#options);
+        await pauseBeforeRetry(failures, error, this.#options.bounds);
       }
     }
   }
 
   /** One stream: all that is not acknowledged, and what comes. */
   async #attempt(): Promise<void> {
-    using watch = new Watchdog(this.#options);
+    using watch = this.#rpcs.watchStream(this.#options);
     const attempt = { over: false, sent: this.#outbox.acknowledged };
     try {
-      const replies = this.#services.galleries.enrollTemplates(this.#requests(attempt, watch), {
-        signal: watch.signal,
-      });
+      const replies = this.#rpcs.services.galleries.enrollTemplates(this.#requests(attempt, watch), watch.rpc);
       for await (const reply of replies) {
         this.#acknowledge(reply);
         // With nothing in flight the silence is the source's, which may take its time.
@@ -118,7 +115,7 @@ export class EnrollmentStream {
         else watch.restart();
       }
     } catch (error) {
-      throw translate(this.#services.address, watch, error);
+      throw watch.translate(error);
     } finally {
       attempt.over = true;
       this.#outbox.wake();
@@ -128,7 +125,7 @@ export class EnrollmentStream {
 
   async *#requests(
     attempt: { over: boolean; sent: number },
-    watch: Watchdog,
+    watch: RpcWatch,
   ): AsyncGenerator<EnrollTemplatesRequest, void, undefined> {
     const { galleryId, space } = this.#gallery;
     yield { message: { $case: "target", value: { galleryId, space: toWireSpace(space) } } };

@@ -1,11 +1,12 @@
 import { setImmediate } from "node:timers/promises";
+import { PIECES_PER_MESSAGE } from "@veilface/proto";
 import type { Ciphertext, EnrollTemplatesRequest } from "@veilface/proto";
 import { callersSource } from "../boundary.ts";
 import { ClientError } from "../errors.ts";
 import { checkId } from "../ids.ts";
 import type { PackedCrypto } from "../keys/packed-crypto.ts";
 import type { Packing } from "./packing.ts";
-import { PIECES_PER_MESSAGE, toWireCiphertext } from "../remote/wire.ts";
+import { toWireCiphertext } from "../remote/wire.ts";
 
 /** A template to enroll. Ids: 1 to 64 of a-z, 0-9 and "-". An id that the gallery has is replaced. */
 export interface Enrollment {

@@ -6,7 +6,7 @@ import { ClientError } from "../errors.ts";
 import type { SecretKeyMaterial } from "./key-holder.ts";
 
 /** scrypt's cost (RFC 7914): 128 * N * r bytes of memory. */
-export interface ScryptCost {
+interface ScryptCost {
   /** A power of two. */
   readonly N: number;
   readonly r: number;

@@ -1,10 +1,10 @@
-import { randomUUID } from "node:crypto";
-import { access, constants, mkdir, open, rename, rm } from "node:fs/promises";
+import { access, constants, mkdir } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import type { Stats } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { ClientError, errorCode } from "../errors.ts";
 import { noFileAt, openInput, systemErrorText } from "../input-file.ts";
+import { writeWholeFile } from "../whole-file.ts";
 import { MAX_KEY_FILE_BYTES, decryptKeyFile, encryptKeyFile } from "./key-file-format.ts";
 import { KeyHolder } from "./key-holder.ts";
 
@@ -42,7 +42,12 @@ export async function saveKeyFile(
   try {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
     await refuseNoFile(path);
-    await writeWhole(path, () => encryptKeyFile(material, passphrase), options.force === true);
+    await writeWholeFile(path, () => encryptKeyFile(material, passphrase), {
+      replace: options.force === true,
+      mode: OWNER_ONLY,
+    }).catch((cause: unknown) => {
+      throw errorCode(cause) === "EEXIST" ? alreadyThere(path, cause) : cause;
+    });
   } catch (cause) {
     throw cause instanceof ClientError ? cause : unusable(path, "written", cause);
   } finally {
@@ -106,6 +111,14 @@ async function openToRead(path: string): Promise<FileHandle> {
   }
 }
 
+function alreadyThere(path: string, cause: unknown): ClientError {
+  return new ClientError(
+    "KEY_FILE_EXISTS",
+    `there is a key file ${path} already: without it its templates are lost, so it is kept; force to replace it`,
+    { cause },
+  );
+}
+
 function unusable(path: string, what: "read" | "written", cause: unknown): ClientError {
   const why = systemErrorText(cause);
   return new ClientError("KEY_FILE_INVALID", `the key file ${path} cannot be ${what}: ${why}`, { cause });
@@ -116,50 +129,6 @@ async function refuseNoFile(path: string): Promise<void> {
   const what = await noFileAt(path);
   if (what === undefined) return;
   throw new ClientError("KEY_FILE_INVALID", `the key file ${path} cannot be written: ${what} is there`);
-}
-
-/**
- * Written and synced beside its place, then renamed onto it. Unless forced, the place is first taken with an exclusive
- * open.
- */
-async function writeWhole(path: string, make: () => Promise<Buffer>, force: boolean): Promise<void> {
-  if (!force) await reserve(path);
-  const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}.part`);
-  try {
-    await writeSynced(temporary, await make());
-    await rename(temporary, path);
-    await syncFolder(dirname(path));
-  } catch (error) {
-    await rm(temporary, { force: true });
-    if (!force) await rm(path, { force: true });
-    throw error;
-  }
-}
-
-async function reserve(path: string): Promise<void> {
-  try {
-    await (await open(path, "wx", OWNER_ONLY)).close();
-  } catch (cause) {
-    if (errorCode(cause) !== "EEXIST") throw cause;
-    throw new ClientError(
-      "KEY_FILE_EXISTS",
-      `there is a key file ${path} already: without it its templates are lost, so it is kept; force to replace it`,
-      { cause },
-    );
-  }
-}
-
-async function writeSynced(path: string, bytes: Buffer): Promise<void> {
-  await using file = await open(path, "wx", OWNER_ONLY);
-  await file.writeFile(bytes);
-  await file.sync();
-}
-
-// A rename is durable once its folder is; Windows cannot open folders and needs no such thing.
-async function syncFolder(path: string): Promise<void> {
-  if (process.platform === "win32") return;
-  await using folder = await open(path, "r");
-  await folder.sync();
 }
 
 function requirePassphrase(passphrase: string): void {

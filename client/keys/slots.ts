@@ -4,20 +4,20 @@ import type { EmbeddingSpace, Layout } from "@veilface/fhe";
 import { ClientError } from "../errors.ts";
 
 /** Inner products that two embeddings can have, give or take the encryption's noise; both ends included. */
-export interface ScoreRange {
+interface ScoreRange {
   readonly least: number;
   readonly largest: number;
 }
 
 /** What makes a distance of an inner product. */
-export interface ProbeMetric {
+interface ProbeMetric {
   readonly space: EmbeddingSpace;
   /** |p / R|^2 of the plain probe. */
   readonly probeSquaredNorm: number;
 }
 
 /** How templates lie in the polynomials of their block. */
-export interface TemplatePlaces {
+interface TemplatePlaces {
   readonly layout: Layout;
   /** What components were multiplied by. */
   readonly scale: number;

@@ -5,7 +5,7 @@ import { checkDistance, refusalOf } from "./search-answer.ts";
 import type { SearchAnswer } from "./search-answer.ts";
 
 /** A row of the roster, as far from the probe as its template is. */
-export interface NearRow {
+interface NearRow {
   readonly row: number;
   readonly distance: number;
 }

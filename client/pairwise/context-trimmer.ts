@@ -16,7 +16,7 @@ import { CKKS_ADVICE, CONTEXT_EXPECTED, KEYS_ADVICE, SECRET_ADVICE } from "./ten
 import { tensealDamaged, tensealInvalid } from "./tenseal-refusal.ts";
 
 /** A TenSEAL context that is read as it comes. */
-export interface TrimmableContext {
+interface TrimmableContext {
   /** TenSEALContextProto without its secret key, raw or base64 text. */
   readonly source: ByteSource;
   /** Components of the vectors that will be compared, >= 1: the Galois keys that these need stay. */

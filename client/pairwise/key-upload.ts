@@ -1,9 +1,8 @@
 import { CreateContextRequest } from "@veilface/proto";
 import type { Context, KeyMaterial, KeyUpload } from "@veilface/proto";
-import { Watchdog, translate } from "../remote/calls.ts";
+import type { Bounded, CallOptions } from "../remote/call-bounds.ts";
+import type { RpcWatch, Rpcs } from "../remote/calls.ts";
 import { retryingPatiently } from "../remote/retrying.ts";
-import type { CallOptions } from "../remote/calls.ts";
-import type { Services } from "../remote/channel.ts";
 import { sha256 } from "../remote/wire.ts";
 
 /** How key material is uploaded. */
@@ -22,7 +21,7 @@ export interface UploadOptions extends CallOptions {
 }
 
 /** An object of key material. */
-export interface KeyObject {
+interface KeyObject {
   readonly material: KeyMaterial;
   readonly bytes: Uint8Array;
 }
@@ -47,13 +46,13 @@ const CHUNK_BYTES = 65_536;
  * Throws ClientError as PairwiseClient.uploadContext.
  */
 export async function uploadKeys(
-  services: Services,
+  rpcs: Rpcs,
   upload: ContextUpload,
-  options: UploadOptions,
+  options: Bounded<UploadOptions>,
 ): Promise<Context | undefined> {
   // Once, as it hashes all of the keys.
   const announced = upload.keys.map(announce);
-  return retryingPatiently(options, () => attempt(services, { ...upload, announced }, options));
+  return retryingPatiently(options.bounds, () => attempt(rpcs, { ...upload, announced }, options));
 }
 
 function announce({ material, bytes }: KeyObject): KeyUpload {
@@ -61,23 +60,23 @@ function announce({ material, bytes }: KeyObject): KeyUpload {
 }
 
 async function attempt(
-  services: Services,
+  rpcs: Rpcs,
   upload: AnnouncedUpload,
-  options: UploadOptions,
+  options: Bounded<UploadOptions>,
 ): Promise<Context | undefined> {
-  using watch = new Watchdog(options);
+  using watch = rpcs.watchStream(options);
   try {
     const requests = ReadableStream.from(messages(upload, watch, options));
-    const { context } = await services.contexts.createContext(requests, { signal: watch.signal });
+    const { context } = await rpcs.services.contexts.createContext(requests, watch.rpc);
     return context;
   } catch (error) {
-    throw translate(services.address, watch, error);
+    throw watch.translate(error);
   }
 }
 
 function* messages(
   { encryptionParameters, scale, keys, announced }: AnnouncedUpload,
-  watch: Watchdog,
+  watch: RpcWatch,
   { onProgress, acceptedError = 0 }: UploadOptions,
 ): Generator<CreateContextRequest, void, undefined> {
   const scheme = { $case: "pairwise" as const, value: { encryptionParameters, scale, acceptedError } };

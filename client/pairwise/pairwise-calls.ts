@@ -1,7 +1,6 @@
 import type { Ciphertext } from "@veilface/proto";
-import { call, callStream, repeatableCall } from "../remote/calls.ts";
-import type { CallOptions } from "../remote/calls.ts";
-import type { Services } from "../remote/channel.ts";
+import type { Bounded } from "../remote/call-bounds.ts";
+import type { RpcOptions, Rpcs } from "../remote/calls.ts";
 import { checkContextId } from "../ids.ts";
 import { isUnavailable, retrying } from "../remote/retrying.ts";
 import { invalidReply } from "../remote/wire.ts";
@@ -16,30 +15,14 @@ export interface OutgoingVector {
 }
 
 /**
- * What all calls of the pairwise scheme share: a connection, a deadline, and what vectors have to become before they
- * are sent.
+ * What all calls of the pairwise scheme share: a connection, and what vectors have to become before they are sent.
  */
 export class PairwiseCalls {
-  readonly services: Services;
-  readonly #deadlineMs: number;
+  readonly rpcs: Rpcs;
   readonly #droppers = new Map<string, Promise<PrimeDropper>>();
 
-  constructor(services: Services, deadlineMs: number) {
-    this.services = services;
-    this.#deadlineMs = deadlineMs;
-  }
-
-  /**
-   * Runs a call that changes nothing within its deadline, or the client's; again where the server is away. Throws
-   * ClientError.
-   */
-  read<T>(options: CallOptions, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    return repeatableCall(this.services.address, this.deadline(options), run);
-  }
-
-  /** Runs any other call; again where nothing of it reached the server. Throws ClientError. */
-  run<T>(options: CallOptions, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    return call(this.services.address, this.deadline(options), run);
+  constructor(rpcs: Rpcs) {
+    this.rpcs = rpcs;
   }
 
   /**
@@ -47,53 +30,50 @@ export class PairwiseCalls {
    * ClientError.
    */
   async *readStream<T>(
-    options: CallOptions,
-    run: (signal: AbortSignal) => AsyncIterable<T>,
+    options: Bounded,
+    run: (rpc: RpcOptions) => AsyncIterable<T>,
   ): AsyncGenerator<T, void, undefined> {
-    const bounded = this.deadline(options);
-    const { messages, first } = await retrying(
-      bounded,
-      async () => {
-        const begun = callStream(this.services.address, bounded, run);
-        return { messages: begun, first: await begun.next() };
-      },
-      isUnavailable,
-    );
+    const begin = async () => {
+      const messages = this.rpcs.stream(options, run);
+      return { messages, first: await messages.next() };
+    };
+    const { messages, first } = await retrying(options.bounds, begin, isUnavailable);
     if (first.done === true) return;
     yield first.value;
     yield* messages;
-  }
-
-  /** The options with a deadline: their own, or the client's. */
-  deadline<T extends CallOptions>(options: T): T & { deadlineMs: number } {
-    return { ...options, deadlineMs: options.deadlineMs ?? this.#deadlineMs };
   }
 
   /**
    * A vector as it is sent to a context: without the primes that the context was uploaded without. Throws ClientError
    * as PairwiseClient.compare.
    */
-  async outgoing(contextId: string, vector: PairwiseCiphertext, options: CallOptions): Promise<OutgoingVector> {
+  async outgoing(contextId: string, vector: PairwiseCiphertext, options: Bounded): Promise<OutgoingVector> {
     const { name = "a vector" } = vector;
     const opened = openVector(vector);
     const dropper = await this.#dropperOf(contextId, options);
     return { wire: toWireVector(contextId, await dropper.fit(opened, name), name), dimension: dimensionOf(opened) };
   }
 
-  /** One question a context: it never changes. */
-  #dropperOf(contextId: string, options: CallOptions): Promise<PrimeDropper> {
-    const known = this.#droppers.get(contextId);
-    if (known !== undefined) return known;
-    const asked = this.#askDropper(contextId, options);
-    asked.catch(() => this.#droppers.delete(contextId));
-    this.#droppers.set(contextId, asked);
-    return asked;
+  /** One question a context: it never changes. Whoever waits while another call's fails asks for itself. */
+  async #dropperOf(contextId: string, options: Bounded): Promise<PrimeDropper> {
+    for (;;) {
+      const asked = this.#droppers.get(contextId);
+      if (asked === undefined) break;
+      const dropper = await options.bounds.unlessOver(asked.catch(() => undefined));
+      if (dropper !== undefined) return dropper;
+    }
+    const asking = this.#askDropper(contextId, options);
+    asking.catch(() => this.#droppers.delete(contextId));
+    this.#droppers.set(contextId, asking);
+    return asking;
   }
 
-  async #askDropper(contextId: string, options: CallOptions): Promise<PrimeDropper> {
+  async #askDropper(contextId: string, options: Bounded): Promise<PrimeDropper> {
     checkContextId(contextId);
-    const { context } = await this.read(options, (signal) =>
-      this.services.contexts.getContext({ contextId }, { signal }),
+    const { context } = await this.rpcs.call(
+      options,
+      (rpc) => this.rpcs.services.contexts.getContext({ contextId }, rpc),
+      isUnavailable,
     );
     const served = toServedContext(context);
     if (served.contextId !== contextId) throw invalidReply("another context than was asked for");

@@ -1,15 +1,12 @@
-import { throwingClientErrors, yieldingWithClientErrors } from "../boundary.ts";
-import type { Names } from "../boundary.ts";
+import { Boundary } from "../boundary.ts";
+import { MAX_NORM_BOUND } from "@veilface/proto";
 import type { DeletedTemplates } from "../deletion.ts";
 import { checkContextId } from "../ids.ts";
-import { DEFAULT_DEADLINE_MS, checkDeadline, throwIfAborted } from "../remote/calls.ts";
-import type { CallOptions } from "../remote/calls.ts";
-import { openServices } from "../remote/channel.ts";
+import type { Bounded, CallOptions } from "../remote/call-bounds.ts";
 import { GalleryCalls } from "../remote/gallery-calls.ts";
 import type { DeletedIds } from "../remote/gallery-calls.ts";
 import type { GalleryInfo, RosterEntry, ServerInfo } from "../remote/wire.ts";
 import type { UploadOptions } from "./key-upload.ts";
-import { MAX_NORM_BOUND } from "./limits.ts";
 import { PairwiseCalls } from "./pairwise-calls.ts";
 import { PairwiseComparisons } from "./pairwise-comparisons.ts";
 import { PairwiseContexts } from "./pairwise-contexts.ts";
@@ -44,19 +41,23 @@ import type { PairwiseCiphertext, PairwiseContext } from "./pairwise-wire.ts";
  * seconds where the server is away; everything else where nothing was sent yet.
  */
 export class PairwiseClient implements Disposable {
-  readonly #calls: PairwiseCalls;
+  readonly #boundary: Boundary;
   readonly #galleryCalls: GalleryCalls;
   readonly #contexts: PairwiseContexts;
   readonly #comparisons: PairwiseComparisons;
   readonly #galleries: PairwiseGalleries;
 
-  /** Connects at the first call. Throws ClientError USAGE for a malformed address, or plain text to another machine. */
+  /**
+   * Connects at the first call. Throws ClientError USAGE for a malformed address or deadline, or plain text to another
+   * machine or a proxy.
+   */
   constructor(options: PairwiseClientOptions) {
-    this.#calls = new PairwiseCalls(openServices(options), options.deadlineMs ?? DEFAULT_DEADLINE_MS);
-    this.#galleryCalls = new GalleryCalls(this.#calls.services, options.deadlineMs ?? DEFAULT_DEADLINE_MS);
-    this.#contexts = new PairwiseContexts(this.#calls);
-    this.#comparisons = new PairwiseComparisons(this.#calls);
-    this.#galleries = new PairwiseGalleries(this.#calls, this.#galleryCalls);
+    this.#boundary = new Boundary(options);
+    this.#galleryCalls = new GalleryCalls(this.#boundary.rpcs);
+    const calls = new PairwiseCalls(this.#boundary.rpcs);
+    this.#contexts = new PairwiseContexts(calls);
+    this.#comparisons = new PairwiseComparisons(calls);
+    this.#galleries = new PairwiseGalleries(calls, this.#galleryCalls);
   }
 
   /**
@@ -71,7 +72,7 @@ export class PairwiseClient implements Disposable {
     data: Uint8Array | AsyncIterable<Uint8Array>,
     options: TensealUploadOptions = {},
   ): Promise<PairwiseContext> {
-    return this.#do({}, options, () => this.#contexts.uploadTenseal(data, options));
+    return this.#boundary.run({}, options, (bounded) => this.#contexts.uploadTenseal(data, bounded));
   }
 
   /**
@@ -79,22 +80,22 @@ export class PairwiseClient implements Disposable {
    * SECRET_KEY_REFUSED where one of them is a secret key.
    */
   async uploadContext(keys: PairwiseKeys, options: UploadOptions = {}): Promise<PairwiseContext> {
-    return this.#do({}, options, () => this.#contexts.uploadSeal(keys, options));
+    return this.#boundary.run({}, options, (bounded) => this.#contexts.uploadSeal(keys, bounded));
   }
 
   /** Which server this is, and what it takes. */
   async getServerInfo(options: CallOptions = {}): Promise<ServerInfo> {
-    return this.#do({}, options, () => this.#galleryCalls.serverInfo(options));
+    return this.#boundary.run({}, options, (bounded) => this.#galleryCalls.serverInfo(bounded));
   }
 
   /** One context as it is. Refused with CONTEXT_NOT_FOUND; USAGE for one of the packed scheme. */
   async getContext(contextId: string, options: CallOptions = {}): Promise<PairwiseContext> {
-    return this.#do({}, options, () => this.#contexts.get(contextId, options));
+    return this.#boundary.run({}, options, (bounded) => this.#contexts.get(contextId, bounded));
   }
 
   /** All contexts of the pairwise scheme on the server, in the order of their ids. */
   async listContexts(options: CallOptions = {}): Promise<PairwiseContext[]> {
-    return this.#do({}, options, () => this.#contexts.list(options));
+    return this.#boundary.run({}, options, (bounded) => this.#contexts.list(bounded));
   }
 
   /**
@@ -102,7 +103,7 @@ export class PairwiseClient implements Disposable {
    * it, unless forced.
    */
   async deleteContext(contextId: string, options: DeleteContextOptions = {}): Promise<void> {
-    await this.#do({}, options, () => this.#contexts.delete(contextId, options));
+    await this.#boundary.run({}, options, (bounded) => this.#contexts.delete(contextId, bounded));
   }
 
   /**
@@ -116,7 +117,7 @@ export class PairwiseClient implements Disposable {
     vectors: VectorPair,
     options: PairwiseCompareOptions,
   ): Promise<PairwiseCiphertext | undefined> {
-    return this.#do({}, options, () => this.#comparisons.compare(contextId, vectors, options));
+    return this.#boundary.run({}, options, (bounded) => this.#comparisons.compare(contextId, vectors, bounded));
   }
 
   /**
@@ -128,7 +129,7 @@ export class PairwiseClient implements Disposable {
     vectors: VectorWithOthers,
     options: PairwiseCompareOptions,
   ): AsyncGenerator<PairwiseCiphertext | undefined, void, undefined> {
-    return this.#stream({}, options, () => this.#comparisons.compareMany(contextId, vectors, options));
+    return this.#boundary.stream({}, options, (bounded) => this.#comparisons.compareMany(contextId, vectors, bounded));
   }
 
   /**
@@ -136,17 +137,17 @@ export class PairwiseClient implements Disposable {
    * the context has no keys for.
    */
   async createGallery(gallery: NewPairwiseGallery, options: CallOptions = {}): Promise<GalleryInfo> {
-    return this.#do({}, options, async () => {
+    return this.#boundary.run({}, options, async (bounded) => {
       const { galleryId, contextId, metric, dimension, modelId = "tenseal" } = gallery;
-      const normBound = gallery.normBound ?? (await this.#usualNormBound(gallery, options));
+      const normBound = gallery.normBound ?? (await this.#usualNormBound(gallery, bounded));
       const space = { dimension, metric, modelId, normBound };
-      return this.#galleryCalls.create({ galleryId, contextId: checkContextId(contextId), space }, options);
+      return this.#galleryCalls.create({ galleryId, contextId: checkContextId(contextId), space }, bounded);
     });
   }
 
   /** One gallery. Refused with GALLERY_NOT_FOUND. */
   async getGallery(galleryId: string, options: CallOptions = {}): Promise<GalleryInfo> {
-    return this.#do({ galleryId }, options, () => this.#galleryCalls.get(galleryId, options));
+    return this.#boundary.run({ galleryId }, options, (bounded) => this.#galleryCalls.get(galleryId, bounded));
   }
 
   /**
@@ -154,21 +155,21 @@ export class PairwiseClient implements Disposable {
    * GALLERY_NOT_FOUND; throws ClientError USAGE for one of the packed scheme.
    */
   async openGallery(galleryId: string, options: CallOptions = {}): Promise<PairwiseGallery> {
-    return this.#do({ galleryId }, options, async () => {
-      const { contextId } = await this.#galleryCalls.get(galleryId, options);
-      await this.#contexts.get(contextId, options);
+    return this.#boundary.run({ galleryId }, options, async (bounded) => {
+      const { contextId } = await this.#galleryCalls.get(galleryId, bounded);
+      await this.#contexts.get(contextId, bounded);
       return new PairwiseGallery(this, galleryId);
     });
   }
 
   /** The galleries of a context, in the order of their ids. */
   async listGalleries(contextId: string, options: CallOptions = {}): Promise<GalleryInfo[]> {
-    return this.#do({}, options, () => this.#galleryCalls.list(checkContextId(contextId), options));
+    return this.#boundary.run({}, options, (bounded) => this.#galleryCalls.list(checkContextId(contextId), bounded));
   }
 
   /** Deletes a gallery with all its templates. Refused with GALLERY_NOT_FOUND. */
   async deleteGallery(galleryId: string, options: CallOptions = {}): Promise<void> {
-    await this.#do({ galleryId }, options, () => this.#galleryCalls.delete(galleryId, options));
+    await this.#boundary.run({ galleryId }, options, (bounded) => this.#galleryCalls.delete(galleryId, bounded));
   }
 
   /**
@@ -178,7 +179,7 @@ export class PairwiseClient implements Disposable {
    * vector of another dimension than the gallery's.
    */
   async enroll(galleryId: string, source: EnrollmentSource, options: PairwiseEnrollOptions = {}): Promise<number> {
-    return this.#do({ galleryId }, options, () => this.#galleries.enroll(galleryId, source, options));
+    return this.#boundary.run({ galleryId }, options, (bounded) => this.#galleries.enroll(galleryId, source, bounded));
   }
 
   /**
@@ -191,7 +192,9 @@ export class PairwiseClient implements Disposable {
     probe: PairwiseCiphertext,
     options: PairwiseSearchOptions = {},
   ): AsyncGenerator<PairwiseMatch, void, undefined> {
-    return this.#stream({ galleryId }, options, () => this.#galleries.search(galleryId, probe, options));
+    return this.#boundary.stream({ galleryId }, options, (bounded) =>
+      this.#galleries.search(galleryId, probe, bounded),
+    );
   }
 
   /** Compares a probe with the templates of one subject (1:1), as {@link search}. Refused with SUBJECT_NOT_FOUND. */
@@ -200,27 +203,34 @@ export class PairwiseClient implements Disposable {
     claim: PairwiseClaim,
     options: PairwiseSearchOptions = {},
   ): AsyncGenerator<PairwiseMatch, void, undefined> {
-    return this.#stream({ galleryId, ...claim }, options, () =>
-      this.#galleries.compareTemplates(galleryId, claim, options),
+    return this.#boundary.stream({ galleryId, ...claim }, options, (bounded) =>
+      this.#galleries.compareTemplates(galleryId, claim, bounded),
     );
   }
 
   /** The templates of a gallery, in the order they last changed. */
   async listTemplates(galleryId: string, options: CallOptions = {}): Promise<RosterEntry[]> {
-    return this.#do({ galleryId }, options, () => this.#galleries.templates(galleryId, options));
+    return this.#boundary.run({ galleryId }, options, (bounded) => this.#galleries.templates(galleryId, bounded));
   }
 
   /**
-   * Deletes templates, named one by one or by subject; says which are gone and which of the ids were not there. Nothing
-   * of them stays: none is struck. Where it throws, some may be deleted: call it again.
+   * Deletes templates, named one by one or by subject; says how many, and which of the ids were not there. Nothing of
+   * them stays. Where it throws, some may be deleted: call it again.
    */
-  async deleteTemplates(galleryId: string, ids: DeletedIds, options: CallOptions = {}): Promise<DeletedTemplates> {
-    return this.#do({ galleryId }, options, () => this.#galleryCalls.deleteTemplates(galleryId, ids, options));
+  async deleteTemplates(
+    galleryId: string,
+    ids: DeletedIds,
+    options: CallOptions = {},
+  ): Promise<Omit<DeletedTemplates, "struck">> {
+    return this.#boundary.run({ galleryId }, options, async (bounded) => {
+      const { deleted, notFound } = await this.#galleryCalls.deleteTemplates(galleryId, ids, bounded);
+      return { deleted, notFound };
+    });
   }
 
   /** Closes the connection, as `using` does; calls under way end with ClientError USAGE. Again, it does nothing. */
   close(): void {
-    this.#calls.services.close();
+    this.#boundary.close();
   }
 
   /** As {@link close}. */
@@ -229,36 +239,9 @@ export class PairwiseClient implements Disposable {
   }
 
   /** 1 for cosine; else the largest norm of vectors whose squared distance, at most 4 R^2, the context has room for. */
-  async #usualNormBound({ metric, contextId }: NewPairwiseGallery, options: CallOptions): Promise<number> {
+  async #usualNormBound({ metric, contextId }: NewPairwiseGallery, options: Bounded): Promise<number> {
     if (metric === "cosine") return 1;
     const { maxDistance } = await this.#contexts.get(contextId, options);
     return Math.min(MAX_NORM_BOUND, (1 - 1e-9) * (Math.sqrt(maxDistance) / 2));
-  }
-
-  /**
-   * Runs a public method: on an open client, with its deadline and signal in order, throwing nothing but ClientError.
-   */
-  #do<T>(names: Names, options: CallOptions, run: () => Promise<T>): Promise<T> {
-    return throwingClientErrors(names, async () => {
-      this.#check(options);
-      return run();
-    });
-  }
-
-  /** As {@link #do}, of a method that yields. */
-  #stream<T>(names: Names, options: CallOptions, run: () => AsyncIterable<T>): AsyncGenerator<T, void, undefined> {
-    const check = (): void => {
-      this.#check(options);
-    };
-    return yieldingWithClientErrors(names, async function* () {
-      check();
-      yield* run();
-    });
-  }
-
-  #check(options: CallOptions): void {
-    this.#calls.services.checkOpen();
-    checkDeadline(options.deadlineMs);
-    throwIfAborted(options);
   }
 }

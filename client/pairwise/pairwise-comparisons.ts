@@ -1,13 +1,15 @@
+import { MAX_NORM_BOUND, MIN_NORM_BOUND, PAIRWISE_OPERATIONS, definedOnly } from "@veilface/proto";
 import type { CompareCiphertextsRequest } from "@veilface/proto";
 import { callersSource } from "../boundary.ts";
 import { ClientError } from "../errors.ts";
 import { checkContextId } from "../ids.ts";
+import type { Bounded } from "../remote/call-bounds.ts";
+import { isUnavailable } from "../remote/retrying.ts";
 import { invalidReply } from "../remote/wire.ts";
-import { MAX_NORM_BOUND, MIN_NORM_BOUND } from "./limits.ts";
 import { mapInOrder } from "./map-in-order.ts";
 import type { OutgoingVector, PairwiseCalls } from "./pairwise-calls.ts";
 import type { PairwiseCompareOptions, VectorPair, VectorWithOthers } from "./pairwise-options.ts";
-import { areSameVectors, fromWireDistance, toWireEncoding, toWireOperation } from "./pairwise-wire.ts";
+import { areSameVectors, fromWireDistance, toWireEncoding } from "./pairwise-wire.ts";
 import type { PairwiseCiphertext } from "./pairwise-wire.ts";
 
 const COMPARISONS_UNDER_WAY = 4;
@@ -24,7 +26,7 @@ export class PairwiseComparisons {
   async compare(
     contextId: string,
     { first, second }: VectorPair,
-    options: PairwiseCompareOptions,
+    options: Bounded<PairwiseCompareOptions>,
   ): Promise<PairwiseCiphertext | undefined> {
     checkContextId(contextId);
     const normBound = checkedNormBound(options);
@@ -34,16 +36,18 @@ export class PairwiseComparisons {
     const request = {
       first: x.wire,
       second: y.wire,
-      operation: toWireOperation(options.operation),
+      operation: PAIRWISE_OPERATIONS.toWire(options.operation),
       dimension: agreedDimension(x, y, options.dimension),
       normBound,
       replyEncoding: toWireEncoding(replyEncoding),
     } satisfies CompareCiphertextsRequest;
-    const reply = await this.#calls.read(options, (signal) =>
-      this.#calls.services.matching.compareCiphertexts(request, { signal }),
+    const reply = await this.#calls.rpcs.call(
+      options,
+      (rpc) => this.#calls.rpcs.services.matching.compareCiphertexts(request, rpc),
+      isUnavailable,
     );
     if (!reply.identical) return fromWireDistance(contextId, replyEncoding, reply.distance);
-    if (options.operation === "squared-distance" && areSameVectors(x.wire, y.wire)) return undefined;
+    if (options.operation === "SQUARED_DISTANCE" && areSameVectors(x.wire, y.wire)) return undefined;
     throw invalidReply("that two different ciphertexts are one and the same");
   }
 
@@ -51,7 +55,7 @@ export class PairwiseComparisons {
   compareMany(
     contextId: string,
     { first, others }: VectorWithOthers,
-    options: PairwiseCompareOptions,
+    options: Bounded<PairwiseCompareOptions>,
   ): AsyncGenerator<PairwiseCiphertext | undefined, void, undefined> {
     return mapInOrder(callersSource(others), COMPARISONS_UNDER_WAY, async (second) => {
       try {
@@ -76,10 +80,8 @@ function checkedNormBound({ normBound }: PairwiseCompareOptions): number {
 /** What the server refused of one vector among others, with the vector's name. */
 function namingVector(cause: unknown, name: string | undefined): unknown {
   if (!(cause instanceof ClientError) || cause.reason !== "SERVER_REFUSED" || name === undefined) return cause;
-  return new ClientError(cause.reason, `${name}: ${cause.message}`, {
-    cause,
-    ...(cause.serverReason !== undefined && { serverReason: cause.serverReason }),
-  });
+  const { reason, serverReason } = cause;
+  return new ClientError(reason, `${name}: ${cause.message}`, definedOnly({ cause, serverReason }));
 }
 
 /** The dimension that is given or that the vectors say they have. */

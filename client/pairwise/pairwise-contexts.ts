@@ -1,14 +1,14 @@
-import { KeyMaterial } from "@veilface/proto";
+import { CONTEXT_PAGES, KeyMaterial, MAX_ACCEPTED_ERROR, MAX_KEY_BYTES } from "@veilface/proto";
 import { callersSource } from "../boundary.ts";
 import { ClientError } from "../errors.ts";
 import { checkContextId } from "../ids.ts";
-import type { CallOptions } from "../remote/calls.ts";
+import type { Bounded } from "../remote/call-bounds.ts";
+import { isUnavailable } from "../remote/retrying.ts";
 import { invalidReply } from "../remote/wire.ts";
 import type { ByteSource } from "./byte-stream.ts";
 import { trimContext } from "./context-trimmer.ts";
 import { uploadKeys } from "./key-upload.ts";
 import type { ContextUpload, UploadOptions } from "./key-upload.ts";
-import { MAX_KEY_BYTES } from "./limits.ts";
 import type { PairwiseCalls } from "./pairwise-calls.ts";
 import type { DeleteContextOptions, PairwiseKeys, TensealUploadOptions } from "./pairwise-options.ts";
 import { fromWireContext } from "./pairwise-wire.ts";
@@ -16,9 +16,6 @@ import type { PairwiseContext } from "./pairwise-wire.ts";
 import { guardSecretKey } from "./secret-key-guard.ts";
 import { TRIM_ADVICE } from "./tenseal-advice.ts";
 import { collectContext, publicTensealContext } from "./tenseal-files.ts";
-
-const MAX_CONTEXTS_PER_PAGE = 1000;
-const MAX_ACCEPTED_ERROR = 1e6;
 
 /** Uploads, reads and deletes contexts of the pairwise scheme. */
 export class PairwiseContexts {
@@ -31,7 +28,7 @@ export class PairwiseContexts {
   /** As PairwiseClient.uploadTensealContext. */
   async uploadTenseal(
     data: Uint8Array | AsyncIterable<Uint8Array>,
-    options: TensealUploadOptions,
+    options: Bounded<TensealUploadOptions>,
   ): Promise<PairwiseContext> {
     const { dimension, name = "the data" } = options;
     const source: ByteSource = data instanceof Uint8Array ? [data] : callersSource(data);
@@ -47,7 +44,7 @@ export class PairwiseContexts {
   /** As PairwiseClient.uploadContext. */
   async uploadSeal(
     { encryptionParameters, scale, relinKeys, galoisKeys }: PairwiseKeys,
-    options: UploadOptions,
+    options: Bounded<UploadOptions>,
   ): Promise<PairwiseContext> {
     guardSecretKey(options.name ?? "the key material", encryptionParameters, relinKeys, galoisKeys);
     const keys = [
@@ -58,10 +55,12 @@ export class PairwiseContexts {
   }
 
   /** As PairwiseClient.getContext. */
-  async get(contextId: string, options: CallOptions): Promise<PairwiseContext> {
+  async get(contextId: string, options: Bounded): Promise<PairwiseContext> {
     checkContextId(contextId);
-    const { context } = await this.#calls.read(options, (signal) =>
-      this.#calls.services.contexts.getContext({ contextId }, { signal }),
+    const { context } = await this.#calls.rpcs.call(
+      options,
+      (rpc) => this.#calls.rpcs.services.contexts.getContext({ contextId }, rpc),
+      isUnavailable,
     );
     const found = fromWireContext(context);
     if (found === undefined)
@@ -74,13 +73,15 @@ export class PairwiseContexts {
   }
 
   /** As PairwiseClient.listContexts. */
-  async list(options: CallOptions): Promise<PairwiseContext[]> {
+  async list(options: Bounded): Promise<PairwiseContext[]> {
     const found: PairwiseContext[] = [];
     let pageToken = "";
     do {
-      const request = { pageSize: MAX_CONTEXTS_PER_PAGE, pageToken };
-      const page = await this.#calls.read(options, (signal) =>
-        this.#calls.services.contexts.listContexts(request, { signal }),
+      const request = { pageSize: CONTEXT_PAGES.most, pageToken };
+      const page = await this.#calls.rpcs.call(
+        options,
+        (rpc) => this.#calls.rpcs.services.contexts.listContexts(request, rpc),
+        isUnavailable,
       );
       found.push(...page.contexts.map(fromWireContext).filter((context) => context !== undefined));
       pageToken = page.nextPageToken;
@@ -89,14 +90,15 @@ export class PairwiseContexts {
   }
 
   /** As PairwiseClient.deleteContext. */
-  async delete(contextId: string, { force = false, ...options }: DeleteContextOptions): Promise<void> {
+  async delete(contextId: string, { force = false, ...options }: Bounded<DeleteContextOptions>): Promise<void> {
     checkContextId(contextId);
-    await this.#calls.run(options, (signal) =>
-      this.#calls.services.contexts.deleteContext({ contextId, force }, { signal }),
+    const { contexts } = this.#calls.rpcs.services;
+    await this.#calls.rpcs.deletion(options, (allowMissing, rpc) =>
+      contexts.deleteContext({ contextId, force, allowMissing }, rpc),
     );
   }
 
-  async #upload(upload: ContextUpload, options: UploadOptions): Promise<PairwiseContext> {
+  async #upload(upload: ContextUpload, options: Bounded<UploadOptions>): Promise<PairwiseContext> {
     checkAcceptedError(options);
     const bytes = upload.keys.reduce((sum, key) => sum + key.bytes.length, 0);
     if (bytes > MAX_KEY_BYTES)
@@ -105,10 +107,12 @@ export class PairwiseContexts {
         `the key material has ${bytes} bytes: expected at most ${MAX_KEY_BYTES}; ${TRIM_ADVICE}`,
       );
     // Where no server is, that should be known before the upload is tried again and again for 21 s.
-    await this.#calls.read(options, (signal) =>
-      this.#calls.services.contexts.listContexts({ pageSize: 1 }, { signal }),
+    await this.#calls.rpcs.call(
+      options,
+      (rpc) => this.#calls.rpcs.services.contexts.listContexts({ pageSize: 1 }, rpc),
+      isUnavailable,
     );
-    const context = fromWireContext(await uploadKeys(this.#calls.services, upload, this.#calls.deadline(options)));
+    const context = fromWireContext(await uploadKeys(this.#calls.rpcs, upload, options));
     if (context === undefined) throw invalidReply("a context of another scheme than was uploaded");
     return context;
   }

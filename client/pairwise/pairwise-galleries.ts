@@ -1,4 +1,4 @@
-import { ErrorReason } from "@veilface/proto";
+import { ErrorReason, errorReasonName } from "@veilface/proto";
 import type {
   BlockComparison,
   EncryptedDistances,
@@ -7,7 +7,8 @@ import type {
   ProbePiece,
 } from "@veilface/proto";
 import { callersSource } from "../boundary.ts";
-import type { CallOptions } from "../remote/calls.ts";
+import { UNBOUNDED } from "../remote/call-bounds.ts";
+import type { Bounded, CallOptions } from "../remote/call-bounds.ts";
 import { EnrollmentStream } from "../enroll/enrollment-stream.ts";
 import type { EnrollOptions } from "../enroll/enrollment-stream.ts";
 import type { EnrollmentUnit } from "../enroll/unit-maker.ts";
@@ -23,7 +24,6 @@ import {
   fromWireChange,
   fromWireGallery,
   invalidReply,
-  reasonName,
   toWireRosterState,
   toWireSpace,
 } from "../remote/wire.ts";
@@ -103,26 +103,24 @@ export class PairwiseGalleries {
   }
 
   /** As PairwiseClient.enroll. */
-  async enroll(galleryId: string, source: EnrollmentSource, options: PairwiseEnrollOptions): Promise<number> {
+  async enroll(galleryId: string, source: EnrollmentSource, options: Bounded<PairwiseEnrollOptions>): Promise<number> {
     const gallery = await this.#galleries.get(galleryId, options);
-    const bounded = { maxInFlight: IN_FLIGHT, ...this.#calls.deadline(options) };
-    return new EnrollmentStream(this.#calls.services, gallery, bounded).run(this.#units(gallery, source, options));
+    const bounded = { maxInFlight: IN_FLIGHT, ...options };
+    return new EnrollmentStream(this.#calls.rpcs, gallery, bounded).run(this.#units(gallery, source, options));
   }
 
   /** As PairwiseClient.search. */
   async *search(
     galleryId: string,
     vector: PairwiseCiphertext,
-    options: PairwiseSearchOptions,
+    options: Bounded<PairwiseSearchOptions>,
   ): AsyncGenerator<PairwiseMatch, void, undefined> {
     const probe = await this.#probe(galleryId, vector, options);
     const roster = this.#roster(galleryId);
     using update = await roster.begin(options);
-    const { matching } = this.#calls.services;
+    const { matching } = this.#calls.rpcs.services;
     const target = { ...targetOf(probe), roster: toWireRosterState(update.since) };
-    const answers = this.#calls.readStream(options, (signal) =>
-      matching.searchGallery(messages(target, probe), { signal }),
-    );
+    const answers = this.#calls.readStream(options, (rpc) => matching.searchGallery(messages(target, probe), rpc));
     let open: OpenSearch | undefined;
     for await (const { message } of answers) {
       if (message?.$case === "gallery") update.of(sameGallery(probe, message.value));
@@ -143,15 +141,13 @@ export class PairwiseGalleries {
   async *compareTemplates(
     galleryId: string,
     claim: PairwiseClaim,
-    options: PairwiseSearchOptions,
+    options: Bounded<PairwiseSearchOptions>,
   ): AsyncGenerator<PairwiseMatch, void, undefined> {
     const subjectId = checkId("subject", claim.subjectId);
     const probe = await this.#probe(galleryId, claim.probe, options);
     const target = { ...targetOf(probe), subjectId };
-    const { matching } = this.#calls.services;
-    const answers = this.#calls.readStream(options, (signal) =>
-      matching.compareTemplates(messages(target, probe), { signal }),
-    );
+    const { matching } = this.#calls.rpcs.services;
+    const answers = this.#calls.readStream(options, (rpc) => matching.compareTemplates(messages(target, probe), rpc));
     for await (const { message } of answers) {
       if (message?.$case === "subject") sameGallery(probe, message.value.gallery);
       else {
@@ -162,7 +158,7 @@ export class PairwiseGalleries {
   }
 
   /** The live templates, in the order they last changed. */
-  async templates(galleryId: string, options: CallOptions): Promise<RosterEntry[]> {
+  async templates(galleryId: string, options: Bounded): Promise<RosterEntry[]> {
     const { uid } = await this.#galleries.get(galleryId, options);
     const table = await this.#roster(galleryId).refresh(uid, options);
     return table.entries().toArray();
@@ -171,7 +167,7 @@ export class PairwiseGalleries {
   async *#units(
     gallery: GalleryInfo,
     source: EnrollmentSource,
-    options: CallOptions,
+    options: Bounded,
   ): AsyncGenerator<EnrollmentUnit, void, undefined> {
     const { dimension: stride } = gallery.space;
     for await (const { templateId, subjectId, vector } of callersSource(source)) {
@@ -186,7 +182,7 @@ export class PairwiseGalleries {
     }
   }
 
-  async #probe(galleryId: string, vector: PairwiseCiphertext, options: PairwiseSearchOptions): Promise<Probe> {
+  async #probe(galleryId: string, vector: PairwiseCiphertext, options: Bounded<PairwiseSearchOptions>): Promise<Probe> {
     const gallery = await this.#galleries.get(galleryId, options);
     const ciphertext = await this.#vectorOf(gallery, vector, options);
     const piece = { probe: 0, stride: gallery.space.dimension, piece: 0, ciphertext };
@@ -196,7 +192,7 @@ export class PairwiseGalleries {
   async #vectorOf(
     { contextId, space }: GalleryInfo,
     vector: PairwiseCiphertext,
-    options: CallOptions,
+    options: Bounded,
   ): Promise<NonNullable<ProbePiece["ciphertext"]>> {
     const { wire, dimension = space.dimension } = await this.#calls.outgoing(contextId, vector, options);
     if (dimension === space.dimension) return wire;
@@ -207,7 +203,7 @@ export class PairwiseGalleries {
   }
 
   #roster(galleryId: string): Roster {
-    return new Roster((sinceRevision, pageToken, options = {}) =>
+    return new Roster((sinceRevision, pageToken, options = UNBOUNDED) =>
       this.#galleries.readRosterPage(galleryId, { sinceRevision, pageToken }, options),
     );
   }
@@ -241,7 +237,7 @@ class OpenSearch {
   }
 
   /** Throws ClientError REPLY_INVALID where a template was left out that is not gone by now. */
-  async checkComplete(options: CallOptions): Promise<void> {
+  async checkComplete(options: Bounded): Promise<void> {
     if (this.#awaited.size === 0) return;
     const { roster, uid } = this.#search;
     const now = this.#asOfRevision(await roster.refresh(uid, options));
@@ -294,7 +290,7 @@ function matchOf(
 ): PairwiseMatch {
   if (distances?.identical === true) return { templateId, subjectId, distance: undefined, why: "IDENTICAL" };
   if (distances !== undefined && distances.refused !== ErrorReason.ERROR_REASON_UNSPECIFIED) {
-    return { templateId, subjectId, distance: undefined, why: reasonName(distances.refused) };
+    return { templateId, subjectId, distance: undefined, why: errorReasonName(distances.refused) };
   }
   return { templateId, subjectId, distance: fromWireDistance(gallery.contextId, encoding, distances?.ciphertext) };
 }

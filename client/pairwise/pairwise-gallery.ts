@@ -1,5 +1,5 @@
 import type { DeletedTemplates } from "../deletion.ts";
-import type { CallOptions } from "../remote/calls.ts";
+import type { CallOptions } from "../remote/call-bounds.ts";
 import type { DeletedIds } from "../remote/gallery-calls.ts";
 import type { GalleryInfo, RosterEntry } from "../remote/wire.ts";
 import type { PairwiseClient } from "./pairwise-client.ts";
@@ -61,7 +61,7 @@ export class PairwiseGallery {
   }
 
   /** As {@link PairwiseClient.deleteTemplates}. */
-  deleteTemplates(ids: DeletedIds, options?: CallOptions): Promise<DeletedTemplates> {
+  deleteTemplates(ids: DeletedIds, options?: CallOptions): Promise<Omit<DeletedTemplates, "struck">> {
     return this.#client.deleteTemplates(this.galleryId, ids, options);
   }
 }

@@ -1,14 +1,11 @@
-import type { Metric } from "@veilface/fhe";
-import type { CallOptions } from "../remote/calls.ts";
-import type { ServerOptions } from "../remote/channel.ts";
+import type { Metric, PairwiseOperation } from "@veilface/fhe";
+import type { CallOptions } from "../remote/call-bounds.ts";
+import type { ConnectionOptions } from "../boundary.ts";
 import type { UploadOptions } from "./key-upload.ts";
-import type { PairwiseCiphertext, PairwiseEncoding, PairwiseOperation } from "./pairwise-wire.ts";
+import type { PairwiseCiphertext, PairwiseEncoding } from "./pairwise-wire.ts";
 
 /** What a PairwiseClient works with. */
-export interface PairwiseClientOptions extends ServerOptions {
-  /** The deadline of calls that name none, in milliseconds; 60,000 unless set. */
-  readonly deadlineMs?: number;
-}
+export type PairwiseClientOptions = ConnectionOptions;
 
 /**
  * What a SEAL context computes with: SEAL's serialisations, in any compression, the two keys at most 64 MiB together.

@@ -1,17 +1,24 @@
 import { MAX_PAIRWISE_CIPHERTEXT_BYTES, areSameCiphertext } from "@veilface/fhe";
-import { CiphertextEncoding, PairwiseOperation as WireOperation, recognizeTenseal } from "@veilface/proto";
-import type { CKKSVectorProto, Ciphertext, Context } from "@veilface/proto";
+import type { PairwiseOperation } from "@veilface/fhe";
+import { CIPHERTEXT_ENCODINGS, CONTEXT_ID_PATTERN, PAIRWISE_OPERATIONS, recognizeTenseal } from "@veilface/proto";
+import type {
+  CKKSVectorProto,
+  Ciphertext,
+  CiphertextEncoding,
+  Context,
+  PairwiseOperation as WireOperation,
+} from "@veilface/proto";
 import { ClientError } from "../errors.ts";
 import { checkWireCiphertext, invalidReply, toWireCiphertext } from "../remote/wire.ts";
 import type { ServedContext } from "./prime-dropping.ts";
 import { guardSecretKey } from "./secret-key-guard.ts";
 import { tensealVector } from "./tenseal-files.ts";
 
-/** How a ciphertext is laid out: TenSEAL's CKKSVectorProto, or SEAL's own serialisation. */
-export type PairwiseEncoding = "tenseal" | "seal";
-
-/** What is computed of two vectors x and y: |x - y|^2, or <x, y>, which is the cosine similarity of unit vectors. */
-export type PairwiseOperation = "squared-distance" | "inner-product";
+/**
+ * How a ciphertext is laid out: TenSEAL's CKKSVectorProto, or SEAL's own serialisation. Names of
+ * veilface.v1.CiphertextEncoding without the prefix.
+ */
+export type PairwiseEncoding = "TENSEAL_CKKS_VECTOR" | "SEAL";
 
 /** A CKKS ciphertext: a vector in its first slots, or a distance in slot 0. */
 export interface PairwiseCiphertext {
@@ -67,27 +74,28 @@ export function dimensionOf({ tenseal }: OpenVector): number | undefined {
 
 const VECTOR_NAME = "a vector";
 
-const ENCODINGS = {
-  tenseal: CiphertextEncoding.CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR,
-  seal: CiphertextEncoding.CIPHERTEXT_ENCODING_SEAL,
-} as const satisfies Record<PairwiseEncoding, CiphertextEncoding>;
+const ENCODINGS: readonly PairwiseEncoding[] = ["TENSEAL_CKKS_VECTOR", "SEAL"];
 
-const OPERATIONS = {
-  "squared-distance": WireOperation.PAIRWISE_OPERATION_SQUARED_DISTANCE,
-  "inner-product": WireOperation.PAIRWISE_OPERATION_INNER_PRODUCT,
-} as const satisfies Record<PairwiseOperation, WireOperation>;
-
+/** Throws ClientError USAGE for a name that JavaScript passed and that is none. */
 export function toWireEncoding(encoding: PairwiseEncoding): CiphertextEncoding {
-  return ENCODINGS[encoding];
+  if (ENCODINGS.includes(encoding)) return CIPHERTEXT_ENCODINGS.toWire(encoding);
+  throw unknownName("encoding", encoding, ENCODINGS);
 }
 
+/** Throws ClientError USAGE for a name that JavaScript passed and that is none. */
 export function toWireOperation(operation: PairwiseOperation): WireOperation {
-  return OPERATIONS[operation];
+  const { names } = PAIRWISE_OPERATIONS;
+  if (names.includes(operation)) return PAIRWISE_OPERATIONS.toWire(operation);
+  throw unknownName("operation", operation, names);
+}
+
+function unknownName(what: string, name: string, known: readonly string[]): ClientError {
+  return new ClientError("USAGE", `${what} "${name}" is unknown: expected ${known.join(" or ")}`);
 }
 
 /** A vector from outside. Throws ClientError TENSEAL_INVALID or SECRET_KEY_REFUSED (see tenseal-files.ts). */
 export function openVector({ encoding, bytes, name = VECTOR_NAME }: PairwiseCiphertext): OpenVector {
-  if (encoding === "seal") {
+  if (encoding === "SEAL") {
     guardSecretKey(name, bytes);
     return { encoding, bytes, ciphertext: bytes, tenseal: undefined };
   }
@@ -121,7 +129,7 @@ export function fromWireDistance(
 ): PairwiseCiphertext {
   const { encoding: found, data } = checkWireCiphertext(contextId, wire);
   if (found !== toWireEncoding(encoding)) throw invalidReply("a ciphertext in another encoding than was asked for");
-  if (encoding === "tenseal" && recognizeTenseal(data).kind !== "vector")
+  if (encoding === "TENSEAL_CKKS_VECTOR" && recognizeTenseal(data).kind !== "vector")
     throw invalidReply("a TenSEAL vector that is none");
   return { encoding, bytes: data };
 }
@@ -174,7 +182,7 @@ export function fromWireContext(wire: Context | undefined): PairwiseContext | un
     expectedError,
   } = wire.scheme.value;
   const inRange =
-    /^[0-9a-f]{64}$/.test(contextId) &&
+    CONTEXT_ID_PATTERN.test(contextId) &&
     degree >= 1 &&
     scale > 0 &&
     maxDimension >= 1 &&

@@ -10,8 +10,8 @@ import {
   parmsIdBytes,
   writeSealHeader,
 } from "@veilface/fhe";
+import { MAX_KEY_BYTES } from "@veilface/proto";
 import type { PublicSeal } from "@veilface/fhe";
-import { MAX_KEY_BYTES } from "./limits.ts";
 import { CKKS_ADVICE } from "./tenseal-advice.ts";
 import { tensealDamaged, tensealInvalid } from "./tenseal-refusal.ts";
 
@@ -29,7 +29,7 @@ export interface SealParameters {
 }
 
 /** SEAL's hashes of a context's levels, which all objects of the level carry. */
-export interface ParmsIds {
+interface ParmsIds {
   /** Of keys: all primes. */
   readonly key: Uint8Array;
   /** Of fresh ciphertexts: all but the reserved one. */

@@ -6,7 +6,7 @@ import { ByteStream } from "./byte-stream.ts";
 import { tensealDamaged } from "./tenseal-refusal.ts";
 
 /** A SEAL object within a larger stream. */
-export interface StreamedObject {
+interface StreamedObject {
   /** Its bytes in all, header included. */
   readonly length: number;
   /** What messages call the stream. */

@@ -1,20 +1,18 @@
 import { createReadStream } from "node:fs";
 import { fromBase64Text } from "@veilface/fhe";
-import { TenSEALContextProto, describeTenseal, isWholeSealObject, recognizeTenseal } from "@veilface/proto";
+import {
+  MAX_KEY_BYTES,
+  TenSEALContextProto,
+  describeTenseal,
+  isWholeSealObject,
+  recognizeTenseal,
+} from "@veilface/proto";
 import type { TensealMessage } from "@veilface/proto";
 import { ClientError } from "../errors.ts";
 import { readInput, systemErrorText } from "../input-file.ts";
-import { MAX_KEY_BYTES } from "./limits.ts";
 import { readSealParameters } from "./seal-parameters.ts";
-import { guardSecretKey, secretKeyRefused } from "./secret-key-guard.ts";
-import {
-  CKKS_VECTOR_ADVICE,
-  CONTEXT_EXPECTED,
-  KEYS_ADVICE,
-  SECRET_ADVICE,
-  TRIM_ADVICE,
-  VECTOR_EXPECTED,
-} from "./tenseal-advice.ts";
+import { guardSecretKey } from "./secret-key-guard.ts";
+import { CKKS_VECTOR_ADVICE, CONTEXT_EXPECTED, KEYS_ADVICE, TRIM_ADVICE, VECTOR_EXPECTED } from "./tenseal-advice.ts";
 import { tensealInvalid as invalid } from "./tenseal-refusal.ts";
 
 /** The bytes of a file of TenSEAL's, and whether it held them as base64 text. */
@@ -26,7 +24,7 @@ export interface TensealFile {
 }
 
 /** An encrypted vector. */
-export interface TensealVector {
+interface TensealVector {
   /** CKKSVectorProto. */
   readonly bytes: Uint8Array;
   /** Components, >= 1. */
@@ -103,8 +101,7 @@ export function publicTensealContext(data: Uint8Array, name = "the data"): Uint8
   const { encryptionParameters, publicContext, encryptionType } = found.message;
   if (publicContext === undefined)
     throw invalid(name, `is a TenSEAL context without its public part: ${CONTEXT_EXPECTED}`);
-  const { publicKey, scale, relinKeys, galoisKeys, autoFlags } = publicContext;
-  guardSecretKey(name, encryptionParameters, publicKey, relinKeys, galoisKeys);
+  const { scale, relinKeys, galoisKeys, autoFlags } = publicContext;
   // A BFV context has no scale and no Galois keys either, and making these would not help.
   readSealParameters(encryptionParameters, name);
   if (!(scale > 0 && Number.isFinite(scale)))
@@ -144,17 +141,13 @@ export function tensealVector(data: Uint8Array, name = "the data"): TensealVecto
     );
   if (sizes.length !== 1 || dimension === undefined || dimension < 1 || !(scale > 0 && Number.isFinite(scale)))
     throw invalid(name, `is a vector without its size or scale: ${VECTOR_EXPECTED}`);
-  guardSecretKey(name, ciphertext);
   requireWhole(name, { ciphertext });
   return { bytes, dimension, ciphertext, scale };
 }
 
 function recognize(bytes: Uint8Array, name: string): TensealMessage {
   guardSecretKey(name, bytes);
-  const found = recognizeTenseal(bytes);
-  if (found.kind === "context" && found.message.privateContext !== undefined)
-    throw secretKeyRefused(name, SECRET_ADVICE);
-  return found;
+  return recognizeTenseal(bytes);
 }
 
 function requireWhole(name: string, objects: Readonly<Record<string, Uint8Array>>): void {

@@ -1,9 +1,8 @@
 import { ClientError as GrpcError, Status } from "nice-grpc";
 import { RichClientError } from "nice-grpc-error-details";
+import { ERROR_DOMAIN, definedOnly } from "@veilface/proto";
 import { ClientError } from "../errors.ts";
 import type { ClientErrorOptions } from "../errors.ts";
-
-const ERROR_DOMAIN = "veilface.dev";
 
 // How grpc-js words that there is no connection, with the socket's, TLS's or resolver's own words in it.
 const NO_CONNECTION = /^No connection established(?:\. Last error: (?:Error: )?(?<socket>.*?)\.? Resolution note|$)/s;
@@ -18,7 +17,7 @@ export function translateGrpc(address: string, cause: GrpcError): ClientError {
   if (code === Status.UNAVAILABLE)
     return new ClientError("SERVER_UNAVAILABLE", unavailable(address, cause, options.serverReason), options);
   if (code === Status.DEADLINE_EXCEEDED)
-    return new ClientError("DEADLINE_EXCEEDED", `${address} gave up: its deadline passed`, options);
+    return new ClientError("DEADLINE_EXCEEDED", late(address, cause, options.serverReason), options);
   if (UNREADABLE.test(details)) {
     return new ClientError(
       "REPLY_INVALID",
@@ -45,6 +44,11 @@ function unavailable(address: string, { details }: GrpcError, serverReason: stri
   return `no veilface server answers at ${address}${why === undefined ? "" : ` (${why})`}: ${advice}`;
 }
 
+function late(address: string, { details }: GrpcError, serverReason: string | undefined): string {
+  const why = serverReason === undefined ? "its deadline passed" : details;
+  return `the server at ${address} gave up: ${why}`;
+}
+
 function whyOf(details: string): string | undefined {
   const target = NO_ADDRESS.exec(details)?.groups?.["target"];
   return target === undefined
@@ -56,9 +60,9 @@ function optionsOf(cause: GrpcError): ClientErrorOptions {
   if (!(cause instanceof RichClientError)) return { cause };
   const info = cause.extra.find((detail) => detail.$type === "google.rpc.ErrorInfo");
   const delay = cause.extra.find((detail) => detail.$type === "google.rpc.RetryInfo")?.retryDelay;
-  return {
+  return definedOnly({
     cause,
-    ...(info?.domain === ERROR_DOMAIN && { serverReason: info.reason }),
-    ...(delay !== undefined && { retryAfterMs: Math.max(0, delay.seconds * 1000 + delay.nanos / 1e6) }),
-  };
+    serverReason: info?.domain === ERROR_DOMAIN ? info.reason : undefined,
+    retryAfterMs: delay && Math.max(0, delay.seconds * 1000 + delay.nanos / 1e6),
+  });
 }

@@ -1,168 +1,145 @@
-import { ClientError as GrpcError } from "nice-grpc";
+import { ClientError as GrpcError, Metadata } from "nice-grpc";
+import type { CallOptions as RpcOptions } from "nice-grpc";
 import { translateGrpc } from "./call-errors.ts";
+import type { Bounded, CallBounds } from "./call-bounds.ts";
+import type { Services } from "./channel.ts";
 import { ClientError } from "../errors.ts";
-import { isUnavailable, retrying } from "./retrying.ts";
+import { isUnavailable, isUndone, retrying } from "./retrying.ts";
+import type { MayRetry } from "./retrying.ts";
 
-/** The options every call takes. */
-export interface CallOptions {
-  /** Cancels the call: it then throws ClientError CANCELLED. */
-  readonly signal?: AbortSignal;
+export type { RpcOptions };
+
+/** Makes rpcs within the bounds of the call that they are for, and translates what they throw to ClientError. */
+export class Rpcs {
+  readonly services: Services;
+
+  constructor(services: Services) {
+    this.services = services;
+  }
+
   /**
-   * Milliseconds without an answer after which it throws ClientError DEADLINE_EXCEEDED, > 0. Streams: between two
-   * messages. Trying again what can be tried again ends with it too.
+   * Makes an rpc that has one answer; again where it failed in a way that `mayRetry` lets pass, which unless given are
+   * those in which nothing was done.
    */
-  readonly deadlineMs?: number;
-}
-
-/** The deadline of calls where neither they nor their client name one, in milliseconds. */
-export const DEFAULT_DEADLINE_MS = 60_000;
-// What a timer can hold; 25 days.
-const LONGEST_DEADLINE_MS = 2 ** 31 - 1;
-
-/** Throws ClientError USAGE for a deadline that is not a number > 0. */
-export function checkDeadline(deadlineMs: number | undefined): void {
-  if (deadlineMs === undefined || deadlineMs > 0) return;
-  throw new ClientError("USAGE", `deadlineMs ${deadlineMs} is out of range: expected a number of milliseconds > 0`);
-}
-
-/**
- * Runs one call within its deadline and translates what it throws to ClientError. Tried again only where nothing
- * reached the server. `address`: what messages call the server.
- */
-export async function call<T>(
-  address: string,
-  options: CallOptions,
-  run: (signal: AbortSignal) => Promise<T>,
-): Promise<T> {
-  using watch = new Watchdog(options);
-  return await retrying({ ...options, deadlineMs: watch.deadlineMs }, translated(address, watch, run));
-}
-
-/** As {@link call}, for what changes nothing more when it is done again: it is, also where the server went away. */
-export async function repeatableCall<T>(
-  address: string,
-  options: CallOptions,
-  run: (signal: AbortSignal) => Promise<T>,
-): Promise<T> {
-  using watch = new Watchdog(options);
-  const bounds = { ...options, deadlineMs: watch.deadlineMs };
-  return await retrying(bounds, translated(address, watch, run), isUnavailable);
-}
-
-function translated<T>(address: string, watch: Watchdog, run: (signal: AbortSignal) => Promise<T>): () => Promise<T> {
-  return async () => {
-    try {
-      return await run(watch.signal);
-    } catch (error) {
-      throw translate(address, watch, error);
-    }
-  };
-}
-
-/** Yields a stream's messages, translates what it throws, and cancels it where none comes within the deadline. */
-export async function* callStream<T>(
-  address: string,
-  options: CallOptions,
-  run: (signal: AbortSignal) => AsyncIterable<T>,
-): AsyncGenerator<T, void, undefined> {
-  using watch = new Watchdog(options);
-  try {
-    for await (const message of run(watch.signal)) {
-      watch.pause();
-      yield message;
-      watch.restart();
-    }
-  } catch (error) {
-    throw translate(address, watch, error);
-  }
-}
-
-/**
- * The result of work that others wait for too, unless the caller's signal is aborted first. Throws ClientError
- * CANCELLED.
- */
-export async function unlessAborted<T>(work: Promise<T>, { signal }: CallOptions): Promise<T> {
-  if (signal === undefined) return work;
-  const aborted = Promise.withResolvers<never>();
-  const onAbort = (): void => {
-    aborted.reject(cancelled());
-  };
-  signal.addEventListener("abort", onAbort);
-  try {
-    throwIfAborted({ signal });
-    return await Promise.race([work, aborted.promise]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-  }
-}
-
-/** Throws ClientError CANCELLED once the caller's signal was aborted. */
-export function throwIfAborted({ signal }: CallOptions): void {
-  if (signal?.aborted === true) throw cancelled();
-}
-
-/** Aborts its signal when the caller's is aborted, or when it was not restarted in time. */
-export class Watchdog implements Disposable {
-  readonly deadlineMs: number;
-  expired = false;
-  readonly #controller = new AbortController();
-  readonly #caller: AbortSignal | undefined;
-  readonly #onCallerAbort: () => void;
-  #timer: NodeJS.Timeout | undefined;
-
-  constructor({ signal, deadlineMs = DEFAULT_DEADLINE_MS }: CallOptions) {
-    checkDeadline(deadlineMs);
-    this.deadlineMs = Math.min(deadlineMs, LONGEST_DEADLINE_MS);
-    this.#caller = signal;
-    this.#onCallerAbort = () => {
-      this.#controller.abort();
+  async call<T>({ bounds }: Bounded, run: (rpc: RpcOptions) => Promise<T>, mayRetry: MayRetry = isUndone): Promise<T> {
+    const once = async (): Promise<T> => {
+      using watch = new RpcWatch(this.services.address, bounds, Math.min(bounds.leftMs, bounds.patienceMs));
+      try {
+        return await run(watch.rpc);
+      } catch (error) {
+        throw watch.translate(error);
+      }
     };
-    if (signal?.aborted === true) this.#controller.abort();
-    signal?.addEventListener("abort", this.#onCallerAbort);
+    return await retrying(bounds, once, mayRetry);
+  }
+
+  /**
+   * Makes an rpc that deletes something by its name. Where it may have been done although its answer was lost, it is
+   * made again, and it is no fault any more that the thing is missing.
+   */
+  async deletion<T>(options: Bounded, run: (allowMissing: boolean, rpc: RpcOptions) => Promise<T>): Promise<T> {
+    try {
+      return await this.call(options, (rpc) => run(false, rpc));
+    } catch (error) {
+      if (!isUnavailable(error) || isUndone(error)) throw error;
+      return await this.call(options, (rpc) => run(true, rpc), isUnavailable);
+    }
+  }
+
+  /** Yields a stream's messages. */
+  async *stream<T>(options: Bounded, run: (rpc: RpcOptions) => AsyncIterable<T>): AsyncGenerator<T, void, undefined> {
+    using watch = this.watchStream(options);
+    try {
+      for await (const message of run(watch.rpc)) {
+        watch.pause();
+        yield message;
+        watch.restart();
+      }
+    } catch (error) {
+      throw watch.translate(error);
+    }
+  }
+
+  /** For a stream whose messages say themselves when the server's next one is due. */
+  watchStream({ bounds }: Bounded): RpcWatch {
+    return new RpcWatch(this.services.address, bounds, bounds.leftMs);
+  }
+}
+
+/** One rpc under way: ends it with its call, or where the server kept silent for longer than the call's patience. */
+export class RpcWatch implements Disposable {
+  /** What the rpc is made with. */
+  readonly rpc: RpcOptions;
+  readonly #address: string;
+  readonly #bounds: CallBounds;
+  readonly #controller = new AbortController();
+  readonly #abort = (): void => {
+    this.#controller.abort();
+  };
+  #timer: NodeJS.Timeout | undefined;
+  #isUnanswered = false;
+
+  /**
+   * `timeoutMs`: after which the server gives up too. Throws ClientError CANCELLED or DEADLINE_EXCEEDED where the call
+   * is over already.
+   */
+  constructor(address: string, bounds: CallBounds, timeoutMs: number) {
+    bounds.check();
+    this.#address = address;
+    this.#bounds = bounds;
+    this.rpc = { signal: this.#controller.signal, metadata: timeoutMetadata(timeoutMs) };
+    bounds.signal.addEventListener("abort", this.#abort);
     this.restart();
   }
 
-  get signal(): AbortSignal {
-    return this.#controller.signal;
-  }
-
-  get cancelledByCaller(): boolean {
-    return this.#caller?.aborted === true;
-  }
-
+  /** Nothing is due from the server now. */
   pause(): void {
     clearTimeout(this.#timer);
   }
 
+  /** The server's next message is due from now on. */
   restart(): void {
     clearTimeout(this.#timer);
-    this.#timer = globalThis.setTimeout(() => {
-      this.expired = true;
-      this.#controller.abort();
-    }, this.deadlineMs);
+    if (this.#bounds.patienceMs === Infinity) return;
+    this.#timer = setTimeout(() => {
+      this.#isUnanswered = true;
+      this.#abort();
+    }, this.#bounds.patienceMs);
+  }
+
+  /** What the rpc threw, as the ClientError it means; errors that are neither gRPC's nor an abort's pass unchanged. */
+  translate(cause: unknown): unknown {
+    if (!isAbort(cause) && !(cause instanceof GrpcError)) return cause;
+    const ended = this.#bounds.endedBy(cause);
+    if (ended !== undefined) return ended;
+    if (this.#isUnanswered || !(cause instanceof GrpcError)) return this.#unanswered(cause);
+    return translateGrpc(this.#address, cause);
   }
 
   [Symbol.dispose](): void {
     clearTimeout(this.#timer);
-    this.#caller?.removeEventListener("abort", this.#onCallerAbort);
+    this.#bounds.signal.removeEventListener("abort", this.#abort);
+  }
+
+  #unanswered(cause: unknown): ClientError {
+    const { patienceMs } = this.#bounds;
+    const message = `no answer from ${this.#address} within ${patienceMs} ms: try again, or give the call a deadline`;
+    return new ClientError("DEADLINE_EXCEEDED", message, { cause });
   }
 }
 
-/** What a call threw, as the ClientError it means; errors that are neither gRPC's nor an abort's pass as they are. */
-export function translate(address: string, watch: Watchdog, cause: unknown): unknown {
-  if (!isAbort(cause) && !(cause instanceof GrpcError)) return cause;
-  if (watch.cancelledByCaller) return cancelled(cause);
-  if (watch.expired) return late(address, watch, cause);
-  return cause instanceof GrpcError ? translateGrpc(address, cause) : cancelled(cause);
-}
+// Eight digits at most; and grpc-js, as a server, can count no further than 2^31 ms.
+const MOST_DIGITS = 99_999_999;
+const MOST_SECONDS = 2_147_483;
 
-function late(address: string, { deadlineMs }: Watchdog, cause: unknown): ClientError {
-  const message = `no answer from ${address} within ${deadlineMs} ms: try again, or allow more time`;
-  return new ClientError("DEADLINE_EXCEEDED", message, { cause });
-}
-
-function cancelled(cause?: unknown): ClientError {
-  return new ClientError("CANCELLED", "the call was cancelled", { cause });
+/**
+ * The header by which a server knows how long it has (the specification's Timeout). nice-grpc has no option for
+ * grpc-js' deadline, which would send the same.
+ */
+function timeoutMetadata(timeoutMs: number): Metadata {
+  const [milliseconds, seconds] = [Math.ceil(timeoutMs), Math.ceil(timeoutMs / 1000)];
+  if (seconds > MOST_SECONDS) return Metadata();
+  return Metadata().set("grpc-timeout", milliseconds <= MOST_DIGITS ? `${milliseconds}m` : `${seconds}S`);
 }
 
 function isAbort(error: unknown): boolean {

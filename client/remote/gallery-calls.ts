@@ -1,25 +1,25 @@
 import { randomBytes } from "node:crypto";
 import { packedContextId } from "@veilface/fhe";
 import type { ListTemplateChangesRequest } from "@veilface/proto";
-import { call, repeatableCall } from "./calls.ts";
-import type { CallOptions } from "./calls.ts";
-import type { Services } from "./channel.ts";
+import type { Bounded } from "./call-bounds.ts";
+import type { RpcOptions, Rpcs } from "./calls.ts";
+import {
+  GALLERY_PAGES,
+  MAX_DELETED_PER_CALL,
+  PARAMETER_SETS,
+  ROSTER_PAGES,
+  UID_BYTES,
+  definedOnly,
+} from "@veilface/proto";
 import { Deletion } from "../deletion.ts";
 import type { DeletedTemplates } from "../deletion.ts";
 import { checkId } from "../ids.ts";
 import type { KeyHolder } from "../keys/key-holder.ts";
 import type { ModelSpace } from "../model-space.ts";
+import { isUnavailable } from "./retrying.ts";
 import type { RosterPage } from "./wire.ts";
-import {
-  UID_BYTES,
-  fromWireChange,
-  fromWireGallery,
-  fromWireServerInfo,
-  invalidReply,
-  toWireParameterSet,
-  toWireSpace,
-} from "./wire.ts";
-import type { GalleryInfo, ServerInfo } from "./wire.ts";
+import { fromWireChange, fromWireGallery, fromWireServerInfo, invalidReply, toWireSpace } from "./wire.ts";
+import type { GalleryInfo, ServerInfo, SubjectInfo } from "./wire.ts";
 import { ciphersOf } from "../keys/key-holder.ts";
 
 /** A gallery to be created. */
@@ -36,7 +36,7 @@ export interface NewGallery {
 }
 
 /** Which page of a roster's changes. */
-export type RosterPageRequest = Pick<ListTemplateChangesRequest, "sinceRevision" | "pageToken">;
+type RosterPageRequest = Pick<ListTemplateChangesRequest, "sinceRevision" | "pageToken">;
 
 /** The templates to delete, by their ids, by their subjects', or both. */
 export interface DeletedIds {
@@ -46,11 +46,10 @@ export interface DeletedIds {
   readonly subjectIds?: readonly string[];
 }
 
-const MAX_GALLERIES_PER_PAGE = 1000;
 // A quarter of what the contract allows: longer messages hold the event loop of either side for too long.
-const MAX_ENTRIES_PER_PAGE = 2500;
+const MAX_ENTRIES_PER_PAGE = ROSTER_PAGES.most / 4;
 const MAX_IDS_PER_DELETE = 1000;
-const MAX_DELETED_PER_CALL = 2500;
+const MOST_DELETED = MAX_DELETED_PER_CALL / 4;
 
 /** What is changed of a gallery: what is not given stays as it is. */
 export interface GalleryChanges {
@@ -62,36 +61,34 @@ export interface GalleryChanges {
 
 /** The calls about contexts and galleries, one method each: what is asked and answered is checked here. */
 export class GalleryCalls {
-  readonly services: Services;
-  readonly #deadlineMs: number;
+  readonly rpcs: Rpcs;
 
-  constructor(services: Services, deadlineMs: number) {
-    this.services = services;
-    this.#deadlineMs = deadlineMs;
+  constructor(rpcs: Rpcs) {
+    this.rpcs = rpcs;
   }
 
   /** As VeilfaceClient.ensureContext, for any key. */
-  async ensureContext(keyHolder: KeyHolder, options: CallOptions): Promise<void> {
+  async ensureContext(keyHolder: KeyHolder, options: Bounded): Promise<void> {
     const { keyId, contextId } = keyHolder;
     const { parameterSet } = ciphersOf(keyHolder);
-    const packed = { parameterSet: toWireParameterSet(parameterSet.name), keyId: Buffer.from(keyId) };
+    const packed = { parameterSet: PARAMETER_SETS.toWire(parameterSet.name), keyId: Buffer.from(keyId) };
     const scheme = { $case: "packed" as const, value: packed };
     const request = { message: { $case: "newContext" as const, value: { context: { scheme } } } };
-    const { contexts } = this.services;
-    const create = (signal: AbortSignal) => contexts.createContext(ReadableStream.from([request]), { signal });
-    const { context } = await this.#repeatable(options, create);
+    const { contexts } = this.rpcs.services;
+    const create = (rpc: RpcOptions) => contexts.createContext(ReadableStream.from([request]), rpc);
+    const { context } = await this.rpcs.call(options, create, isUnavailable);
     if (context?.contextId !== contextId || contextId !== packedContextId(parameterSet.name, keyId))
       throw invalidReply("another context id than the context's content gives");
   }
 
   /** As VeilfaceClient.getServerInfo. */
-  async serverInfo(options: CallOptions): Promise<ServerInfo> {
-    const { server } = this.services;
-    const { serverInfo } = await this.#repeatable(options, (signal) => server.getServerInfo({}, { signal }));
+  async serverInfo(options: Bounded): Promise<ServerInfo> {
+    const { server } = this.rpcs.services;
+    const { serverInfo } = await this.rpcs.call(options, (rpc) => server.getServerInfo({}, rpc), isUnavailable);
     return fromWireServerInfo(serverInfo);
   }
 
-  async create({ galleryId, space, labels, ...gallery }: NewGallery, options: CallOptions): Promise<GalleryInfo> {
+  async create({ galleryId, space, labels, ...gallery }: NewGallery, options: Bounded): Promise<GalleryInfo> {
     // By the uid the server knows the request again, so that it can be repeated.
     const uid = randomBytes(UID_BYTES);
     const asked = {
@@ -101,60 +98,61 @@ export class GalleryCalls {
       uid,
       labels: { ...labels },
     };
-    const { galleries } = this.services;
-    const reply = await this.#repeatable(options, (signal) => galleries.createGallery({ gallery: asked }, { signal }));
+    const { galleries } = this.rpcs.services;
+    const reply = await this.rpcs.call(
+      options,
+      (rpc) => galleries.createGallery({ gallery: asked }, rpc),
+      isUnavailable,
+    );
     const created = fromWireGallery(reply.gallery);
     if (created.uid !== uid.toString("hex")) throw invalidReply("a new gallery of another uid than was drawn for it");
     return created;
   }
 
   /** Changes labels, the expected number of templates, or both. */
-  async update(galleryId: string, changes: GalleryChanges, options: CallOptions): Promise<GalleryInfo> {
+  async update(galleryId: string, changes: GalleryChanges, options: Bounded): Promise<GalleryInfo> {
     checkId("gallery", galleryId);
     const { labels, expectedTemplates } = changes;
     const updateMask = [
       ...(labels === undefined ? [] : ["labels"]),
       ...(expectedTemplates === undefined ? [] : ["expected_templates"]),
     ];
-    const gallery = {
-      galleryId,
-      ...(labels && { labels: { ...labels } }),
-      ...(expectedTemplates !== undefined && { expectedTemplates }),
-    };
-    const { galleries } = this.services;
+    const gallery = definedOnly({ galleryId, labels: labels && { ...labels }, expectedTemplates });
+    const { galleries } = this.rpcs.services;
     const request = { gallery, updateMask };
-    const reply = await this.#repeatable(options, (signal) => galleries.updateGallery(request, { signal }));
+    const reply = await this.rpcs.call(options, (rpc) => galleries.updateGallery(request, rpc), isUnavailable);
     return fromWireGallery(reply.gallery);
   }
 
-  async get(galleryId: string, options: CallOptions): Promise<GalleryInfo> {
+  async get(galleryId: string, options: Bounded): Promise<GalleryInfo> {
     checkId("gallery", galleryId);
-    const { galleries } = this.services;
-    const { gallery } = await this.#repeatable(options, (signal) => galleries.getGallery({ galleryId }, { signal }));
+    const { galleries } = this.rpcs.services;
+    const { gallery } = await this.rpcs.call(options, (rpc) => galleries.getGallery({ galleryId }, rpc), isUnavailable);
     return fromWireGallery(gallery);
   }
 
   /** All galleries of a context, drafts too, in the order of their ids. */
-  async list(contextId: string, options: CallOptions): Promise<GalleryInfo[]> {
+  async list(contextId: string, options: Bounded): Promise<GalleryInfo[]> {
     const galleries: GalleryInfo[] = [];
     let pageToken = "";
     do {
-      const request = { contextId, pageSize: MAX_GALLERIES_PER_PAGE, pageToken };
-      const list = (signal: AbortSignal) => this.services.galleries.listGalleries(request, { signal });
-      const page = await this.#repeatable(options, list);
+      const request = { contextId, pageSize: GALLERY_PAGES.most, pageToken };
+      const list = (rpc: RpcOptions) => this.rpcs.services.galleries.listGalleries(request, rpc);
+      const page = await this.rpcs.call(options, list, isUnavailable);
       galleries.push(...page.galleries.map(fromWireGallery));
       pageToken = page.nextPageToken;
     } while (pageToken !== "");
     return galleries;
   }
 
-  async delete(galleryId: string, options: CallOptions): Promise<void> {
+  async delete(galleryId: string, options: Bounded): Promise<void> {
     checkId("gallery", galleryId);
-    await this.#call(options, (signal) => this.services.galleries.deleteGallery({ galleryId }, { signal }));
+    const { galleries } = this.rpcs.services;
+    await this.rpcs.deletion(options, (allowMissing, rpc) => galleries.deleteGallery({ galleryId, allowMissing }, rpc));
   }
 
   /** Puts a draft in the place of a gallery that has that revision still. */
-  async replace(old: GalleryInfo, draft: GalleryInfo, options: CallOptions): Promise<GalleryInfo> {
+  async replace(old: GalleryInfo, draft: GalleryInfo, options: Bounded): Promise<GalleryInfo> {
     const draftUid = Buffer.from(draft.uid, "hex");
     const request = {
       galleryId: old.galleryId,
@@ -162,16 +160,16 @@ export class GalleryCalls {
       expectedRevision: old.revision,
       draftUid,
     };
-    const { galleries } = this.services;
-    const { gallery } = await this.#call(options, (signal) => galleries.replaceGallery(request, { signal }));
+    const { galleries } = this.rpcs.services;
+    const { gallery } = await this.rpcs.call(options, (rpc) => galleries.replaceGallery(request, rpc));
     return fromWireGallery(gallery);
   }
 
   /** The changes after a revision, from the page that the token names. */
-  async readRosterPage(galleryId: string, page: RosterPageRequest, options: CallOptions): Promise<RosterPage> {
+  async readRosterPage(galleryId: string, page: RosterPageRequest, options: Bounded): Promise<RosterPage> {
     const request = { galleryId, pageSize: MAX_ENTRIES_PER_PAGE, ...page };
-    const list = (signal: AbortSignal) => this.services.galleries.listTemplateChanges(request, { signal });
-    const { entries, revision, nextPageToken } = await this.#repeatable(options, list);
+    const list = (rpc: RpcOptions) => this.rpcs.services.galleries.listTemplateChanges(request, rpc);
+    const { entries, revision, nextPageToken } = await this.rpcs.call(options, list, isUnavailable);
     return {
       changes: entries.map(fromWireChange),
       revision,
@@ -179,8 +177,23 @@ export class GalleryCalls {
     };
   }
 
+  /** As VeilfaceClient.listSubjects. */
+  async listSubjects(galleryId: string, options: Bounded): Promise<SubjectInfo[]> {
+    // By id: one whose oldest template changes meanwhile may come twice.
+    const subjects = new Map<string, SubjectInfo>();
+    let pageToken = "";
+    do {
+      const request = { galleryId, pageSize: MAX_ENTRIES_PER_PAGE, pageToken };
+      const list = (rpc: RpcOptions) => this.rpcs.services.galleries.listSubjects(request, rpc);
+      const page = await this.rpcs.call(options, list, isUnavailable);
+      for (const { subjectId, templateCount } of page.subjects) subjects.set(subjectId, { subjectId, templateCount });
+      pageToken = page.nextPageToken;
+    } while (pageToken !== "");
+    return [...subjects.values()];
+  }
+
   /** As VeilfaceClient.deleteTemplates: as many calls as it takes. */
-  async deleteTemplates(galleryId: string, ids: DeletedIds, options: CallOptions): Promise<DeletedTemplates> {
+  async deleteTemplates(galleryId: string, ids: DeletedIds, options: Bounded): Promise<DeletedTemplates> {
     checkId("gallery", galleryId);
     const templateIds = (ids.templateIds ?? []).map((id) => checkId("template", id));
     const subjectIds = (ids.subjectIds ?? []).map((id) => checkId("subject", id));
@@ -191,11 +204,11 @@ export class GalleryCalls {
         galleryId,
         templateIds: page(templateIds),
         subjectIds: page(subjectIds),
-        maxTemplates: MAX_DELETED_PER_CALL,
+        maxTemplates: MOST_DELETED,
       };
       for (let first = true, more = true; more; first = false) {
-        const reply = await this.#call(options, (signal) =>
-          this.services.galleries.deleteTemplates(request, { signal }),
+        const reply = await this.rpcs.call(options, (rpc) =>
+          this.rpcs.services.galleries.deleteTemplates(request, rpc),
         );
         if (reply.more && reply.deletedCount === 0) throw invalidReply("no deletion, but that there are more");
         deletion.add(reply, first);
@@ -203,19 +216,5 @@ export class GalleryCalls {
       }
     }
     return deletion.result();
-  }
-
-  /** The options with a deadline: their own, or the client's. */
-  deadline<T extends CallOptions>(options: T): T & { deadlineMs: number } {
-    return { ...options, deadlineMs: options.deadlineMs ?? this.#deadlineMs };
-  }
-
-  /** A call that changes nothing more when it is made again: it is, where the server went away. */
-  #repeatable<T>(options: CallOptions, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    return repeatableCall(this.services.address, this.deadline(options), run);
-  }
-
-  #call<T>(options: CallOptions, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    return call(this.services.address, this.deadline(options), run);
   }
 }

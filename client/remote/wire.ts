@@ -1,7 +1,16 @@
 import { createHash } from "node:crypto";
-import { encodedDimension } from "@veilface/fhe";
-import type { CiphertextEncoding, ParameterSetName } from "@veilface/fhe";
-import { CiphertextEncoding as WireEncoding, ErrorReason, Metric, ParameterSet } from "@veilface/proto";
+import { MAX_PAIRWISE_DIMENSION, encodedDimension } from "@veilface/fhe";
+import type { CiphertextEncoding } from "@veilface/fhe";
+import {
+  CiphertextEncoding as WireEncoding,
+  ErrorReason,
+  MAX_PACKED_DIMENSION,
+  METRICS,
+  PARAMETER_SETS,
+  UID_BYTES,
+  definedOnly,
+  errorReasonName,
+} from "@veilface/proto";
 import type {
   Ciphertext,
   EmbeddingSpace as WireSpace,
@@ -14,7 +23,6 @@ import type {
 } from "@veilface/proto";
 import { ClientError } from "../errors.ts";
 import type { Refusal } from "../match/search-answer.ts";
-import { MAX_DIMENSION } from "../model-space.ts";
 import type { ModelSpace } from "../model-space.ts";
 import type { EncodedBytes } from "../keys/packed-crypto.ts";
 
@@ -41,6 +49,14 @@ export interface RosterEntry {
   readonly placement: Placement;
   /** The gallery's revision at the template's last change, >= 1. */
   readonly revision: number;
+}
+
+/** A subject of a gallery. */
+export interface SubjectInfo {
+  /** By the opaque id that it was enrolled under. */
+  readonly subjectId: string;
+  /** How many templates it has, >= 1. */
+  readonly templateCount: number;
 }
 
 /** A gallery as the server describes it. */
@@ -100,26 +116,8 @@ export interface ServerInfo {
   };
 }
 
-/** Bytes of a gallery's uid. */
-export const UID_BYTES = 16;
-
-/** A ciphertext of two components has at most 61,440 bytes, and a message should stay below 1 MiB. */
-export const PIECES_PER_MESSAGE = 16;
-
-// Of the pairwise scheme: half the largest ring degree.
-const MAX_WIRE_DIMENSION = 16_384;
-
-const WIRE_PARAMETER_SETS = {
-  PACKED_N4096_Q60: ParameterSet.PARAMETER_SET_PACKED_N4096_Q60,
-  PACKED_N4096_Q30: ParameterSet.PARAMETER_SET_PACKED_N4096_Q30,
-} as const satisfies Record<ParameterSetName, ParameterSet>;
-
-export function toWireParameterSet(name: ParameterSetName): ParameterSet {
-  return WIRE_PARAMETER_SETS[name];
-}
-
 export function toWireSpace({ metric, modelVersion = "", ...space }: ModelSpace): WireSpace {
-  return { ...space, modelVersion, metric: metric === "cosine" ? Metric.METRIC_COSINE : Metric.METRIC_EUCLIDEAN };
+  return { ...space, modelVersion, metric: METRICS.toWire(metric) };
 }
 
 /** A ciphertext as a message, by default of packed residues, bound to its context and with its SHA-256. */
@@ -142,14 +140,8 @@ export function fromWireCiphertext(contextId: string, wire: Ciphertext | undefin
 
 /** What the server could not compare of a block; undefined where it compared all of it. */
 export function fromWireRefusal({ refused, damagedSlots }: EncryptedDistances): Refusal | undefined {
-  if (refused !== ErrorReason.ERROR_REASON_UNSPECIFIED) return { reason: reasonName(refused) };
+  if (refused !== ErrorReason.ERROR_REASON_UNSPECIFIED) return { reason: errorReasonName(refused) };
   return damagedSlots.length === 0 ? undefined : { reason: "STORED_CORRUPT", slots: new Set(damagedSlots) };
-}
-
-/** A reason of the contract, without its prefix; "UNKNOWN" for one that this version does not know. */
-export function reasonName(reason: ErrorReason): string {
-  const [name = "UNKNOWN"] = Object.entries(ErrorReason).find(([, value]) => value === reason) ?? [];
-  return name.replace(/^ERROR_REASON_/, "");
 }
 
 /** A reply's ciphertext: checked to be of our context and whole. Throws ClientError REPLY_INVALID. */
@@ -190,18 +182,30 @@ export function fromWireGallery(wire: Gallery | undefined): GalleryInfo {
 
 /** Throws ClientError REPLY_INVALID for a gallery with a dimension or stride that the packed scheme does not have. */
 export function checkPackedGallery({ space, strides, packedStride }: GalleryInfo): void {
-  if (space.dimension > MAX_DIMENSION) throw invalidReply("a gallery with a dimension out of range");
-  const longest = encodedDimension(space);
-  if (Math.max(packedStride, ...strides) > longest) throw invalidReply("a gallery with a stride out of range");
+  if (space.dimension > MAX_PACKED_DIMENSION) throw invalidReply("a gallery with a dimension out of range");
+  if (packedStride > encodedDimension(space)) throw invalidReply("a gallery with a stride out of range");
+  checkStridesOf({ space, packedStride }, strides);
+}
+
+/**
+ * Throws ClientError REPLY_INVALID for strides that blocks of a gallery cannot have: they are packed at its own, or
+ * loose. A probe is encrypted once for each.
+ */
+export function checkStridesOf(
+  { space, packedStride }: Pick<GalleryInfo, "space" | "packedStride">,
+  strides: readonly number[],
+): void {
+  const loose = encodedDimension(space);
+  const isFit = strides.every((stride) => stride === packedStride || stride === loose);
+  if (!isFit || new Set(strides).size < strides.length)
+    throw invalidReply("strides that the gallery's blocks cannot have");
 }
 
 /** Throws ClientError REPLY_INVALID for a description that lacks its limits. */
 export function fromWireServerInfo(wire: WireServerInfo | undefined): ServerInfo {
   if (wire?.limits === undefined) throw invalidReply("an incomplete description of itself");
   const { version, schemes, limits } = wire;
-  const parameterSets = Object.entries(WIRE_PARAMETER_SETS)
-    .filter(([, set]) => wire.parameterSets.includes(set))
-    .map(([name]) => name);
+  const parameterSets = PARAMETER_SETS.names.filter((name) => wire.parameterSets.includes(PARAMETER_SETS.toWire(name)));
   return { version, schemes, parameterSets, limits: { ...limits } };
 }
 
@@ -242,18 +246,18 @@ function fromWireEncoding(encoding: WireEncoding): CiphertextEncoding {
   throw invalidReply("a ciphertext in another encoding than the packed residues that were asked for");
 }
 
-function fromWireSpace({ dimension, metric, modelId, modelVersion, normBound }: WireSpace): ModelSpace {
-  if (metric !== Metric.METRIC_COSINE && metric !== Metric.METRIC_EUCLIDEAN)
-    throw invalidReply("a gallery of an unknown metric");
-  const inRange = dimension >= 1 && dimension <= MAX_WIRE_DIMENSION && normBound > 0 && normBound < Infinity;
+function fromWireSpace({ dimension, modelId, modelVersion, normBound, ...wire }: WireSpace): ModelSpace {
+  const metric = METRICS.fromWire(wire.metric);
+  if (metric === undefined) throw invalidReply("a gallery of an unknown metric");
+  const inRange = dimension >= 1 && dimension <= MAX_PAIRWISE_DIMENSION && normBound > 0 && normBound < Infinity;
   if (!inRange) throw invalidReply("a gallery with a dimension or norm bound out of range");
-  const space = {
+  return definedOnly({
     dimension,
-    metric: metric === Metric.METRIC_COSINE ? "cosine" : "euclidean",
+    metric,
     modelId,
+    modelVersion: modelVersion === "" ? undefined : modelVersion,
     normBound,
-  } as const;
-  return modelVersion === "" ? space : { ...space, modelVersion };
+  });
 }
 
 function fromWirePlacement({ block, slot, stride }: WirePlacement): Placement {

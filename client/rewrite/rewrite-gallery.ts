@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { retryingPatiently } from "../remote/retrying.ts";
-import type { CallOptions } from "../remote/calls.ts";
+import { UNBOUNDED } from "../remote/call-bounds.ts";
+import type { Bounded } from "../remote/call-bounds.ts";
 import { UnitMaker } from "../enroll/unit-maker.ts";
 import { EnrollmentStream } from "../enroll/enrollment-stream.ts";
 import { ClientError } from "../errors.ts";
@@ -14,7 +15,7 @@ import { checkPackedGallery, invalidReply } from "../remote/wire.ts";
 import type { GalleryInfo } from "../remote/wire.ts";
 
 /** How a gallery is written anew. */
-export interface Rewriting extends CallOptions {
+export interface Rewriting extends Bounded {
   readonly galleryId: string;
   /** The key it is under. */
   readonly from: KeyHolder;
@@ -35,7 +36,7 @@ export interface RewrittenGallery {
 }
 
 /** Drafts that interrupted runs left behind. */
-export interface LeftDrafts {
+interface LeftDrafts {
   /** The gallery that they are for. */
   readonly galleryId: string;
   /** Where they are. */
@@ -55,18 +56,15 @@ const STALE_DRAFT_MS = 24 * 60 * 60 * 1000;
  */
 export async function rewriteGallery(calls: GalleryCalls, rewriting: Rewriting): Promise<RewrittenGallery> {
   const { galleryId, from, to } = rewriting;
-  const options = callOptionsOf(calls, rewriting);
   const contextIds = [...new Set([from.contextId, to.contextId])];
-  await discardDrafts(calls, { galleryId, contextIds, olderThanMs: STALE_DRAFT_MS }, options);
-  const end = new AbortController();
-  const signal = AbortSignal.any([end.signal, ...(options.signal ? [options.signal] : [])]);
+  await discardDrafts(calls, { galleryId, contextIds, olderThanMs: STALE_DRAFT_MS }, rewriting);
+  // Reading ends with what is made of it, also where that fails.
+  using bounds = rewriting.bounds.part();
   try {
-    const reading = await readStored(calls.services, { galleryId, keyHolder: from }, { ...options, signal });
+    const reading = await readStored(calls.rpcs, { galleryId, keyHolder: from }, { bounds });
     return await writeAnew(calls, rewriting, reading);
   } catch (cause) {
     throw explained(galleryId, cause);
-  } finally {
-    end.abort();
   }
 }
 
@@ -74,7 +72,7 @@ export async function rewriteGallery(calls: GalleryCalls, rewriting: Rewriting):
 export async function discardDrafts(
   calls: GalleryCalls,
   { galleryId, contextIds, olderThanMs }: LeftDrafts,
-  options: CallOptions,
+  options: Bounded,
 ): Promise<number> {
   const galleries = (await Promise.all(contextIds.map((contextId) => calls.list(contextId, options)))).flat();
   const stale = galleries.filter(
@@ -87,18 +85,18 @@ export async function discardDrafts(
 async function writeAnew(calls: GalleryCalls, rewriting: Rewriting, reading: StoredReading): Promise<RewrittenGallery> {
   const { galleryId, from, to } = rewriting;
   const { info } = reading;
-  const options = callOptionsOf(calls, rewriting);
   if (info.draftOf !== undefined)
     throw new ClientError("USAGE", `gallery "${galleryId}" is a draft for "${info.draftOf}": name that one`);
-  if (to !== from) await calls.ensureContext(to, options);
-  const draft = await calls.create(draftFor(info, rewriting), options);
+  if (to !== from) await calls.ensureContext(to, rewriting);
+  const draft = await calls.create(draftFor(info, rewriting), rewriting);
   try {
     await fillDraft(calls, { reading, draft }, rewriting);
-    const gallery = await putInPlace(calls, { draft, of: info }, options);
+    const gallery = await putInPlace(calls, { draft, of: info }, rewriting);
     return { gallery, templates: info.templateCount };
   } catch (cause) {
-    // The caller's signal may have been aborted: tidying up must not be.
-    await calls.delete(draft.galleryId, {}).catch(() => undefined);
+    // The caller's signal may have been aborted: tidying up must not be. After the deadline nobody waits for it.
+    const tidied = calls.delete(draft.galleryId, UNBOUNDED).catch(() => undefined);
+    if (rewriting.bounds.leftMs > 0) await tidied;
     throw cause;
   }
 }
@@ -124,8 +122,8 @@ async function fillDraft(
   const { templateCount } = reading.info;
   checkPackedGallery(draft);
   const maker = new UnitMaker(new PackedCrypto(to, draft.space), to.contextId, packingAt(draft.packedStride));
-  const stream = new EnrollmentStream(calls.services, draft, {
-    ...callOptionsOf(calls, rewriting),
+  const stream = new EnrollmentStream(calls.rpcs, draft, {
+    bounds: rewriting.bounds,
     onProgress: (done) => onProgress?.(done, templateCount),
   });
   const written = await stream.run(maker.units(reading.templates));
@@ -140,13 +138,9 @@ async function fillDraft(
 function putInPlace(
   calls: GalleryCalls,
   { draft, of }: { readonly draft: GalleryInfo; readonly of: GalleryInfo },
-  options: CallOptions,
+  options: Bounded,
 ): Promise<GalleryInfo> {
-  return retryingPatiently(options, () => calls.replace(of, draft, options));
-}
-
-function callOptionsOf(calls: GalleryCalls, { signal, deadlineMs }: CallOptions): CallOptions {
-  return calls.deadline({ ...(signal && { signal }), ...(deadlineMs !== undefined && { deadlineMs }) });
+  return retryingPatiently(options.bounds, () => calls.replace(of, draft, options));
 }
 
 function explained(galleryId: string, cause: unknown): unknown {

@@ -1,8 +1,7 @@
 import { DEGREE } from "@veilface/fhe";
 import type { ReadTemplatesResponse, StoredBlock } from "@veilface/proto";
-import { callStream } from "../remote/calls.ts";
-import type { CallOptions } from "../remote/calls.ts";
-import type { Services } from "../remote/channel.ts";
+import type { Bounded } from "../remote/call-bounds.ts";
+import type { Rpcs } from "../remote/calls.ts";
 import type { EncodedTemplate } from "../enroll/unit-maker.ts";
 import { ClientError } from "../errors.ts";
 import type { KeyHolder } from "../keys/key-holder.ts";
@@ -29,7 +28,7 @@ export interface StoredReading {
 }
 
 /** A gallery to read, and who can decrypt it. */
-export interface StoredGallery {
+interface StoredGallery {
   readonly galleryId: string;
   readonly keyHolder: KeyHolder;
 }
@@ -37,15 +36,15 @@ export interface StoredGallery {
 /**
  * Reads a gallery's ciphertexts and decrypts them. Where the server goes away meanwhile, it is read again, less what
  * was read already. Throws ClientError KEY_MISMATCH for a gallery of another key, ROSTER_STALE for one that changed
- * before it was read again. Abort the signal to stop reading early.
+ * before it was read again. Dispose of the bounds to stop reading early.
  */
 export async function readStored(
-  services: Services,
+  rpcs: Rpcs,
   { galleryId, keyHolder }: StoredGallery,
-  options: CallOptions,
+  options: Bounded,
 ): Promise<StoredReading> {
   const open = (): Promise<OpenReading> =>
-    retrying(options, () => openReading(services, galleryId, options), isUnavailable);
+    retrying(options.bounds, () => openReading(rpcs, galleryId, options), isUnavailable);
   const reading = await open();
   if (reading.info.contextId !== keyHolder.contextId) {
     throw new ClientError(
@@ -70,10 +69,8 @@ interface OpenReading {
   readonly replies: AsyncIterable<ReadTemplatesResponse>;
 }
 
-async function openReading(services: Services, galleryId: string, options: CallOptions): Promise<OpenReading> {
-  const replies = callStream(services.address, options, (signal) =>
-    services.galleries.readTemplates({ galleryId }, { signal }),
-  );
+async function openReading(rpcs: Rpcs, galleryId: string, options: Bounded): Promise<OpenReading> {
+  const replies = rpcs.stream(options, (rpc) => rpcs.services.galleries.readTemplates({ galleryId }, rpc));
   const first = await replies.next();
   const message = first.done === true ? undefined : first.value.message;
   if (message?.$case !== "gallery") throw invalidReply("templates without their gallery");
@@ -91,7 +88,7 @@ async function* decryptBlocks(
 async function* allBlocks(
   first: OpenReading,
   open: () => Promise<OpenReading>,
-  options: CallOptions,
+  options: Bounded,
 ): AsyncGenerator<StoredPart, void, undefined> {
   const done = new Set<number>();
   let reading = first;
@@ -105,7 +102,7 @@ async function* allBlocks(
       }
       return;
     } catch (error) {
-      await pauseBeforeRetry(++failures, error, options);
+      await pauseBeforeRetry(++failures, error, options.bounds);
       reading = await open();
       checkUnchanged(first.info, reading.info);
     }

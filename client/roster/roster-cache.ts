@@ -1,9 +1,9 @@
-import { randomUUID } from "node:crypto";
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import { mkdir, open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { KeyHolder } from "../keys/key-holder.ts";
 import type { RosterStore } from "./roster.ts";
-import { UID_BYTES } from "../remote/wire.ts";
+import { UID_BYTES } from "@veilface/proto";
+import { writeWholeFile } from "../whole-file.ts";
 import { ciphersOf } from "../keys/key-holder.ts";
 
 const OWNER_ONLY = 0o600;
@@ -57,15 +57,7 @@ export class RosterCache {
 
   async #write(path: string, bytes: Buffer): Promise<void> {
     await mkdir(this.#folder, { recursive: true, mode: 0o700 });
-    const temporary = `${path}.${randomUUID()}.part`;
-    try {
-      await using file = await open(temporary, "wx", OWNER_ONLY);
-      await file.writeFile(bytes);
-      await rename(temporary, path);
-    } catch (error) {
-      await rm(temporary, { force: true });
-      throw error;
-    }
+    await writeWholeFile(path, bytes, { replace: true, mode: OWNER_ONLY, durable: false });
   }
 }
 

@@ -1,6 +1,5 @@
 /* eslint-disable @typescript-eslint/no-non-null-assertion -- typed arrays, read inside their bounds */
-/** Most characters of an id. */
-export const MAX_ID_BYTES = 64;
+import { MAX_ID_CHARACTERS } from "@veilface/proto";
 
 /** Bytes a row takes in a stored copy, without its ids. */
 const STORED_ROW_BYTES = 8 + 4 + 2 + 2 + 1 + 1;
@@ -37,8 +36,8 @@ export class RosterColumns {
   /** Makes room for one more row with ids of any length. */
   reserve(): void {
     if (this.rows === this.revisions.length) this.#growRows(Math.max(64, 2 * this.rows));
-    if (this.idBytes + 2 * MAX_ID_BYTES > this.ids.length)
-      this.ids = longer(new Uint8Array(2 * this.ids.length + 2 * MAX_ID_BYTES), this.ids);
+    if (this.idBytes + 2 * MAX_ID_CHARACTERS > this.ids.length)
+      this.ids = longer(new Uint8Array(2 * this.ids.length + 2 * MAX_ID_CHARACTERS), this.ids);
   }
 
   /** The rows that `keep` keeps, in their order. */

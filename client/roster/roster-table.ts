@@ -1,9 +1,10 @@
 /* eslint-disable @typescript-eslint/no-non-null-assertion -- typed arrays, read inside their bounds */
-import { RosterColumns, MAX_ID_BYTES } from "./roster-columns.ts";
+import { DEGREE } from "@veilface/fhe";
+import { MAX_ID_CHARACTERS } from "@veilface/proto";
+import { RosterColumns } from "./roster-columns.ts";
 import { invalidReply } from "../remote/wire.ts";
 import type { RosterChange, RosterEntry } from "../remote/wire.ts";
 
-const DEGREE = 4096;
 const NOBODY = -1;
 const FEW_ROWS = 1024;
 
@@ -217,7 +218,7 @@ function hash(id: string): number {
 }
 
 function write(columns: RosterColumns, id: string): number {
-  if (id.length > MAX_ID_BYTES) throw invalidReply("an id of more than 64 characters");
+  if (id.length > MAX_ID_CHARACTERS) throw invalidReply(`an id of more than ${MAX_ID_CHARACTERS} characters`);
   for (let i = 0; i < id.length; i++) {
     const code = id.charCodeAt(i);
     if (code > 127) throw invalidReply("an id with characters that ids cannot have");

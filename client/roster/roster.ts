@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
-import { unlessAborted } from "../remote/calls.ts";
-import type { CallOptions } from "../remote/calls.ts";
+import { UNBOUNDED } from "../remote/call-bounds.ts";
+import type { Bounded } from "../remote/call-bounds.ts";
 import { ClientError } from "../errors.ts";
 import { RosterColumns } from "./roster-columns.ts";
 import { RosterTable } from "./roster-table.ts";
@@ -9,7 +9,7 @@ import type { Gathered } from "./roster-update.ts";
 import type { RosterEntry, RosterPage } from "../remote/wire.ts";
 
 /** Reads a page of what changed after a revision. */
-export type ReadRosterPage = (sinceRevision: number, pageToken: string, options?: CallOptions) => Promise<RosterPage>;
+export type ReadRosterPage = (sinceRevision: number, pageToken: string, options?: Bounded) => Promise<RosterPage>;
 
 /** A stored roster, and the uid of the gallery that it is of. */
 export interface StoredRoster {
@@ -67,9 +67,9 @@ export class Roster {
   }
 
   /** Begins an update, to be disposed of. While all of a roster is read for the first time, others wait for that. */
-  async begin(options: CallOptions = {}): Promise<RosterUpdate> {
+  async begin(options: Bounded = UNBOUNDED): Promise<RosterUpdate> {
     await (this.#restoring ??= this.#restore());
-    while (this.#loading !== undefined) await unlessAborted(this.#loading, options);
+    while (this.#loading !== undefined) await options.bounds.unlessOver(this.#loading);
     const { promise, resolve } = Promise.withResolvers<undefined>();
     const over = (): void => {
       if (this.#loading === promise) this.#loading = undefined;
@@ -85,7 +85,7 @@ export class Roster {
    * Brings it up to a revision at least of the gallery with that uid. Throws ClientError ROSTER_STALE where the server
    * does not come that far, CANCELLED, and what the page reader throws.
    */
-  async update(uid: string, revision: number, options: CallOptions = {}): Promise<void> {
+  async update(uid: string, revision: number, options: Bounded = UNBOUNDED): Promise<void> {
     if (this.#confirmed && this.#uid === uid && this.#revision >= revision) return;
     await this.refresh(uid, options);
     if (this.#revision >= revision) return;
@@ -94,7 +94,7 @@ export class Roster {
   }
 
   /** Reads what changed since, whether or not it seems current. Throws CANCELLED and what the page reader throws. */
-  async refresh(uid: string, options: CallOptions = {}): Promise<RosterTable> {
+  async refresh(uid: string, options: Bounded = UNBOUNDED): Promise<RosterTable> {
     for (let attempt = 1; ; attempt++) {
       try {
         return await this.#readChanges(uid, options);
@@ -105,14 +105,14 @@ export class Roster {
     }
   }
 
-  async #readChanges(uid: string, options: CallOptions): Promise<RosterTable> {
+  async #readChanges(uid: string, options: Bounded): Promise<RosterTable> {
     using update = await this.begin(options);
     update.of(uid);
     const since = uid === update.since.uid ? update.since.revision : 0;
     for (let pageToken = ""; ; ) {
       const page = await this.#readPage(since, pageToken, options);
       update.add(page.changes);
-      if (page.nextPageToken === "") return update.finish(page.revision);
+      if (page.nextPageToken === "") return await update.finish(page.revision);
       pageToken = page.nextPageToken;
     }
   }
@@ -130,16 +130,17 @@ export class Roster {
   async #merge(gathered: Gathered): Promise<RosterTable> {
     const { uid, table, revision } = gathered;
     if (table === undefined) this.#applyChanges(gathered);
-    else if (uid !== this.#uid || revision > this.#revision) this.#replace(gathered, table);
+    else if (!this.#confirmed || uid !== this.#uid || revision > this.#revision) this.#replace(gathered, table);
     const merged = this.#table;
     await this.#save();
     return merged;
   }
 
   #applyChanges(gathered: Gathered): void {
-    const { uid, changes, revision } = gathered;
-    if (uid !== this.#uid) throw stale("the gallery was replaced meanwhile");
-    if (revision < gathered.since.revision || (!this.#confirmed && !this.#agreesWith(gathered))) {
+    const { uid, changes, revision, since } = gathered;
+    if (uid !== this.#uid || since.revision > this.#revision)
+      throw stale("the gallery was replaced, or read anew, meanwhile");
+    if (revision < since.revision || (!this.#confirmed && !this.#agreesWith(gathered))) {
       this.#replace({ uid: "", revision: 0 }, new RosterTable());
       throw stale("the gallery is not what it was: the server may have been put back from a backup");
     }
@@ -152,12 +153,15 @@ export class Roster {
     this.#revision = Math.max(this.#revision, revision);
   }
 
+  /** Whether a stored copy's last change is the server's too, unless it changed that template again. */
   #agreesWith({ revision, changes }: Gathered): boolean {
     if (revision < this.#revision) return false;
-    const last = changes.find((change) => change.revision === this.#revision);
-    if (last === undefined) return true;
-    const stored = this.#table.last();
-    return last.live === undefined ? stored?.revision !== last.revision : isDeepStrictEqual(stored, last.live);
+    const last = this.#table.last();
+    // Where that was a deletion, its template may have been enrolled anew since.
+    if (last === undefined || last.revision < this.#revision)
+      return changes.find((change) => change.revision === this.#revision)?.live === undefined;
+    const change = changes.find(({ templateId }) => templateId === last.templateId);
+    return change !== undefined && (change.revision > last.revision || isDeepStrictEqual(change.live, last));
   }
 
   #replace({ uid, revision }: Pick<Gathered, "uid" | "revision">, table: RosterTable): void {

@@ -116,7 +116,7 @@ def report(flags: argparse.Namespace, reply: bytes) -> None:
         print(f'  v = ts.lazy_ckks_vector_from(open("{flags.output}", "rb").read())')
         print('  v.link_context(ts.context_from(open("secret.bin", "rb").read()))')
         print("  v.decrypt()[0]")
-    elif flags.operation == "inner-product":
+    elif flags.operation == "INNER_PRODUCT":
         print(f"inner product {value:.7f}")
     else:
         print(f"squared distance {value:.7f}, distance {math.sqrt(max(value, 0)):.7f}")
@@ -128,7 +128,7 @@ def parse_flags() -> argparse.Namespace:
     parser.add_argument("vectors", type=Path, nargs=2, metavar="vector", help="an encrypted TenSEAL CKKS vector of that context")
     parser.add_argument("--output", "-o", type=Path, default=Path("d.bin"), metavar="FILE", help="where the reply goes (default: %(default)s)")
     parser.add_argument("--secret", type=Path, metavar="FILE", help="the secret TenSEAL context; it stays on this machine")
-    parser.add_argument("--operation", choices=["squared-distance", "inner-product"], default="squared-distance", help="default: %(default)s")
+    parser.add_argument("--operation", choices=["SQUARED_DISTANCE", "INNER_PRODUCT"], default="SQUARED_DISTANCE", help="default: %(default)s")
     parser.add_argument("--norm-bound", type=float, default=0, metavar="R", help="the largest norm of either vector, if known: about twice as fast")
     parser.add_argument("--delete", action="store_true", help="delete the context from the server at the end")
     add_server_flags(parser)
@@ -139,7 +139,7 @@ def main() -> None:
     flags = parse_flags()
     # Everything is read and looked at before anything is sent.
     context, vectors = read_public_context(flags.context), [read_vector(path) for path in flags.vectors]
-    operation = veilface.PairwiseOperation.Value(f"PAIRWISE_OPERATION_{flags.operation.replace('-', '_').upper()}")
+    operation = veilface.PairwiseOperation.Value(f"PAIRWISE_OPERATION_{flags.operation}")
     with connect(flags) as channel:
         contexts = veilface.ContextServiceStub(channel)
         # Once for each key: the id is made from the content, so a context that the server has already is found, not stored twice.

@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 CONTRACT = HERE.parents[1] / "proto"
 # Where the .proto files are, and which: the contract of the repository, and two standard protocols that no Debian package has. TenSEAL's
 # formats have a root of their own, so that their stubs are not a Python package named tenseal, which would hide the real one.
-PROTOS = {CONTRACT / "tenseal": "*.proto", CONTRACT: "veilface/**/*.proto", HERE / "proto": "*.proto"}
+PROTOS = {CONTRACT / "tenseal": "*.proto", CONTRACT: "veilface/**/*.proto", HERE.parent / "proto": "*.proto"}
 CALL_TIMEOUT_S = 30
 
 

@@ -18,7 +18,7 @@ const MEAN_FACE = [
   { landmark: 33, x: 0.4901123135679, y: 0.6277975316475 },
 ];
 
-const LICENCE =
+const LICENSE =
   "Descriptor weights: dlib_face_recognition_resnet_model_v1 by Davis E. King, public domain (CC0). " +
   "Detector and landmark weights, and the 8-bit form of all three: face-api by Vincent Muehler and Vladimir Mandic, MIT License, " +
   "distributed in the npm package @vladmandic/face-api 1.7.15, whose LICENSE file holds the terms.";
@@ -46,7 +46,7 @@ const FALSE_MATCH_RATES = [
 export const DEFAULT_CARD = {
   id: "dlib-resnet-128",
   version: "1.7.15-2",
-  licence: LICENCE,
+  license: LICENSE,
   metric: "euclidean",
   threshold: 0.6,
   // At 0.6 one search in six among 121 templates names a stranger, at 0.5 none of 118 did, and one of 118 probes was

@@ -111,29 +111,29 @@ class MobileNet {
  * fifths.
  */
 function decodeBoxes(graph: OnnxGraph, encodings: Value, anchors: Tensor): void {
-  const { centres, sizes } = splitAnchors(anchors);
-  const [centre, size] = [graph.constant(centres), graph.constant(sizes)];
+  const { centers, sizes } = splitAnchors(anchors);
+  const [center, size] = [graph.constant(centers), graph.constant(sizes)];
   const growth = graph.node("Exp", [
     graph.node("Div", [sliceLast(graph, encodings, { start: 2, end: 4 }), graph.scalar(5)]),
   ]);
   const half = graph.node("Div", [graph.node("Mul", [growth, size]), graph.scalar(2)]);
   const tenths = graph.node("Div", [sliceLast(graph, encodings, { start: 0, end: 2 }), graph.scalar(10)]);
   const shift = graph.node("Mul", [tenths, size]);
-  const middle = add(graph, shift, centre);
+  const middle = add(graph, shift, center);
   const corners = [graph.node("Sub", [middle, half]), add(graph, middle, half)];
   graph.named("boxes", { operator: "Concat", inputs: corners, attributes: { axis: 2 } });
 }
 
 /** Anchors come as corners (top, left, bottom, right); both results are [1, A, 2], vertical before horizontal. */
-function splitAnchors({ data }: Tensor): { centres: Tensor; sizes: Tensor } {
+function splitAnchors({ data }: Tensor): { centers: Tensor; sizes: Tensor } {
   const shape = [1, data.length / 4, 2];
-  const [centres, sizes] = [new Float32Array(data.length / 2), new Float32Array(data.length / 2)];
+  const [centers, sizes] = [new Float32Array(data.length / 2), new Float32Array(data.length / 2)];
   for (let i = 0; i < sizes.length; i++) {
     const corner = 4 * Math.floor(i / 2) + (i % 2);
     sizes[i] = data[corner + 2]! - data[corner]!;
-    centres[i] = data[corner]! + sizes[i]! / 2;
+    centers[i] = data[corner]! + sizes[i]! / 2;
   }
-  return { centres: { shape, data: centres }, sizes: { shape, data: sizes } };
+  return { centers: { shape, data: centers }, sizes: { shape, data: sizes } };
 }
 
 function sliceLast(graph: OnnxGraph, input: Value, { start, end }: { start: number; end: number }): Value {

@@ -34,7 +34,7 @@ function toOnnxDepthwiseFilters({ shape, data }: Tensor): Tensor {
 }
 
 /** What a convolution is made with. */
-export interface Convolution {
+interface Convolution {
   /** In ONNX order. */
   readonly filters: Tensor;
   /** One number per output channel, or none. */
@@ -44,7 +44,7 @@ export interface Convolution {
 }
 
 /** What a convolution of each channel by itself is made with. */
-export interface DepthwiseConvolution {
+interface DepthwiseConvolution {
   /** In TensorFlow's order. */
   readonly filters: Tensor;
   readonly stride: number;

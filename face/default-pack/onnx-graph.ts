@@ -14,7 +14,7 @@ export type Attribute = number | readonly number[] | string | { readonly real: n
 export type Value = string;
 
 /** An operation of ONNX on values, which has one output. */
-export interface GraphNode {
+interface GraphNode {
   readonly operator: string;
   readonly inputs: readonly Value[];
   readonly attributes?: Record<string, Attribute>;

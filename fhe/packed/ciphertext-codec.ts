@@ -4,8 +4,17 @@ import { DEGREE, PARAMETER_SET_NAMES, parameterSet } from "../parameter-sets.ts"
 import type { ParameterSet } from "../parameter-sets.ts";
 import { PACKED_POLYNOMIAL_BYTES } from "../ring/ring-kernel.ts";
 import type { RingKernel } from "../ring/ring-kernel.ts";
-import { CIPHERTEXT_HEADER_BYTES, inflateSeal, isSealObject, sealCiphertext, sealWords } from "../seal/seal-bytes.ts";
-import { callSeal, isSecretKey, openSealContext, parmsIdBytes, savedBytes } from "../seal/seal.ts";
+import {
+  CIPHERTEXT_HEADER_BYTES,
+  HEADER_BYTES,
+  PARMS_ID_BYTES,
+  inflateSeal,
+  isSealObject,
+  sealCiphertext,
+  sealWords,
+} from "../seal/seal-bytes.ts";
+import { callSeal, openSealContext, parmsIdBytes, savedBytes } from "../seal/seal.ts";
+import { hasSecretKeyShape, secretKeyRefused } from "../seal/secret-key.ts";
 import type { PublicSeal } from "../seal/seal.ts";
 
 /** How a ciphertext's bytes are laid out: SEAL's own serialization, or bare 30-bit residues. */
@@ -129,7 +138,7 @@ export class CiphertextCodec implements Disposable {
 
   #explainHeader(bytes: Uint8Array, components: Components): FheError {
     this.#refuseSecretKey(bytes);
-    if (bytes.length > 48 && !Buffer.from(bytes.subarray(16, 48)).equals(this.parmsId))
+    if (bytes.length > HEADER_BYTES + PARMS_ID_BYTES && !this.#isOfDataLevel(bytes))
       return this.#otherParameters("other parameters");
     return new FheError(
       "CIPHERTEXT_MALFORMED",
@@ -144,13 +153,13 @@ export class CiphertextCodec implements Disposable {
     );
   }
 
+  // A plaintext has the shape of a secret key; one of the data level is none, as keys have the reserved prime too.
   #refuseSecretKey(bytes: Uint8Array): void {
-    if (isSecretKey(this.#seal, Uint8Array.from(bytes))) {
-      throw new FheError(
-        "SECRET_KEY_REFUSED",
-        "the bytes are a secret key, which must never leave the key holder: nothing of it was kept; renew the key",
-      );
-    }
+    if (hasSecretKeyShape(bytes) && !this.#isOfDataLevel(bytes)) throw secretKeyRefused();
+  }
+
+  #isOfDataLevel(bytes: Uint8Array): boolean {
+    return Buffer.from(bytes.subarray(HEADER_BYTES, HEADER_BYTES + PARMS_ID_BYTES)).equals(this.parmsId);
   }
 
   // A ciphertext whose last component is zero modulo any prime hides nothing modulo that prime.

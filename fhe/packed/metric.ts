@@ -3,7 +3,10 @@ import { FheError } from "../errors.ts";
 
 /**
  * How two embeddings x and p are compared: by the cosine distance 1 - <x, p> / (|x| |p|), in [0, 2], or by the
- * Euclidean distance |x - p|, in [0, 2 R] for norms of at most R.
+ * Euclidean distance |x - p|, in [0, 2 R] for norms of at most R. The names of
+ * veilface.v1.Metric without the prefix, in lower case. Strings that stand for values of the contract's enums are
+ * their names as they are, without the prefix; metrics alone are in lower case, as people write them into files: model
+ * cards and command lines.
  */
 export type Metric = "cosine" | "euclidean";
 

@@ -10,8 +10,11 @@ import type { PairwiseLevels } from "./levels.ts";
 import { distanceScale, droppablePrimes } from "./parameters.ts";
 import type { PairwiseParameters } from "./parameters.ts";
 
-/** What is computed from two vectors x and y: |x - y|^2 or <x, y>. */
-export type PairwiseOperation = "squared_distance" | "inner_product";
+/**
+ * What is computed from two vectors x and y: |x - y|^2, or <x, y>, the cosine similarity of unit vectors. Names of
+ * veilface.v1.PairwiseOperation without the prefix.
+ */
+export type PairwiseOperation = "SQUARED_DISTANCE" | "INNER_PRODUCT";
 
 /** One comparison, or many of the same kind. */
 export interface PairwiseTask {
@@ -92,12 +95,12 @@ export class PairwiseEvaluator implements Disposable {
    * slot 0 by rotations. Relinearizing after rescaling would be a seventh quicker, but its noise would not be rescaled.
    * Where rotations would be too noisy then (see `rescalesFirst`), nothing is rescaled: drop primes, relinearize,
    * rotate. Returns uncompressed SEAL bytes. The context must have the rotation keys of the dimension. Throws FheError
-   * CIPHERTEXT_TRANSPARENT if both are one ciphertext and the operation is squared_distance.
+   * CIPHERTEXT_TRANSPARENT if both are one ciphertext and the operation is SQUARED_DISTANCE.
    */
   compare({ operation, dimension, bound }: PairwiseTask, first: Ciphertext, second: Ciphertext): Uint8Array {
     return callSeal("compare two ciphertexts", () => {
       using result = new this.#seal.Ciphertext();
-      if (operation === "squared_distance") this.#squareDifference(first, second, result);
+      if (operation === "SQUARED_DISTANCE") this.#squareDifference(first, second, result);
       else this.#evaluator.multiply(first, second, result);
       this.#reduce(result, droppablePrimes(this.levels.parameters, bound, this.#rescaled));
       this.#sumSlots(result, dimension);

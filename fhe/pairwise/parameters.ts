@@ -33,6 +33,8 @@ const ENCRYPTION_PARAMETERS: SealObjectLimits = {
 const CKKS = 2;
 const MIN_DEGREE = 1024;
 const MAX_DEGREE = 32768;
+/** The most components of a vector: the slots of the largest ring. */
+export const MAX_PAIRWISE_DIMENSION = MAX_DEGREE / 2;
 const MIN_PRIMES = 3;
 // SEAL_USER_MOD_BIT_COUNT_MAX.
 const MAX_PRIME_BITS = 60n;

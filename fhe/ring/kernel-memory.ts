@@ -1,6 +1,7 @@
 /* eslint-disable @typescript-eslint/no-non-null-assertion -- typed arrays, read inside their bounds */
 import { FheError } from "../errors.ts";
-import { inverse, modulusTables, N } from "./modulus.ts";
+import { DEGREE as N } from "../parameter-sets.ts";
+import { inverse, modulusTables } from "./modulus.ts";
 import { MODULUS_BLOCK_BYTES, writeModulusBlock } from "./modulus-block.ts";
 import { TILE_COEFFICIENTS, tileBytes } from "./tiles.ts";
 import type { KernelExports } from "./wasm.ts";

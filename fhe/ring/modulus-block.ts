@@ -1,5 +1,5 @@
 import type { ModulusTables } from "./modulus.ts";
-import { N } from "./modulus.ts";
+import { DEGREE as N } from "../parameter-sets.ts";
 
 // The layout assembly/modulus.ts reads: six constants, the mask, padding to a cache line, four tables.
 const MASK_BYTES = 32;

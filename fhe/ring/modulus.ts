@@ -1,9 +1,7 @@
 import { FheError } from "../errors.ts";
+import { DEGREE as N } from "../parameter-sets.ts";
 
-/** Ring dimension: polynomials mod X^N + 1. */
-export const N = 4096;
-
-const LOG_N = 12;
+const LOG_N = Math.log2(N);
 const RADIX = 1n << 32n;
 
 /** What the kernel needs to know of one prime q. "Shoup" is floor(x * 2^32 / q). */

@@ -2,7 +2,7 @@
 import { FheError } from "../errors.ts";
 import type { KernelMemory, MatchingRoom, StoredResidues } from "./kernel-memory.ts";
 import { POLYNOMIAL_BYTES } from "./kernel-memory.ts";
-import { N } from "./modulus.ts";
+import { DEGREE as N } from "../parameter-sets.ts";
 import { TILE_COEFFICIENTS, tileBytes, TILES_PER_PRIME } from "./tiles.ts";
 
 /** Tiles of a block that lie one after the other in WASM memory. */

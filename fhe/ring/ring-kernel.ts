@@ -3,7 +3,7 @@ import { FheError } from "../errors.ts";
 import type { KernelMemory, MatchingRoom, StoredResidues } from "./kernel-memory.ts";
 import { createKernelMemory, POLYNOMIAL_BYTES } from "./kernel-memory.ts";
 import { ProbeMatcher } from "./probe-matcher.ts";
-import { N } from "./modulus.ts";
+import { DEGREE as N } from "../parameter-sets.ts";
 
 /** Bytes of one bit-packed polynomial: 4096 residues of 30 bits. */
 export const PACKED_POLYNOMIAL_BYTES = (N * 30) / 8;
@@ -73,9 +73,9 @@ export class RingKernel {
       exports.inverseNtt(regions.residues + i * POLYNOMIAL_BYTES, modulus);
     });
     const [first, second] = moduli;
-    if (second === undefined) exports.centre(regions.residues, regions.coefficients, first!);
+    if (second === undefined) exports.center(regions.residues, regions.coefficients, first!);
     else
-      exports.centreTwo(
+      exports.centerTwo(
         regions.residues,
         regions.residues + POLYNOMIAL_BYTES,
         regions.coefficients,

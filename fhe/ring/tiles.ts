@@ -1,6 +1,6 @@
 /* eslint-disable @typescript-eslint/no-non-null-assertion -- typed arrays, read inside their bounds */
 import { FheError } from "../errors.ts";
-import { N } from "./modulus.ts";
+import { DEGREE as N } from "../parameter-sets.ts";
 
 /**
  * Coefficients of one tile, T: one SIMD vector, so that a scan reads memory strictly in order. Part of the stored

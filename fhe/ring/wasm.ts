@@ -21,8 +21,8 @@ export interface KernelExports {
   inverseNtt(polynomial: number, modulus: number): void;
   countInRange(residues: number, bytes: number, modulus: number): number;
   reduceCoefficients(coefficients: number, residues: number, modulus: number): void;
-  centre(residues: number, coefficients: number, modulus: number): void;
-  centreTwo(
+  center(residues: number, coefficients: number, modulus: number): void;
+  centerTwo(
     first: number,
     second: number,
     coefficients: number,

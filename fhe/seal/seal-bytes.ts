@@ -38,10 +38,12 @@ export interface SealObjectLimits {
   readonly tooLarge: FheErrorReason;
 }
 
-/** A ciphertext of the packed scheme: four times the largest of any parameter set. */
+/** The most bytes of a ciphertext of the packed scheme: four times the largest of any parameter set. */
+export const MAX_PACKED_CIPHERTEXT_BYTES = 2 ** 20;
+
 const PACKED_CIPHERTEXT: SealObjectLimits = {
   what: "ciphertext",
-  maxBytes: 1 << 20,
+  maxBytes: MAX_PACKED_CIPHERTEXT_BYTES,
   malformed: "CIPHERTEXT_MALFORMED",
   tooLarge: "CIPHERTEXT_TOO_LARGE",
 };
@@ -91,16 +93,12 @@ export function sealWords(bytes: Uint8Array, headerBytes: number): Uint32Array {
 }
 
 /**
- * Whether bytes have the one exact layout of an uncompressed secret key of so many words. The words of a key are an
- * object inside it, whose own header may ask SEAL to decompress: only bytes without such a wish may be shown to SEAL.
+ * Whether an object, whose words begin after so many bytes, is uncompressed: itself, and the words, which are an object
+ * inside it with a header of their own.
  */
-export function hasSecretKeyLayout(bytes: Uint8Array, words: number): boolean {
-  const nested = PLAINTEXT_HEADER_BYTES - NESTED_BYTES;
-  return (
-    bytes.length === PLAINTEXT_HEADER_BYTES + 8 * words &&
-    bytes[COMPRESSION_AT] === COMPRESSION.none &&
-    bytes[nested + COMPRESSION_AT] === COMPRESSION.none
-  );
+export function isBareObject(bytes: Uint8Array, wordsAt: number): boolean {
+  const nested = wordsAt - NESTED_BYTES;
+  return bytes[COMPRESSION_AT] === COMPRESSION.none && bytes[nested + COMPRESSION_AT] === COMPRESSION.none;
 }
 
 /** Whether bytes claim to be a SEAL object: they begin with its magic number, 5E A1. */

@@ -1,9 +1,8 @@
 import initialize from "node-seal";
 import type { Ciphertext, MainModule, ParmsIdType, SEALContext } from "node-seal";
 import { FheError } from "../errors.ts";
-import { DEGREE, PARAMETER_SET_NAMES, parameterSet } from "../parameter-sets.ts";
-import type { ParameterSet, ParameterSetName } from "../parameter-sets.ts";
-import { hasSecretKeyLayout } from "./seal-bytes.ts";
+import { DEGREE } from "../parameter-sets.ts";
+import type { ParameterSet } from "../parameter-sets.ts";
 
 /** All of SEAL: for the key holder only. */
 export type Seal = MainModule;
@@ -93,28 +92,4 @@ export function parmsIdBytes(handle: ParmsIdType): Uint8Array {
 export function savedBytes(seal: PublicSeal, object: Pick<Ciphertext, "saveToArray">): Uint8Array {
   // Not declared by node-seal either.
   return object.saveToArray(seal.ComprModeType.none) as Uint8Array;
-}
-
-// Opening a context takes SEAL tens of milliseconds, so those for recognizing secret keys live as long as their thread.
-const recognizers = new Map<ParameterSetName, SEALContext>();
-
-/**
- * Whether bytes are a SEAL secret key of one of our parameter sets, uncompressed, in order to refuse them. SEAL itself
- * never decompresses what came from outside: it sees only bytes of the exact bare layout.
- */
-export function isSecretKey(seal: PublicSeal, bytes: Uint8Array): boolean {
-  // The one use of SEAL's secret half where only the public one is to be seen: what it makes of the bytes ends here.
-  const { SecretKey } = seal as Seal;
-  return PARAMETER_SET_NAMES.some((name) => {
-    if (!hasSecretKeyLayout(bytes, DEGREE * (parameterSet(name).dataPrimes.length + 1))) return false;
-    const context = recognizers.get(name) ?? openSealContext(seal, parameterSet(name));
-    recognizers.set(name, context);
-    using candidate = new SecretKey();
-    try {
-      candidate.loadFromArray(context, bytes);
-      return true;
-    } catch {
-      return false;
-    }
-  });
 }

@@ -43,7 +43,7 @@ export class DrawnKey {
         sum = sum * s + BigInt(residues[at]!);
       return Number(sum % this.#primeAt(i));
     });
-    return this.#centred(Uint32Array.from(values));
+    return this.#centered(Uint32Array.from(values));
   }
 
   #primeAt(index: number): bigint {
@@ -52,7 +52,7 @@ export class DrawnKey {
 
   // By the Chinese remainder theorem in whole numbers: the kernel's own joining of two primes ends in doubles, which
   // round above 2^53.
-  #centred(values: Uint32Array): bigint[] {
+  #centered(values: Uint32Array): bigint[] {
     const primes = this.set.dataPrimes.map(BigInt);
     const q = primes.reduce((product, prime) => product * prime);
     const terms = primes.map((prime, k) => {

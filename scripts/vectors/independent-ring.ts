@@ -62,7 +62,7 @@ export class IndependentRing {
 }
 
 /** base^exponent mod prime. */
-export function power(base: bigint, exponent: bigint, prime: bigint): bigint {
+function power(base: bigint, exponent: bigint, prime: bigint): bigint {
   let result = 1n;
   for (let square = base % prime, e = exponent; e > 0n; e >>= 1n, square = (square * square) % prime) {
     if (e & 1n) result = (result * square) % prime;

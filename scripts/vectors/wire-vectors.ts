@@ -8,7 +8,7 @@ export interface WireVector {
 }
 
 /** What ts-proto makes of a message. */
-export interface GeneratedCodec {
+interface GeneratedCodec {
   fromJSON(json: object): object;
   encode(message: object): { finish(): Uint8Array };
   decode(bytes: Uint8Array): object;

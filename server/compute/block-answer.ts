@@ -14,7 +14,7 @@ export interface Uncompared extends OfProbe {
 }
 
 /** The encrypted distances of one block to a probe. */
-export interface Product extends Envelope, OfProbe {
+interface Product extends Envelope, OfProbe {
   readonly block: number;
   readonly stride: number;
   /** Slots whose templates are damaged on disk: the product goes without them. */

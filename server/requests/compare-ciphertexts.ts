@@ -1,10 +1,10 @@
+import { MAX_PAIRWISE_DIMENSION } from "@veilface/fhe";
 import type { PairwiseOperation } from "@veilface/fhe";
 import type { CompareCiphertextsRequest } from "@veilface/proto";
 import { readAll } from "./read-all.ts";
 import type { PairwiseEncoding, Envelope } from "../compute/envelope.ts";
 import type { GalleryStore, PairwiseScheme } from "../store/gallery-store.ts";
 import {
-  MAX_SLOTS,
   contextId,
   isContextId,
   normBound,
@@ -38,7 +38,8 @@ export async function compareCiphertexts(
     first: () => pairwiseCiphertext("first", request.first, named),
     second: () => pairwiseCiphertext("second", request.second, named),
     operation: () => pairwiseOperation("operation", request.operation),
-    dimension: () => dimensionWithin(request.dimension, scheme === undefined ? MAX_SLOTS : scheme.degree / 2),
+    dimension: () =>
+      dimensionWithin(request.dimension, scheme === undefined ? MAX_PAIRWISE_DIMENSION : scheme.degree / 2),
     norm: () => normOf(request.normBound),
     bound: () =>
       scheme && boundOf(pairwiseOperation("operation", request.operation), normOf(request.normBound), scheme),
@@ -76,7 +77,7 @@ function boundOf(
   { maxDistance }: PairwiseScheme,
 ): number | undefined {
   if (norm === undefined) return undefined;
-  const bound = operation === "squared_distance" ? squaredDistanceBound(norm) : innerProductBound(norm);
+  const bound = operation === "SQUARED_DISTANCE" ? squaredDistanceBound(norm) : innerProductBound(norm);
   if (bound > maxDistance)
     throw fieldInvalid("norm_bound", `allows results up to ${bound}, but the context's largest is ${maxDistance}`);
   return bound;

@@ -18,7 +18,7 @@ import { fieldInvalid, impossible, tooSlow } from "../errors.ts";
 import type { ServerError } from "../errors.ts";
 
 /** A context as it was sent, checked, with its keys where its scheme has any. */
-export interface ReceivedContext {
+interface ReceivedContext {
   readonly context: NewContext;
   readonly keys?: ContextKeys;
 }

@@ -1,15 +1,13 @@
 import { randomBytes } from "node:crypto";
 import { USUAL_TEMPLATES, checkRotationSteps, chooseStride, encodedDimension, parameterSet } from "@veilface/fhe";
+import { MAX_EXPECTED_TEMPLATES, MAX_PACKED_DIMENSION, UID_BYTES } from "@veilface/proto";
 import type { Gallery } from "@veilface/proto";
 import { galleryTask } from "../compute/pairwise/gallery-task.ts";
 import { readAll } from "./read-all.ts";
 import { inField } from "../compute/envelope.ts";
 import type { GalleryStore, ModelSpace, NewGallery, PackedScheme, PairwiseScheme } from "../store/gallery-store.ts";
-import { UID_BYTES, contextId, embeddingSpace, isContextId, labels, resourceId, uid } from "./from-wire.ts";
+import { contextId, embeddingSpace, isContextId, labels, resourceId, uid } from "./from-wire.ts";
 import { fieldInvalid } from "../errors.ts";
-
-const MOST_EXPECTED_TEMPLATES = 1e9;
-const MAX_PACKED_DIMENSION = 2048;
 
 /** A gallery as it was asked for, checked, with the stride of its packed blocks chosen where it was left open. */
 export function newGallery(store: GalleryStore, asked: Gallery): NewGallery {
@@ -83,7 +81,7 @@ function noPackedStride(
 
 /** How many templates are expected. */
 export function expected(field: string, templates: number): number {
-  if (templates < 0 || templates > MOST_EXPECTED_TEMPLATES)
-    throw fieldInvalid(field, `must be in [0, ${MOST_EXPECTED_TEMPLATES}]`);
+  if (templates < 0 || templates > MAX_EXPECTED_TEMPLATES)
+    throw fieldInvalid(field, `must be in [0, ${MAX_EXPECTED_TEMPLATES}]`);
   return templates === 0 ? USUAL_TEMPLATES : templates;
 }

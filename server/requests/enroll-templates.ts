@@ -35,7 +35,7 @@ interface Destination {
 }
 
 /** What enrollments are made with. */
-export interface Enrolling extends Serving {
+interface Enrolling extends Serving {
   /** Blocks and templates that wait for the rest of them, or for the disk. */
   readonly units: WaitingBytes;
   /** Ends every enrollment once it aborts. */

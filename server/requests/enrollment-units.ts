@@ -35,7 +35,7 @@ export interface BlockUnit {
 export type EnrollmentUnit = TemplateUnit | BlockUnit;
 
 /** Where units come from and go to. */
-export interface UnitSource {
+interface UnitSource {
   readonly messages: AsyncIterator<EnrollTemplatesRequest>;
   readonly patience: Patience;
   readonly gallery: StoredGallery;

@@ -1,41 +1,35 @@
-import { KEY_ID_BYTES, MAX_PAIRWISE_CIPHERTEXT_BYTES, PARAMETER_SET_NAMES, USUAL_ACCEPTED_ERROR } from "@veilface/fhe";
+import {
+  KEY_ID_BYTES,
+  MAX_PACKED_CIPHERTEXT_BYTES,
+  MAX_PAIRWISE_CIPHERTEXT_BYTES,
+  MAX_PAIRWISE_DIMENSION,
+  USUAL_ACCEPTED_ERROR,
+} from "@veilface/fhe";
 import type { CiphertextEncoding, Metric, PairwiseOperation, ParameterSetName } from "@veilface/fhe";
+import {
+  CIPHERTEXT_ENCODINGS,
+  CONTEXT_ID_PATTERN,
+  ID_IN_WORDS,
+  ID_PATTERN,
+  LABELS,
+  MAX_ACCEPTED_ERROR,
+  MAX_NORM_BOUND,
+  METRICS,
+  MIN_NORM_BOUND,
+  MODEL_VERSION_PATTERN,
+  PAIRWISE_OPERATIONS,
+  PARAMETER_SETS,
+  SHA256_BYTES,
+  UID_BYTES,
+} from "@veilface/proto";
 import * as wire from "@veilface/proto";
 import { ServerError, fieldInvalid } from "../errors.ts";
 import { readAll } from "./read-all.ts";
 import type { PairwiseEncoding, CiphertextEnvelope } from "../compute/envelope.ts";
 import type { ModelSpace } from "../store/gallery-store.ts";
 
-const ID = /^[a-z0-9-]{1,64}$/;
-const LABEL_KEY = /^[a-z0-9._-]{1,64}$/;
-const MOST_LABELS = 64;
-const MAX_LABEL_CHARACTERS = 256;
-/** Bytes of a gallery's uid. */
-export const UID_BYTES = 16;
-const CONTEXT_ID = /^[0-9a-f]{64}$/;
-/** The slots of the largest ring. */
-export const MAX_SLOTS = 16384;
 // The store numbers changes in 48 bits, and looks for what comes after a revision.
 const LAST_REVISION = 2 ** 48 - 2;
-const MIN_NORM_BOUND = 1e-6;
-const MAX_NORM_BOUND = 1e6;
-const MAX_ACCEPTED_ERROR = 1e6;
-
-const METRICS: ReadonlyMap<wire.Metric, Metric> = new Map([
-  [wire.Metric.METRIC_COSINE, "cosine"],
-  [wire.Metric.METRIC_EUCLIDEAN, "euclidean"],
-]);
-
-const ENCODINGS: ReadonlyMap<wire.CiphertextEncoding, CiphertextEncoding | PairwiseEncoding> = new Map([
-  [wire.CiphertextEncoding.CIPHERTEXT_ENCODING_SEAL, "SEAL"],
-  [wire.CiphertextEncoding.CIPHERTEXT_ENCODING_PACKED_RESIDUES, "PACKED_RESIDUES"],
-  [wire.CiphertextEncoding.CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR, "TENSEAL_CKKS_VECTOR"],
-]);
-
-const OPERATIONS: ReadonlyMap<wire.PairwiseOperation, PairwiseOperation> = new Map([
-  [wire.PairwiseOperation.PAIRWISE_OPERATION_SQUARED_DISTANCE, "squared_distance"],
-  [wire.PairwiseOperation.PAIRWISE_OPERATION_INNER_PRODUCT, "inner_product"],
-]);
 
 /** What a scheme's ciphertexts may look like. */
 interface CiphertextForm<Encoding> {
@@ -43,20 +37,18 @@ interface CiphertextForm<Encoding> {
   readonly maxBytes: number;
 }
 
-const PACKED: CiphertextForm<CiphertextEncoding> = { encodings: ["SEAL", "PACKED_RESIDUES"], maxBytes: 1 << 20 };
+const PACKED: CiphertextForm<CiphertextEncoding> = {
+  encodings: ["SEAL", "PACKED_RESIDUES"],
+  maxBytes: MAX_PACKED_CIPHERTEXT_BYTES,
+};
 const PAIRWISE: CiphertextForm<PairwiseEncoding> = {
   encodings: ["SEAL", "TENSEAL_CKKS_VECTOR"],
   maxBytes: MAX_PAIRWISE_CIPHERTEXT_BYTES,
 };
 
-const PARAMETER_SETS: ReadonlyMap<wire.ParameterSet, ParameterSetName> = new Map([
-  [wire.ParameterSet.PARAMETER_SET_PACKED_N4096_Q60, "PACKED_N4096_Q60"],
-  [wire.ParameterSet.PARAMETER_SET_PACKED_N4096_Q30, "PACKED_N4096_Q30"],
-]);
-
 /** An id chosen by the client. */
 export function resourceId(field: string, value: string): string {
-  if (!ID.test(value)) throw fieldInvalid(field, 'must be 1 to 64 characters of a-z, 0-9 and "-"');
+  if (!ID_PATTERN.test(value)) throw fieldInvalid(field, `must be ${ID_IN_WORDS}`);
   return value;
 }
 
@@ -69,15 +61,15 @@ export function uid(field: string, value: Uint8Array): Uint8Array {
 /** A gallery's labels. */
 export function labels(field: string, value: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
   const entries = Object.entries(value);
-  const isFit = entries.every(([key, text]) => LABEL_KEY.test(key) && text.length <= MAX_LABEL_CHARACTERS);
-  if (isFit && entries.length <= MOST_LABELS) return { ...value };
-  const expected = `keys of 1 to 64 of a-z, 0-9, "-", "_" and ".", values of at most ${MAX_LABEL_CHARACTERS} characters`;
-  throw fieldInvalid(field, `must be at most ${MOST_LABELS} labels, with ${expected}`);
+  const isFit = entries.every(([key, text]) => LABELS.keyPattern.test(key) && text.length <= LABELS.maxValueCharacters);
+  if (isFit && entries.length <= LABELS.most) return { ...value };
+  const expected = `keys of 1 to 64 of a-z, 0-9, "-", "_" and ".", values of at most ${LABELS.maxValueCharacters} characters`;
+  throw fieldInvalid(field, `must be at most ${LABELS.most} labels, with ${expected}`);
 }
 
 /** Whether it may be a context's id. */
 export function isContextId(value: string): boolean {
-  return CONTEXT_ID.test(value);
+  return CONTEXT_ID_PATTERN.test(value);
 }
 
 /** A context's id. */
@@ -108,20 +100,20 @@ export function revision(field: string, value: number): number {
 export function embeddingSpace(
   field: string,
   value: wire.EmbeddingSpace | undefined,
-  mostDimension = MAX_SLOTS,
+  mostDimension = MAX_PAIRWISE_DIMENSION,
 ): ModelSpace {
   const space = required(field, value);
   return readAll<ModelSpace>({
     dimension: () => dimensionOf(`${field}.dimension`, space.dimension, mostDimension),
     metric: () => metricOf(`${field}.metric`, space.metric),
-    normBound: () => checkedNormBound(`${field}.norm_bound`, METRICS.get(space.metric), space.normBound),
+    normBound: () => checkedNormBound(`${field}.norm_bound`, METRICS.fromWire(space.metric), space.normBound),
     modelId: () => resourceId(`${field}.model_id`, space.modelId),
     modelVersion: () => modelVersion(`${field}.model_version`, space.modelVersion),
   });
 }
 
 function modelVersion(field: string, value: string): string {
-  if (!/^[\w.+-]{0,64}$/.test(value))
+  if (!MODEL_VERSION_PATTERN.test(value))
     throw fieldInvalid(field, 'must be at most 64 of letters, digits, ".", "_", "+" and "-"');
   return value;
 }
@@ -132,7 +124,7 @@ function dimensionOf(field: string, value: number, most: number): number {
 }
 
 function metricOf(field: string, value: wire.Metric): Metric {
-  const metric = METRICS.get(value);
+  const metric = METRICS.fromWire(value);
   if (metric === undefined) throw fieldInvalid(field, "must be METRIC_COSINE or METRIC_EUCLIDEAN");
   return metric;
 }
@@ -157,7 +149,7 @@ export function pairwiseAcceptedError(field: string, value: number): number {
 }
 
 export function pairwiseOperation(field: string, value: wire.PairwiseOperation): PairwiseOperation {
-  const operation = OPERATIONS.get(value);
+  const operation = PAIRWISE_OPERATIONS.fromWire(value);
   if (operation === undefined)
     throw fieldInvalid(field, "must be PAIRWISE_OPERATION_SQUARED_DISTANCE or PAIRWISE_OPERATION_INNER_PRODUCT");
   return operation;
@@ -189,11 +181,11 @@ export function packedScheme(
 }
 
 function parameterSetOf(field: string, value: wire.ParameterSet): ParameterSetName {
-  const name = PARAMETER_SETS.get(value);
+  const name = PARAMETER_SETS.fromWire(value);
   if (name !== undefined) return name;
   throw fieldInvalid(
     field,
-    `must be one of ${PARAMETER_SET_NAMES.map((known) => `PARAMETER_SET_${known}`).join(", ")}`,
+    `must be one of ${PARAMETER_SETS.names.map((known) => `PARAMETER_SET_${known}`).join(", ")}`,
   );
 }
 
@@ -253,7 +245,7 @@ function atMost(field: string, { length }: Uint8Array, most: number): void {
 }
 
 function digest(field: string, { length }: Uint8Array): void {
-  if (length !== 32) throw fieldInvalid(field, "must have 32 bytes");
+  if (length !== SHA256_BYTES) throw fieldInvalid(field, `must have ${SHA256_BYTES} bytes`);
 }
 
 function knownEncoding<Encoding extends string>(
@@ -261,7 +253,7 @@ function knownEncoding<Encoding extends string>(
   value: wire.CiphertextEncoding,
   { encodings }: CiphertextForm<Encoding>,
 ): Encoding {
-  const known = ENCODINGS.get(value);
+  const known = CIPHERTEXT_ENCODINGS.fromWire(value);
   const expected = `must be ${encodings.map((encoding) => `CIPHERTEXT_ENCODING_${encoding}`).join(" or ")}`;
   if (known === undefined) throw fieldInvalid(field, expected);
   const found = encodings.find((encoding) => encoding === known);
@@ -270,12 +262,14 @@ function knownEncoding<Encoding extends string>(
 }
 
 function shortId(id: string): string {
-  return CONTEXT_ID.test(id) ? `${id.slice(0, 12)}…` : "(not a context id)";
+  return CONTEXT_ID_PATTERN.test(id) ? `${id.slice(0, 12)}…` : "(not a context id)";
 }
 
 /** Refuses an encoding of replies that no scheme has. */
 export function anyReplyEncoding(field: string, value: wire.CiphertextEncoding): void {
-  const isKnown = value === wire.CiphertextEncoding.CIPHERTEXT_ENCODING_UNSPECIFIED || ENCODINGS.has(value);
+  const isKnown =
+    value === wire.CiphertextEncoding.CIPHERTEXT_ENCODING_UNSPECIFIED ||
+    CIPHERTEXT_ENCODINGS.fromWire(value) !== undefined;
   if (!isKnown) throw fieldInvalid(field, "must be a CIPHERTEXT_ENCODING of the contract, or unspecified");
 }
 

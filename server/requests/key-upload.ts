@@ -1,6 +1,6 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { Hash } from "node:crypto";
-import { KeyMaterial } from "@veilface/proto";
+import { KeyMaterial, MAX_KEY_BYTES, MAX_KEY_CHUNK_BYTES, SHA256_BYTES } from "@veilface/proto";
 import type { KeyChunk, KeyUpload } from "@veilface/proto";
 import type { ServerError } from "../errors.ts";
 import { MOST_UPLOADS, WAITING_BYTES } from "../limits.ts";
@@ -8,10 +8,6 @@ import { readAll } from "./read-all.ts";
 import { fieldInvalid } from "../errors.ts";
 import { WaitingBytes } from "./waiting-bytes.ts";
 import type { Holding } from "./waiting-bytes.ts";
-
-/** What may be uploaded for one context, in sum: 64 MiB. */
-export const MAX_UPLOAD_BYTES = 64 * 2 ** 20;
-const MAX_CHUNK_BYTES = 2 ** 20;
 
 const TENSEAL_CONTEXT = KeyMaterial.KEY_MATERIAL_TENSEAL_CONTEXT;
 const RELIN_KEYS = KeyMaterial.KEY_MATERIAL_SEAL_RELIN_KEYS;
@@ -86,8 +82,8 @@ class KeyObject {
 
   /** Throws ServerError UPLOAD_BROKEN for a chunk that is not the next one. */
   check(offset: number, data: Uint8Array): void {
-    if (data.length < 1 || data.length > MAX_CHUNK_BYTES)
-      throw broken("key_chunk.data", `has ${data.length} bytes: expected 1 to ${MAX_CHUNK_BYTES}`);
+    if (data.length < 1 || data.length > MAX_KEY_CHUNK_BYTES)
+      throw broken("key_chunk.data", `has ${data.length} bytes: expected 1 to ${MAX_KEY_CHUNK_BYTES}`);
     if (offset !== this.#received)
       throw broken(
         "key_chunk.offset",
@@ -133,8 +129,8 @@ export function checkAnnounced(announced: readonly KeyUpload[]): void {
         throw fieldInvalid("new_context.key_uploads.total_bytes", "must be at least 1");
     },
     digests: () => {
-      if (announced.some(({ sha256 }) => sha256.length !== 32))
-        throw fieldInvalid("new_context.key_uploads.sha256", "must have 32 bytes");
+      if (announced.some(({ sha256 }) => sha256.length !== SHA256_BYTES))
+        throw fieldInvalid("new_context.key_uploads.sha256", `must have ${SHA256_BYTES} bytes`);
     },
     sum: () => {
       checkSum(announced.reduce((sum, { totalBytes }) => sum + totalBytes, 0));
@@ -153,10 +149,10 @@ function checkMaterials(materials: readonly KeyMaterial[]): void {
 }
 
 function checkSum(bytes: number): void {
-  if (bytes <= MAX_UPLOAD_BYTES) return;
+  if (bytes <= MAX_KEY_BYTES) return;
   throw fieldInvalid(
     "new_context.key_uploads",
-    `announces ${bytes} bytes: expected at most ${MAX_UPLOAD_BYTES}; leave out the Galois keys of other rotations than by the powers of two below the dimension of your vectors, as veilface tenseal upload FILE --dimension D does, or use seeded keys`,
+    `announces ${bytes} bytes: expected at most ${MAX_KEY_BYTES}; leave out the Galois keys of other rotations than by the powers of two below the dimension of your vectors, as veilface tenseal upload FILE --dimension D does, or use seeded keys`,
     "TOO_LARGE",
   );
 }

@@ -1,7 +1,8 @@
+import { ROSTER_PAGES } from "@veilface/proto";
 import type { ListSubjectsRequest } from "@veilface/proto";
 import type { GalleryStore, SubjectLine } from "../store/gallery-store.ts";
 import { resourceId } from "./from-wire.ts";
-import { ENTRIES_PER_PAGE, TEMPLATE_PAGE_SIZES } from "./list-templates.ts";
+import { ENTRIES_PER_PAGE } from "./list-templates.ts";
 import { PageTokens, pageSize } from "./page-token.ts";
 import { readAll } from "./read-all.ts";
 
@@ -17,7 +18,7 @@ export async function listSubjects(store: GalleryStore, request: ListSubjectsReq
   const { galleryId, after, limit } = readAll({
     galleryId: () => resourceId("gallery_id", request.galleryId),
     after: () => tokens.readRevision(request.pageToken) ?? 0,
-    limit: () => Math.min(pageSize(request.pageSize, TEMPLATE_PAGE_SIZES), ENTRIES_PER_PAGE),
+    limit: () => Math.min(pageSize(request.pageSize, ROSTER_PAGES), ENTRIES_PER_PAGE),
   });
   const { subjects, next } = await store.listSubjects(galleryId, after, limit);
   return { subjects, nextPageToken: tokens.write(next) };

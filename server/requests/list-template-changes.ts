@@ -1,7 +1,8 @@
+import { ROSTER_PAGES } from "@veilface/proto";
 import type { ListTemplateChangesRequest } from "@veilface/proto";
 import type { GalleryStore, RosterEntry } from "../store/gallery-store.ts";
 import { resourceId, revision } from "./from-wire.ts";
-import { ENTRIES_PER_PAGE, TEMPLATE_PAGE_SIZES } from "./list-templates.ts";
+import { ENTRIES_PER_PAGE } from "./list-templates.ts";
 import { PageTokens, pageSize } from "./page-token.ts";
 import { readAll } from "./read-all.ts";
 
@@ -23,7 +24,7 @@ export async function listTemplateChanges(
     galleryId: () => resourceId("gallery_id", request.galleryId),
     since: () => revision("since_revision", request.sinceRevision),
     after: () => tokens.readRevision(request.pageToken),
-    limit: () => Math.min(pageSize(request.pageSize, TEMPLATE_PAGE_SIZES), ENTRIES_PER_PAGE),
+    limit: () => Math.min(pageSize(request.pageSize, ROSTER_PAGES), ENTRIES_PER_PAGE),
   });
   const { next, ...page } = await store.listEntries(galleryId, after ?? since, limit);
   return { ...page, nextPageToken: tokens.write(next) };

@@ -1,11 +1,10 @@
+import { ROSTER_PAGES } from "@veilface/proto";
 import type { ListTemplatesRequest } from "@veilface/proto";
 import type { GalleryStore, LiveEntry } from "../store/gallery-store.ts";
 import { resourceId } from "./from-wire.ts";
 import { PageTokens, pageSize } from "./page-token.ts";
 import { readAll } from "./read-all.ts";
 
-/** Of pages of templates, of subjects and of changes. */
-export const TEMPLATE_PAGE_SIZES = { most: 10_000, usual: 1000 };
 /** To code more at a time holds the event loop for over 20 ms. A page may be shorter than was asked for. */
 export const ENTRIES_PER_PAGE = 2500;
 
@@ -25,7 +24,7 @@ export async function listTemplates(store: GalleryStore, request: ListTemplatesR
     galleryId: () => resourceId("gallery_id", request.galleryId),
     subjectId: () => (request.subjectId === "" ? undefined : resourceId("subject_id", request.subjectId)),
     after: () => tokens.readRevision(request.pageToken) ?? 0,
-    limit: () => Math.min(pageSize(request.pageSize, TEMPLATE_PAGE_SIZES), ENTRIES_PER_PAGE),
+    limit: () => Math.min(pageSize(request.pageSize, ROSTER_PAGES), ENTRIES_PER_PAGE),
   });
   if (subjectId === undefined) {
     const { entries, next } = await store.listEntries(galleryId, after, limit);

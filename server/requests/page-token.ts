@@ -1,15 +1,11 @@
 import { createHash } from "node:crypto";
+import type { PageSizes } from "@veilface/proto";
 import { fieldInvalid } from "../errors.ts";
 import type { ServerError } from "../errors.ts";
+import { revision } from "./from-wire.ts";
 
 const DIGEST_BYTES = 8;
 const TOKEN = /^[A-Za-z0-9_-]{11,256}$/;
-
-/** How many a page may have, and how many it has where nobody says. */
-export interface PageSizes {
-  readonly most: number;
-  readonly usual: number;
-}
 
 /** A page size: 0 means the usual one, and more than the most as much as that. Throws ServerError FIELD_INVALID. */
 export function pageSize(value: number, { most, usual }: PageSizes): number {
@@ -46,8 +42,9 @@ export class PageTokens {
   /** As {@link read}, of a listing in the order of revisions. */
   readRevision(token: string): number | undefined {
     const last = this.read(token);
-    if (last !== undefined && !/^\d{1,15}$/.test(last)) throw notGiven();
-    return last === undefined ? undefined : Number(last);
+    if (last === undefined) return undefined;
+    if (!/^\d{1,15}$/.test(last)) throw notGiven();
+    return revision("page_token", Number(last));
   }
 }
 

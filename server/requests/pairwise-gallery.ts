@@ -13,7 +13,7 @@ import { PieceReader } from "./piece-reader.ts";
 import { ProbeAssembly } from "./probe-assembly.ts";
 
 /** A pairwise context, and where its keys are. */
-export interface PairwiseTarget {
+interface PairwiseTarget {
   readonly context: ContextLocation;
   readonly scheme: PairwiseScheme;
 }

@@ -1,3 +1,4 @@
+import { MAX_PROBES_PER_SEARCH } from "@veilface/proto";
 import type { CompareTarget, EmbeddingSpace, ProbePieces } from "@veilface/proto";
 import { ServerError, fieldInvalid, tooSlow } from "../errors.ts";
 import { PACE } from "../limits.ts";
@@ -41,9 +42,6 @@ interface Place {
   readonly probe: SchemeProbe;
 }
 
-/** The probes that one search may have: as many as are matched in one pass. */
-const MOST_PROBES = 8;
-
 /** A gallery, and the probe that is sent for it: the target is known first, the probe once its client has sent it. */
 export class Question<Target extends AnyTarget> {
   readonly target: Target;
@@ -84,6 +82,16 @@ export class Question<Target extends AnyTarget> {
     const message = first.done === true ? undefined : first.value.message;
     const target = required("target", message?.$case === "target" ? message.value : undefined);
     return new Question(target, comparing, { messages, patience, holding });
+  }
+
+  /** The client has something to read first, which may take it long: whether it sends meanwhile is its own affair. */
+  pausePatience(): void {
+    this.#patience.pause();
+  }
+
+  /** The client has nothing to do any more but to send its probe. */
+  resumePatience(): void {
+    this.#patience.resume();
   }
 
   /** The probe, once its client has sent all of it. Throws ServerError TOO_SLOW, and as SchemeProbe.add. */
@@ -145,6 +153,7 @@ function placeOf(comparing: Comparing, target: AnyTarget, holding: Holding): Pla
 }
 
 function probeCount(field: string, value: number): number {
-  if (value < 0 || value > MOST_PROBES) throw fieldInvalid(field, `must be in [1, ${MOST_PROBES}], or 0 for 1`);
+  if (value < 0 || value > MAX_PROBES_PER_SEARCH)
+    throw fieldInvalid(field, `must be in [1, ${MAX_PROBES_PER_SEARCH}], or 0 for 1`);
   return Math.max(1, value);
 }

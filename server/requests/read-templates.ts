@@ -1,13 +1,11 @@
 import { setImmediate } from "node:timers/promises";
 import type { CiphertextEncoding } from "@veilface/fhe";
+import { PIECES_PER_MESSAGE } from "@veilface/proto";
 import { ServerError } from "../errors.ts";
 import type { Envelope } from "../compute/envelope.ts";
 import type { GalleryStore, RosterEntry, StoredBlock, StoredGallery } from "../store/gallery-store.ts";
 import { schemeOf } from "./gallery-scheme.ts";
 import type { GalleryScheme, Serving } from "./gallery-scheme.ts";
-
-/** Ciphertexts per message: 16 of 61,440 bytes stay below 1 MiB. In the pairwise scheme a template is one. */
-const PIECES_PER_MESSAGE = 16;
 
 /** A step of reading a gallery. */
 export type ReadStep =

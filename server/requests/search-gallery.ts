@@ -6,6 +6,7 @@ import type { AnyEncoding } from "./gallery-scheme.ts";
 import { changesSince } from "./list-template-changes.ts";
 import { Question } from "./probe-question.ts";
 import type { Comparing, ProbeMessage } from "./probe-question.ts";
+import { quiet } from "../streams.ts";
 import { readAll } from "./read-all.ts";
 
 /** A step of a search: the gallery, changes of its roster where they are asked for, the revision, then products. */
@@ -33,8 +34,12 @@ export async function* searchGallery(
   const { galleryId } = gallery;
   const known = knownRevision(target, gallery);
   yield { kind: "gallery", gallery };
+  // Side by side: one client writes all of its probe before it reads, the other reads all changes before it writes.
+  question.pausePatience();
+  const receiving = quiet(question.receiveProbe());
   const told = yield* changesAfter(comparing, galleryId, known);
-  const probe = await question.receiveProbe();
+  question.resumePatience();
+  const probe = await receiving;
   const { blocks, revision } = await store.listBlocks(galleryId);
   // What was enrolled while the probe was on its way is in the blocks.
   if (told !== undefined && told < revision) yield* changesAfter(comparing, galleryId, told);

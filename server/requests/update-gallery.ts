@@ -1,4 +1,5 @@
 import type { UpdateGalleryRequest } from "@veilface/proto";
+import { definedOnly } from "@veilface/proto";
 import { fieldInvalid } from "../errors.ts";
 import type { GalleryChanges } from "../store/gallery-store.ts";
 import { expected } from "./create-gallery.ts";
@@ -29,6 +30,6 @@ export function galleryChanges(request: UpdateGalleryRequest): { galleryId: stri
   });
   return {
     galleryId,
-    changes: { ...(newLabels && { labels: newLabels }), ...(expectedTemplates !== undefined && { expectedTemplates }) },
+    changes: definedOnly({ labels: newLabels, expectedTemplates }),
   };
 }

@@ -2,7 +2,7 @@ import { ServerError, overloaded, tooSlow } from "../errors.ts";
 import { NEWCOMER_MS, ROOM_PATIENCE_MS, SLOW_BYTES_PER_SECOND } from "../limits.ts";
 
 /** How much may wait. */
-export interface WaitingLimits {
+interface WaitingLimits {
   /** What waits, in the plural, for refusals. */
   readonly what: string;
   /** Over all holdings; one that is alone may be larger. */
@@ -64,6 +64,11 @@ export class Holding implements Disposable {
   /** Whether all of it is here, so that its end does not depend on its client. */
   get settled(): boolean {
     return this.#settled;
+  }
+
+  /** Whether it was disposed of, or had to make room: it takes nothing any more. */
+  get over(): boolean {
+    return this.#over;
   }
 
   /** Bytes a second lately. */
@@ -148,14 +153,14 @@ export class WaitingBytes implements Account {
 
   /** See {@link Holding.take}. */
   take(holding: Holding, bytes: number): void {
-    holding.signal.throwIfAborted();
+    this.#checkOpen(holding);
     if (!this.#makeRoom(holding, bytes)) throw this.#full();
     this.#grant(holding, bytes);
   }
 
   /** See {@link Holding.takeOrWait}. */
   async takeOrWait(holding: Holding, bytes: number): Promise<void> {
-    holding.signal.throwIfAborted();
+    this.#checkOpen(holding);
     if (this.#queue.length === 0 && this.#makeRoom(holding, bytes)) this.#grant(holding, bytes);
     else if (this.#settled === 0) throw this.#full();
     else await this.#room(holding, bytes);
@@ -175,6 +180,11 @@ export class WaitingBytes implements Account {
     const [left] = own < 0 ? [] : this.#queue.splice(own, 1);
     left?.reject(holding.signal.reason ?? this.#full());
     this.#serve();
+  }
+
+  // What is taken for a call that is over would never be given back.
+  #checkOpen(holding: Holding): void {
+    if (holding.over) throw holding.signal.reason ?? overloaded("the call is over");
   }
 
   async #room(holding: Holding, bytes: number): Promise<void> {

@@ -1,3 +1,4 @@
+import { CONTEXT_PAGES } from "@veilface/proto";
 import type { ContextServiceImplementation } from "@veilface/proto";
 import { contextPage } from "./context-page.ts";
 import { receiveContext } from "../requests/create-context.ts";
@@ -9,7 +10,6 @@ import { contextToWire } from "./to-wire.ts";
 import { contextId } from "../requests/from-wire.ts";
 import { PageTokens, pageSize } from "../requests/page-token.ts";
 
-const SIZES = { most: 1000, usual: 100 };
 const TOKENS = new PageTokens("ListContexts");
 
 /** The rpcs of ContextService over a store. */
@@ -25,7 +25,7 @@ export function contextService(store: GalleryStore, pairwise: PairwiseMatcher): 
     async listContexts(request) {
       const { after, limit } = readAll({
         after: () => TOKENS.read(request.pageToken),
-        limit: () => pageSize(request.pageSize, SIZES),
+        limit: () => pageSize(request.pageSize, CONTEXT_PAGES),
       });
       const { contexts, last } = await contextPage(store, after ?? "", limit);
       return { contexts, nextPageToken: TOKENS.write(last) };

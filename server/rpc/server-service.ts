@@ -1,13 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { findPackageJSON } from "node:module";
-import { MAX_PAIRWISE_CIPHERTEXT_BYTES, PARAMETER_SET_NAMES } from "@veilface/fhe";
+import { MAX_PAIRWISE_CIPHERTEXT_BYTES } from "@veilface/fhe";
+import { MAX_KEY_BYTES, MAX_MESSAGE_BYTES, PARAMETER_SETS } from "@veilface/proto";
 import type { ServerInfo, ServerServiceImplementation } from "@veilface/proto";
 import type { ServerConfig } from "../config.ts";
-import { MAX_UPLOAD_BYTES } from "../requests/key-upload.ts";
-import { PARAMETER_SETS } from "./to-wire.ts";
-
-/** What gRPC receives unless it is told otherwise. */
-const MAX_MESSAGE_BYTES = 4 * 2 ** 20;
 
 /** The rpcs of ServerService. */
 export function serverService(info: ServerInfo): ServerServiceImplementation {
@@ -23,10 +19,10 @@ export async function serverInfo({ maxCalls, maxDataBytes }: ServerConfig): Prom
   return {
     version: await ownVersion(),
     schemes: ["packed", "pairwise"],
-    parameterSets: PARAMETER_SET_NAMES.map((name) => PARAMETER_SETS[name]),
+    parameterSets: PARAMETER_SETS.names.map((name) => PARAMETER_SETS.toWire(name)),
     limits: {
       maxMessageBytes: MAX_MESSAGE_BYTES,
-      maxKeyBytes: MAX_UPLOAD_BYTES,
+      maxKeyBytes: MAX_KEY_BYTES,
       maxPairwiseCiphertextBytes: MAX_PAIRWISE_CIPHERTEXT_BYTES,
       maxCalls,
       maxDataBytes: maxDataBytes ?? 0,

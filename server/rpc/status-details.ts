@@ -1,11 +1,9 @@
 import { Metadata } from "@grpc/grpc-js";
 import type { StatusObject } from "@grpc/grpc-js";
+import { ERROR_DOMAIN } from "@veilface/proto";
 import { Any, ErrorInfo, RetryInfo } from "nice-grpc-error-details";
 // The package writes google.rpc.Status into trailers, but does not export it.
 import { Status as RichStatus } from "nice-grpc-error-details/lib/proto/google/rpc/status.js";
-
-/** The domain of every reason in google.rpc.ErrorInfo. */
-export const DOMAIN = "veilface.dev";
 
 const TRAILER = "grpc-status-details-bin";
 const INFO_URL = `type.googleapis.com/${ErrorInfo.$type}`;
@@ -22,7 +20,7 @@ export interface BareRefusal {
 
 /** A refusal as gRPC's status, with its reason in google.rpc.ErrorInfo and a wait in google.rpc.RetryInfo. */
 export function statusWithReason({ code, details, reason, retryAfterMs }: BareRefusal): StatusObject {
-  const info = ErrorInfo.encode(ErrorInfo.fromPartial({ reason, domain: DOMAIN })).finish();
+  const info = ErrorInfo.encode(ErrorInfo.fromPartial({ reason, domain: ERROR_DOMAIN })).finish();
   const packed = [Any.fromPartial({ typeUrl: INFO_URL, value: info })];
   if (retryAfterMs !== undefined)
     packed.push(Any.fromPartial({ typeUrl: RETRY_URL, value: RetryInfo.encode(retryInfo(retryAfterMs)).finish() }));

@@ -1,4 +1,5 @@
-import type { CiphertextEncoding, Metric, ParameterSetName } from "@veilface/fhe";
+import type { CiphertextEncoding } from "@veilface/fhe";
+import { CIPHERTEXT_ENCODINGS, METRICS, PARAMETER_SETS, errorReasonOf } from "@veilface/proto";
 import * as wire from "@veilface/proto";
 import type { BlockAnswer } from "../compute/block-answer.ts";
 import type { Enrolled } from "../requests/enroll-templates.ts";
@@ -15,23 +16,6 @@ import type {
   StoredGallery,
 } from "../store/gallery-store.ts";
 
-const METRICS: Readonly<Record<Metric, wire.Metric>> = {
-  cosine: wire.Metric.METRIC_COSINE,
-  euclidean: wire.Metric.METRIC_EUCLIDEAN,
-};
-
-/** The parameter sets as they are on the wire. */
-export const PARAMETER_SETS: Readonly<Record<ParameterSetName, wire.ParameterSet>> = {
-  PACKED_N4096_Q60: wire.ParameterSet.PARAMETER_SET_PACKED_N4096_Q60,
-  PACKED_N4096_Q30: wire.ParameterSet.PARAMETER_SET_PACKED_N4096_Q30,
-};
-
-const ENCODINGS: Readonly<Record<CiphertextEncoding | PairwiseEncoding, wire.CiphertextEncoding>> = {
-  SEAL: wire.CiphertextEncoding.CIPHERTEXT_ENCODING_SEAL,
-  PACKED_RESIDUES: wire.CiphertextEncoding.CIPHERTEXT_ENCODING_PACKED_RESIDUES,
-  TENSEAL_CKKS_VECTOR: wire.CiphertextEncoding.CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR,
-};
-
 const COMPARED = {
   ciphertext: undefined,
   identical: false,
@@ -45,7 +29,10 @@ export function contextToWire({ contextId, scheme, createTime }: StoredContext):
 
 function schemeToWire(scheme: PackedScheme | PairwiseScheme): wire.Context["scheme"] {
   if (scheme.kind === "packed")
-    return { $case: "packed", value: { parameterSet: PARAMETER_SETS[scheme.parameterSet], keyId: scheme.keyId } };
+    return {
+      $case: "packed",
+      value: { parameterSet: PARAMETER_SETS.toWire(scheme.parameterSet), keyId: scheme.keyId },
+    };
   const {
     parameters: encryptionParameters,
     scale,
@@ -66,7 +53,7 @@ function schemeToWire(scheme: PackedScheme | PairwiseScheme): wire.Context["sche
 export function galleryToWire(gallery: StoredGallery): wire.Gallery {
   return {
     ...gallery,
-    space: { ...gallery.space, metric: METRICS[gallery.space.metric] },
+    space: { ...gallery.space, metric: METRICS.toWire(gallery.space.metric) },
     strides: [...gallery.strides],
     draftOf: gallery.draftOf ?? "",
     labels: { ...gallery.labels },
@@ -139,7 +126,7 @@ export function distancesToWire({ gallery, encoding, product }: Answered): wire.
   }
   const { because } = product;
   if (because === "IDENTICAL") return { ...common, identical: true };
-  return { ...common, refused: wire.errorReasonFromJSON(`ERROR_REASON_${because}`) };
+  return { ...common, refused: errorReasonOf(because) };
 }
 
 export function searchStepToWire(step: SearchStep): NonNullable<wire.SearchGalleryResponse["message"]> {
@@ -167,5 +154,5 @@ export function ciphertextToWire(
   encoding: CiphertextEncoding | PairwiseEncoding,
   { data, sha256 }: Envelope,
 ): wire.Ciphertext {
-  return { contextId, encoding: ENCODINGS[encoding], data, sha256 };
+  return { contextId, encoding: CIPHERTEXT_ENCODINGS.toWire(encoding), data, sha256 };
 }

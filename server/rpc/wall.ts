@@ -1,5 +1,6 @@
 import { FheError } from "@veilface/fhe";
 import type { FheErrorReason } from "@veilface/fhe";
+import { ERROR_DOMAIN } from "@veilface/proto";
 import { isAbortError } from "abort-controller-x";
 import { ServerError as GrpcError, Status } from "nice-grpc";
 import type { CallContext, ServerMiddleware, ServerMiddlewareCall } from "nice-grpc";
@@ -9,7 +10,7 @@ import type { Logger } from "pino";
 import { ServerError } from "../errors.ts";
 import type { ServerErrorReason } from "../errors.ts";
 import { decoded } from "./readable-requests.ts";
-import { DOMAIN, retryInfo } from "./status-details.ts";
+import { retryInfo } from "./status-details.ts";
 
 /** For a fault of ours, which leaves without a text. */
 const FAULT = undefined;
@@ -93,7 +94,7 @@ interface Said {
 }
 
 function refusal(status: Status, { reason, message }: Said, details: readonly ErrorDetail[] = []): Refusal {
-  const info = ErrorInfo.fromPartial({ reason, domain: DOMAIN });
+  const info = ErrorInfo.fromPartial({ reason, domain: ERROR_DOMAIN });
   return { status, refusal: new RichServerError(status, message, [info, ...details]) };
 }
 

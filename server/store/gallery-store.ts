@@ -343,8 +343,7 @@ export interface GalleryStore {
    * commits, each of whole templates, so a call that is cut off may have deleted some. A deletion is seen by readers
    * from its commit on; resolves once the ciphertexts are erased from the data file. A template in a packed block is
    * struck: its bits, and its id in the block's roster, stay until the last live template of the block is gone.
-   * Templates enrolled meanwhile may be passed over. Throws TOO_LARGE, before anything is deleted, where there are
-   * more than `most` and the rest is not to be left.
+   * Templates enrolled meanwhile may be passed over.
    */
   deleteTemplates(galleryId: string, deletion: Deletion): Promise<DeletedTemplates>;
   /** The latest change of each template that changed after revision `since`, oldest first. */

@@ -50,7 +50,7 @@ function compare(a: Portrait, b: Portrait): Pair {
   return { photos: `${a.photo} / ${b.photo}`, people: [a.person, b.person], genuine: a.person === b.person, distance };
 }
 
-function summarise(name: string, chosen: readonly Pair[]): void {
+function summarize(name: string, chosen: readonly Pair[]): void {
   const sorted = chosen.map(({ distance }) => distance).sort((a, b) => a - b);
   const at = (share: number) => sorted[Math.round(share * (sorted.length - 1))]!.toFixed(3);
   console.log(`${name}: ${sorted.length} pairs, distance ${at(0)} to ${at(1)}, median ${at(0.5)}`);
@@ -58,7 +58,7 @@ function summarise(name: string, chosen: readonly Pair[]): void {
 
 test("every pair of photos of one person is nearer than the threshold", () => {
   const genuine = pairs.filter((pair) => pair.genuine);
-  summarise("genuine", genuine);
+  summarize("genuine", genuine);
   assert.equal(genuine.length, 55 + 4);
   assert.deepEqual(
     genuine.filter(({ distance }) => distance > threshold),
@@ -68,7 +68,7 @@ test("every pair of photos of one person is nearer than the threshold", () => {
 
 test("every pair of photos of two people is further than the threshold", () => {
   const impostor = pairs.filter((pair) => !pair.genuine);
-  summarise("impostor", impostor);
+  summarize("impostor", impostor);
   assert.equal(impostor.length, (24 * 23) / 2 - 59);
   assert.deepEqual(
     impostor.filter(({ distance }) => distance <= threshold),

@@ -84,7 +84,7 @@ for (const set of ["PACKED_N4096_Q60", "PACKED_N4096_Q30"] as const) {
     const oracle = new PlainGallery();
     const tolerance = TOLERANCE[set];
     const connect = (key: KeyHolder): VeilfaceClient =>
-      new VeilfaceClient({ address: server.address, keyHolder: key, deadlineMs: 600_000 });
+      new VeilfaceClient({ address: server.address, keyHolder: key, deadlineMs: 3_600_000 });
     using client = connect(keyHolder);
     const { packedStride } = await client.createGallery("g", SPACE, { expectedTemplates: TEMPLATES });
 

@@ -60,7 +60,7 @@ function testTheRoad(whose: string, bytes: TensealBytes): void {
     // A file compared with itself, raw and as text, is the first thing that one tries.
     assert.deepEqual(await json(0, "compare", id, v1.raw, v1.text, "--out", join(folder, "none.bin")), {
       contextId: id,
-      operation: "squared-distance",
+      operation: "SQUARED_DISTANCE",
       identical: true,
     });
     const normBound = String(Math.max(Math.hypot(...plain1), Math.hypot(...plain2)));
@@ -74,7 +74,7 @@ function testTheRoad(whose: string, bytes: TensealBytes): void {
       out.text,
       "--force",
       "--operation",
-      "inner-product",
+      "INNER_PRODUCT",
       "--norm-bound",
       normBound,
     );

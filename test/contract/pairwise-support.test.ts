@@ -15,7 +15,7 @@ import {
   encodeTensealVector,
   rawBytesField,
   rawFields,
-} from "../support/independent/tenseal-wire.ts";
+} from "../../scripts/dev/tenseal-wire.ts";
 
 const maker = await TensealMaker.create(SMALL);
 after(() => {

@@ -18,7 +18,7 @@ import { tracesIn } from "../support/pairwise-traces.ts";
 import { assertRefused } from "../support/independent/refusals.ts";
 import { realTensealBytes, tensealBytesMadeHere } from "../support/independent/tenseal-bytes.ts";
 import type { TensealBytes } from "../support/independent/tenseal-bytes.ts";
-import { decodeTensealContext, decodeTensealVector, rawFields } from "../support/independent/tenseal-wire.ts";
+import { decodeTensealContext, decodeTensealVector, rawFields } from "../../scripts/dev/tenseal-wire.ts";
 
 const { server, client } = await startContractServer();
 const real = await realTensealBytes("the road of TenSEAL is tested with bytes made here only");

@@ -85,8 +85,8 @@ test("with --dimension it is uploaded, and vectors are compared though they have
   assert.equal((await json(0, "upload", context, "--dimension", "65"))["contextId"], contextId);
   const out = join(folder, "distance.bin");
   for (const [operation, wire] of [
-    ["squared-distance", "SQUARED_DISTANCE"],
-    ["inner-product", "INNER_PRODUCT"],
+    ["SQUARED_DISTANCE", "SQUARED_DISTANCE"],
+    ["INNER_PRODUCT", "INNER_PRODUCT"],
   ] as const) {
     await json(0, "compare", contextId, files[0]!, files[1]!, "--out", out, "--operation", operation, "--force");
     const found = maker.decrypt("CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR", await readFile(out));

@@ -15,7 +15,7 @@ import { startContractServer, testThatTheLogTellsNothing } from "../support/inde
 import { randomEmbedding } from "../support/independent/independent-encoding.ts";
 import { plainResult } from "../support/independent/pairwise-context.ts";
 import { COMPRESSIONS, TUTORIAL, TensealMaker, stepsUpTo } from "../support/independent/tenseal-maker.ts";
-import { decodeTensealVector } from "../support/independent/tenseal-wire.ts";
+import { decodeTensealVector } from "../../scripts/dev/tenseal-wire.ts";
 
 const { server } = await startContractServer();
 const maker = await TensealMaker.create(TUTORIAL);
@@ -77,8 +77,8 @@ test("a server compares vectors under keys whose last primes were dropped, and S
     const [first, second] = [maker.vector(x, { symmetric }), maker.ciphertext(y, { symmetric, compression: "none" })];
     const reply = await client.compare(
       context.contextId,
-      { first: { encoding: "tenseal", bytes: first }, second: { encoding: "seal", bytes: second } },
-      { operation: "squared-distance" },
+      { first: { encoding: "TENSEAL_CKKS_VECTOR", bytes: first }, second: { encoding: "SEAL", bytes: second } },
+      { operation: "SQUARED_DISTANCE" },
     );
     const found = maker.decrypt("CIPHERTEXT_ENCODING_TENSEAL_CKKS_VECTOR", reply!.bytes);
     assert.ok(Math.abs(found - plainResult("SQUARED_DISTANCE", x, y)) < 1e-4, String(found));
@@ -104,12 +104,15 @@ test("a result is added to results and plain numbers, and to fresh vectors of it
     maker.decryptSlots(ciphertext.saveToArray(seal.ComprModeType.none) as Uint8Array)[0]!;
   const { contextId } = await client.uploadTensealContext(maker.publicContext(keys), { dimension: DIMENSION });
   const [x, y] = [randomEmbedding(DIMENSION), randomEmbedding(DIMENSION)];
-  const vectorOf = (v: readonly number[]): PairwiseCiphertext => ({ encoding: "tenseal", bytes: maker.vector(v) });
+  const vectorOf = (v: readonly number[]): PairwiseCiphertext => ({
+    encoding: "TENSEAL_CKKS_VECTOR",
+    bytes: maker.vector(v),
+  });
   const vectors = { first: vectorOf(x), second: vectorOf(y) };
   const expected = plainResult("SQUARED_DISTANCE", x, y);
   const replies = await Promise.all(
     [{}, { normBound: 3 }].map((bound) =>
-      client.compare(contextId, vectors, { operation: "squared-distance", ...bound }),
+      client.compare(contextId, vectors, { operation: "SQUARED_DISTANCE", ...bound }),
     ),
   );
   const messages = replies.map((reply) => decodeTensealVector(reply!.bytes));

@@ -27,7 +27,7 @@ export function reduceCoefficients(coefficients: usize, residues: usize, modulus
 }
 
 /** Residues of one prime -> centred doubles in (-q/2, q/2). */
-export function centre(residues: usize, coefficients: usize, modulus: usize): void {
+export function center(residues: usize, coefficients: usize, modulus: usize): void {
   const q = primeScalar(modulus);
   for (let i: usize = 0; i < N; i++) {
     const residue = load<u32>(residues + (i << 2));
@@ -39,7 +39,7 @@ export function centre(residues: usize, coefficients: usize, modulus: usize): vo
  * Residues of two primes -> centred doubles in (-Q/2, Q/2), Q = q0 * q1 < 2^60, by Garner: x = a0 + q0 * ((a1 - a0) *
  * q0^-1 mod q1).
  */
-export function centreTwo(first: usize, second: usize, coefficients: usize, firstModulus: usize, secondModulus: usize, inverse: u32): void {
+export function centerTwo(first: usize, second: usize, coefficients: usize, firstModulus: usize, secondModulus: usize, inverse: u32): void {
   const q0 = u64(primeScalar(firstModulus)), q1 = u64(primeScalar(secondModulus)), product = q0 * q1, half = product >> 1;
   for (let i: usize = 0; i < N; i++) {
     const a0 = load<u32>(first + (i << 2)), a1 = load<u32>(second + (i << 2));

@@ -1,10 +1,11 @@
+import { MAX_PROBES_PER_SEARCH } from "@veilface/proto";
 import type { CiphertextEncoding, ParameterSetName } from "@veilface/fhe";
 import type { CiphertextEnvelope, Envelope } from "../envelope.ts";
 import type { ReaderLocation } from "../../store/gallery-store.ts";
 import type { BlockTask } from "../block-task.ts";
 
 /** Probes that may be matched in one pass. */
-export const MAX_PROBES = 8;
+export const MAX_PROBES = MAX_PROBES_PER_SEARCH;
 
 /** Check a fresh ciphertext and move it to its slot: multiply by X^exponent. */
 export interface PrepareTemplate {

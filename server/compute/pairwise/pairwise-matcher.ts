@@ -15,12 +15,12 @@ import type {
 } from "./pairwise-task.ts";
 
 /** A probe to be compared with templates. */
-export interface PairwiseScan extends Omit<CompareWithTemplates, "cancelled"> {
+interface PairwiseScan extends Omit<CompareWithTemplates, "cancelled"> {
   readonly signal: AbortSignal;
 }
 
 /** A probe as it was sent, for a gallery of that space. */
-export interface SentProbe {
+interface SentProbe {
   readonly ciphertext: CiphertextEnvelope<PairwiseEncoding>;
   readonly space: ModelSpace;
 }

@@ -1,10 +1,9 @@
 import { FheError } from "@veilface/fhe";
 import type { FheErrorReason } from "@veilface/fhe";
 import { CKKSVectorProto, describeTenseal, recognizeTenseal } from "@veilface/proto";
-import { secretKeyRefused } from "../secrets.ts";
 
 /** What a public TenSEAL context is made of: SEAL's bytes, not looked at yet. */
-export interface TensealContext {
+interface TensealContext {
   readonly parameters: Uint8Array;
   readonly scale: number;
   readonly publicKey: Uint8Array;
@@ -13,8 +12,8 @@ export interface TensealContext {
 }
 
 /**
- * A public TenSEAL context. Throws FheError SECRET_KEY_REFUSED if it has a private_context, KEYS_MALFORMED if it is no
- * such context, or has fields that TenSEAL does not write.
+ * A public TenSEAL context. Throws FheError KEYS_MALFORMED if it is no such context, has a private_context, or fields
+ * that TenSEAL does not write.
  */
 export function openTensealContext(data: Uint8Array): TensealContext {
   const found = recognizeTenseal(data);
@@ -24,7 +23,8 @@ export function openTensealContext(data: Uint8Array): TensealContext {
       `the upload is ${describeTenseal(found)}: expected a public TenSEAL context, as context.serialize() gives it`,
     );
   const { encryptionParameters: parameters, publicContext, privateContext } = found.message;
-  if (privateContext !== undefined) throw secretKeyRefused();
+  // For readOutside to call by its name.
+  if (privateContext !== undefined) throw malformed("KEYS_MALFORMED", "the TenSEAL context has its private_context");
   if (publicContext === undefined)
     throw malformed("KEYS_MALFORMED", "the TenSEAL context has no public_context: send what context.serialize() gives");
   const { scale, publicKey, relinKeys, galoisKeys } = publicContext;
@@ -36,13 +36,9 @@ export function openTensealContext(data: Uint8Array): TensealContext {
   return { parameters, scale, publicKey, relinKeys, galoisKeys };
 }
 
-/**
- * The SEAL ciphertext of a TenSEAL vector and its number of components. Throws FheError CIPHERTEXT_MALFORMED, or
- * SECRET_KEY_REFUSED for a context with its secret key.
- */
+/** The SEAL ciphertext of a TenSEAL vector and its number of components. Throws FheError CIPHERTEXT_MALFORMED. */
 export function decodeCkksVector(data: Uint8Array): { ciphertext: Uint8Array; dimension: number } {
   const found = recognizeTenseal(data);
-  if (found.kind === "context" && found.message.privateContext !== undefined) throw secretKeyRefused();
   if (found.kind !== "vector")
     throw malformed(
       "CIPHERTEXT_MALFORMED",

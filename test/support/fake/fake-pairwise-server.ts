@@ -8,6 +8,7 @@ import type {
   Context,
   CreateContextRequest,
   DeleteContextRequest,
+  KeyChunk,
   KeyUpload,
 } from "@veilface/proto";
 import { Status, createServer } from "nice-grpc";
@@ -18,11 +19,11 @@ export interface ReceivedUpload {
   readonly context: Context | undefined;
   readonly announced: readonly KeyUpload[];
   /** In the order they came. */
-  readonly chunks: NonNullable<CreateContextRequest["keyChunk"]>[];
+  readonly chunks: KeyChunk[];
 }
 
 /** What a test may do on the way. Throwing ends the call with that error. */
-export interface PairwiseInterference {
+interface PairwiseInterference {
   chunk?: (upload: ReceivedUpload) => Promise<void> | void;
   context?: (context: Context) => Context | undefined;
   distance?: (distance: Ciphertext) => Ciphertext | undefined;
@@ -77,10 +78,13 @@ export class FakePairwiseServer implements AsyncDisposable {
 
   async #create(requests: AsyncIterable<CreateContextRequest>): Promise<{ context: Context | undefined }> {
     let upload: ReceivedUpload | undefined;
-    for await (const { context, keyUploads, keyChunk } of requests) {
-      if (upload === undefined) this.uploads.push((upload = { context, announced: keyUploads, chunks: [] }));
-      if (keyChunk === undefined) continue;
-      upload.chunks.push(keyChunk);
+    for await (const { message } of requests) {
+      if (message?.$case === "newContext") {
+        const { context, keyUploads } = message.value;
+        this.uploads.push((upload = { context, announced: keyUploads, chunks: [] }));
+      }
+      if (message?.$case !== "keyChunk" || upload === undefined) continue;
+      upload.chunks.push(message.value);
       await this.interference.chunk?.(upload);
     }
     return { context: this.#context() };

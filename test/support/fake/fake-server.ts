@@ -3,22 +3,28 @@ import { createHash } from "node:crypto";
 import { RingKernel, parameterSet } from "@veilface/fhe";
 import { ContextServiceDefinition, GalleryServiceDefinition, MatchingServiceDefinition, Metric } from "@veilface/proto";
 import type {
+  CompareTarget,
+  CompareTemplatesRequest,
   CompareTemplatesResponse,
   EncryptedDistances,
+  EnrollTemplatesRequest,
   EnrollTemplatesResponse,
   Gallery,
   LooseTemplate,
   ProbePiece,
+  SearchGalleryRequest,
   SearchGalleryResponse,
+  SearchTarget,
   TemplateEntry,
 } from "@veilface/proto";
 import { createServer } from "nice-grpc";
+import type { CallContext, ServerMiddlewareCall } from "nice-grpc";
 import { toTiles } from "../../../fhe/ring/tiles.ts";
 
 /** Changes a reply on its way out; returns it, or another in its place. */
-export interface Falsify {
+interface Falsify {
   enroll?: (reply: EnrollTemplatesResponse) => EnrollTemplatesResponse;
-  compare?: (reply: CompareTemplatesResponse) => CompareTemplatesResponse;
+  compare?: (reply: CompareTemplatesResponse) => CompareTemplatesResponse | undefined;
   search?: (reply: SearchGalleryResponse) => SearchGalleryResponse | undefined;
 }
 
@@ -30,15 +36,23 @@ export class FakeServer implements AsyncDisposable {
   readonly gallery: Gallery;
   readonly entries: TemplateEntry[] = [];
   falsify: Falsify = {};
-  /** How often the gallery was asked for. */
-  galleryReads = 0;
+  /** The rpcs that were asked, by name. */
+  readonly rpcs: string[] = [];
+  /** How many of them are not over yet. */
+  underWay = 0;
+  /** The targets of the searches. */
+  readonly searches: SearchTarget[] = [];
+  /** All pieces of probes that came, of comparisons and searches. */
+  readonly pieces: ProbePiece[] = [];
+  /** Whether it says nothing about a gallery before the whole probe is there. */
+  isReticent = false;
   /** How long it takes before it acknowledges, in milliseconds. */
   ackDelayMs = 0;
   /** The largest number of templates received and not yet acknowledged. */
   mostInFlight = 0;
   readonly #kernel = RingKernel.create(parameterSet("PACKED_N4096_Q60").dataPrimes, { probes: 1, pieces: 1 });
   readonly #residues: Uint32Array[] = [];
-  readonly #server = createServer();
+  readonly #server = createServer().use((call, context) => this.#count(call, context));
   #address = "";
 
   private constructor(contextId: string) {
@@ -71,13 +85,12 @@ export class FakeServer implements AsyncDisposable {
       deleteTemplates: refuse,
       readTemplates: refuse,
       replaceGallery: refuse,
-      getGallery: () => {
-        this.galleryReads++;
-        return Promise.resolve({ gallery: this.gallery });
-      },
-      listTemplates: ({ sinceRevision }) =>
+      listTemplates: refuse,
+      listSubjects: refuse,
+      getGallery: () => Promise.resolve({ gallery: this.gallery }),
+      listTemplateChanges: ({ sinceRevision }) =>
         Promise.resolve({
-          entries: this.entries.filter(({ revision }) => revision > sinceRevision),
+          entries: this.#changesSince(sinceRevision),
           nextPageToken: "",
           revision: this.gallery.revision,
         }),
@@ -105,13 +118,28 @@ export class FakeServer implements AsyncDisposable {
     await Promise.resolve();
   }
 
-  async *#enroll(
-    requests: AsyncIterable<{ message: { $case: string; value: unknown } | undefined }>,
-  ): AsyncGenerator<EnrollTemplatesResponse> {
+  async *#count<Request, Response>(
+    call: ServerMiddlewareCall<Request, Response>,
+    context: CallContext,
+  ): AsyncGenerator<Response, Response | undefined, undefined> {
+    this.rpcs.push(call.method.path.split("/").at(-1)!);
+    this.underWay++;
+    try {
+      const response = yield* call.next(call.request, context);
+      return response ?? undefined;
+    } finally {
+      this.underWay--;
+    }
+  }
+
+  #changesSince(revision: number): TemplateEntry[] {
+    return this.entries.filter((entry) => entry.revision > revision);
+  }
+
+  async *#enroll(requests: AsyncIterable<EnrollTemplatesRequest>): AsyncGenerator<EnrollTemplatesResponse> {
     const received: LooseTemplate[] = [];
     const reading = (async () => {
-      for await (const { message } of requests)
-        if (message?.$case === "template") received.push(message.value as LooseTemplate);
+      for await (const { message } of requests) if (message?.$case === "template") received.push(message.value);
       return true;
     })();
     for (let done = 0; ; ) {
@@ -138,39 +166,98 @@ export class FakeServer implements AsyncDisposable {
       deleted: false,
     };
     this.entries.push(entry);
-    return { entry, block: undefined, struckTemplateIds: [] };
+    return { message: { $case: "template", value: { entry, struckTemplateIds: [] } } };
   }
 
-  async *#compare(
-    requests: AsyncIterable<{ target: { subjectId: string } | undefined; pieces: ProbePiece[] }>,
-  ): AsyncGenerator<CompareTemplatesResponse> {
-    for await (const { target, pieces } of requests) {
-      const entries = this.entries.filter(({ subjectId }) => subjectId === target?.subjectId);
-      const reply = { distances: this.#multiply(pieces[0]!), entries };
-      yield this.falsify.compare?.(structuredClone(reply)) ?? reply;
+  async *#compare(requests: AsyncIterable<CompareTemplatesRequest>): AsyncGenerator<CompareTemplatesResponse> {
+    for await (const reply of this.#comparison(new Asked(requests, this))) {
+      const sent = this.falsify.compare === undefined ? reply : this.falsify.compare(structuredClone(reply));
+      if (sent !== undefined) yield sent;
     }
   }
 
-  async *#search(requests: AsyncIterable<{ pieces: ProbePiece[] }>): AsyncGenerator<SearchGalleryResponse> {
-    for await (const { pieces } of requests) {
-      for (const reply of [
-        { revision: this.gallery.revision, distances: undefined },
-        { revision: 0, distances: this.#multiply(pieces[0]!) },
-      ]) {
-        const sent = this.falsify.search === undefined ? reply : this.falsify.search(structuredClone(reply));
-        if (sent !== undefined) yield sent;
-      }
+  async *#comparison(asked: Asked<CompareTarget>): AsyncGenerator<CompareTemplatesResponse> {
+    const { subjectId } = await asked.target();
+    if (this.isReticent) await asked.pieces();
+    yield { message: { $case: "subject", value: { gallery: this.gallery, strides: [4] } } };
+    const [distances] = this.#multiply(await asked.pieces());
+    const entries = this.entries.filter((entry) => entry.subjectId === subjectId);
+    yield { message: { $case: "comparison", value: { distances, entries } } };
+  }
+
+  async *#search(requests: AsyncIterable<SearchGalleryRequest>): AsyncGenerator<SearchGalleryResponse> {
+    for await (const reply of this.#answers(new Asked(requests, this))) {
+      const sent = this.falsify.search === undefined ? reply : this.falsify.search(structuredClone(reply));
+      if (sent !== undefined) yield sent;
     }
   }
 
-  #multiply(piece: ProbePiece): EncryptedDistances {
-    this.#kernel.loadProbes([toTiles([this.#kernel.unpack(piece.ciphertext!.data)])]);
-    const product = this.#kernel.matchBlock([toTiles([this.#kernel.sum(this.#residues)])])[0]!;
-    const data = Buffer.from(this.#kernel.pack(product));
-    const ciphertext = { contextId: this.gallery.contextId, encoding: 2 as const, data, sha256: sha256(data) };
-    return { block: 0, stride: 4, ciphertext, identical: false, refused: 0, damagedSlots: [] };
+  async *#answers(asked: Asked<SearchTarget>): AsyncGenerator<SearchGalleryResponse> {
+    const target = await asked.target();
+    this.searches.push(target);
+    if (this.isReticent) await asked.pieces();
+    yield { message: { $case: "gallery", value: this.gallery } };
+    if (target.roster !== undefined) {
+      const isKnown = Buffer.from(this.gallery.uid).equals(target.roster.uid);
+      const entries = this.#changesSince(isKnown ? target.roster.revision : 0);
+      if (entries.length > 0) yield { message: { $case: "rosterChanges", value: { entries } } };
+    }
+    const products = this.#multiply(await asked.pieces());
+    yield { message: { $case: "start", value: { revision: this.gallery.revision } } };
+    for (const distances of products) yield { message: { $case: "distances", value: distances } };
+  }
+
+  /** Of each probe's piece at the stride that the templates lie at. */
+  #multiply(pieces: readonly ProbePiece[]): EncryptedDistances[] {
+    return pieces
+      .filter(({ stride }) => stride === 4)
+      .map((piece) => {
+        this.#kernel.loadProbes([toTiles([this.#kernel.unpack(piece.ciphertext!.data)])]);
+        const product = this.#kernel.matchBlock([toTiles([this.#kernel.sum(this.#residues)])])[0]!;
+        const data = Buffer.from(this.#kernel.pack(product));
+        const ciphertext = { contextId: this.gallery.contextId, encoding: 2 as const, data, sha256: sha256(data) };
+        const { probe } = piece;
+        return { block: 0, stride: 4, ciphertext, identical: false, refused: 0, damagedSlots: [], probe };
+      });
   }
 }
+
+/** A question as it comes: the target, then pieces of the probes. */
+class Asked<Target> {
+  readonly #messages: AsyncIterator<{ message?: ProbeMessage<Target> | undefined }>;
+  readonly #server: Pick<FakeServer, "pieces">;
+  #pieces: Promise<ProbePiece[]> | undefined;
+
+  constructor(messages: AsyncIterable<{ message?: ProbeMessage<Target> | undefined }>, server: FakeServer) {
+    this.#messages = messages[Symbol.asyncIterator]();
+    this.#server = server;
+  }
+
+  async target(): Promise<Target> {
+    const first = await this.#messages.next();
+    const message = first.done === true ? undefined : first.value.message;
+    if (message?.$case !== "target") throw new Error("no target came first");
+    return message.value;
+  }
+
+  /** All of them, once the client has sent the last. */
+  async pieces(): Promise<ProbePiece[]> {
+    return (this.#pieces ??= this.#receive());
+  }
+
+  async #receive(): Promise<ProbePiece[]> {
+    const pieces: ProbePiece[] = [];
+    for (let next = await this.#messages.next(); next.done !== true; next = await this.#messages.next()) {
+      const { message } = next.value;
+      if (message?.$case !== "pieces") throw new Error("something else than pieces came");
+      pieces.push(...message.value.pieces);
+      this.#server.pieces.push(...message.value.pieces);
+    }
+    return pieces;
+  }
+}
+
+type ProbeMessage<Target> = { $case: "target"; value: Target } | { $case: "pieces"; value: { pieces: ProbePiece[] } };
 
 export function sha256(bytes: Uint8Array): Buffer {
   return createHash("sha256").update(bytes).digest();

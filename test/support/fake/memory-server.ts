@@ -12,9 +12,12 @@ import {
 import type {
   Ciphertext,
   Context,
+  CreateContextRequest,
+  DeleteTemplatesResponse,
   EnrollTemplatesRequest,
   EnrollTemplatesResponse,
   Gallery,
+  ListTemplateChangesResponse,
   LooseTemplate,
   PackedBlock,
   PackedScheme,
@@ -23,6 +26,7 @@ import type {
   ReplaceGalleryRequest,
   SearchGalleryRequest,
   SearchGalleryResponse,
+  SearchTarget,
   TemplateEntry,
 } from "@veilface/proto";
 import { packedContextId } from "@veilface/fhe";
@@ -47,7 +51,7 @@ interface MemoryGallery {
 }
 
 /** What a test may do on the way. Throwing ends the call with that error. */
-export interface Interference {
+interface Interference {
   enroll?: (reply: EnrollTemplatesResponse) => void;
   read?: (reply: ReadTemplatesResponse) => ReadTemplatesResponse | undefined;
   search?: (reply: SearchGalleryResponse) => void;
@@ -96,7 +100,9 @@ export class MemoryServer implements AsyncDisposable {
         Promise.resolve(this.#gallery(galleryId))
           .then(() => void this.galleries.delete(galleryId))
           .then(() => ({})),
-      listTemplates: ({ galleryId, sinceRevision }) => Promise.resolve(this.#list(galleryId, sinceRevision)),
+      listTemplates: unsupported,
+      listSubjects: unsupported,
+      listTemplateChanges: ({ galleryId, sinceRevision }) => Promise.resolve(this.#list(galleryId, sinceRevision)),
       deleteTemplates: ({ galleryId, templateIds }) => Promise.resolve(this.#delete(galleryId, templateIds)),
       enrollTemplates: (requests) => this.#enroll(requests),
       readTemplates: ({ galleryId }) => this.#read(galleryId),
@@ -129,8 +135,9 @@ export class MemoryServer implements AsyncDisposable {
     });
   }
 
-  async #createContext(requests: AsyncIterable<{ context: Context | undefined }>): Promise<{ context: Context }> {
-    for await (const { context } of requests) {
+  async #createContext(requests: AsyncIterable<CreateContextRequest>): Promise<{ context: Context }> {
+    for await (const { message } of requests) {
+      const context = message?.$case === "newContext" ? message.value.context : undefined;
       const { keyId } = packedSchemeOf(context!);
       const created = {
         ...context!,
@@ -181,7 +188,12 @@ export class MemoryServer implements AsyncDisposable {
       let reply: EnrollTemplatesResponse | undefined;
       if (message?.$case === "target") gallery = this.#gallery(message.value.galleryId);
       if (message?.$case === "template")
-        reply = { entry: this.#putLoose(gallery!, message.value), block: undefined, struckTemplateIds: [] };
+        reply = {
+          message: {
+            $case: "template",
+            value: { entry: this.#putLoose(gallery!, message.value), struckTemplateIds: [] },
+          },
+        };
       if (message?.$case === "block") [head, pieces] = [message.value, []];
       if (message?.$case === "pieces") {
         pieces.push(...message.value.pieces);
@@ -234,37 +246,25 @@ export class MemoryServer implements AsyncDisposable {
         deleted: false,
       }),
     );
-    return { entry: undefined, block: { block, stride, count: slots.length, firstRevision }, struckTemplateIds: [] };
+    const value = { block, stride, count: slots.length, firstRevision, struckTemplateIds: [] };
+    return { message: { $case: "block", value } };
   }
 
-  #list(galleryId: string, since: number): { entries: TemplateEntry[]; nextPageToken: string; revision: number } {
+  #list(galleryId: string, since: number): ListTemplateChangesResponse {
     this.interference.list?.();
-    const { roster, info } = this.#gallery(galleryId);
-    const entries = [...roster.values()]
-      .filter(({ revision }) => revision > since)
-      .sort((a, b) => a.revision - b.revision);
-    return { entries, nextPageToken: "", revision: info.revision };
+    const gallery = this.#gallery(galleryId);
+    return { entries: changesSince(gallery, since), nextPageToken: "", revision: gallery.info.revision };
   }
 
-  #delete(
-    galleryId: string,
-    ids: readonly string[],
-  ): { entries: TemplateEntry[]; revision: number; struckTemplateIds: string[] } {
+  #delete(galleryId: string, ids: readonly string[]): Partial<DeleteTemplatesResponse> {
     const gallery = this.#gallery(galleryId);
-    const entries = ids.flatMap((templateId) => {
-      if (gallery.roster.get(templateId)?.deleted !== false) return [];
-      return [
-        record(gallery, {
-          templateId,
-          subjectId: "",
-          placement: undefined,
-          revision: ++gallery.info.revision,
-          deleted: true,
-        }),
-      ];
-    });
+    const isThere = (templateId: string): boolean => gallery.roster.get(templateId)?.deleted === false;
+    const unknownTemplateIds = ids.filter((templateId) => !isThere(templateId));
+    const before = gallery.info.revision;
+    for (const templateId of ids) if (isThere(templateId)) strike(gallery, templateId);
     this.interference.delete?.();
-    return { entries, revision: gallery.info.revision, struckTemplateIds: [] };
+    const { revision } = gallery.info;
+    return { deletedCount: revision - before, revision, unknownTemplateIds };
   }
 
   *#stored(gallery: MemoryGallery): Generator<ReadTemplatesResponse> {
@@ -306,36 +306,67 @@ export class MemoryServer implements AsyncDisposable {
   }
 
   async *#search(requests: AsyncIterable<SearchGalleryRequest>): AsyncGenerator<SearchGalleryResponse> {
-    const pieces: ProbePiece[] = [];
-    let gallery: MemoryGallery | undefined;
-    for await (const request of requests) {
-      gallery ??= this.#gallery(request.target!.galleryId);
-      pieces.push(...request.pieces);
-    }
-    for (const reply of this.#answers(gallery!, pieces)) {
+    for await (const reply of this.#answers(requests)) {
       this.interference.search?.(reply);
       yield reply;
     }
   }
 
-  *#answers(gallery: MemoryGallery, pieces: readonly ProbePiece[]): Generator<SearchGalleryResponse> {
-    yield { revision: gallery.info.revision, distances: undefined };
+  async *#answers(requests: AsyncIterable<SearchGalleryRequest>): AsyncGenerator<SearchGalleryResponse> {
+    const pieces: ProbePiece[] = [];
+    let gallery: MemoryGallery | undefined;
+    let target: SearchTarget | undefined;
+    for await (const { message } of requests) {
+      if (message?.$case === "pieces") pieces.push(...message.value.pieces);
+      if (message?.$case !== "target") continue;
+      target = message.value;
+      gallery = this.#gallery(target.galleryId);
+      yield { message: { $case: "gallery", value: describe(gallery) } };
+    }
+    if (target?.roster !== undefined) {
+      const isKnown = Buffer.from(gallery!.info.uid).equals(target.roster.uid);
+      const entries = changesSince(gallery!, isKnown ? target.roster.revision : 0);
+      yield { message: { $case: "rosterChanges", value: { entries } } };
+    }
+    yield { message: { $case: "start", value: { revision: gallery!.info.revision } } };
+    for (let probe = 0; probe < Math.max(1, target!.probes); probe++)
+      yield* this.#distances(
+        gallery!,
+        pieces.filter((piece) => piece.probe === probe),
+      );
+  }
+
+  *#distances(gallery: MemoryGallery, pieces: readonly ProbePiece[]): Generator<SearchGalleryResponse> {
     const live = new Set([...gallery.roster.values()].map(({ placement }) => placement?.block));
     for (const [block, { stride, packed, loose }] of gallery.blocks) {
       if (!live.has(block)) continue;
-      const probe = pieces.filter((piece) => piece.stride === stride).sort((a, b) => a.piece - b.piece);
-      if (probe.length !== layoutOf(encodedDimension(gallery.info), stride).pieces) throw refusal("PROBE_INCOMPLETE");
-      const kernel = this.#kernel(gallery, probe.length);
-      kernel.loadProbes([toTiles(probe.map((piece) => kernel.unpack(piece.ciphertext!.data)))]);
+      const ofStride = pieces.filter((piece) => piece.stride === stride).sort((a, b) => a.piece - b.piece);
+      if (ofStride.length !== layoutOf(encodedDimension(gallery.info), stride).pieces)
+        throw refusal("PROBE_INCOMPLETE");
+      const kernel = this.#kernel(gallery, ofStride.length);
+      kernel.loadProbes([toTiles(ofStride.map((piece) => kernel.unpack(piece.ciphertext!.data)))]);
       const polynomials = packed ?? [kernel.sum(loose.values())];
       const [product] = kernel.matchBlock([toTiles([...polynomials])]);
       const answer = ciphertext(gallery.info.contextId, kernel.pack(product!));
+      const { probe } = ofStride[0]!;
+      const nothingRefused = { identical: false, refused: 0 as const, damagedSlots: [] };
       yield {
-        revision: 0,
-        distances: { block, stride, ciphertext: answer, identical: false, refused: 0, damagedSlots: [] },
+        message: { $case: "distances", value: { block, stride, ciphertext: answer, probe, ...nothingRefused } },
       };
     }
   }
+}
+
+/** Its latest changes after a revision, oldest first. */
+function changesSince({ roster }: MemoryGallery, since: number): TemplateEntry[] {
+  const entries = [...roster.values()].filter(({ revision }) => revision > since);
+  return entries.sort((a, b) => a.revision - b.revision);
+}
+
+/** Deletes a template. */
+export function strike(gallery: MemoryGallery, templateId: string): void {
+  const gone = { templateId, subjectId: "", placement: undefined, deleted: true };
+  record(gallery, { ...gone, revision: ++gallery.info.revision });
 }
 
 function packedSchemeOf({ scheme }: Context): PackedScheme {

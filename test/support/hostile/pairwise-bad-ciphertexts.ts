@@ -7,9 +7,9 @@ import { ENCODINGS } from "../independent/pairwise-context.ts";
 import type { TestContext } from "../independent/pairwise-context.ts";
 import { COMPRESSIONS } from "../independent/tenseal-maker.ts";
 import type { TensealMaker } from "../independent/tenseal-maker.ts";
-import { encodeTensealVector, rawBytesField } from "../independent/tenseal-wire.ts";
+import { encodeTensealVector, rawBytesField } from "../../../scripts/dev/tenseal-wire.ts";
 
-export interface BadCiphertext {
+interface BadCiphertext {
   readonly name: string;
   readonly ciphertext: CiphertextMessage | undefined;
   /** ErrorInfo.reason. */
@@ -18,7 +18,7 @@ export interface BadCiphertext {
 }
 
 /** What the bad ones are made of. */
-export interface Ingredients {
+interface Ingredients {
   readonly context: TestContext;
   /** Of the vector that the bad ones should be. */
   readonly vector: readonly number[];

@@ -5,8 +5,8 @@ import { sealUpload, tensealUpload } from "../independent/pairwise-context.ts";
 import type { ContextUpload } from "../independent/pairwise-context.ts";
 import { COMPRESSIONS } from "../independent/tenseal-maker.ts";
 import type { EvaluationKeys, TensealMaker } from "../independent/tenseal-maker.ts";
-import { encodeTensealContext, rawBytesField } from "../independent/tenseal-wire.ts";
-import type { TensealContextMessage } from "../independent/tenseal-wire.ts";
+import { encodeTensealContext, rawBytesField } from "../../../scripts/dev/tenseal-wire.ts";
+import type { TensealContextMessage } from "../../../scripts/dev/tenseal-wire.ts";
 
 export interface BadUpload {
   readonly name: string;
@@ -23,7 +23,7 @@ export interface Stranger {
 }
 
 /** A named secret key, in some form. */
-export interface NamedBytes {
+interface NamedBytes {
   readonly name: string;
   readonly bytes: Buffer;
 }

@@ -41,7 +41,7 @@ export async function storedTables(folder: string): Promise<Map<string, Buffer[]
 }
 
 /** N residues. */
-export type Polynomial = BigUint64Array;
+type Polynomial = BigUint64Array;
 
 /**
  * Every run of polynomials in the values of a table: words of 64 bits in SEAL objects, which may go on from value to

@@ -1,11 +1,10 @@
 // A gRPC client that knows nothing but the published descriptor set: @grpc/grpc-js, @grpc/proto-loader, and no
 // generated code.
-import { readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { Client, Metadata, credentials } from "@grpc/grpc-js";
 import type { ClientDuplexStream, ServiceError } from "@grpc/grpc-js";
-import { fromJSON, loadFileDescriptorSetFromBuffer } from "@grpc/proto-loader";
+import { fromJSON } from "@grpc/proto-loader";
 import type { MethodDefinition, PackageDefinition, ServiceDefinition } from "@grpc/proto-loader";
+import { CONVERSION, contract } from "../../../scripts/dev/published-contract.ts";
 import { readStatusDetails } from "./status-details.ts";
 import type { QuotaViolation } from "./status-details.ts";
 import { WELL_KNOWN_PROTOCOLS } from "./well-known-protocols.ts";
@@ -14,17 +13,11 @@ import { WELL_KNOWN_PROTOCOLS } from "./well-known-protocols.ts";
  * A message as proto-loader gives it: field names as in the .proto, enums as strings, int64 as numbers, bytes as
  * Buffers.
  */
-export type Message = Record<string, unknown>;
+type Message = Record<string, unknown>;
 type Method = MethodDefinition<object, object>;
 
-const CONVERSION = { keepCase: true, longs: Number, enums: String, defaults: true, oneofs: true } as const;
 const CALL_DEADLINE_MS = 30_000;
 
-/** The contract, as published. */
-export const contract: PackageDefinition = loadFileDescriptorSetFromBuffer(
-  readFileSync(fileURLToPath(import.meta.resolve("@veilface/proto/descriptor-set"))),
-  CONVERSION,
-);
 const wellKnown = fromJSON(WELL_KNOWN_PROTOCOLS, CONVERSION);
 
 /** Every rpc of a package, by "package.Service/Method". */

@@ -91,7 +91,7 @@ export class IndependentKey implements Disposable {
     using plaintext = new this.#seal.Plaintext();
     decryptor.decrypt(ciphertext, plaintext);
     const residues = words(plaintext.saveToArray(this.#seal.ComprModeType.none) as Uint8Array, PLAINTEXT_WORDS_AT);
-    return this.#centredCoefficients(residues);
+    return this.#centeredCoefficients(residues);
   }
 
   /** An uncompressed SEAL ciphertext of residues [component][prime][4096]. */
@@ -148,7 +148,7 @@ export class IndependentKey implements Disposable {
     return Buffer.from(values.slice().buffer);
   }
 
-  #centredCoefficients(residues: readonly bigint[]): number[] {
+  #centeredCoefficients(residues: readonly bigint[]): number[] {
     const terms = this.rings.map((ring, k) => {
       const rest = this.modulus / ring.prime;
       const factor = rest * invert(rest % ring.prime, ring.prime);

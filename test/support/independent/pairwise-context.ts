@@ -12,7 +12,7 @@ export type Operation = "SQUARED_DISTANCE" | "INNER_PRODUCT";
 export const OPERATIONS: readonly Operation[] = ["SQUARED_DISTANCE", "INNER_PRODUCT"];
 
 /** An object of key material. */
-export interface Upload {
+interface Upload {
   readonly material: "TENSEAL_CONTEXT" | "SEAL_RELIN_KEYS" | "SEAL_GALOIS_KEYS";
   readonly bytes: Buffer;
 }

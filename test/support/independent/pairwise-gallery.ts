@@ -23,7 +23,7 @@ import type { Encoding, TestContext } from "./pairwise-context.ts";
 import type { VectorForm } from "./tenseal-maker.ts";
 
 /** One stored block, as ReadTemplates gives it. */
-export interface ReadBlock {
+interface ReadBlock {
   readonly block: number;
   readonly stride: number;
   readonly entries: readonly EntryMessage[];

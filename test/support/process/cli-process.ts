@@ -13,7 +13,7 @@ export interface CliRun {
   readonly stderr: string;
 }
 
-export interface CliOptions {
+interface CliOptions {
   /** Environment variables on top of the bare ones; undefined ones are left out. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Sends SIGINT once it resolves. */

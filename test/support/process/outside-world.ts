@@ -11,7 +11,7 @@ const LISTENER = join(import.meta.dirname, "outside-world-listener.ts");
 const DEADLINE_MS = 180_000;
 
 /** What a command did besides its work. */
-export interface Traces {
+interface Traces {
   /** Names that were looked up and connections that were made beyond loopback addresses, in order. */
   readonly asked: readonly string[];
   /**

@@ -75,7 +75,7 @@ test("delete says whose bits stay in packed blocks and how to remove them, as te
   const deleted = await json(0, "delete", "staff", "--template", "t-8", "--subject", "s-9");
   assert.deepEqual(deleted, {
     galleryId: "staff",
-    deleted: ["t-8", "t-9"],
+    deleted: 2,
     struck: ["t-8", "t-9"],
     notFound: { templateIds: [], subjectIds: [] },
   });
@@ -97,7 +97,7 @@ test("delete names the ids that were not there, as text and as JSON, and ends wi
   const document = await json(1, "delete", "team", "--subject", "nobody", "--template", "t-x");
   assert.deepEqual(document, {
     galleryId: "team",
-    deleted: [],
+    deleted: 0,
     struck: [],
     notFound: { templateIds: ["t-x"], subjectIds: ["nobody"] },
   });
@@ -131,7 +131,7 @@ test("the library deletes any number of templates of any number of subjects, and
   const { deleted, struck, notFound } = await client.deleteTemplates("crowd", {
     subjectIds: [...subjectIds, "nobody"],
   });
-  assert.deepEqual([deleted.length, new Set(deleted).size], [SUBJECTS * PHOTOS, SUBJECTS * PHOTOS]);
+  assert.equal(deleted, SUBJECTS * PHOTOS);
   assert.deepEqual(notFound, { templateIds: [], subjectIds: ["nobody"] });
   // The block that has "kept" is the only one left: the templates of the others are erased.
   const rest = (SUBJECTS * PHOTOS) % 4096;

@@ -154,7 +154,7 @@ test("a comparison writes the reply as the first file is written, raw or base64 
     "--out",
     outText,
     "--operation",
-    "inner-product",
+    "INNER_PRODUCT",
     "--norm-bound",
     "2.5",
   );
@@ -184,7 +184,7 @@ test("a file that is there is replaced only with --force, and is asked after bef
   const done = await json("compare", FAKE_CONTEXT_ID, files.v1, files.v2, "--out", out, "--force");
   assert.deepEqual(done, {
     contextId: FAKE_CONTEXT_ID,
-    operation: "squared-distance",
+    operation: "SQUARED_DISTANCE",
     out,
     base64: false,
     bytes: distance.length,
@@ -244,7 +244,7 @@ test("wrong usage is told before a file is read or a call made", async () => {
     [/64 lowercase hexadecimal digits/, "compare", "0123abcd", files.v1, files.v2, "--out", join(folder, "x")],
     [/--out/, "compare", FAKE_CONTEXT_ID, files.v1, files.v2],
     [
-      /squared-distance, inner-product/,
+      /SQUARED_DISTANCE, INNER_PRODUCT/,
       "compare",
       FAKE_CONTEXT_ID,
       files.v1,

@@ -1,7 +1,7 @@
 // Every public method of VeilfaceClient, by name: a new one that is not here fails the first test.
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import type { CallOptions } from "../../../client/remote/calls.ts";
+import type { CallOptions } from "../../../client/remote/call-bounds.ts";
 import { ClientError } from "../../../client/errors.ts";
 import type { ClientErrorReason } from "../../../client/errors.ts";
 import { KeyHolder } from "../../../client/keys/key-holder.ts";
@@ -40,7 +40,9 @@ const METHODS: Readonly<Record<MethodName, Method>> = {
   discardDrafts: (client, options) => client.discardDrafts("g", options),
   verify: (client, options) => client.verify("g", { subjectId: "s", embedding: PROBE }, { threshold: 0.5, ...options }),
   identify: (client, options) => client.identify("g", PROBE, options),
+  identifyMany: (client, options) => client.identifyMany("g", [PROBE, PROBE], options),
   listTemplates: (client, options) => client.listTemplates("g", options),
+  listSubjects: (client, options) => client.listSubjects("g", options),
   deleteTemplates: (client, options) => client.deleteTemplates("g", { subjectIds: ["s"] }, options),
 };
 const methods = Object.entries(METHODS);
@@ -86,7 +88,7 @@ test("where no server is, every method says SERVER_UNAVAILABLE", async () => {
   using client = open(`127.0.0.1:${await freePort()}`);
   await Promise.all(
     methods.map(([name, run]) =>
-      assert.rejects(run(client, { deadlineMs: 1000 }), isError("SERVER_UNAVAILABLE", /ECONNREFUSED/), name),
+      assert.rejects(run(client, { deadlineMs: 1500 }), isError("SERVER_UNAVAILABLE", /ECONNREFUSED/), name),
     ),
   );
 });
@@ -134,14 +136,17 @@ test("a gallery that is opened is read once, and its methods are the client's wi
   await using server = await FakeServer.start(keyHolder.contextId);
   using client = open(server.address);
   const gallery = await client.openGallery("g", { modelId: "fake" });
-  assert.equal(server.galleryReads, 1);
+  assert.deepEqual(server.rpcs, ["GetGallery"]);
   assert.equal(await gallery.enroll([PERSON]), 1);
   assert.equal((await gallery.verify({ subjectId: "s", embedding: PROBE }, { threshold: 0.1 })).templateId, "t");
   assert.equal((await gallery.identify(PROBE, { maxCandidates: 1 }))[0]?.subjectId, "s");
+  const [[first] = [], [second] = []] = await gallery.identifyMany([PROBE, PROBE]);
+  assert.deepEqual([first?.subjectId, second?.subjectId], ["s", "s"]);
   assert.deepEqual(await gallery.listTemplates(), await client.listTemplates("g"));
   assert.equal((await gallery.info()).galleryId, "g");
   const isOther = isError("MODEL_MISMATCH");
   await assert.rejects(gallery.identify(PROBE, { modelId: "another" }), isOther, "a model of the call's own");
+  await assert.rejects(gallery.identifyMany([PROBE], { modelId: "another" }), isOther, "a model of the call's own");
   server.gallery.space!.modelId = "another";
   await assert.rejects(gallery.enroll([PERSON]), isOther, "the model of the opening");
 });
@@ -204,6 +209,7 @@ const BAD_ARGUMENTS: readonly (readonly [string, ClientErrorReason, (client: Vei
     "EMBEDDING_INVALID",
     (client) => client.verify("g", { subjectId: "s", embedding: [1, NaN, 0, 0] }, { threshold: 0.5 }),
   ],
+  ["several probes of which one is none", "EMBEDDING_INVALID", (client) => client.identifyMany("g", [PROBE, []])],
   ["no probe", "EMBEDDING_INVALID", (client) => client.identify("g", wrong(undefined))],
   ["a dimension of zero", "USAGE", (client) => client.createGallery("h", { ...SPACE, dimension: 0 })],
   ["a dimension that is not a number", "USAGE", (client) => client.createGallery("h", { ...SPACE, dimension: NaN })],
@@ -270,7 +276,7 @@ test("a gallery that cannot be is refused as a reply by every method that reads 
     for (const value of values) {
       using client = open(server.address);
       target[field] = value;
-      for (const name of ["openGallery", "enroll", "verify", "identify", "listTemplates"] as const) {
+      for (const name of ["openGallery", "enroll", "verify", "identify", "identifyMany", "listTemplates"] as const) {
         await assert.rejects(
           METHODS[name](client, {}),
           isError("REPLY_INVALID"),

@@ -1,10 +1,24 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import type { CompareTemplatesResponse, SearchGalleryResponse } from "@veilface/proto";
+import type {
+  BlockComparison,
+  CompareTemplatesResponse,
+  EncryptedDistances,
+  SearchGalleryResponse,
+  TemplateEntry,
+} from "@veilface/proto";
 import type { Enrollment } from "../../../client/enroll/unit-maker.ts";
+import { EnrollmentStream } from "../../../client/enroll/enrollment-stream.ts";
+import { UnitMaker, encodeEnrollments } from "../../../client/enroll/unit-maker.ts";
+import type { EnrollmentUnit } from "../../../client/enroll/unit-maker.ts";
 import { ClientError } from "../../../client/errors.ts";
 import type { ClientErrorReason } from "../../../client/errors.ts";
 import { KeyHolder } from "../../../client/keys/key-holder.ts";
+import { PackedCrypto } from "../../../client/keys/packed-crypto.ts";
+import type { ModelSpace } from "../../../client/model-space.ts";
+import { CallBounds } from "../../../client/remote/call-bounds.ts";
+import { Rpcs } from "../../../client/remote/calls.ts";
+import { openServices } from "../../../client/remote/channel.ts";
 import { VeilfaceClient } from "../../../client/veilface-client.ts";
 import { FakeServer, sha256 } from "../../support/fake/fake-server.ts";
 
@@ -17,6 +31,7 @@ after(async () => {
   keyHolder[Symbol.dispose]();
 });
 
+const SPACE: ModelSpace = { dimension: 4, metric: "cosine", modelId: "fake", normBound: 1 };
 const PEOPLE: Enrollment[] = [
   { templateId: "t-ada", subjectId: "ada", embedding: [1, 0, 0, 0] },
   { templateId: "t-bob", subjectId: "bob", embedding: [0, 1, 0, 0] },
@@ -65,8 +80,7 @@ test("an honest server's replies give the plain distances, the nearest template 
   }
 });
 
-type Distances = NonNullable<CompareTemplatesResponse["distances"]>;
-const damage: Record<string, (distances: Distances) => void> = {
+const damage: Record<string, (distances: EncryptedDistances) => void> = {
   "of another context": ({ ciphertext }) => (ciphertext!.contextId = "0".repeat(64)),
   "with a flipped bit": ({ ciphertext }) => (ciphertext!.data[1000]! ^= 1),
   "cut short under its right SHA-256": ({ ciphertext }) => {
@@ -81,15 +95,26 @@ const damage: Record<string, (distances: Distances) => void> = {
   "without its SHA-256": ({ ciphertext }) => (ciphertext!.sha256 = Buffer.alloc(0)),
   "that is not there": (distances) => (distances.ciphertext = undefined),
   "at a stride that was not asked with": (distances) => (distances.stride = 2),
+  "to a probe that was not sent": (distances) => (distances.probe = 1),
+  "to a probe before the first": (distances) => (distances.probe = -1),
 };
+
+/** Changes the distances of a comparison or a search. */
+function falsifyDistances(change: (distances: EncryptedDistances) => void): void {
+  const compare = (reply: CompareTemplatesResponse): CompareTemplatesResponse => {
+    if (reply.message?.$case === "comparison") change(reply.message.value.distances!);
+    return reply;
+  };
+  const search = (reply: SearchGalleryResponse): SearchGalleryResponse => {
+    if (reply.message?.$case === "distances") change(reply.message.value);
+    return reply;
+  };
+  server.falsify = { compare, search };
+}
 
 for (const [name, change] of Object.entries(damage)) {
   test(`a distance ${name} is refused, in verification and in identification`, async () => {
-    const falsify = <T extends CompareTemplatesResponse | SearchGalleryResponse>(reply: T): T => {
-      if (reply.distances !== undefined) change(reply.distances);
-      return reply;
-    };
-    server.falsify = { compare: falsify, search: falsify };
+    falsifyDistances(change);
     await assert.rejects(
       client.verify("g", { subjectId: "ada", embedding: [1, 0, 0, 0] }, { threshold: 0.5 }),
       refusedAs("REPLY_INVALID"),
@@ -103,25 +128,25 @@ for (const [name, change] of Object.entries(damage)) {
   });
 }
 
-const comparisons: Record<string, (reply: CompareTemplatesResponse) => CompareTemplatesResponse> = {
-  "another subject's template": (reply) => ({
-    ...reply,
-    entries: reply.entries.map((entry) => ({ ...entry, subjectId: "bob" })),
-  }),
-  "no template": (reply) => ({ ...reply, entries: [] }),
-  "a template of another block": (reply) => ({
-    ...reply,
-    entries: reply.entries.map((entry) => ({ ...entry, placement: { ...entry.placement!, block: 1 } })),
-  }),
-  "a slot beyond the block": (reply) => ({
-    ...reply,
-    entries: reply.entries.map((entry) => ({ ...entry, placement: { ...entry.placement!, slot: 1024 } })),
-  }),
-  "a deleted template": (reply) => ({ ...reply, entries: reply.entries.map((entry) => ({ ...entry, deleted: true })) }),
+const changed = (change: (entry: TemplateEntry) => Partial<TemplateEntry>) => (comparison: BlockComparison) => ({
+  ...comparison,
+  entries: comparison.entries.map((entry) => ({ ...entry, ...change(entry) })),
+});
+
+const comparisons: Record<string, (comparison: BlockComparison) => BlockComparison> = {
+  "another subject's template": changed(() => ({ subjectId: "bob" })),
+  "no template": (comparison) => ({ ...comparison, entries: [] }),
+  "a template of another block": changed(({ placement }) => ({ placement: { ...placement!, block: 1 } })),
+  "a slot beyond the block": changed(({ placement }) => ({ placement: { ...placement!, slot: 1024 } })),
+  "a deleted template": changed(() => ({ deleted: true })),
 };
 
-for (const [name, compare] of Object.entries(comparisons)) {
+for (const [name, change] of Object.entries(comparisons)) {
   test(`a comparison with ${name} is refused rather than decided on`, async () => {
+    const compare = ({ message }: CompareTemplatesResponse): CompareTemplatesResponse => {
+      if (message?.$case !== "comparison") return { message };
+      return { message: { $case: "comparison", value: change(message.value) } };
+    };
     server.falsify = { compare };
     await assert.rejects(
       client.verify("g", { subjectId: "ada", embedding: [1, 0, 0, 0] }, { threshold: 0.5 }),
@@ -132,13 +157,16 @@ for (const [name, compare] of Object.entries(comparisons)) {
 }
 
 test("a search that leaves out a block, or its revision, is refused rather than read as nobody", async () => {
-  server.falsify = { search: (reply) => (reply.distances === undefined ? reply : undefined) };
-  await assert.rejects(client.identify("g", [1, 0, 0, 0]), refusedAs("REPLY_INVALID"));
+  for (const left of ["distances", "start", "gallery"]) {
+    server.falsify = { search: (reply) => (reply.message?.$case === left ? undefined : reply) };
+    await assert.rejects(client.identify("g", [1, 0, 0, 0]), refusedAs("REPLY_INVALID"), left);
+  }
   server.falsify = { search: () => undefined };
   await assert.rejects(client.identify("g", [1, 0, 0, 0]), refusedAs("REPLY_INVALID"));
-  server.falsify = { search: (reply) => (reply.distances === undefined ? { ...reply, revision: 1000 } : reply) };
-  await assert.rejects(client.identify("g", [1, 0, 0, 0]), refusedAs("ROSTER_STALE"));
+  server.falsify = { search: () => ({ message: undefined }) };
+  await assert.rejects(client.identify("g", [1, 0, 0, 0]), refusedAs("REPLY_INVALID"));
   server.falsify = {};
+  assert.equal((await client.identify("g", [1, 0, 0, 0]))[0]?.subjectId, "ada");
 });
 
 test("a gallery that was deleted and created again under its id names its own people, not the earlier ones", async () => {
@@ -153,7 +181,12 @@ test("a gallery that was deleted and created again under its id names its own pe
 });
 
 test("an acknowledgement of another template than the one sent ends the enrollment", async () => {
-  server.falsify = { enroll: (reply) => ({ ...reply, entry: { ...reply.entry!, templateId: "somebody-else" } }) };
+  server.falsify = {
+    enroll: (reply) => {
+      if (reply.message?.$case === "template") reply.message.value.entry!.templateId = "somebody-else";
+      return reply;
+    },
+  };
   await assert.rejects(client.enroll("g", [enrollment(0)]), refusedAs("REPLY_INVALID"));
   server.falsify = {};
 });
@@ -207,5 +240,17 @@ test("a source that takes its time is not taken for a server that does not answe
       yield enrollment(200);
     }
   }
-  assert.equal(await client.enroll("g", slow(), { deadlineMs: 100 }), 2);
+  const services = openServices({ address: server.address });
+  const crypto = new PackedCrypto(keyHolder, SPACE);
+  const units = (): AsyncIterable<EnrollmentUnit> =>
+    new UnitMaker(crypto, keyHolder.contextId, undefined).units(encodeEnrollments(slow(), crypto));
+  const stream = (patienceMs: number): EnrollmentStream => {
+    const bounds = new CallBounds({}, { patienceMs });
+    return new EnrollmentStream(new Rpcs(services), { galleryId: "g", space: SPACE }, { bounds });
+  };
+  assert.equal(await stream(120).run(units()), 2);
+  server.ackDelayMs = 1000;
+  await assert.rejects(stream(120).run(units()), refusedAs("DEADLINE_EXCEEDED"));
+  server.ackDelayMs = 0;
+  services.close();
 });

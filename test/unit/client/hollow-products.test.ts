@@ -11,7 +11,7 @@ import {
   toTiles,
 } from "@veilface/fhe";
 import type { Layout } from "@veilface/fhe";
-import type { EncryptedDistances } from "@veilface/proto";
+import type { CompareTemplatesResponse, EncryptedDistances, SearchGalleryResponse } from "@veilface/proto";
 import { ClientError } from "../../../client/errors.ts";
 import { KeyHolder } from "../../../client/keys/key-holder.ts";
 import { PackedCrypto } from "../../../client/keys/packed-crypto.ts";
@@ -64,9 +64,8 @@ const small = (): Uint32Array =>
 type Components = [Uint32Array, Uint32Array, Uint32Array];
 
 function falsifyProducts(change: (components: Components) => Components): void {
-  const changed = <T extends { distances: EncryptedDistances | undefined }>(reply: T): T => {
-    if (reply.distances === undefined) return reply;
-    const product = kernel.unpack(reply.distances.ciphertext!.data);
+  const falsify = (distances: EncryptedDistances): void => {
+    const product = kernel.unpack(distances.ciphertext!.data);
     const length = product.length / 3;
     const [c0, c1, c2] = change([
       product.slice(0, length),
@@ -74,10 +73,17 @@ function falsifyProducts(change: (components: Components) => Components): void {
       product.slice(2 * length),
     ]);
     const data = Buffer.from(kernel.pack(Uint32Array.from([...c0, ...c1, ...c2])));
-    const ciphertext = { ...reply.distances.ciphertext!, data, sha256: sha256(data) };
-    return { ...reply, distances: { ...reply.distances, ciphertext } };
+    distances.ciphertext = { ...distances.ciphertext!, data, sha256: sha256(data) };
   };
-  server.falsify = { compare: changed, search: changed };
+  const compare = (reply: CompareTemplatesResponse): CompareTemplatesResponse => {
+    if (reply.message?.$case === "comparison") falsify(reply.message.value.distances!);
+    return reply;
+  };
+  const search = (reply: SearchGalleryResponse): SearchGalleryResponse => {
+    if (reply.message?.$case === "distances") falsify(reply.message.value);
+    return reply;
+  };
+  server.falsify = { compare, search };
 }
 
 const isRefused = (error: unknown): boolean => error instanceof ClientError && error.reason === "REPLY_INVALID";
@@ -147,10 +153,10 @@ function withoutSlots(residues: Uint32Array, count: number): Uint32Array {
   const unit = coefficients[scoreIndex(LAYOUT, count)]!;
   const first = new Float64Array(DEGREE);
   for (let slot = 0; slot < count; slot++) first[scoreIndex(LAYOUT, slot)] = Math.round(-unit / 2 ** 10);
-  const cancelling = kernel
+  const canceling = kernel
     .encode(first)
     .map((residue, i) => Number((BigInt(residue) << 10n) % BigInt(kernel.primes[Math.floor(i / DEGREE)]!)));
-  return sum(residues, cancelling);
+  return sum(residues, canceling);
 }
 
 for (const name of ["PACKED_N4096_Q60", "PACKED_N4096_Q30"] as const) {

@@ -9,7 +9,7 @@ import { KeyHolder } from "../../../client/keys/key-holder.ts";
 import type { ModelSpace } from "../../../client/model-space.ts";
 import { VeilfaceClient } from "../../../client/veilface-client.ts";
 import { unitVector } from "../../../bench/figures.ts";
-import { MemoryServer, goingAway } from "../../support/fake/memory-server.ts";
+import { MemoryServer, goingAway, strike } from "../../support/fake/memory-server.ts";
 
 const keyHolder = await KeyHolder.create();
 const newKeyHolder = await KeyHolder.create("PACKED_N4096_Q30");
@@ -135,8 +135,8 @@ test("where the source fails, or yields what does not fit, what it yielded befor
 test("what was not acknowledged when the server went away is sent again, and nothing else", async () => {
   const galleryId = await newGallery();
   let failures = 3;
-  server.interference.enroll = ({ block }) => {
-    if (block !== undefined && block.block % 2 === 1 && failures-- > 0) throw goingAway();
+  server.interference.enroll = ({ message }) => {
+    if (message?.$case === "block" && message.value.block % 2 === 1 && failures-- > 0) throw goingAway();
   };
   let pulled = 0;
   function* source(): Generator<Enrollment> {
@@ -165,8 +165,8 @@ test("memory does not grow with the source: it is asked for no more than a few b
 
 test("an acknowledgement of another block than the one sent ends the enrollment", async () => {
   const galleryId = await newGallery();
-  server.interference.enroll = ({ block }) => {
-    if (block !== undefined) block.count++;
+  server.interference.enroll = ({ message }) => {
+    if (message?.$case === "block") message.value.count++;
   };
   await assert.rejects(client.enroll(galleryId, people(20)), isRefused("REPLY_INVALID"));
 });
@@ -335,17 +335,9 @@ test("a block whose templates were all deleted while the search ran does not fai
   const galleryId = await newGallery();
   await client.enroll(galleryId, people(SLOTS * 2));
   await client.listTemplates(galleryId);
-  const { roster, info } = server.galleries.get(galleryId)!;
-  server.interference.search = ({ revision }) => {
-    if (revision === 0) return;
-    for (let i = 0; i < SLOTS; i++)
-      roster.set(`t-${i}`, {
-        templateId: `t-${i}`,
-        subjectId: "",
-        placement: undefined,
-        revision: ++info.revision,
-        deleted: true,
-      });
+  const gallery = server.galleries.get(galleryId)!;
+  server.interference.search = ({ message }) => {
+    if (message?.$case === "start") for (let i = 0; i < SLOTS; i++) strike(gallery, `t-${i}`);
   };
   const candidates = await client.identify(galleryId, person(3).embedding, { maxCandidates: 1000 });
   assert.deepEqual(

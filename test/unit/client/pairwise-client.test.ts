@@ -7,14 +7,19 @@ import fc from "fast-check";
 import { Status } from "nice-grpc";
 import { ClientError } from "../../../client/errors.ts";
 import type { ClientErrorReason } from "../../../client/errors.ts";
+import { PairwiseCalls } from "../../../client/pairwise/pairwise-calls.ts";
 import { PairwiseClient } from "../../../client/pairwise/pairwise-client.ts";
+import { PairwiseContexts } from "../../../client/pairwise/pairwise-contexts.ts";
 import type { PairwiseCompareOptions, PairwiseKeys } from "../../../client/pairwise/pairwise-options.ts";
 import type { PairwiseCiphertext } from "../../../client/pairwise/pairwise-wire.ts";
+import { CallBounds } from "../../../client/remote/call-bounds.ts";
+import { Rpcs } from "../../../client/remote/calls.ts";
+import { openServices } from "../../../client/remote/channel.ts";
 import { FAKE_CONTEXT_ID, FakePairwiseServer, refusal } from "../../support/fake/fake-pairwise-server.ts";
 import type { ReceivedUpload } from "../../support/fake/fake-pairwise-server.ts";
 import { sha256 } from "../../support/fake/fake-server.ts";
 import { SMALL, TensealMaker } from "../../support/independent/tenseal-maker.ts";
-import { decodeTensealContext, encodeTensealVector } from "../../support/independent/tenseal-wire.ts";
+import { decodeTensealContext, encodeTensealVector } from "../../../scripts/dev/tenseal-wire.ts";
 
 const CHUNK = 65_536;
 // Of a prime length, so that chunks differ.
@@ -39,8 +44,8 @@ beforeEach(() => {
 const publicContext = maker.publicContext(keys);
 const vectors = [maker.vector([1, 2, 3]), maker.vector([4, 5, 6])] as const;
 const ciphertexts = [maker.ciphertext([1, 2, 3]), maker.ciphertext([4, 5, 6])] as const;
-const tenseal = (bytes: Uint8Array): PairwiseCiphertext => ({ encoding: "tenseal", bytes });
-const seal = (bytes: Uint8Array): PairwiseCiphertext => ({ encoding: "seal", bytes });
+const tenseal = (bytes: Uint8Array): PairwiseCiphertext => ({ encoding: "TENSEAL_CKKS_VECTOR", bytes });
+const seal = (bytes: Uint8Array): PairwiseCiphertext => ({ encoding: "SEAL", bytes });
 
 const refusedAs =
   (reason: ClientErrorReason, says = /./) =>
@@ -198,13 +203,18 @@ test("a cancelled upload ends as cancelled, before it began and on the way", asy
   assert.equal(server.uploads.length, 1);
 });
 
-test("the deadline is for a server that takes nothing, not for a slow one", async () => {
+test("without a deadline patience is for a server that takes nothing, not for a slow one", async () => {
+  const services = openServices({ address: server.address });
+  const contexts = new PairwiseContexts(new PairwiseCalls(new Rpcs(services)));
+  const bounds = (): CallBounds => new CallBounds({}, { patienceMs: 1500 });
   server.interference = { chunk: () => sleep(20) };
   const start = performance.now();
-  await client.uploadContext(sized(1, 200 * CHUNK), { deadlineMs: 2000 });
-  assert.ok(performance.now() - start > 3000, "it took longer than the deadline in all");
+  await contexts.uploadSeal(sized(1, 200 * CHUNK), { bounds: bounds() });
+  assert.ok(performance.now() - start > 3000, "it took longer than the patience in all");
   const never = Promise.withResolvers<undefined>();
   server.interference = { chunk: () => never.promise };
+  await assert.rejects(contexts.uploadSeal(sized(1, 10), { bounds: bounds() }), refusedAs("DEADLINE_EXCEEDED"));
+  services.close();
   await assert.rejects(client.uploadContext(sized(1, 10), { deadlineMs: 200 }), refusedAs("DEADLINE_EXCEEDED"));
   never.resolve(undefined);
 });
@@ -218,7 +228,7 @@ test("a secret key is refused before a call is made, as a context, as keys and a
   for (const field of ["encryptionParameters", "relinKeys", "galoisKeys"])
     await assert.rejects(nobody.uploadContext({ ...sized(1, 1), [field]: key }), secret);
   const compare = (first: PairwiseCiphertext): Promise<unknown> =>
-    nobody.compare(FAKE_CONTEXT_ID, { first, second: tenseal(vectors[1]) }, { operation: "inner-product" });
+    nobody.compare(FAKE_CONTEXT_ID, { first, second: tenseal(vectors[1]) }, { operation: "INNER_PRODUCT" });
   for (const first of [
     tenseal(maker.secretContext()),
     tenseal(key),
@@ -278,7 +288,7 @@ test("a context is read and deleted by its whole id", async () => {
       client.compare(
         wrong,
         { first: tenseal(vectors[0]), second: tenseal(vectors[1]) },
-        { operation: "inner-product" },
+        { operation: "INNER_PRODUCT" },
       ),
       refusedAs("USAGE"),
     );
@@ -302,7 +312,7 @@ const comparisons: readonly (readonly [
   [
     "two TenSEAL vectors",
     [tenseal(vectors[0]), tenseal(vectors[1])],
-    { operation: "squared-distance" },
+    { operation: "SQUARED_DISTANCE" },
     {
       operation: PairwiseOperation.PAIRWISE_OPERATION_SQUARED_DISTANCE,
       dimension: 3,
@@ -313,13 +323,13 @@ const comparisons: readonly (readonly [
   [
     "two SEAL ciphertexts",
     [seal(ciphertexts[0]), seal(ciphertexts[1])],
-    { operation: "inner-product", dimension: 2, normBound: 1 },
+    { operation: "INNER_PRODUCT", dimension: 2, normBound: 1 },
     { operation: PairwiseOperation.PAIRWISE_OPERATION_INNER_PRODUCT, dimension: 2, normBound: 1, replyEncoding: SEAL },
   ],
   [
     "a SEAL ciphertext and a TenSEAL vector",
     [seal(ciphertexts[0]), tenseal(vectors[1])],
-    { operation: "squared-distance", dimension: 3, replyEncoding: "tenseal" },
+    { operation: "SQUARED_DISTANCE", dimension: 3, replyEncoding: "TENSEAL_CKKS_VECTOR" },
     {
       operation: PairwiseOperation.PAIRWISE_OPERATION_SQUARED_DISTANCE,
       dimension: 3,
@@ -339,7 +349,7 @@ for (const [name, [first, second], options, expected] of comparisons) {
     );
     const wire = ({ encoding, bytes }: PairwiseCiphertext): Ciphertext => ({
       contextId: FAKE_CONTEXT_ID,
-      encoding: encoding === "seal" ? SEAL : TENSEAL,
+      encoding: encoding === "SEAL" ? SEAL : TENSEAL,
       data: bytes,
       sha256: sha256(bytes),
     });
@@ -352,7 +362,7 @@ test("a vector that came as base64 text is sent as the bytes that it stands for"
   await client.compare(
     FAKE_CONTEXT_ID,
     { first: text(vectors[0]), second: text(vectors[1]) },
-    { operation: "squared-distance" },
+    { operation: "SQUARED_DISTANCE" },
   );
   assert.deepEqual(
     server.comparisons.map(({ first, second }) => [first?.data, second?.data]),
@@ -366,7 +376,7 @@ test("what cannot be compared is refused before a call is made", async () => {
     second: PairwiseCiphertext,
     options: Partial<PairwiseCompareOptions> = {},
   ): Promise<unknown> =>
-    client.compare(FAKE_CONTEXT_ID, { first, second }, { operation: "squared-distance", ...options });
+    client.compare(FAKE_CONTEXT_ID, { first, second }, { operation: "SQUARED_DISTANCE", ...options });
   await assert.rejects(compare(seal(ciphertexts[0]), seal(ciphertexts[1])), refusedAs("USAGE", /dimension is missing/));
   await assert.rejects(
     compare(tenseal(vectors[0]), tenseal(maker.vector([1, 2]))),
@@ -421,7 +431,7 @@ for (const [name, change] of Object.entries(wrongReplies)) {
       client.compare(
         FAKE_CONTEXT_ID,
         { first: tenseal(vectors[0]), second: tenseal(vectors[1]) },
-        { operation: "squared-distance" },
+        { operation: "SQUARED_DISTANCE" },
       ),
       refusedAs("REPLY_INVALID"),
     );
@@ -450,7 +460,7 @@ test("that two ciphertexts are one is believed only where they are, however they
     seal(maker.rewrite(data, { ...form, encoding: "SEAL" })),
     tenseal(maker.rewrite(data, { ...form, encoding: "TENSEAL_CKKS_VECTOR" })),
   ]);
-  const options = { operation: "squared-distance", dimension: 3 } as const;
+  const options = { operation: "SQUARED_DISTANCE", dimension: 3 } as const;
   for (const first of forms) {
     for (const second of forms)
       assert.equal(await client.compare(FAKE_CONTEXT_ID, { first, second }, options), undefined);
@@ -461,7 +471,7 @@ test("that two ciphertexts are one is believed only where they are, however they
     const product = client.compare(
       FAKE_CONTEXT_ID,
       { first, second: first },
-      { ...options, operation: "inner-product" },
+      { ...options, operation: "INNER_PRODUCT" },
     );
     await assert.rejects(product, refusedAs("REPLY_INVALID"));
   }

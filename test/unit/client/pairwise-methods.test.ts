@@ -2,7 +2,9 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { Status } from "nice-grpc";
-import type { CallOptions } from "../../../client/remote/calls.ts";
+import { UNBOUNDED } from "../../../client/remote/call-bounds.ts";
+import type { CallOptions } from "../../../client/remote/call-bounds.ts";
+import { Rpcs } from "../../../client/remote/calls.ts";
 import { openServices } from "../../../client/remote/channel.ts";
 import { ClientError } from "../../../client/errors.ts";
 import type { ClientErrorReason } from "../../../client/errors.ts";
@@ -19,8 +21,8 @@ after(() => {
   maker[Symbol.dispose]();
 });
 const publicContext = maker.publicContext(maker.makeKeys([1, 2]));
-const vector: PairwiseCiphertext = { encoding: "tenseal", bytes: maker.vector([1, 2, 3]) };
-const other: PairwiseCiphertext = { encoding: "tenseal", bytes: maker.vector([4, 5, 6]) };
+const vector: PairwiseCiphertext = { encoding: "TENSEAL_CKKS_VECTOR", bytes: maker.vector([1, 2, 3]) };
+const other: PairwiseCiphertext = { encoding: "TENSEAL_CKKS_VECTOR", bytes: maker.vector([4, 5, 6]) };
 const keys = {
   encryptionParameters: Buffer.from("p"),
   scale: 2 ** 30,
@@ -28,7 +30,7 @@ const keys = {
   galoisKeys: Buffer.alloc(9, 2),
 };
 const gallery = { galleryId: "g", contextId: FAKE_CONTEXT_ID, metric: "euclidean", dimension: 3 } as const;
-const operation = "squared-distance" as const;
+const operation = "SQUARED_DISTANCE" as const;
 
 type Method = (client: PairwiseClient, options: CallOptions) => Promise<unknown>;
 type MethodName = Exclude<keyof PairwiseClient, "close" | typeof Symbol.dispose>;
@@ -87,7 +89,7 @@ test("where no server is every method says SERVER_UNAVAILABLE, where none answer
   using unheard = open(server.address);
   await Promise.all(
     methods.flatMap(([name, run]) => [
-      assert.rejects(run(nowhere, { deadlineMs: 1000 }), isError("SERVER_UNAVAILABLE", /ECONNREFUSED/), name),
+      assert.rejects(run(nowhere, { deadlineMs: 1500 }), isError("SERVER_UNAVAILABLE", /ECONNREFUSED/), name),
       assert.rejects(run(unheard, { deadlineMs: 300 }), isError("DEADLINE_EXCEEDED"), name),
     ]),
   );
@@ -113,6 +115,9 @@ test("arguments of types that the compiler refuses are ClientErrors too", async 
     () => client.uploadContext(wrong({})),
     () => client.compare(FAKE_CONTEXT_ID, { first: wrong(undefined), second: vector }, { operation }),
     () => client.compareMany(FAKE_CONTEXT_ID, { first: vector, others: wrong(5) }, { operation }).next(),
+    () => client.compare(FAKE_CONTEXT_ID, { first: vector, second: other }, { operation: wrong("squared-distance") }),
+    () =>
+      client.compare(FAKE_CONTEXT_ID, { first: { ...vector, encoding: wrong("seal") }, second: other }, { operation }),
     () => client.createGallery(wrong({})),
     () => client.enroll("g", wrong(5)),
     () => client.search("g", wrong(undefined)).next(),
@@ -169,11 +174,11 @@ test("a stream is begun again where the server is away before it says anything, 
   after(() => {
     services.close();
   });
-  const calls = new PairwiseCalls(services, 10_000);
+  const calls = new PairwiseCalls(new Rpcs(services));
   const isAway = new ClientError("SERVER_UNAVAILABLE", "away");
   const read = (begun: () => Generator<number>): Promise<number[]> =>
     Array.fromAsync(
-      calls.readStream({}, async function* () {
+      calls.readStream(UNBOUNDED, async function* () {
         yield* await Promise.resolve(begun());
       }),
     );

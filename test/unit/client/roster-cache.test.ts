@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { mkdtemp, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -25,7 +25,7 @@ after(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-const GALLERY = { galleryId: "staff", uid: "0123456789abcdef0123456789abcdef" };
+const UID = "0123456789abcdef0123456789abcdef";
 
 const entry = (i: number, name = `template-of-${i}`): RosterEntry => ({
   templateId: name,
@@ -52,26 +52,31 @@ function served(
 
 const people = Array.from({ length: 100 }, (_, i) => entry(i));
 
-async function rosterFrom(readPage: ReadRosterPage, store: RosterStore, revision: number): Promise<RosterEntry[]> {
+async function rosterFrom(
+  readPage: ReadRosterPage,
+  store: RosterStore,
+  revision: number,
+  uid = UID,
+): Promise<RosterEntry[]> {
   const roster = new Roster(readPage, store);
-  await roster.update(revision);
+  await roster.update(uid, revision);
   return roster.entries();
 }
 
 test("a roster that was stored is loaded by the next process, which asks for the last change only", async () => {
   const cache = new RosterCache(join(folder, "a"), keyHolder);
   const first = served(people);
-  await rosterFrom(first.readPage, cache.storeFor(GALLERY), 100);
+  await rosterFrom(first.readPage, cache.storeFor("staff"), 100);
   const second = served(people);
   assert.deepEqual(
-    await rosterFrom(second.readPage, new RosterCache(join(folder, "a"), keyHolder).storeFor(GALLERY), 100),
+    await rosterFrom(second.readPage, new RosterCache(join(folder, "a"), keyHolder).storeFor("staff"), 100),
     people,
   );
   assert.deepEqual([first.asked, second.asked], [[0], [99]]);
 });
 
 test("a stored roster is its owner's alone: mode 600, and no id in it or in its name", async () => {
-  await rosterFrom(served(people).readPage, new RosterCache(join(folder, "b"), keyHolder).storeFor(GALLERY), 100);
+  await rosterFrom(served(people).readPage, new RosterCache(join(folder, "b"), keyHolder).storeFor("staff"), 100);
   const [name, ...others] = await readdir(join(folder, "b"));
   assert.deepEqual(others, []);
   assert.match(name!, /^[0-9a-f]{32}\.roster$/);
@@ -89,20 +94,20 @@ test("a stored copy that is damaged, of another key or of an earlier gallery is 
       const bytes = await readFile(join(path, name!));
       bytes[bytes.length >> 1]! ^= 1;
       await writeFile(join(path, name!), bytes);
-      return new RosterCache(path, keyHolder).storeFor(GALLERY);
+      return new RosterCache(path, keyHolder).storeFor("staff");
     },
     "cut short": async () => {
       const [name] = await readdir(path);
       await writeFile(join(path, name!), (await readFile(join(path, name!))).subarray(0, 20));
-      return new RosterCache(path, keyHolder).storeFor(GALLERY);
+      return new RosterCache(path, keyHolder).storeFor("staff");
     },
-    "another creation": () =>
-      Promise.resolve(new RosterCache(path, keyHolder).storeFor({ ...GALLERY, uid: "f".repeat(32) })),
+    "another creation": () => Promise.resolve(new RosterCache(path, keyHolder).storeFor("staff")),
   };
   for (const [name, storeOf] of Object.entries(cases)) {
-    await rosterFrom(served(people).readPage, new RosterCache(path, keyHolder).storeFor(GALLERY), 100);
+    await rosterFrom(served(people).readPage, new RosterCache(path, keyHolder).storeFor("staff"), 100);
     const again = served(people);
-    assert.deepEqual(await rosterFrom(again.readPage, await storeOf(), 100), people, name);
+    const uid = name === "another creation" ? "f".repeat(32) : UID;
+    assert.deepEqual(await rosterFrom(again.readPage, await storeOf(), 100, uid), people, name);
     assert.deepEqual(again.asked, [0], name);
   }
   assert.equal(
@@ -122,21 +127,62 @@ test("a server that was put back from a backup and gave the places to others is 
       [...people.slice(0, 90), ...people.slice(90).map((live, i) => entry(90 + i, `other-${live.revision}`))],
       100,
     ],
+    [
+      "another last change, which is gone since",
+      [...people.slice(0, 90), ...people.slice(90, 99).map((_, i) => entry(90 + i, `other-${i}`)), entry(100, "late")],
+      101,
+    ],
     ["an earlier revision", people.slice(0, 50), 50],
   ] as const) {
     const cache = new RosterCache(join(folder, "d"), keyHolder);
-    await rosterFrom(served(people).readPage, cache.storeFor(GALLERY), 100);
+    await rosterFrom(served(people).readPage, cache.storeFor("staff"), 100);
     const restored = served(entries, revision);
-    assert.deepEqual(await rosterFrom(restored.readPage, cache.storeFor(GALLERY), revision), entries, name);
+    assert.deepEqual(await rosterFrom(restored.readPage, cache.storeFor("staff"), revision), entries, name);
     assert.deepEqual(restored.asked, [99, 0], name);
     await cache.forget("staff");
     assert.deepEqual(await readdir(join(folder, "d")), []);
   }
 });
 
+test("a stored copy of one change is believed no more than others", async () => {
+  const store = new RosterCache(join(folder, "f"), keyHolder).storeFor("staff");
+  await rosterFrom(served([entry(0)]).readPage, store, 1);
+  const other = [entry(0, "somebody-else")];
+  assert.deepEqual(await rosterFrom(served(other).readPage, store, 1), other);
+});
+
+test("a stored copy whose last template was enrolled anew, or deleted, since is read on from", async () => {
+  for (const since of [[entry(100, "template-of-99")], []]) {
+    const store = new RosterCache(join(folder, "g"), keyHolder).storeFor("staff");
+    await rosterFrom(served(people).readPage, store, 100);
+    const asked: number[] = [];
+    const live = [...people.slice(0, 99), ...since];
+    const deletion = { templateId: "template-of-99", live: undefined, revision: 101 };
+    const readPage: ReadRosterPage = (revision) => {
+      asked.push(revision);
+      const changes = since.map((one) => ({ templateId: one.templateId, live: one, revision: one.revision }));
+      return Promise.resolve({ changes: since.length > 0 ? changes : [deletion], revision: 101, nextPageToken: "" });
+    };
+    assert.deepEqual([await rosterFrom(readPage, store, 101), asked], [live, [99]]);
+  }
+});
+
+test("a stored copy tells of which gallery it is, and one of a gallery by another name is none", async () => {
+  const cache = new RosterCache(join(folder, "e"), keyHolder);
+  const [one, other] = [cache.storeFor("staff"), cache.storeFor("visitors")];
+  await one.save({ uid: UID, bytes: Uint8Array.of(1, 2, 3) });
+  assert.deepEqual(await one.load(), { uid: UID, bytes: Uint8Array.of(1, 2, 3) });
+  assert.equal(await other.load(), undefined);
+  const [name] = await readdir(join(folder, "e"));
+  await other.save({ uid: "f".repeat(32), bytes: Uint8Array.of(4) });
+  const [moved] = (await readdir(join(folder, "e"))).filter((file) => file !== name);
+  await rename(join(folder, "e", moved!), join(folder, "e", name!));
+  assert.equal(await one.load(), undefined);
+});
+
 test("a folder that cannot be written costs nothing but the copy", async () => {
   await writeFile(join(folder, "file"), "");
-  const store = new RosterCache(join(folder, "file", "below"), keyHolder).storeFor(GALLERY);
+  const store = new RosterCache(join(folder, "file", "below"), keyHolder).storeFor("staff");
   assert.deepEqual(await rosterFrom(served(people).readPage, store, 100), people);
 });
 

@@ -1,13 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setImmediate as turn } from "node:timers/promises";
 import fc from "fast-check";
 import { ClientError } from "../../../client/errors.ts";
+import { CallBounds } from "../../../client/remote/call-bounds.ts";
 import { rankCandidates } from "../../../client/match/rank-candidates.ts";
 import type { BlockDistances } from "../../../client/match/search-answer.ts";
 import { Roster } from "../../../client/roster/roster.ts";
-import type { ReadRosterPage } from "../../../client/roster/roster.ts";
-import type { RosterChange } from "../../../client/remote/wire.ts";
-import type { RosterEntry } from "../../../client/remote/wire.ts";
+import type { ReadRosterPage, RosterStore, StoredRoster } from "../../../client/roster/roster.ts";
+import type { RosterUpdate } from "../../../client/roster/roster-update.ts";
+import type { RosterChange, RosterEntry, RosterState } from "../../../client/remote/wire.ts";
 
 const entry = (templateId: string, subjectId: string, slot: number, revision: number): RosterEntry => ({
   templateId,
@@ -16,12 +18,16 @@ const entry = (templateId: string, subjectId: string, slot: number, revision: nu
   revision,
 });
 
+const UID = "0123456789abcdef".repeat(2);
+const OTHER_UID = "f".repeat(32);
+
 /** A server's side of a roster: what it is now, and pages of what changed. */
 class ServedRoster {
   readonly live = new Map<string, RosterEntry>();
-  readonly #changes = new Map<string, { readonly revision: number; readonly change: RosterChange }>();
+  readonly #changes = new Map<string, RosterChange>();
   revision = 0;
-  reads = 0;
+  /** The revisions that changes were asked for since, a page each. */
+  readonly asked: number[] = [];
 
   put(templateId: string, subjectId: string): void {
     this.revision++;
@@ -38,24 +44,26 @@ class ServedRoster {
 
   /** Two changes a page, so that histories take several. */
   readonly readPage: ReadRosterPage = async (since, pageToken) => {
-    this.reads++;
+    this.asked.push(since);
     await Promise.resolve();
-    const after = pageToken === "" ? since : Number(pageToken);
-    const rest = [...this.#changes.values()]
-      .filter(({ revision }) => revision > after)
-      .sort((a, b) => a.revision - b.revision);
-    const page = rest.slice(0, 2);
-    return {
-      changes: page.map(({ change }) => change),
-      revision: this.revision,
-      nextPageToken: rest.length > 2 ? String(page[1]!.revision) : "",
-    };
+    const rest = this.changesSince(pageToken === "" ? since : Number(pageToken));
+    const changes = rest.slice(0, 2);
+    const nextPageToken = rest.length > 2 ? String(changes[1]!.revision) : "";
+    return { changes, revision: this.revision, nextPageToken };
   };
 
+  changesSince(after: number): RosterChange[] {
+    return [...this.#changes.values()]
+      .filter(({ revision }) => revision > after)
+      .sort((a, b) => a.revision - b.revision);
+  }
+
   #record(change: RosterChange): void {
-    this.#changes.set(change.templateId, { revision: this.revision, change });
+    this.#changes.set(change.templateId, change);
   }
 }
+
+const isStale = (error: unknown): boolean => error instanceof ClientError && error.reason === "ROSTER_STALE";
 
 const byId = (entries: Iterable<RosterEntry>): RosterEntry[] =>
   [...entries].sort((a, b) => (a.templateId < b.templateId ? -1 : 1));
@@ -75,7 +83,7 @@ test("after any history of changes and updates a roster is the server's, read by
         if (change.kind === "put") served.put(change.id, change.subject);
         if (change.kind === "remove") served.remove(change.id);
         if (change.kind !== "update") continue;
-        await roster.update(served.revision);
+        await roster.update(UID, served.revision);
         assert.deepEqual(byId(roster.entries()), byId(served.live.values()));
         assert.equal(roster.revision, served.revision);
       }
@@ -83,20 +91,21 @@ test("after any history of changes and updates a roster is the server's, read by
   );
 });
 
-test("a roster that is current asks nothing, and updates at once share one reading", async () => {
+test("a roster that is current asks nothing, and of updates at once one reads all of it and the others what changed since", async () => {
   const served = new ServedRoster();
   served.put("a", "ada");
   const roster = new Roster(served.readPage);
-  await Promise.all([roster.update(1), roster.update(1), roster.update(1)]);
-  await roster.update(1);
-  assert.equal(served.reads, 1);
+  await Promise.all([roster.update(UID, 1), roster.update(UID, 1), roster.update(UID, 1)]);
+  assert.deepEqual(served.asked, [0, 1, 1]);
+  await roster.update(UID, 1);
+  assert.equal(served.asked.length, 3);
 });
 
 test("a roster that the server does not bring up to the revision asked for is stale, not taken as it is", async () => {
   const served = new ServedRoster();
   served.put("a", "ada");
   const roster = new Roster(served.readPage);
-  await assert.rejects(roster.update(2), (error) => error instanceof ClientError && error.reason === "ROSTER_STALE");
+  await assert.rejects(roster.update(UID, 2), isStale);
 });
 
 test("an update that fails half way is made good by the next one", async () => {
@@ -106,12 +115,214 @@ test("an update that fails half way is made good by the next one", async () => {
   const roster = new Roster((since, pageToken) =>
     pageToken !== "" && failures-- > 0 ? Promise.reject(new Error("lost")) : served.readPage(since, pageToken),
   );
-  await assert.rejects(roster.update(5), /lost/);
+  await assert.rejects(roster.update(UID, 5), /lost/);
   assert.equal(roster.revision, 0);
   served.remove("a");
-  await roster.update(6);
+  await roster.update(UID, 6);
   assert.deepEqual(byId(roster.entries()), byId(served.live.values()));
 });
+
+test("a gallery of another uid is begun anew, and nothing of the former one stays", async () => {
+  const [first, second] = [new ServedRoster(), new ServedRoster()];
+  for (const name of ["a", "b", "c"]) first.put(name, "ada");
+  second.put("b", "bob");
+  let served = first;
+  const roster = new Roster((...page) => served.readPage(...page));
+  await roster.update(UID, 3);
+  served = second;
+  await roster.update(OTHER_UID, 1);
+  assert.deepEqual(roster.entries(), [...second.live.values()]);
+  assert.deepEqual([roster.revision, second.asked], [1, [0]]);
+  using update = await roster.begin();
+  assert.deepEqual(update.since, { uid: OTHER_UID, revision: 1 });
+});
+
+test("changes of a gallery that was replaced meanwhile are not mixed with those of the one in its place", async () => {
+  const [first, second] = [new ServedRoster(), new ServedRoster()];
+  first.put("a", "ada");
+  second.put("b", "bob");
+  const roster = new Roster(first.readPage);
+  await roster.refresh(UID);
+  using late = await roster.begin();
+  late.of(UID);
+  first.put("c", "carl");
+  late.add(first.changesSince(late.since.revision));
+  using current = await roster.begin();
+  current.of(OTHER_UID);
+  current.add(second.changesSince(0));
+  await current.finish(second.revision);
+  await assert.rejects(late.finish(first.revision), isStale);
+  assert.deepEqual(roster.entries(), [...second.live.values()]);
+});
+
+test("a server whose revision went back, as one put back from a backup, is read anew", async () => {
+  const served = new ServedRoster();
+  for (const name of ["a", "b", "c", "d", "e"]) served.put(name, name);
+  const backup = new ServedRoster();
+  for (const name of ["a", "x"]) backup.put(name, name);
+  let current = served;
+  const roster = new Roster((...page) => current.readPage(...page));
+  await roster.refresh(UID);
+  current = backup;
+  assert.deepEqual([...(await roster.refresh(UID)).entries()], [...backup.live.values()]);
+  assert.deepEqual([backup.asked, roster.revision], [[5, 0], 2]);
+});
+
+test("changes since a revision that the roster does not have any more are not added to it", async () => {
+  const served = new ServedRoster();
+  for (const name of ["a", "b", "c"]) served.put(name, name);
+  const backup = new ServedRoster();
+  backup.put("x", "x");
+  let current = served;
+  const roster = new Roster((...page) => current.readPage(...page));
+  await roster.refresh(UID);
+  using late = await roster.begin();
+  late.of(UID);
+  served.put("d", "d");
+  late.add(served.changesSince(3));
+  current = backup;
+  await roster.refresh(UID);
+  await assert.rejects(late.finish(served.revision), isStale);
+  assert.deepEqual(roster.entries(), [...backup.live.values()]);
+});
+
+test("while the whole roster is read others wait, and go on once that has failed or is done", async () => {
+  const served = new ServedRoster();
+  served.put("a", "ada");
+  const roster = new Roster(served.readPage);
+  const first = await roster.begin();
+  let begun = 0;
+  const waiting = [roster.begin(), roster.begin()].map((beginning) => beginning.finally(() => begun++));
+  const aborting = new AbortController();
+  const aborted = roster.begin({ bounds: new CallBounds({ signal: aborting.signal }) });
+  aborting.abort();
+  await assert.rejects(aborted, { name: "ClientError", reason: "CANCELLED" });
+  await turn();
+  assert.equal(begun, 0);
+  first[Symbol.dispose]();
+  const second = await Promise.race(waiting);
+  await turn();
+  assert.equal(begun, 1, "the next one reads all of it, and the other waits for that");
+  second.of(UID);
+  second.add(served.changesSince(0));
+  await second.finish(served.revision);
+  second[Symbol.dispose]();
+  for (const update of await Promise.all(waiting)) update[Symbol.dispose]();
+  using third = await roster.begin();
+  using fourth = await roster.begin();
+  assert.deepEqual(
+    [third.since, fourth.since],
+    [third.since, { uid: UID, revision: 1 }],
+    "changes are read side by side",
+  );
+});
+
+/** A history of galleries under one id, and every state that one of them had. */
+class ServedHistory {
+  readonly #states = new Map<string, RosterEntry[]>();
+  #galleries = 1;
+  roster = new ServedRoster();
+
+  get uid(): string {
+    return String(this.#galleries).padStart(32, "0");
+  }
+
+  recreate(): void {
+    this.#galleries++;
+    this.roster = new ServedRoster();
+  }
+
+  note(): void {
+    this.#states.set(`${this.uid} ${this.roster.revision}`, byId(this.roster.live.values()));
+  }
+
+  at({ uid, revision }: RosterState): RosterEntry[] {
+    return this.#states.get(`${uid} ${revision}`) ?? [];
+  }
+}
+
+/** An update under way, and the state of the gallery that it has gathered. */
+interface Underway {
+  readonly update: RosterUpdate;
+  gathered?: RosterState;
+}
+
+function gather({ update }: Underway, { uid, roster }: ServedHistory): RosterState {
+  update.of(uid);
+  const changes = roster.changesSince(update.since.uid === uid ? update.since.revision : 0);
+  for (const change of changes) update.add([change]);
+  return { uid, revision: roster.revision };
+}
+
+/** What is known once an update is finished that began at `since`. */
+function known(before: RosterState, since: RosterState, { uid, revision }: RosterState): RosterState | "stale" {
+  const isWhole = since.uid !== uid || since.revision === 0;
+  if (uid === before.uid) return { uid, revision: Math.max(before.revision, revision) };
+  return isWhole ? { uid, revision } : "stale";
+}
+
+test("whatever updates run side by side, and whatever is made of the gallery, no line is lost and none comes back", async () => {
+  const id = fc.integer({ min: 0, max: 4 }).map(String);
+  const which = fc.nat(3);
+  const step = fc.oneof(
+    { weight: 4, arbitrary: fc.record({ kind: fc.constant("put" as const), id, subject: id }) },
+    { weight: 3, arbitrary: fc.record({ kind: fc.constant("remove" as const), id }) },
+    { weight: 1, arbitrary: fc.constant({ kind: "recreate" as const }) },
+    { weight: 1, arbitrary: fc.constant({ kind: "reopen" as const }) },
+    { weight: 4, arbitrary: fc.constant({ kind: "begin" as const }) },
+    { weight: 4, arbitrary: fc.record({ kind: fc.constant("gather" as const), which }) },
+    { weight: 4, arbitrary: fc.record({ kind: fc.constant("finish" as const), which }) },
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
+      const served = new ServedHistory();
+      const store = memoryStore();
+      const open = (): Roster => new Roster((...page) => served.roster.readPage(...page), store);
+      let roster = open();
+      let state: RosterState = { uid: "", revision: 0 };
+      let underWay: Underway[] = [];
+      for (const next of steps) {
+        if (next.kind === "put") served.roster.put(next.id, next.subject);
+        if (next.kind === "remove") served.roster.remove(next.id);
+        if (next.kind === "recreate") served.recreate();
+        served.note();
+        if (next.kind === "reopen") [roster, underWay] = [open(), []];
+        // The first one reads everything, and the others wait for it.
+        if (next.kind === "begin" && (state.revision > 0 || underWay.length === 0))
+          underWay.push({ update: await roster.begin() });
+        if (next.kind !== "gather" && next.kind !== "finish") continue;
+        const one = underWay[next.which];
+        if (one === undefined) continue;
+        if (next.kind === "gather") one.gathered ??= gather(one, served);
+        if (next.kind === "gather" || one.gathered === undefined) continue;
+        underWay = underWay.filter((other) => other !== one);
+        using update = one.update;
+        const expected = known(state, update.since, one.gathered);
+        if (expected === "stale") await assert.rejects(update.finish(one.gathered.revision), isStale);
+        else {
+          const table = await update.finish(one.gathered.revision);
+          assert.deepEqual(byId(table.entries()), served.at(expected));
+          assert.equal(roster.revision, expected.revision);
+          state = expected;
+        }
+      }
+      for (const { update } of underWay) update[Symbol.dispose]();
+      assert.deepEqual(byId((await roster.refresh(served.uid)).entries()), byId(served.roster.live.values()));
+    }),
+    { numRuns: 300 },
+  );
+});
+
+function memoryStore(): RosterStore {
+  let stored: StoredRoster | undefined;
+  return {
+    load: () => Promise.resolve(stored),
+    save: (roster) => {
+      stored = { ...roster, bytes: Uint8Array.from(roster.bytes) };
+      return Promise.resolve();
+    },
+  };
+}
 
 async function rosterOf(entries: readonly RosterEntry[]): Promise<Roster> {
   const roster = new Roster(() =>
@@ -121,7 +332,7 @@ async function rosterOf(entries: readonly RosterEntry[]): Promise<Roster> {
       nextPageToken: "",
     }),
   );
-  await roster.update(100);
+  await roster.update(UID, 100);
   return roster;
 }
 
@@ -185,24 +396,29 @@ test("a signal ends an update between two pages, and while another one is waited
   const roster = new Roster(async (_since, _token, options) => {
     pages++;
     if (pages === 1) await held.promise;
-    if (options?.signal?.aborted === true) throw new ClientError("CANCELLED", "cancelled");
+    options?.bounds.check();
     return { changes: [], revision: 5, nextPageToken: pages < 3 ? "more" : "" };
   });
-  const first = roster.update(5);
-  const waiting = roster.update(5, { signal: aborting.signal });
+  const first = roster.update(UID, 5);
+  const waiting = roster.update(UID, 5, { bounds: new CallBounds(aborting) });
+  const late = roster.update(UID, 5, { bounds: new CallBounds({ deadlineMs: 5 }) });
   aborting.abort();
   await assert.rejects(waiting, (error) => error instanceof ClientError && error.reason === "CANCELLED");
+  await assert.rejects(late, { name: "ClientError", reason: "DEADLINE_EXCEEDED" });
   assert.equal(pages, 1);
   held.resolve(undefined);
   await first;
   assert.equal(roster.revision, 5);
   const [between, stopping] = [pages, new AbortController()];
-  const stopped = new Roster((_since, _token, options) => {
+  const stopped = new Roster(async (_since, _token, options) => {
     pages++;
-    if (options?.signal?.aborted === true) return Promise.reject(new ClientError("CANCELLED", "cancelled"));
+    options?.bounds.check();
     stopping.abort();
     return Promise.resolve({ changes: [], revision: 5, nextPageToken: "more" });
   });
-  await assert.rejects(stopped.update(5, stopping), { name: "ClientError", reason: "CANCELLED" });
+  await assert.rejects(stopped.update(UID, 5, { bounds: new CallBounds(stopping) }), {
+    name: "ClientError",
+    reason: "CANCELLED",
+  });
   assert.equal(pages - between, 2);
 });

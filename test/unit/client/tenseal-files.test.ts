@@ -18,7 +18,7 @@ import {
   decodeTensealVector,
   encodeTensealContext,
   encodeTensealVector,
-} from "../../support/independent/tenseal-wire.ts";
+} from "../../../scripts/dev/tenseal-wire.ts";
 
 const { folder, remove } = await temporaryFolder();
 const maker = await TensealMaker.create(SMALL);

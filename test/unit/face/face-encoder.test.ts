@@ -160,18 +160,18 @@ test("a face in a photo of 26 megapixels is placed in the pixels of that photo a
 });
 
 /** A descriptor that answers with the average colour of the face, times three columns of constants. */
-function colourDescriptor(): Uint8Array {
+function colorDescriptor(): Uint8Array {
   const graph = new OnnxGraph("colour");
   const average = graph.node("Flatten", [graph.node("GlobalAveragePool", [graph.input("face", [1, 3, 112, 112])])], {
     axis: 1,
   });
-  const colours = graph.constant({ shape: [3, 4], data: Float32Array.of(1, 0, 0, 1, 0, 1, 0, 1, 0, 0, 1, 1) });
-  graph.named("embedding", { operator: "MatMul", inputs: [average, colours] });
+  const colors = graph.constant({ shape: [3, 4], data: Float32Array.of(1, 0, 0, 1, 0, 1, 0, 1, 0, 0, 1, 1) });
+  graph.named("embedding", { operator: "MatMul", inputs: [average, colors] });
   graph.output("embedding", [1, 4]);
   return graph.encode();
 }
 
-async function writeColourPack(dimension: number): Promise<string> {
+async function writeColorPack(dimension: number): Promise<string> {
   const pack = await mkdtemp(join(folder, "pack-"));
   const input = {
     width: 112,
@@ -187,14 +187,14 @@ async function writeColourPack(dimension: number): Promise<string> {
     { landmarks: [30], x: 56, y: 72 },
   ];
   const descriptor = { file: "colour.onnx", input, alignment };
-  const card = { id: "colour", version: "1", licence: "none", metric: "cosine", threshold: 0.9, dimension, descriptor };
+  const card = { id: "colour", version: "1", license: "none", metric: "cosine", threshold: 0.9, dimension, descriptor };
   await writeFile(join(pack, "model.json"), JSON.stringify(card));
-  await writeFile(join(pack, "colour.onnx"), colourDescriptor());
+  await writeFile(join(pack, "colour.onnx"), colorDescriptor());
   return pack;
 }
 
 test("a user's own descriptor runs behind the default detector, as its card describes it", async () => {
-  await using own = await FaceEncoder.open(await loadModelPack(await writeColourPack(4)));
+  await using own = await FaceEncoder.open(await loadModelPack(await writeColorPack(4)));
   const { embedding } = await own.encodeSingle(await readPhoto(PEOPLE.cage[0]));
   const [blue, green, red, sum] = embedding as unknown as [number, number, number, number];
   assert.ok(Math.abs(Math.hypot(...embedding) - 1) < 1e-6);
@@ -203,7 +203,7 @@ test("a user's own descriptor runs behind the default detector, as its card desc
 });
 
 test("a photo on its side is turned for a user's own descriptor too, by the landmarks alone", async () => {
-  await using own = await FaceEncoder.open(await loadModelPack(await writeColourPack(4)));
+  await using own = await FaceEncoder.open(await loadModelPack(await writeColorPack(4)));
   const photo = await readPhoto(PEOPLE.cage[0]);
   const upright = await own.encodeSingle(photo);
   const turned = await own.encodeSingle(await sharp(photo).rotate(90).png().toBuffer());
@@ -212,8 +212,8 @@ test("a photo on its side is turned for a user's own descriptor too, by the land
 });
 
 test("a pack whose network does not fit its card, or is none, is refused when opened", async () => {
-  await assertRefused(FaceEncoder.open(await loadModelPack(await writeColourPack(5))), "MODEL_PACK_INVALID");
-  const pack = await writeColourPack(4);
+  await assertRefused(FaceEncoder.open(await loadModelPack(await writeColorPack(5))), "MODEL_PACK_INVALID");
+  const pack = await writeColorPack(4);
   await writeFile(join(pack, "colour.onnx"), "not a network");
   await assertRefused(FaceEncoder.open(await loadModelPack(pack)), "MODEL_PACK_INVALID");
 });

@@ -68,15 +68,15 @@ test("the EXIF orientation is applied: a photo stored on its side stands upright
   assert.deepEqual(pixelAt(image, 15, 5), [255, 0, 0]);
 });
 
-test("grey, 16-bit and transparent images become plain 8-bit RGB", async () => {
-  const grey = sharp({ create: { width: 8, height: 6, channels: 3, background: "#808080" } });
+test("gray, 16-bit and transparent images become plain 8-bit RGB", async () => {
+  const gray = sharp({ create: { width: 8, height: 6, channels: 3, background: "#808080" } });
   const half = { create: { width: 8, height: 6, channels: 4 as const, background: { r: 0, g: 0, b: 0, alpha: 0 } } };
   const images = {
-    grey: await decodeImage(await grey.clone().toColourspace("b-w").png().toBuffer()),
-    deep: await decodeImage(await grey.clone().toColourspace("rgb16").png().toBuffer()),
+    gray: await decodeImage(await gray.clone().toColourspace("b-w").png().toBuffer()),
+    deep: await decodeImage(await gray.clone().toColourspace("rgb16").png().toBuffer()),
     clear: await decodeImage(await sharp(half).png().toBuffer()),
   };
-  assert.deepEqual(pixelAt(images.grey, 3, 3), [128, 128, 128]);
+  assert.deepEqual(pixelAt(images.gray, 3, 3), [128, 128, 128]);
   assert.deepEqual(pixelAt(images.deep, 3, 3), [128, 128, 128]);
   assert.deepEqual(pixelAt(images.clear, 3, 3), [255, 255, 255]);
   for (const image of Object.values(images)) assert.equal(image.data.length, 8 * 6 * 3);

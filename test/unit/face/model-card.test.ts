@@ -8,7 +8,7 @@ import { parseModelCard } from "../../../face/model-card.ts";
 const ARCFACE_CARD = {
   id: "my-arcface",
   version: "2",
-  licence: "Example terms",
+  license: "Example terms",
   metric: "cosine",
   threshold: 0.35,
   dimension: 512,
@@ -51,7 +51,7 @@ function withField(path: string, value: unknown): string {
 const WRONG_FIELDS: readonly (readonly [path: string, value: unknown, message: RegExp])[] = [
   ["id", "My Model", /: id: expected 1 to 64 of a-z/],
   ["version", "", /: version: /],
-  ["licence", undefined, /: licence: expected the terms/],
+  ["license", undefined, /: license: expected the terms/],
   ["metric", "manhattan", /: metric: expected one of "euclidean", "cosine"/],
   ["threshold", 1.5, /: threshold: expected a number from -1 to 1/],
   ["dimension", 2049, /: dimension: expected a number from 1 to 2048/],

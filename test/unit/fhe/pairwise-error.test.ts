@@ -47,7 +47,7 @@ const NOISY: readonly Case[] = [
 ];
 const HOPELESS: Case = { degree: 4096, primeBits: [40, 20, 20, 20], bits: 20, before: 6e5 };
 
-const OPERATIONS: readonly PairwiseOperation[] = ["squared_distance", "inner_product"];
+const OPERATIONS: readonly PairwiseOperation[] = ["SQUARED_DISTANCE", "INNER_PRODUCT"];
 /** Sets of keys, each with an error of its own that all its comparisons share. */
 const KEYINGS = 3;
 const shapeOf = ({ degree, primeBits, bits }: Case): CkksParameters => ({ degree, primeBits, scale: 2 ** bits });
@@ -77,7 +77,7 @@ function errorOf(maker: TensealMaker, evaluator: PairwiseEvaluator, task: Omit<P
   using first = evaluator.open(maker.ciphertext(x, { compression: "none" }));
   using second = evaluator.open(maker.ciphertext(y, { compression: "none" }));
   const found = maker.decrypt("SEAL", evaluator.compare({ ...task, dimension: DIMENSION }, first, second));
-  return found - x.reduce((sum, a, k) => sum + (task.operation === "inner_product" ? a * y[k]! : (a - y[k]!) ** 2), 0);
+  return found - x.reduce((sum, a, k) => sum + (task.operation === "INNER_PRODUCT" ? a * y[k]! : (a - y[k]!) ** 2), 0);
 }
 
 for (const each of [...GOOD, ...NOISY, HOPELESS]) {

@@ -23,7 +23,7 @@ const SHALLOW: CkksParameters = { degree: 4096, primeBits: [36, 30, 43], scale: 
 const DEEP: CkksParameters = { degree: 8192, primeBits: [40, 30, 30, 40, 60], scale: 2 ** 36 };
 // Where a Ciphertext says how many primes it has.
 const PRIMES_AT = 65;
-const OPERATIONS: readonly PairwiseOperation[] = ["squared_distance", "inner_product"];
+const OPERATIONS: readonly PairwiseOperation[] = ["SQUARED_DISTANCE", "INNER_PRODUCT"];
 
 const seal = await loadPublicSeal();
 
@@ -69,7 +69,7 @@ function compare(
 }
 
 function plain(operation: PairwiseOperation, x: readonly number[], y: readonly number[]): number {
-  return x.reduce((sum, a, i) => sum + (operation === "inner_product" ? a * y[i]! : (a - y[i]!) ** 2), 0);
+  return x.reduce((sum, a, i) => sum + (operation === "INNER_PRODUCT" ? a * y[i]! : (a - y[i]!) ** 2), 0);
 }
 
 /** A vector of so many random components and a norm below 1. */
@@ -140,7 +140,7 @@ test("keys with seeds compare as the same keys without", () => {
     using first = evaluator.open(ciphertexts[0]!);
     using second = evaluator.open(ciphertexts[1]!);
     return Buffer.from(
-      evaluator.compare({ operation: "squared_distance", dimension: 20, bound: undefined }, first, second),
+      evaluator.compare({ operation: "SQUARED_DISTANCE", dimension: 20, bound: undefined }, first, second),
     );
   });
   assert.deepEqual(results[0], results[1]);
@@ -169,8 +169,8 @@ test("the difference of a ciphertext and itself, which hides nothing, is refused
   using again = evaluator.open(bytes);
   const task = { dimension: 3, bound: undefined };
   for (const other of [first, again]) {
-    assert.throws(() => evaluator.compare({ ...task, operation: "squared_distance" }, first, other), transparent);
-    const result = maker.decrypt("SEAL", evaluator.compare({ ...task, operation: "inner_product" }, first, other));
+    assert.throws(() => evaluator.compare({ ...task, operation: "SQUARED_DISTANCE" }, first, other), transparent);
+    const result = maker.decrypt("SEAL", evaluator.compare({ ...task, operation: "INNER_PRODUCT" }, first, other));
     assert.ok(Math.abs(result - 14) < 1e-3);
   }
 });
@@ -183,7 +183,7 @@ test("the difference of ciphertexts of one seed, which hides nothing either, is 
   bytes.writeBigUInt64LE(1n, 113);
   using second = evaluator.open(bytes);
   assert.throws(
-    () => evaluator.compare({ operation: "squared_distance", dimension: 3, bound: undefined }, first, second),
+    () => evaluator.compare({ operation: "SQUARED_DISTANCE", dimension: 3, bound: undefined }, first, second),
     transparent,
   );
 });
@@ -220,7 +220,7 @@ test("a comparison whose rotation key is missing fails with a reason", async () 
   const result = (dimension: number): number =>
     maker.decrypt(
       "SEAL",
-      evaluator.compare({ operation: "squared_distance", dimension, bound: undefined }, first, second),
+      evaluator.compare({ operation: "SQUARED_DISTANCE", dimension, bound: undefined }, first, second),
     );
   for (const dimension of [1, 2, 3, 4]) assert.ok(Math.abs(result(dimension)) < 1e-3);
   for (const dimension of [5, 8, 100])

@@ -74,7 +74,7 @@ function compareOnce(operation: PairwiseOperation, second = y, dimension = 11): 
 
 test("SEAL's memory does not grow with the number of comparisons", () => {
   assert.ok(memories.length > 0);
-  for (const operation of ["squared_distance", "inner_product"] as const) {
+  for (const operation of ["SQUARED_DISTANCE", "INNER_PRODUCT"] as const) {
     assert.equal(
       growth(COMPARISONS, () => {
         compareOnce(operation);
@@ -90,7 +90,7 @@ test("SEAL's memory does not grow with comparisons and ciphertexts that are refu
     growth(COMPARISONS, () => {
       assert.throws(
         () => {
-          compareOnce("squared_distance", x);
+          compareOnce("SQUARED_DISTANCE", x);
         },
         { reason: "CIPHERTEXT_TRANSPARENT" },
       );
@@ -101,7 +101,7 @@ test("SEAL's memory does not grow with comparisons and ciphertexts that are refu
     growth(COMPARISONS, () => {
       assert.throws(
         () => {
-          compareOnce("inner_product", y, 32);
+          compareOnce("INNER_PRODUCT", y, 32);
         },
         { reason: "SEAL_FAILED" },
       );
@@ -174,7 +174,7 @@ test("a ciphertext that SEAL refuses is freed", () => {
 });
 
 test("a ciphertext left behind by each comparison, of its smallest kind, would have been seen", () => {
-  const result = compareOnce("inner_product");
+  const result = compareOnce("INNER_PRODUCT");
   const left = new DisposableStack();
   assert.ok(
     growth(COMPARISONS, () => {

@@ -82,17 +82,17 @@ for (const [name, { parameters, compare }, dropped] of [
   test(`a squared distance up to the largest decrypts right and one just above twice that wraps around, with ${name}`, () => {
     assert.equal(droppablePrimes(parameters, bound), dropped);
     for (const part of [0.25, 0.5, 0.999])
-      assertNear(compare("squared_distance", [Math.sqrt(part * half)], [0], bound), part * half);
+      assertNear(compare("SQUARED_DISTANCE", [Math.sqrt(part * half)], [0], bound), part * half);
     for (const part of [1.001, 1.1])
-      assertNear(compare("squared_distance", [0], [Math.sqrt(part * half)], bound), (part - 2) * half);
+      assertNear(compare("SQUARED_DISTANCE", [0], [Math.sqrt(part * half)], bound), (part - 2) * half);
   });
 
   test(`an inner product up to the largest, of either sign, decrypts right and one just outside twice that wraps around, with ${name}`, () => {
     const root = Math.sqrt(half);
     for (const part of [0.5, -0.5, 0.999, -0.999])
-      assertNear(compare("inner_product", [root], [part * root], bound), part * half);
+      assertNear(compare("INNER_PRODUCT", [root], [part * root], bound), part * half);
     for (const part of [1.001, -1.001])
-      assertNear(compare("inner_product", [root], [part * root], bound), (part - 2 * Math.sign(part)) * half);
+      assertNear(compare("INNER_PRODUCT", [root], [part * root], bound), (part - 2 * Math.sign(part)) * half);
   });
 }
 
@@ -101,7 +101,7 @@ test("the bound decides what is dropped, and every bound up to the largest dista
   const seen = new Set<number>();
   for (let log = -3; 2 ** log < maxDistance(parameters); log += 5) {
     seen.add(droppablePrimes(parameters, 2 ** log));
-    assertNear(compare("squared_distance", [Math.sqrt(2 ** log)], [0], 2 ** log), 2 ** log);
+    assertNear(compare("SQUARED_DISTANCE", [Math.sqrt(2 ** log)], [0], 2 ** log), 2 ** log);
   }
   assert.deepEqual(seen, new Set([2, 1, 0]));
 });
@@ -117,7 +117,7 @@ for (const fill of ["zeros", "repeated"] as const) {
       return (
         Math.abs(
           compare(
-            "squared_distance",
+            "SQUARED_DISTANCE",
             x,
             x.map(() => 0),
             undefined,

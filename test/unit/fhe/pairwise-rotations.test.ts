@@ -155,12 +155,12 @@ for (const [name, content] of Object.entries(CONTENTS)) {
       const sum = (term: (i: number) => number): number =>
         Array.from({ length: dimension }, (_, i) => term(i)).reduce((a, b) => a + b);
       assert.equal(
-        slot0("squared_distance", dimension, x, y),
+        slot0("SQUARED_DISTANCE", dimension, x, y),
         sum((i) => (component(i, 0) - component(i, 11)) ** 2),
         `${dimension}`,
       );
       assert.equal(
-        slot0("inner_product", dimension, x, y),
+        slot0("INNER_PRODUCT", dimension, x, y),
         sum((i) => component(i, 0) * component(i, 11)),
         `${dimension}`,
       );
@@ -172,7 +172,7 @@ test("the steps named for a dimension are exactly the rotations that it takes", 
   for (const dimension of DIMENSIONS) {
     rotations.length = 0;
     const [x, y] = [new PlainSlots(new Float64Array(SLOTS).fill(1)), new PlainSlots(new Float64Array(SLOTS).fill(3))];
-    assert.equal(slot0("squared_distance", dimension, x, y), 4 * dimension);
+    assert.equal(slot0("SQUARED_DISTANCE", dimension, x, y), 4 * dimension);
     assert.deepEqual(
       [...new Set(rotations)].sort((a, b) => a - b),
       rotationSteps(dimension),

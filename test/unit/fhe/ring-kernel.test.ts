@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { FheError } from "../../../fhe/errors.ts";
-import { N } from "../../../fhe/ring/modulus.ts";
+import { DEGREE as N } from "@veilface/fhe";
 import { PACKED_POLYNOMIAL_BYTES, RingKernel } from "../../../fhe/ring/ring-kernel.ts";
 import { largestResidues, negacyclicProduct, primeAt, PRIMES, randomResidues, randomSource } from "./ring-oracle.ts";
 

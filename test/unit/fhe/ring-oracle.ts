@@ -1,5 +1,5 @@
 // Plain BigInt arithmetic that the kernel is held to, and generators of residues.
-import { N } from "../../../fhe/ring/modulus.ts";
+import { DEGREE as N } from "@veilface/fhe";
 
 /** The data primes SEAL picks for bits 30 + 30 + 20 at N = 4096, in its order. */
 export const PRIMES = [1_073_668_097, 1_073_692_673] as const;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import initialize from "node-seal";
-import { N } from "../../../fhe/ring/modulus.ts";
+import { DEGREE as N } from "@veilface/fhe";
 import { RingKernel } from "../../../fhe/ring/ring-kernel.ts";
 import { toTiles } from "../../../fhe/ring/tiles.ts";
 import { negacyclicProduct, PRIMES, randomSource } from "./ring-oracle.ts";

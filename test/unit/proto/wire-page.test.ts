@@ -17,7 +17,7 @@ import {
   sealPlaintext,
 } from "@veilface/fhe";
 import type { ParameterSetName } from "@veilface/fhe";
-import { ParameterSet } from "@veilface/proto";
+import { MAX_KEY_BYTES, ParameterSet } from "@veilface/proto";
 import type { PackedVector } from "../../../scripts/vectors/packed-vector.ts";
 import type { NttVector, SmallBlock } from "../../../scripts/vectors/ring-vectors.ts";
 import {
@@ -26,8 +26,7 @@ import {
   freshCiphertextBytes,
   maxDistance,
 } from "../../../fhe/pairwise/parameters.ts";
-import { MAX_UPLOAD_BYTES } from "../../../server/requests/key-upload.ts";
-import { contract } from "../../support/independent/independent-client.ts";
+import { contract } from "../../../scripts/dev/published-contract.ts";
 import { unpack } from "../../support/independent/independent-crypto.ts";
 import { bytesOf, readPackedVector, readVector } from "../../vectors/read-vectors.ts";
 
@@ -265,7 +264,7 @@ test("the limits of the pairwise scheme are the server's", () => {
     Number(limit("`Ciphertext.data`, pairwise").split(" ")[0]!.replaceAll(",", "")),
     MAX_PAIRWISE_CIPHERTEXT_BYTES,
   );
-  assert.equal(limit("key material").split(",")[0], `${MAX_UPLOAD_BYTES / 2 ** 20} MiB`);
+  assert.equal(limit("key material").split(",")[0], `${MAX_KEY_BYTES / 2 ** 20} MiB`);
 });
 
 /** As the descriptor set has a message: "1 name (type), 2 name (repeated type)". */

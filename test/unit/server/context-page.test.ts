@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ListContextsResponse } from "@veilface/proto";
 import { contextPage } from "../../../server/rpc/context-page.ts";
+import type { ContextPage } from "../../../server/rpc/context-page.ts";
 import type { GalleryStore, StoredContext } from "../../../server/store/gallery-store.ts";
 
 const idOf = (i: number): string => i.toString(16).padStart(64, "0");
@@ -31,12 +32,11 @@ const store = {
 
 test("pages of contexts with the most rotations are shorter than gRPC's limit, and together have every context once", async () => {
   const ids: string[] = [];
-  for (let token = ""; ; ) {
-    const page = await contextPage(store, token, 1000);
-    assert.ok(ListContextsResponse.encode(page).finish().length < 4 * 2 ** 20);
-    ids.push(...page.contexts.map(({ contextId }) => contextId));
-    token = page.nextPageToken;
-    if (token === "") break;
+  for (let after: string | undefined = ""; after !== undefined; ) {
+    const { contexts, last }: ContextPage = await contextPage(store, after, 1000);
+    assert.ok(ListContextsResponse.encode({ contexts, nextPageToken: last ?? "" }).finish().length < 4 * 2 ** 20);
+    ids.push(...contexts.map(({ contextId }) => contextId));
+    after = last;
   }
   assert.deepEqual(
     ids,
@@ -45,8 +45,8 @@ test("pages of contexts with the most rotations are shorter than gRPC's limit, a
 });
 
 test("a page of few contexts is as long as was asked for", async () => {
-  const { contexts, nextPageToken } = await contextPage(store, idOf(989), 7);
-  assert.deepEqual([contexts.length, nextPageToken], [7, idOf(996)]);
-  const last = await contextPage(store, nextPageToken, 7);
-  assert.deepEqual([last.contexts.length, last.nextPageToken], [3, ""]);
+  const first = await contextPage(store, idOf(989), 7);
+  assert.deepEqual([first.contexts.length, first.last], [7, idOf(996)]);
+  const second = await contextPage(store, idOf(996), 7);
+  assert.deepEqual([second.contexts.length, second.last], [3, undefined]);
 });

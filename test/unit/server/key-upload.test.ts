@@ -4,7 +4,7 @@ import { mock, test } from "node:test";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { KeyMaterial } from "@veilface/proto";
-import type { CreateContextRequest, KeyChunk, KeyUpload } from "@veilface/proto";
+import type { Context, CreateContextRequest, KeyChunk, KeyUpload } from "@veilface/proto";
 import fc from "fast-check";
 import { ServerError } from "../../../server/errors.ts";
 import type { ServerErrorReason } from "../../../server/errors.ts";
@@ -72,7 +72,7 @@ function assertNotAnnounced(
 function assertRoomFor(count: number): void {
   using begun = new DisposableStack();
   for (let i = 0; i < count; i++) begun.use(new KeyUploads([sized(TENSEAL, 1)]));
-  assert.throws(() => new KeyUploads([sized(TENSEAL, 1)]), refused("LIMIT_EXCEEDED", undefined, /try again later/));
+  assert.throws(() => new KeyUploads([sized(TENSEAL, 1)]), refused("OVERLOADED", undefined, /try again later/));
 }
 
 test("objects are given back whole, whatever the lengths of their chunks", () => {
@@ -130,7 +130,7 @@ test("what is announced is either a TenSEAL context alone or both of SEAL's keys
     [both[0]!, sized(unknown, 1)],
   ];
   for (const uploads of bad)
-    assertNotAnnounced(uploads, "FIELD_INVALID", "key_uploads", /KEY_MATERIAL_TENSEAL_CONTEXT alone/);
+    assertNotAnnounced(uploads, "FIELD_INVALID", "new_context.key_uploads", /KEY_MATERIAL_TENSEAL_CONTEXT alone/);
 });
 
 test("what is announced has 1 byte to 64 MiB in sum, and a SHA-256", () => {
@@ -138,14 +138,14 @@ test("what is announced has 1 byte to 64 MiB in sum, and a SHA-256", () => {
     assertNotAnnounced(
       [sized(RELIN, 5), sized(GALOIS, total)],
       "FIELD_INVALID",
-      "key_uploads.total_bytes",
+      "new_context.key_uploads.total_bytes",
       /at least 1/,
     );
   for (const length of [0, 31, 33, 64])
     assertNotAnnounced(
       [{ ...sized(TENSEAL, 1), sha256: new Uint8Array(length) }],
       "FIELD_INVALID",
-      "key_uploads.sha256",
+      "new_context.key_uploads.sha256",
       /32 bytes/,
     );
   const [half, rest] = [MAX_BYTES / 2, MAX_BYTES / 2 + 1];
@@ -154,7 +154,7 @@ test("what is announced has 1 byte to 64 MiB in sum, and a SHA-256", () => {
     [sized(RELIN, half), sized(GALOIS, rest)],
     [sized(RELIN, 1), sized(GALOIS, Number.MAX_SAFE_INTEGER)],
   ]) {
-    assertNotAnnounced(uploads, "LIMIT_EXCEEDED", "key_uploads", /67108864/);
+    assertNotAnnounced(uploads, "TOO_LARGE", "new_context.key_uploads", /67108864/);
   }
   for (const uploads of [[sized(TENSEAL, MAX_BYTES)], [sized(RELIN, half), sized(GALOIS, half)]])
     new KeyUploads(uploads)[Symbol.dispose]();
@@ -241,7 +241,7 @@ test("bytes that are missing, or are others than announced, are refused at the e
     using uploads = new KeyUploads([announced(RELIN, relin), announced(GALOIS, galois)]);
     assert.throws(
       () => add(uploads, [all[0]!, chunk(GALOIS, 0, flipped)]).finish(),
-      refused("UPLOAD_BROKEN", "key_uploads.sha256", /GALOIS/),
+      refused("UPLOAD_BROKEN", "new_context.key_uploads.sha256", /GALOIS/),
     );
   }
 });
@@ -275,7 +275,7 @@ for (const [what, count, piece] of [
 
 test("sixteen uploads are received side by side, and one that is refused takes nobody's place", () => {
   assertRoomFor(SIDE_BY_SIDE);
-  for (let i = 0; i < 10; i++) assertNotAnnounced([], "FIELD_INVALID", "key_uploads", /./);
+  for (let i = 0; i < 10; i++) assertNotAnnounced([], "FIELD_INVALID", "new_context.key_uploads", /./);
   assertRoomFor(SIDE_BY_SIDE);
 });
 
@@ -295,28 +295,32 @@ const ADMITTED: AdmittedContext = {
   keys: { relinKeys: new Uint8Array(1), galoisKeys: new Uint8Array(1) },
 };
 
-type Request = Partial<CreateContextRequest>;
 const pairwise = {
   contextId: "",
   scheme: { $case: "pairwise", value: { encryptionParameters: Buffer.of(1, 2), scale: 2 ** 30, degree: 0 } },
-} as unknown as NonNullable<CreateContextRequest["context"]>;
+} as unknown as Context;
 const tensealContext = {
   contextId: "",
   scheme: { $case: "pairwise", value: { encryptionParameters: Buffer.alloc(0), scale: 0 } },
-} as unknown as NonNullable<CreateContextRequest["context"]>;
+} as unknown as Context;
 const packed = {
   contextId: "",
   scheme: { $case: "packed", value: { parameterSet: 1, keyId: Buffer.alloc(32, 3) } },
-} as unknown as NonNullable<CreateContextRequest["context"]>;
-const begin: Request = { context: pairwise, keyUploads: [announced(RELIN, KEYS), announced(GALOIS, KEYS)] };
-const rest: readonly Request[] = [{ keyChunk: chunk(RELIN, 0, KEYS) }, { keyChunk: chunk(GALOIS, 0, KEYS) }];
+} as unknown as Context;
+const begins = (context: Context | undefined, ...keyUploads: KeyUpload[]): CreateContextRequest => ({
+  message: { $case: "newContext", value: { context, keyUploads } },
+});
+const brings = (value: KeyChunk): CreateContextRequest => ({ message: { $case: "keyChunk", value } });
+const both = [announced(RELIN, KEYS), announced(GALOIS, KEYS)];
+const begin = begins(pairwise, ...both);
+const rest = [brings(chunk(RELIN, 0, KEYS)), brings(chunk(GALOIS, 0, KEYS))] as const;
 
 /** A server's end of a stream of requests; an error ends it as a call that is cancelled does. */
-async function* stream(items: readonly (Request | Error)[]): AsyncGenerator<CreateContextRequest> {
+async function* stream(items: readonly (CreateContextRequest | Error)[]): AsyncGenerator<CreateContextRequest> {
   for (const item of items) {
     await Promise.resolve();
     if (item instanceof Error) throw item;
-    yield { context: undefined, keyUploads: [], keyChunk: undefined, ...item };
+    yield item;
   }
 }
 
@@ -355,42 +359,52 @@ test("what was received is admitted whole, with the parameters and the scale", a
 const cancelled = new Error("the call was cancelled");
 /** Ways an upload may end: the requests, what the matcher does, and the refusal (undefined: none). */
 const ENDS: Readonly<
-  Record<string, readonly [readonly (Request | Error)[], PairwiseMatcher, ((error: unknown) => boolean)?]>
+  Record<string, readonly [readonly (CreateContextRequest | Error)[], PairwiseMatcher, ((error: unknown) => boolean)?]>
 > = {
   whole: [[begin, ...rest], admitting],
   "whole, as a TenSEAL context": [
-    [{ context: tensealContext, keyUploads: [announced(TENSEAL, KEYS)] }, { keyChunk: chunk(TENSEAL, 0, KEYS) }],
+    [begins(tensealContext, announced(TENSEAL, KEYS)), brings(chunk(TENSEAL, 0, KEYS))],
     admitting,
   ],
-  "too early": [[begin, rest[0]!], admitting, refused("UPLOAD_BROKEN", "key_chunk")],
+  "too early": [[begin, rest[0]], admitting, refused("UPLOAD_BROKEN", "key_chunk")],
   "with the announcement": [[begin], admitting, refused("UPLOAD_BROKEN", "key_chunk")],
-  cancelled: [[begin, rest[0]!, cancelled], admitting, (error) => error === cancelled],
-  "with a chunk out of order": [[begin, rest[1]!], admitting, refused("UPLOAD_BROKEN", "key_chunk.material")],
-  "with a message without a chunk": [[begin, {}], admitting, refused("FIELD_INVALID", "key_chunk")],
-  "with a second context": [[begin, { context: pairwise }], admitting, refused("FIELD_INVALID", "context")],
+  cancelled: [[begin, rest[0], cancelled], admitting, (error) => error === cancelled],
+  "with a chunk out of order": [[begin, rest[1]], admitting, refused("UPLOAD_BROKEN", "key_chunk.material")],
+  "with a message without a chunk": [[begin, { message: undefined }], admitting, refused("FIELD_INVALID", "key_chunk")],
+  "with a second context": [[begin, begins(pairwise)], admitting, refused("FIELD_INVALID", "new_context")],
   "with a second announcement": [
-    [begin, { keyUploads: [sized(TENSEAL, 1)] }],
+    [begin, begins(undefined, sized(TENSEAL, 1))],
     admitting,
-    refused("FIELD_INVALID", "key_uploads"),
+    refused("FIELD_INVALID", "new_context"),
   ],
-  "with a chunk too many": [[begin, ...rest, rest[1]!], admitting, refused("UPLOAD_BROKEN", "key_chunk")],
-  "with the wrong bytes": [
-    [begin, rest[0]!, { keyChunk: chunk(GALOIS, 0, Buffer.alloc(100)) }],
+  "with a second announcement of a context without keys": [
+    [begins(packed), begins(packed)],
     admitting,
-    refused("UPLOAD_BROKEN", "key_uploads.sha256"),
+    refused("FIELD_INVALID", "new_context"),
+  ],
+  "with a chunk too many": [[begin, ...rest, rest[1]], admitting, refused("UPLOAD_BROKEN", "key_chunk")],
+  "with the wrong bytes": [
+    [begin, rest[0], brings(chunk(GALOIS, 0, Buffer.alloc(100)))],
+    admitting,
+    refused("UPLOAD_BROKEN", "new_context.key_uploads.sha256"),
   ],
   "with parameters beside a TenSEAL context": [
-    [{ context: pairwise, keyUploads: [announced(TENSEAL, KEYS)] }],
+    [begins(pairwise, announced(TENSEAL, KEYS))],
     admitting,
-    refused("FIELD_INVALID", "context.pairwise.encryption_parameters"),
+    refused("FIELD_INVALID", "new_context.context.pairwise.encryption_parameters"),
   ],
-  "with nothing announced": [[{ context: pairwise }, ...rest], admitting, refused("FIELD_INVALID", "key_uploads")],
-  "with a chunk in the first message": [[{ ...begin, ...rest[0]! }], admitting, refused("FIELD_INVALID", "key_chunk")],
-  "before anything came": [[], admitting, refused("FIELD_INVALID", "context")],
-  "with keys for the packed scheme": [
-    [{ ...begin, context: packed }],
+  "with nothing announced": [
+    [begins(pairwise), ...rest],
     admitting,
-    refused("SCHEME_MISMATCH", "key_uploads"),
+    refused("FIELD_INVALID", "new_context.key_uploads"),
+  ],
+  "with a chunk in the first message": [[rest[0], begin], admitting, refused("FIELD_INVALID", "new_context")],
+  "without a context": [[begins(undefined, ...both)], admitting, refused("FIELD_INVALID", "new_context.context")],
+  "before anything came": [[], admitting, refused("FIELD_INVALID", "new_context")],
+  "with keys for the packed scheme": [
+    [begins(packed, ...both)],
+    admitting,
+    refused("SCHEME_MISMATCH", "new_context.key_uploads"),
   ],
   "refused by the matcher": [
     [begin, ...rest],
@@ -420,16 +434,13 @@ for (const [name, [requests, pairwiseMatcher, refusal]] of Object.entries(ENDS))
 test("an upload that falls silent for 30 seconds is refused and gives its place back", async () => {
   mock.timers.enable({ apis: ["setTimeout"] });
   try {
-    const items = stream([begin, rest[0]!]);
+    const items = stream([begin, rest[0]]);
     let left = 2;
     const silent = {
       [Symbol.asyncIterator]: () => silent,
       next: async () => (left-- > 0 ? items.next() : new Promise<never>(() => undefined)),
     };
-    const refusal = assert.rejects(
-      receiveContext(admitting, silent),
-      refused("LIMIT_EXCEEDED", undefined, /pause of 30 s/),
-    );
+    const refusal = assert.rejects(receiveContext(admitting, silent), refused("TOO_SLOW", undefined, /pause of 30 s/));
     await new Promise(setImmediate);
     mock.timers.tick(29_000);
     await new Promise(setImmediate);

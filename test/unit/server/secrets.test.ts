@@ -8,7 +8,7 @@ import { readOutside } from "../../../server/compute/secrets.ts";
 import { sealEnvelope } from "../../support/independent/independent-crypto.ts";
 import { COMPRESSIONS, SMALL, TUTORIAL, TensealMaker } from "../../support/independent/tenseal-maker.ts";
 import type { CkksParameters } from "../../support/independent/tenseal-maker.ts";
-import { encodeTensealContext, encodeTensealVector, rawBytesField } from "../../support/independent/tenseal-wire.ts";
+import { encodeTensealContext, encodeTensealVector, rawBytesField } from "../../../scripts/dev/tenseal-wire.ts";
 
 const SHAPES: readonly CkksParameters[] = [
   { degree: 2048, primeBits: [18, 18, 18], scale: 2 ** 10 },

@@ -191,6 +191,22 @@ void test("a stream that its consumer is slow to read keeps its patience", async
   assert.equal(seen, 3);
 });
 
+void test("a stream whose patience is paused may be silent, until it is resumed in the middle of a wait", async () => {
+  const patience = new Patience({ graceMs: 50, bytesPerSecond: 4096 });
+  patience.pause();
+  const silent = (async function* () {
+    yield 1;
+    await new Promise(() => undefined);
+  })();
+  const stream = patiently(silent, patience, () => tooSlow);
+  assert.deepEqual(await stream.next(), { value: 1, done: false });
+  const next = stream.next();
+  assert.equal(await Promise.race([next, sleep(150, "waits")]), "waits");
+  patience.resume();
+  patience.resume();
+  await assert.rejects(next, tooSlow);
+});
+
 void test("a stream ends with its interrupt's reason, even if the source is silent", async () => {
   const patience = new Patience({ graceMs: 60_000, bytesPerSecond: 4096 });
   const stop = new AbortController();

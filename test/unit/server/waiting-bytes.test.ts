@@ -3,10 +3,15 @@ import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import fc from "fast-check";
 import { ServerError } from "../../../server/errors.ts";
+import type { ServerErrorReason } from "../../../server/errors.ts";
 import { StreamHoldings, WaitingBytes } from "../../../server/requests/waiting-bytes.ts";
 
-const full = (error: unknown): boolean =>
-  error instanceof ServerError && error.reason === "LIMIT_EXCEEDED" && error.retryAfterMs! > 0;
+const refusedAs =
+  (reason: ServerErrorReason) =>
+  (error: unknown): boolean =>
+    error instanceof ServerError && error.reason === reason && error.retryAfterMs! > 0;
+const full = refusedAs("OVERLOADED");
+const slowest = refusedAs("TOO_SLOW");
 const KIB = 1024;
 
 /** A bound of so many bytes, under a clock that the test moves. */
@@ -32,6 +37,17 @@ const steps = fc.array(
   { maxLength: 60 },
 );
 
+test("a call that is over takes nothing any more, which nobody would give back", async () => {
+  const { waiting } = bound(100);
+  const holding = waiting.open();
+  holding[Symbol.dispose]();
+  assert.throws(() => {
+    holding.take(10);
+  }, full);
+  await assert.rejects(holding.takeOrWait(10), full);
+  assert.equal(waiting.held, 0);
+});
+
 test("whatever calls do, no more waits than the bound unless it is one call's, and nothing is counted once they are over", () => {
   fc.assert(
     fc.property(steps, (all) => {
@@ -45,7 +61,7 @@ test("whatever calls do, no more waits than the bound unless it is one call's, a
         try {
           if (then === "take") holding.take(bytes);
         } catch (error) {
-          assert.ok(full(error));
+          assert.ok(full(error) || slowest(error));
         }
         if (then === "end") {
           holding[Symbol.dispose]();
@@ -81,10 +97,10 @@ test("where it is full, the slowest call that is no newcomer makes room, and a f
     [slow, slower, fast].map(({ signal }) => signal.aborted),
     [false, true, false],
   );
-  assert.ok(full(slower.signal.reason));
+  assert.ok(slowest(slower.signal.reason));
   assert.throws(() => {
     slower.take(1);
-  }, full);
+  }, slowest);
 });
 
 test("a newcomer is refused while all the others are newcomers too, and let in once they are slow", () => {

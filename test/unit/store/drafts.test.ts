@@ -143,13 +143,13 @@ test("a gallery takes sixteen drafts and not one more, until one of them goes", 
   for (let i = 0; i < 16; i++) await draft(i);
   await assert.rejects(
     draft(16),
-    (error: Error) => hasReason("LIMIT_EXCEEDED")(error) && /16 drafts.*--discard-drafts/.test(error.message),
+    (error: Error) => hasReason("QUOTA_EXCEEDED")(error) && /16 drafts.*--discard-drafts/.test(error.message),
   );
   await store.deleteGallery("d-3");
   await draft(16);
   await store.replaceGallery("g", "d-5", 0);
   await draft(17);
-  await assert.rejects(draft(18), hasReason("LIMIT_EXCEEDED"));
+  await assert.rejects(draft(18), hasReason("QUOTA_EXCEEDED"));
   await store.deleteGallery("g");
   assert.deepEqual(ids(fixture), []);
 });

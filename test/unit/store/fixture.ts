@@ -33,7 +33,7 @@ export const SLOTS = 31;
 export const PACKED_STRIDE = 8;
 /** What a test does not care about of a new gallery. */
 /** Of any gallery that needs no uid of its own. */
-export const UID = new Uint8Array(16).fill(7);
+const UID = new Uint8Array(16).fill(7);
 export const PLAIN = {
   space: SPACE,
   packedStride: PACKED_STRIDE,

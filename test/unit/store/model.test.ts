@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { RosterEntry, StruckTemplate } from "../../../server/store/gallery-store.ts";
+import type { RosterEntry, StruckTemplate, SubjectLine, SubjectPage } from "../../../server/store/gallery-store.ts";
 import {
   CONTEXT,
   PACKED_STRIDE,
@@ -79,8 +79,48 @@ async function change(fixture: StoreFixture, galleryId: string, wanted: Change):
 const placesOf = (struck: readonly StruckTemplate[]): string[] =>
   struck.map(({ templateId, block }) => `${templateId} in ${block}`).sort();
 
-function firstRevision(made: Made): number {
-  if (made.kind === "deleted") return made.entries[0]?.revision ?? 0;
+/** The changes of one batch, and the templates that it changed last, by revision. */
+interface Batch {
+  readonly made: readonly Made[];
+  readonly lines: ReadonlyMap<number, RosterEntry>;
+}
+
+/**
+ * Brings the model from where it was to a revision: what was not put or packed at a revision was deleted there, which
+ * the template's line says unless it has another one since.
+ */
+function applyInOrder(model: Model, { made, lines }: Batch, revision: number): void {
+  const puts = new Map(made.flatMap((one) => (one.kind === "deleted" ? [] : [[firstRevision(one), one]])));
+  const deletions = made.filter((one) => one.kind === "deleted");
+  const blocks: number[] = [];
+  while (model.revision < revision) {
+    const next = model.revision + 1;
+    const put = puts.get(next);
+    const isDeleted = (id: string): boolean =>
+      deletions.some(({ named }) => model.isNamed(named, id)) && made.some((one) => isPutLater(one, id, next));
+    if (put !== undefined) model.apply(put);
+    else {
+      const templateId = lines.get(next)?.templateId ?? TEMPLATES.find(isDeleted);
+      blocks.push(model.delete(templateId!, next));
+    }
+  }
+  const counted = deletions.reduce((sum, { count }) => sum + count, 0);
+  assert.equal(counted, blocks.length, "every deletion counts its own");
+  for (const { erasedBlocks } of deletions)
+    for (const block of erasedBlocks)
+      assert.ok(
+        model.packed.has(block) && blocks.includes(block),
+        "a block goes with the deletion of its last template",
+      );
+}
+
+function isPutLater(made: Made, templateId: string, revision: number): boolean {
+  if (made.kind === "deleted" || firstRevision(made) < revision) return false;
+  const ids = made.kind === "packed" ? made.slots.map((slot) => slot.templateId) : [made.entry.templateId];
+  return ids.includes(templateId);
+}
+
+function firstRevision(made: Exclude<Made, { kind: "deleted" }>): number {
   return made.kind === "packed" ? made.entry.firstRevision : made.entry.revision;
 }
 
@@ -91,10 +131,14 @@ async function runChanges(
   wanted: readonly Change[],
   galleryId = "g",
 ): Promise<void> {
+  const { store } = fixture;
   const usedBefore = new Set(model.owners.keys());
   const deadBefore = TEMPLATES.filter((id) => !model.isLive(id));
+  const subjectsBefore = model.subjects().map(({ subjectId }) => subjectId);
   const made = await Promise.all(wanted.map((one) => change(fixture, galleryId, one)));
-  for (const one of made.sort((a, b) => firstRevision(a) - firstRevision(b))) {
+  const { entries, revision } = await store.listEntries(galleryId, model.revision, 1000);
+  const lines = new Map(entries.map((entry) => [entry.revision, entry]));
+  for (const one of made) {
     if (one.kind === "loose" && deadBefore.includes(one.entry.templateId))
       assert.ok(!usedBefore.has(placeOf(one.entry)), "a deleted template comes back in a new place");
     if (one.kind === "packed")
@@ -102,11 +146,15 @@ async function runChanges(
         ![...model.owners.keys()].some((place) => place.startsWith(`${one.entry.block}/`)),
         "a packed block has a number of its own",
       );
-    model.apply(one);
   }
+  applyInOrder(model, { made, lines }, revision);
   const [only, ...others] = made;
-  if (only?.kind === "deleted" && others.length === 0)
-    assert.deepEqual(placesOf(only.struck), placesOf(model.struck(only.named)));
+  if (only?.kind !== "deleted" || others.length > 0) return;
+  const { named, struck, unknownTemplateIds, unknownSubjectIds } = only;
+  assert.deepEqual(placesOf(struck), placesOf(model.struck(named)));
+  const isDead = (id: string): boolean => !TEMPLATES.includes(id) || deadBefore.includes(id);
+  assert.deepEqual(unknownTemplateIds, [...new Set(named.templateIds.filter(isDead))]);
+  assert.deepEqual(unknownSubjectIds, [...new Set(named.subjectIds.filter((id) => !subjectsBefore.includes(id)))]);
 }
 
 async function replace(
@@ -156,6 +204,7 @@ async function compare(fixture: StoreFixture, model: Model): Promise<void> {
       model.changes().filter((entry) => entry.revision > since),
     );
   }
+  for (const limit of [1, 2, 100]) assert.deepEqual(await subjectPages(fixture, limit), model.subjects());
   assert.deepEqual(await readAll(fixture), model.stored());
   await compareStored(fixture, model);
 }
@@ -189,6 +238,17 @@ async function pages({ store }: StoreFixture, since: number, limit: number): Pro
     next = page.next;
   }
   return entries;
+}
+
+async function subjectPages({ store }: StoreFixture, limit: number): Promise<SubjectLine[]> {
+  const subjects: SubjectLine[] = [];
+  for (let since: number | undefined = 0; since !== undefined; ) {
+    const page: SubjectPage = await store.listSubjects("g", since, limit);
+    assert.ok(page.subjects.length <= limit);
+    subjects.push(...page.subjects);
+    since = page.next;
+  }
+  return subjects;
 }
 
 test("after any changes, at the same time or in turn, and any replacements and restarts, the store holds what a plain model holds", {

@@ -5,6 +5,7 @@ import type {
   PackedSlot,
   RosterEntry,
   StruckTemplate,
+  SubjectLine,
 } from "../../../server/store/gallery-store.ts";
 import { placeOf } from "./fixture.ts";
 
@@ -20,7 +21,7 @@ export type Made =
   | (DeletedTemplates & { readonly kind: "deleted"; readonly named: Named });
 
 /** What a deletion names. */
-interface Named {
+export interface Named {
   readonly templateIds: readonly string[];
   readonly subjectIds: readonly string[];
 }
@@ -37,20 +38,20 @@ export class Model {
   readonly owners = new Map<string, string>();
   revision = 0;
 
-  apply(made: Made): void {
+  apply(made: Exclude<Made, { kind: "deleted" }>): void {
     if (made.kind === "packed") this.#applyPacked(made);
-    else if (made.kind === "loose") {
+    else {
       this.#change(made.entry);
       this.bytes.set(placeOf(made.entry), made.residues);
-    } else {
-      const places = made.entries.map(({ templateId }) => this.lines.get(templateId)?.live?.placement.block);
-      for (const entry of made.entries) this.#change(entry);
-      for (const block of made.erasedBlocks)
-        assert.ok(
-          this.packed.has(block) && places.includes(block),
-          "a block goes with the deletion of its last template",
-        );
     }
+  }
+
+  /** Deletes a template, which is there. Returns the block that it lay in. */
+  delete(templateId: string, revision: number): number {
+    const { live } = this.lines.get(templateId) ?? {};
+    assert.ok(live !== undefined, "what is not there is not deleted");
+    this.#change({ templateId, revision, live: undefined });
+    return live.placement.block;
   }
 
   /** Templates so named that were in packed blocks which are still there, and are not any more. */
@@ -87,6 +88,20 @@ export class Model {
 
   isLive(templateId: string): boolean {
     return this.lines.get(templateId)?.live !== undefined;
+  }
+
+  /** Whether a deletion names a template that is there. */
+  isNamed({ templateIds, subjectIds }: Named, templateId: string): boolean {
+    const subjectId = this.lines.get(templateId)?.live?.subjectId;
+    return subjectId !== undefined && (templateIds.includes(templateId) || subjectIds.includes(subjectId));
+  }
+
+  /** The subjects with how many live templates each has, in the order of the oldest of these. */
+  subjects(): SubjectLine[] {
+    const counts = new Map<string, number>();
+    for (const { live } of this.changes())
+      if (live !== undefined) counts.set(live.subjectId, (counts.get(live.subjectId) ?? 0) + 1);
+    return Array.from(counts, ([subjectId, templateCount]) => ({ subjectId, templateCount }));
   }
 
   /** In the order of their places. */

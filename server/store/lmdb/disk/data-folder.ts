@@ -1,8 +1,8 @@
 import { closeSync, constants, fstatSync, mkdirSync, openSync, readSync, rmSync, statSync, writeSync } from "node:fs";
 import type { Stats } from "node:fs";
 import { dirname, join } from "node:path";
-import { ServerError } from "../../../errors.ts";
-import { codeOf, inWords } from "../../../start-errors.ts";
+import { ServerError, errorCode } from "../../../errors.ts";
+import { inWords } from "../../../start-errors.ts";
 import { META_PAGE_BYTES, lacksPages, readMeta } from "./data-file.ts";
 import type { Meta, ReadAt } from "./data-file.ts";
 import { checkTrees } from "./data-trees.ts";
@@ -145,7 +145,7 @@ function withFile({ path, name, flags }: FileToOpen, use: (file: number) => void
   } catch (error) {
     if (error instanceof ServerError) throw error;
     const advice =
-      codeOf(error) === "ENOSPC"
+      errorCode(error) === "ENOSPC"
         ? "free space on its disk"
         : "give the folder and its files to the user that runs the server";
     throw unusable(path, `has a ${name} that cannot be written: ${advice}`, error);

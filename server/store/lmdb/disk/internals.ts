@@ -86,7 +86,7 @@ export function getLent(database: Database, key: Uint8Array, options?: GetOption
 }
 
 /** Where a value is. */
-export interface ValuePlace {
+interface ValuePlace {
   readonly table: Database;
   readonly key: Uint8Array;
 }

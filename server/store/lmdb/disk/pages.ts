@@ -2,7 +2,7 @@ import { keyAfter } from "../rows/schema.ts";
 import type { Table } from "../rows/schema.ts";
 
 /** A row of a table. */
-export interface Row {
+interface Row {
   readonly key: Buffer;
   readonly value: Buffer;
 }

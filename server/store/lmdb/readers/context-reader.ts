@@ -10,8 +10,7 @@ import type { DirectReads, Snapshot } from "../disk/internals.ts";
 import { SCHEMA_KEY, idKey, u48 } from "../rows/schema.ts";
 import type { Table, Tables } from "../rows/schema.ts";
 
-export type ContextReaderTables = Pick<Tables, "blobs"> &
-  Readonly<Record<"contexts" | "contextKeys", Pick<Table, "get">>>;
+type ContextReaderTables = Pick<Tables, "blobs"> & Readonly<Record<"contexts" | "contextKeys", Pick<Table, "get">>>;
 
 /** Reads contexts with their keys, for `BlockReader.pairwiseContext`. */
 export class LmdbContextReader {

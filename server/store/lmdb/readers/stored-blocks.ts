@@ -7,7 +7,7 @@ import { changesAfter, entriesOfPacked, readChanged, rosterEntry } from "../tabl
 import { Pace } from "../disk/turns.ts";
 import type { Gate } from "../disk/turns.ts";
 
-export interface StoredBlocksSource {
+interface StoredBlocksSource {
   readonly tables: Tables;
   readonly reader: BlockReader;
   readonly gallery: number;

@@ -5,7 +5,7 @@ import { pagesOf } from "../disk/pages.ts";
 /** How many drafts a gallery may have at a time: far more than are ever filled at once. */
 export const MOST_DRAFTS = 16;
 /** A draft into which nothing was written for so long was left behind by a run that was killed. */
-export const ABANDONED_AFTER_MS = 24 * 60 * 60 * 1000;
+const ABANDONED_AFTER_MS = 24 * 60 * 60 * 1000;
 
 const draftKey = (galleryId: string, draftId: string): Buffer => idKey(`${galleryId}/${draftId}`);
 

@@ -38,7 +38,7 @@ import { LiveSlots, encodeRoster } from "../rows/packed-rows.ts";
 import { hasEntries, readEntry, readState, rosterEntry } from "./roster.ts";
 
 /** The templates of a packed block, and where to look for others of their ids: in these places, if they are live. */
-export interface PackedPut extends Pick<PackedBlock, "stride" | "slots"> {
+interface PackedPut extends Pick<PackedBlock, "stride" | "slots"> {
   readonly replaced: Iterable<readonly PackedTemplate[]>;
 }
 

@@ -1,4 +1,5 @@
 import { webcrypto } from "node:crypto";
+import { DEGREE } from "@veilface/fhe";
 import { ServerError } from "../../../errors.ts";
 import { MIN_BLOB_BYTES, putBlob } from "../disk/blob-store.ts";
 import type { PackedBlock } from "../../gallery-store.ts";
@@ -12,7 +13,7 @@ import type { WriteQueue } from "../disk/write-queue.ts";
 // What a block may add beside its chunks and ids: a change of every tree on the way to its rows.
 const ROWS_BYTES = 64 * 1024;
 const PAGE_BYTES = 4096;
-const MOST_SLOTS = 4096;
+const MOST_SLOTS = DEGREE;
 /** Writing so much holds the event loop for some 5 ms, and for 15 where memory is slow to come by. */
 const STAGE_BYTES = 2 * 2 ** 20;
 
@@ -23,7 +24,7 @@ interface HashedChunk {
 }
 
 /** Where blocks are written. */
-export interface BlockWriting {
+interface BlockWriting {
   readonly tables: Tables;
   readonly queue: WriteQueue;
   readonly room: StorageRoom;

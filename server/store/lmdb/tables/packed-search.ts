@@ -4,7 +4,7 @@ import type { IdKind, PackedLookup, PackedTemplate } from "./packed-lookup.ts";
 import type { Pace } from "../disk/turns.ts";
 
 /** What is looked for in the packed blocks of a gallery. */
-export interface Sought {
+interface Sought {
   readonly tables: Tables;
   readonly lookup: PackedLookup;
   readonly gallery: number;

@@ -15,7 +15,7 @@ export interface StoreLog {
 }
 
 /** What removals work with. */
-export interface RemovalParts {
+interface RemovalParts {
   readonly tables: Tables;
   readonly queue: WriteQueue;
   readonly eraser: BlobEraser;

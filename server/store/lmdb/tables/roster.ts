@@ -50,7 +50,7 @@ export function rosterEntry(templateId: string, { revision, live }: EntryRow): R
 }
 
 /** The rows of one gallery. */
-export interface GalleryRows {
+interface GalleryRows {
   readonly tables: Tables;
   readonly gallery: number;
 }
@@ -62,7 +62,7 @@ export interface RosterReading extends GalleryRows {
 }
 
 /** Which changes are read: those after a revision, at most so many. */
-export interface Since {
+interface Since {
   readonly since: number;
   readonly most: number;
 }
@@ -140,7 +140,7 @@ export async function blockList({
   return { blocks, revision };
 }
 
-export interface RevisedChange {
+interface RevisedChange {
   readonly revision: number;
   readonly change: Change;
 }

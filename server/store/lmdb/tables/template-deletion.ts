@@ -32,7 +32,7 @@ export interface DeletionPlace {
 }
 
 /** What one step did, which counts once it is committed. */
-export interface DeletionStep {
+interface DeletionStep {
   readonly entries: readonly RosterEntry[];
   readonly emptiedBlocks: readonly number[];
   /** Blobs that nothing names any more. */

@@ -31,7 +31,7 @@ import { TemplateDeletion } from "./template-deletion.ts";
 import type { DeletionPlace } from "./template-deletion.ts";
 
 /** What templates are written with. */
-export interface TemplateWriting {
+interface TemplateWriting {
   readonly tables: Tables;
   readonly lookup: PackedLookup;
   readonly galleries: GalleryTable;

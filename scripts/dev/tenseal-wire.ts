@@ -1,9 +1,9 @@
 // TenSEAL's own protobuf messages, by an independent codec over the published descriptor set.
 import type { MessageTypeDefinition } from "@grpc/proto-loader";
-import { contract } from "./independent-client.ts";
+import { contract } from "./published-contract.ts";
 
 /** TenSEALPublicProto. */
-export interface TensealPublicMessage {
+interface TensealPublicMessage {
   readonly public_key?: Uint8Array;
   readonly auto_flags?: number;
   readonly scale?: number;
@@ -12,7 +12,7 @@ export interface TensealPublicMessage {
 }
 
 /** TenSEALPrivateProto. */
-export interface TensealPrivateMessage {
+interface TensealPrivateMessage {
   readonly secret_key?: Uint8Array;
   readonly relin_keys_generated?: boolean;
   readonly galois_keys_generated?: boolean;
@@ -27,7 +27,7 @@ export interface TensealContextMessage {
 }
 
 /** CKKSVectorProto. */
-export interface TensealVectorMessage {
+interface TensealVectorMessage {
   readonly sizes: readonly number[];
   readonly ciphertexts: readonly Uint8Array[];
   readonly scale?: number;
@@ -60,7 +60,7 @@ export function decodeTensealVector(bytes: Uint8Array): Required<TensealVectorMe
 }
 
 /** A field as it stands in a message's bytes. */
-export interface RawField {
+interface RawField {
   readonly number: number;
   /** 0: varint, 1: eight bytes, 2: bytes with their length, 5: four bytes. */
   readonly wireType: number;
