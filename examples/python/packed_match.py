@@ -38,7 +38,7 @@ class Gallery:
 
     def create(self) -> None:
         scheme = veilface.PackedScheme(parameter_set=veilface.PARAMETER_SET_PACKED_N4096_Q60, key_id=self._keys.key_id)
-        request = veilface.CreateContextRequest(context=veilface.Context(packed=scheme))
+        request = veilface.CreateContextRequest(new_context=veilface.NewContext(context=veilface.Context(packed=scheme)))
         created = self._contexts.CreateContext(iter([request]), timeout=CALL_TIMEOUT_S).context
         if created.context_id != self._keys.context_id:
             raise Refused("the server names the context differently")
@@ -53,27 +53,29 @@ class Gallery:
     def enroll(self, embeddings: dict[str, list[float]]) -> None:
         # Read while sending: each answer says that one template is durable, and where it lies.
         for answer in self._galleries.EnrollTemplates(self._enrollment(embeddings), timeout=CALL_TIMEOUT_S):
-            place = answer.entry.placement
-            self._roster[place.block, place.slot] = answer.entry.subject_id
+            entry = answer.template.entry
+            self._roster[entry.placement.block, entry.placement.slot] = entry.subject_id
 
     def verify(self, name: str, embedding: list[float]) -> float:
         """The smallest distance to the templates of one person."""
         target = veilface.CompareTarget(gallery_id=self._gallery_id, subject_id=name, space=self._space)
-        request = veilface.CompareTemplatesRequest(target=target, pieces=[self._piece(embedding)])
+        requests = [veilface.CompareTemplatesRequest(target=target), veilface.CompareTemplatesRequest(pieces=self._probe(embedding))]
         distances = []
-        for answer in self._matching.CompareTemplates(iter([request]), timeout=CALL_TIMEOUT_S):
-            coefficients = self._decrypt(answer.distances.ciphertext)
-            distances += [self._layout.distance(coefficients, entry.placement.slot) for entry in answer.entries]
+        for answer in self._matching.CompareTemplates(iter(requests), timeout=CALL_TIMEOUT_S):
+            if not answer.HasField("comparison"):
+                continue  # the first message has the gallery and the strides, which are known here
+            coefficients = self._decrypt(answer.comparison.distances.ciphertext)
+            distances += [self._layout.distance(coefficients, entry.placement.slot) for entry in answer.comparison.entries]
         return min(distances)
 
     def search(self, embedding: list[float]) -> dict[str, float]:
         """The distance to everybody, nearest first."""
         target = veilface.SearchTarget(gallery_id=self._gallery_id, space=self._space)
-        request = veilface.SearchGalleryRequest(target=target, pieces=[self._piece(embedding)])
+        requests = [veilface.SearchGalleryRequest(target=target), veilface.SearchGalleryRequest(pieces=self._probe(embedding))]
         distances = {}
-        for answer in self._matching.SearchGallery(iter([request]), timeout=CALL_TIMEOUT_S):
+        for answer in self._matching.SearchGallery(iter(requests), timeout=CALL_TIMEOUT_S):
             if not answer.HasField("distances"):
-                continue  # the first message has the revision alone; nobody else changes this gallery
+                continue  # the first messages have the gallery and its revision; nobody else changes this one
             coefficients = self._decrypt(answer.distances.ciphertext)
             for (block, slot), name in self._roster.items():
                 if block == answer.distances.block:
@@ -87,10 +89,10 @@ class Gallery:
             template = veilface.LooseTemplate(template_id=f"{name}-1", subject_id=name, ciphertext=ciphertext)
             yield veilface.EnrollTemplatesRequest(template=template)
 
-    def _piece(self, embedding: list[float]) -> object:
+    def _probe(self, embedding: list[float]) -> object:
         """All templates are enrolled alone, so that the gallery's only stride is the dimension, and a probe is one piece."""
         ciphertext = self._encrypt(self._layout.probe(embedding))
-        return veilface.ProbePiece(stride=self._layout.stride, piece=0, ciphertext=ciphertext)
+        return veilface.ProbePieces(pieces=[veilface.ProbePiece(stride=self._layout.stride, piece=0, ciphertext=ciphertext)])
 
     def _encrypt(self, polynomial: list[int]) -> object:
         data = self._keys.encrypt(polynomial)

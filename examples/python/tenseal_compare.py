@@ -76,7 +76,8 @@ def upload_messages(context: bytes) -> Iterator[object]:
     material = veilface.KEY_MATERIAL_TENSEAL_CONTEXT
     announcement = veilface.KeyUpload(material=material, total_bytes=len(context), sha256=hashlib.sha256(context).digest())
     # An empty PairwiseScheme: parameters and scale are in the TenSEAL context.
-    yield veilface.CreateContextRequest(context=veilface.Context(pairwise=veilface.PairwiseScheme()), key_uploads=[announcement])
+    new_context = veilface.NewContext(context=veilface.Context(pairwise=veilface.PairwiseScheme()), key_uploads=[announcement])
+    yield veilface.CreateContextRequest(new_context=new_context)
     for offset in range(0, len(context), CHUNK_BYTES):
         chunk = veilface.KeyChunk(material=material, offset=offset, data=context[offset : offset + CHUNK_BYTES])
         yield veilface.CreateContextRequest(key_chunk=chunk)

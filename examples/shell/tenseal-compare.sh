@@ -128,8 +128,8 @@ END
 upload_messages() { # FILE
   local size offset=0 chunk_bytes=1048576
   size=$(wc -c < "$1")
-  printf '{"context": {"pairwise": {}}, "keyUploads": [{"material": "KEY_MATERIAL_TENSEAL_CONTEXT", "totalBytes": %d, "sha256": "%s"}]}\n' \
-    "$size" "$(sha256_base64 < "$1")"
+  printf '{"newContext": {"context": {"pairwise": {}}, "keyUploads": [{"material": "%s", "totalBytes": %d, "sha256": "%s"}]}}\n' \
+    KEY_MATERIAL_TENSEAL_CONTEXT "$size" "$(sha256_base64 < "$1")"
   while ((offset < size)); do
     printf '{"keyChunk": {"material": "KEY_MATERIAL_TENSEAL_CONTEXT", "offset": %d, "data": "' "$offset"
     dd if="$1" bs="$chunk_bytes" skip=$((offset / chunk_bytes)) count=1 status=none | base64 --wrap=0

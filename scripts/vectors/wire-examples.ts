@@ -5,6 +5,9 @@ const CONTEXT_ID = "96bfae12529f10fd1279920bf0b1af400df8ac557db72c1da4409e16fdf2
 const TIME = "2026-01-02T03:04:05.678Z";
 const KEY_ID = bytes(32, 0);
 const SHA256 = bytes(32, 100);
+const UID = Buffer.alloc(16, 0xab).toString("base64");
+/** Nobody but the server reads one. */
+const PAGE_TOKEN = "ZGlnZXN0LiBzdGFmZi0y";
 
 /** Base64 of so many bytes: first, first + 1, … */
 function bytes(count: number, first: number): string {
@@ -48,7 +51,7 @@ const gallery = {
   packedStride: 16,
   expectedTemplates: "1000",
   draftOf: "staff",
-  uid: Buffer.alloc(16, 0xab).toString("base64"),
+  uid: UID,
   labels: { site: "north" },
 };
 const placement = { block: "4294967296", slot: 7, stride: 16 };
@@ -68,21 +71,23 @@ const publicContext = {
 /** By the message's full name. */
 export const WIRE_EXAMPLES: Readonly<Record<string, readonly object[]>> = {
   "veilface.v1.CreateContextRequest": [
-    { context: { packed } },
+    { newContext: { context: { packed } } },
     {
-      context: { pairwise: { encryptionParameters: bytes(20, 7), scale: 2 ** 40, acceptedError: 0.5 } },
-      keyUploads: [
-        { material: "KEY_MATERIAL_SEAL_RELIN_KEYS", totalBytes: "1573267", sha256: SHA256 },
-        { material: "KEY_MATERIAL_SEAL_GALOIS_KEYS", totalBytes: "18944028", sha256: SHA256 },
-      ],
+      newContext: {
+        context: { pairwise: { encryptionParameters: bytes(20, 7), scale: 2 ** 40, acceptedError: 0.5 } },
+        keyUploads: [
+          { material: "KEY_MATERIAL_SEAL_RELIN_KEYS", totalBytes: "1573267", sha256: SHA256 },
+          { material: "KEY_MATERIAL_SEAL_GALOIS_KEYS", totalBytes: "18944028", sha256: SHA256 },
+        ],
+      },
     },
     { keyChunk: { material: "KEY_MATERIAL_SEAL_GALOIS_KEYS", offset: "1048576", data: bytes(15, 50) } },
   ],
   "veilface.v1.CreateContextResponse": [{ context: packedContext }, { context: pairwiseContext }],
   "veilface.v1.GetContextRequest": [{ contextId: CONTEXT_ID }],
   "veilface.v1.GetContextResponse": [{ context: packedContext }],
-  "veilface.v1.ListContextsRequest": [{ pageSize: 10, pageToken: CONTEXT_ID }],
-  "veilface.v1.ListContextsResponse": [{ contexts: [packedContext, pairwiseContext], nextPageToken: CONTEXT_ID }],
+  "veilface.v1.ListContextsRequest": [{ pageSize: 10, pageToken: PAGE_TOKEN }],
+  "veilface.v1.ListContextsResponse": [{ contexts: [packedContext, pairwiseContext], nextPageToken: PAGE_TOKEN }],
   "veilface.v1.DeleteContextRequest": [{ contextId: CONTEXT_ID, force: true, allowMissing: true }],
   "veilface.v1.DeleteContextResponse": [{}],
 
@@ -90,9 +95,9 @@ export const WIRE_EXAMPLES: Readonly<Record<string, readonly object[]>> = {
   "veilface.v1.CreateGalleryResponse": [{ gallery }],
   "veilface.v1.GetGalleryRequest": [{ galleryId: "staff" }],
   "veilface.v1.GetGalleryResponse": [{ gallery }],
-  "veilface.v1.ListGalleriesRequest": [{ contextId: CONTEXT_ID, pageSize: 10, pageToken: "staff" }],
+  "veilface.v1.ListGalleriesRequest": [{ contextId: CONTEXT_ID, pageSize: 10, pageToken: PAGE_TOKEN }],
   "veilface.v1.ListGalleriesResponse": [
-    { galleries: [gallery, { ...gallery, space: euclidean }], nextPageToken: "staff-2" },
+    { galleries: [gallery, { ...gallery, space: euclidean }], nextPageToken: PAGE_TOKEN },
   ],
   "veilface.v1.UpdateGalleryRequest": [{ gallery, updateMask: "labels,expected_templates" }],
   "veilface.v1.UpdateGalleryResponse": [{ gallery }],
@@ -113,26 +118,36 @@ export const WIRE_EXAMPLES: Readonly<Record<string, readonly object[]>> = {
     { pieces: { pieces: [packedCiphertext, ciphertext("PACKED_RESIDUES", 60)] } },
   ],
   "veilface.v1.EnrollTemplatesResponse": [
-    { entry, struckTemplateIds: ["ada-2"] },
-    { block: { block: "8", stride: 16, count: 256, firstRevision: "100" } },
+    { template: { entry, struckTemplateIds: ["ada-1"] } },
+    { block: { block: "8", stride: 16, count: 256, firstRevision: "100", struckTemplateIds: ["ada-2"] } },
   ],
-  "veilface.v1.ListTemplatesRequest": [{ galleryId: "staff", sinceRevision: "40", pageSize: 10000, pageToken: "41" }],
-  "veilface.v1.ListTemplatesResponse": [
-    { entries: [entry, deletedEntry], nextPageToken: "42", revision: "5000000000" },
+  "veilface.v1.ListTemplatesRequest": [
+    { galleryId: "staff", subjectId: "ada", pageSize: 10000, pageToken: PAGE_TOKEN },
+  ],
+  "veilface.v1.ListTemplatesResponse": [{ entries: [entry], nextPageToken: PAGE_TOKEN }],
+  "veilface.v1.ListSubjectsRequest": [{ galleryId: "staff", pageSize: 10000, pageToken: PAGE_TOKEN }],
+  "veilface.v1.ListSubjectsResponse": [
+    { subjects: [{ subjectId: "ada", templateCount: "5000000000" }], nextPageToken: PAGE_TOKEN },
+  ],
+  "veilface.v1.ListTemplateChangesRequest": [
+    { galleryId: "staff", sinceRevision: "40", pageSize: 10000, pageToken: PAGE_TOKEN },
+  ],
+  "veilface.v1.ListTemplateChangesResponse": [
+    { entries: [entry, deletedEntry], nextPageToken: PAGE_TOKEN, revision: "5000000000" },
   ],
   "veilface.v1.DeleteTemplatesRequest": [
     { galleryId: "staff", templateIds: ["ada-1", "ada-2"], subjectIds: ["bob"], maxTemplates: 2500 },
   ],
   "veilface.v1.DeleteTemplatesResponse": [
     {
-      entries: [deletedEntry],
+      deletedCount: "5000000000",
       revision: "42",
       struckTemplateIds: ["ada-2"],
       more: true,
       struckBlocks: ["8"],
       erasedBlocks: ["9"],
       unknownSubjectIds: ["bob"],
-      deletedCount: "1",
+      unknownTemplateIds: ["ada-3"],
     },
   ],
   "veilface.v1.ReadTemplatesRequest": [{ galleryId: "staff" }],
@@ -142,7 +157,7 @@ export const WIRE_EXAMPLES: Readonly<Record<string, readonly object[]>> = {
     { pieces: { pieces: [packedCiphertext] } },
   ],
   "veilface.v1.ReplaceGalleryRequest": [
-    { galleryId: "staff", draftId: "staff-2", expectedRevision: "42", draftUid: "qqqqqqqqqqqqqqqqqqqqqg==" },
+    { galleryId: "staff", draftId: "staff-2", expectedRevision: "42", draftUid: UID },
   ],
   "veilface.v1.ReplaceGalleryResponse": [{ gallery }],
 
@@ -165,24 +180,34 @@ export const WIRE_EXAMPLES: Readonly<Record<string, readonly object[]>> = {
   ],
 
   "veilface.v1.CompareTemplatesRequest": [
-    {
-      target: { galleryId: "staff", subjectId: "ada", space: cosine, replyEncoding: "CIPHERTEXT_ENCODING_SEAL" },
-      pieces: [piece],
-    },
+    { target: { galleryId: "staff", subjectId: "ada", space: cosine, replyEncoding: "CIPHERTEXT_ENCODING_SEAL" } },
+    { pieces: { pieces: [piece] } },
   ],
-  "veilface.v1.CompareTemplatesResponse": [{ distances, entries: [entry] }],
+  "veilface.v1.CompareTemplatesResponse": [
+    { subject: { gallery, strides: [16, 128] } },
+    { comparison: { distances, entries: [entry] } },
+  ],
   "veilface.v1.SearchGalleryRequest": [
     {
-      target: { galleryId: "staff", space: cosine, replyEncoding: "CIPHERTEXT_ENCODING_PACKED_RESIDUES" },
-      pieces: [piece],
+      target: {
+        galleryId: "staff",
+        space: cosine,
+        replyEncoding: "CIPHERTEXT_ENCODING_PACKED_RESIDUES",
+        probes: 2,
+        roster: { uid: UID, revision: "5000000000" },
+      },
     },
+    { pieces: { pieces: [piece, { ...piece, probe: 1 }] } },
   ],
   "veilface.v1.SearchGalleryResponse": [
-    { revision: "42" },
-    { revision: "42", distances },
-    { revision: "42", distances: { block: "4", stride: 128, identical: true } },
-    { revision: "42", distances: { ...distances, damagedSlots: [0, 3] } },
-    { revision: "42", distances: { block: "5", stride: 128, refused: "ERROR_REASON_STORED_CORRUPT" } },
+    { gallery },
+    { rosterChanges: { entries: [entry, deletedEntry] } },
+    { start: { revision: "5000000000" } },
+    { distances },
+    { distances: { ...distances, probe: 1 } },
+    { distances: { block: "4", stride: 128, identical: true } },
+    { distances: { ...distances, damagedSlots: [0, 3] } },
+    { distances: { block: "5", stride: 128, refused: "ERROR_REASON_STORED_CORRUPT" } },
   ],
   "veilface.v1.CompareCiphertextsRequest": [
     {
