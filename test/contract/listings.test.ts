@@ -5,12 +5,10 @@ import { EMBEDDING, SLOTS, enrollBlock, galleryOfBlocks } from "../support/indep
 import { contractKey, startContractServer, testThatTheLogTellsNothing } from "../support/independent/contract-suite.ts";
 import { COSINE_128, TestGallery, freshId } from "../support/independent/gallery-fixture.ts";
 import type { EntryMessage } from "../support/independent/gallery-fixture.ts";
-import type { Message } from "../support/independent/independent-client.ts";
 import { assertRefused } from "../support/independent/refusals.ts";
 
-interface Page extends Message {
-  readonly next_page_token: string;
-}
+/** A page of any listing: its items are in a field that has the name of what is listed. */
+type Page = Readonly<Record<string, unknown>> & { readonly next_page_token: string };
 
 interface Subject {
   readonly subject_id: string;

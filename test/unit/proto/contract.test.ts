@@ -68,7 +68,8 @@ test("reasons lose their prefix and get it back; one of a later version is unkno
 });
 
 test("the limits are those that the comments of the contract state", () => {
-  const pages = ({ most, usual }: PageSizes): string => `How many at most, in [1, ${most}]; 0 means ${usual}.`;
+  const pages = ({ most, usual }: PageSizes): string =>
+    `How many at most: 0 means ${usual}, and more than ${most} as much as ${most}.`;
   for (const stated of [
     ...[CONTEXT_PAGES, GALLERY_PAGES, ROSTER_PAGES].map(pages),
     `1 to ${MAX_ID_CHARACTERS} characters of a-z, 0-9 and "-"`,
