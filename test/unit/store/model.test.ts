@@ -87,37 +87,51 @@ interface Batch {
 
 /**
  * Brings the model from where it was to a revision: what was not put or packed at a revision was deleted there, which
- * the template's line says unless it has another one since.
+ * the template's line says unless it was put anew since. It is then the one of those that were named whose turn to be
+ * put comes first; of several, another one than was may be taken.
  */
 function applyInOrder(model: Model, { made, lines }: Batch, revision: number): void {
   const puts = new Map(made.flatMap((one) => (one.kind === "deleted" ? [] : [[firstRevision(one), one]])));
   const deletions = made.filter((one) => one.kind === "deleted");
   const blocks: number[] = [];
+  let guesses = 0;
   while (model.revision < revision) {
     const next = model.revision + 1;
     const put = puts.get(next);
-    const isDeleted = (id: string): boolean =>
-      deletions.some(({ named }) => model.isNamed(named, id)) && made.some((one) => isPutLater(one, id, next));
-    if (put !== undefined) model.apply(put);
-    else {
-      const templateId = lines.get(next)?.templateId ?? TEMPLATES.find(isDeleted);
-      blocks.push(model.delete(templateId!, next));
+    if (put !== undefined) {
+      model.apply(put);
+      continue;
     }
+    const line = lines.get(next);
+    if (line === undefined) guesses++;
+    blocks.push(model.delete(line?.templateId ?? putFirst(model, made, next), next));
   }
   const counted = deletions.reduce((sum, { count }) => sum + count, 0);
   assert.equal(counted, blocks.length, "every deletion counts its own");
-  for (const { erasedBlocks } of deletions)
-    for (const block of erasedBlocks)
-      assert.ok(
-        model.packed.has(block) && blocks.includes(block),
-        "a block goes with the deletion of its last template",
-      );
+  const left = new Set(model.blocks().map(({ block }) => block));
+  for (const block of deletions.flatMap(({ erasedBlocks }) => erasedBlocks)) {
+    assert.ok(model.packed.has(block) && !left.has(block), "a block goes with its last template");
+    if (guesses === 0) assert.ok(blocks.includes(block), "a block goes with the deletion of its last template");
+  }
 }
 
-function isPutLater(made: Made, templateId: string, revision: number): boolean {
-  if (made.kind === "deleted" || firstRevision(made) < revision) return false;
-  const ids = made.kind === "packed" ? made.slots.map((slot) => slot.templateId) : [made.entry.templateId];
-  return ids.includes(templateId);
+/** Of the templates that a deletion named and that were put after a revision, the first one. */
+function putFirst(model: Model, made: readonly Made[], revision: number): string {
+  const wasNamed = (id: string): boolean => made.some((one) => one.kind === "deleted" && model.isNamed(one.named, id));
+  const [first] = TEMPLATES.filter(wasNamed)
+    .map((id) => ({ id, put: nextPut(made, id, revision) }))
+    .sort((a, b) => a.put - b.put);
+  assert.ok(first !== undefined && first.put < Infinity, "what changed without a line was put since");
+  return first.id;
+}
+
+function nextPut(made: readonly Made[], templateId: string, revision: number): number {
+  const puts = made.filter((one) => one.kind !== "deleted").filter((one) => idsOf(one).includes(templateId));
+  return Math.min(...puts.map(firstRevision).filter((put) => put > revision));
+}
+
+function idsOf(made: Exclude<Made, { kind: "deleted" }>): string[] {
+  return made.kind === "packed" ? made.slots.map(({ templateId }) => templateId) : [made.entry.templateId];
 }
 
 function firstRevision(made: Exclude<Made, { kind: "deleted" }>): number {
