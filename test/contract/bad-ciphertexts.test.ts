@@ -52,8 +52,8 @@ async function assertRefusedEverywhere(gallery: TestGallery, bad: BadCiphertext)
   const template = { template_id: "bad", subject_id: "bad", ciphertext };
   const calls: [string, readonly object[], RegExp][] = [
     ["GalleryService/EnrollTemplates", [{ target: gallery.target }, { template }], /^template\.ciphertext/],
-    ["MatchingService/SearchGallery", question(gallery.target, pieces), /^pieces\.ciphertext/],
-    ["MatchingService/CompareTemplates", question(target, pieces), /^pieces\.ciphertext/],
+    ["MatchingService/SearchGallery", question(gallery.target, pieces), /^pieces\.pieces\.ciphertext/],
+    ["MatchingService/CompareTemplates", question(target, pieces), /^pieces\.pieces\.ciphertext/],
   ];
   for (const [rpc, requests, field] of calls) {
     const refusal = await refusalOf(client.call(rpc, ...requests), bad);

@@ -1,11 +1,10 @@
-import { MAX_PROBES_PER_SEARCH } from "@veilface/proto";
 import type { CiphertextEncoding, ParameterSetName } from "@veilface/fhe";
 import type { CiphertextEnvelope, Envelope } from "../envelope.ts";
 import type { ReaderLocation } from "../../store/gallery-store.ts";
 import type { BlockTask } from "../block-task.ts";
 
-/** Probes that may be matched in one pass. */
-export const MAX_PROBES = MAX_PROBES_PER_SEARCH;
+/** Probes that may be matched in one pass: all that one search may have. */
+export const MAX_PROBES = 8;
 
 /** Check a fresh ciphertext and move it to its slot: multiply by X^exponent. */
 export interface PrepareTemplate {

@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
+import { MAX_PROBES_PER_SEARCH } from "@veilface/proto";
 import type { BlockAnswer } from "../../../server/compute/block-answer.ts";
 import { allCancelled } from "../../../server/compute/block-task.ts";
 import type { PackedMatcher } from "../../../server/compute/packed/packed-matcher.ts";
+import { MAX_PROBES } from "../../../server/compute/packed/packed-task.ts";
 import type { MatchBlocks, MatchedBlock } from "../../../server/compute/packed/packed-task.ts";
 import { SharedScans } from "../../../server/compute/packed/shared-scans.ts";
 import type { Search } from "../../../server/compute/packed/shared-scans.ts";
@@ -87,6 +89,10 @@ function setUp(): { matcher: SlowMatcher; scans: SharedScans } {
   const matcher = new SlowMatcher();
   return { matcher, scans: new SharedScans(matcher as unknown as PackedMatcher) };
 }
+
+void test("the probes of one search fit into one pass", () => {
+  assert.ok(MAX_PROBES >= MAX_PROBES_PER_SEARCH);
+});
 
 void test("searches that come while a pass is under way share the next one, and each gets its own products of its own blocks", async () => {
   const { matcher, scans } = setUp();
