@@ -1,4 +1,5 @@
-import { ServerError, overloaded, tooSlow } from "../errors.ts";
+import { overloaded, tooSlow } from "../errors.ts";
+import type { ServerError } from "../errors.ts";
 import { NEWCOMER_MS, ROOM_PATIENCE_MS, SLOW_BYTES_PER_SECOND } from "../limits.ts";
 
 /** How much may wait. */
@@ -270,7 +271,7 @@ export class StreamHoldings implements Disposable {
 
   /** Throws ServerError OVERLOADED if there are too many, or if the stream is over. */
   open(): Holding {
-    if (this.#over) throw new ServerError("OVERLOADED", "the stream is over: send what was not acknowledged again");
+    if (this.#over) throw overloaded("the stream is over, and what was not acknowledged is not stored");
     const holding = this.#waiting.open();
     this.#open.add(holding);
     return holding;
