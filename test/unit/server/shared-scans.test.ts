@@ -91,7 +91,7 @@ function setUp(): { matcher: SlowMatcher; scans: SharedScans } {
 }
 
 void test("the probes of one search fit into one pass", () => {
-  assert.ok(MAX_PROBES >= MAX_PROBES_PER_SEARCH);
+  assert.equal(MAX_PROBES, MAX_PROBES_PER_SEARCH);
 });
 
 void test("searches that come while a pass is under way share the next one, and each gets its own products of its own blocks", async () => {
