@@ -48,7 +48,7 @@ export async function retrying<T>(bounds: CallBounds, work: () => Promise<T>, ma
       if (failures > RETRIES || !mayRetry(error) || !isTimeFor(paused, milliseconds, bounds))
         throw lateAfter(last, error);
       if (error instanceof ClientError) last = error;
-      await bounds.pause(milliseconds);
+      await pauseAfterFailure(error, milliseconds, bounds);
     }
   }
 }
@@ -56,6 +56,19 @@ export async function retrying<T>(bounds: CallBounds, work: () => Promise<T>, ma
 /** Whether there is time for a pause, the last of so many milliseconds of them in all. */
 function isTimeFor(paused: number, milliseconds: number, { leftMs }: CallBounds): boolean {
   return milliseconds < leftMs && (leftMs < Infinity || paused <= LONGEST_WAIT_MS);
+}
+
+// Where the deadline passes in a pause nothing was under way: the failure says what was wrong.
+async function pauseAfterFailure(failure: unknown, milliseconds: number, bounds: CallBounds): Promise<void> {
+  try {
+    await bounds.pause(milliseconds);
+  } catch (ended) {
+    throw isLate(ended) ? failure : ended;
+  }
+}
+
+function isLate(error: unknown): boolean {
+  return error instanceof ClientError && error.reason === "DEADLINE_EXCEEDED";
 }
 
 /** That there was no time to ask once more says less than why it had to be. */
@@ -87,7 +100,7 @@ export async function pauseBeforeRetry(failures: number, error: unknown, bounds:
   const milliseconds = pauseAfter(failures, error);
   if (!isUnavailable(error) || failures > PATIENT_RETRIES || !isTimeFor(milliseconds, milliseconds, bounds))
     throw error;
-  await bounds.pause(milliseconds);
+  await pauseAfterFailure(error, milliseconds, bounds);
 }
 
 function pauseAfter(failures: number, error: unknown): number {
