@@ -75,17 +75,12 @@ export class PairwiseContexts {
   /** As PairwiseClient.listContexts. */
   async list(options: Bounded): Promise<PairwiseContext[]> {
     const found: PairwiseContext[] = [];
-    let pageToken = "";
-    do {
-      const request = { pageSize: CONTEXT_PAGES.most, pageToken };
-      const page = await this.#calls.rpcs.call(
-        options,
-        (rpc) => this.#calls.rpcs.services.contexts.listContexts(request, rpc),
-        isUnavailable,
-      );
+    const { contexts } = this.#calls.rpcs.services;
+    const pageSize = CONTEXT_PAGES.most;
+    for await (const page of this.#calls.rpcs.pages(options, (pageToken, rpc) =>
+      contexts.listContexts({ pageSize, pageToken }, rpc),
+    ))
       found.push(...page.contexts.map(fromWireContext).filter((context) => context !== undefined));
-      pageToken = page.nextPageToken;
-    } while (pageToken !== "");
     return found;
   }
 

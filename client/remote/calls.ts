@@ -46,6 +46,19 @@ export class Rpcs {
     }
   }
 
+  /** The pages of a list, each asked for with the token of the one before, and again where the server is away. */
+  async *pages<T extends Page>(
+    options: Bounded,
+    list: (pageToken: string, rpc: RpcOptions) => Promise<T>,
+  ): AsyncGenerator<T, void, undefined> {
+    for (let pageToken = ""; ; ) {
+      const page = await this.call(options, (rpc) => list(pageToken, rpc), isUnavailable);
+      yield page;
+      if (page.nextPageToken === "") return;
+      pageToken = page.nextPageToken;
+    }
+  }
+
   /** Yields a stream's messages. */
   async *stream<T>(options: Bounded, run: (rpc: RpcOptions) => AsyncIterable<T>): AsyncGenerator<T, void, undefined> {
     using watch = this.watchStream(options);
@@ -64,6 +77,11 @@ export class Rpcs {
   watchStream({ bounds }: Bounded): RpcWatch {
     return new RpcWatch(this.services.address, bounds, bounds.leftMs);
   }
+}
+
+/** A page of a list; an empty token is the last one's. */
+interface Page {
+  readonly nextPageToken: string;
 }
 
 /** One rpc under way: ends it with its call, or where the server kept silent for longer than the call's patience. */

@@ -133,16 +133,14 @@ export class GalleryCalls {
 
   /** All galleries of a context, drafts too, in the order of their ids. */
   async list(contextId: string, options: Bounded): Promise<GalleryInfo[]> {
-    const galleries: GalleryInfo[] = [];
-    let pageToken = "";
-    do {
-      const request = { contextId, pageSize: GALLERY_PAGES.most, pageToken };
-      const list = (rpc: RpcOptions) => this.rpcs.services.galleries.listGalleries(request, rpc);
-      const page = await this.rpcs.call(options, list, isUnavailable);
-      galleries.push(...page.galleries.map(fromWireGallery));
-      pageToken = page.nextPageToken;
-    } while (pageToken !== "");
-    return galleries;
+    const found: GalleryInfo[] = [];
+    const { galleries } = this.rpcs.services;
+    const request = { contextId, pageSize: GALLERY_PAGES.most };
+    for await (const page of this.rpcs.pages(options, (pageToken, rpc) =>
+      galleries.listGalleries({ ...request, pageToken }, rpc),
+    ))
+      found.push(...page.galleries.map(fromWireGallery));
+    return found;
   }
 
   async delete(galleryId: string, options: Bounded): Promise<void> {
@@ -181,14 +179,12 @@ export class GalleryCalls {
   async listSubjects(galleryId: string, options: Bounded): Promise<SubjectInfo[]> {
     // By id: one whose oldest template changes meanwhile may come twice.
     const subjects = new Map<string, SubjectInfo>();
-    let pageToken = "";
-    do {
-      const request = { galleryId, pageSize: MAX_ENTRIES_PER_PAGE, pageToken };
-      const list = (rpc: RpcOptions) => this.rpcs.services.galleries.listSubjects(request, rpc);
-      const page = await this.rpcs.call(options, list, isUnavailable);
+    const { galleries } = this.rpcs.services;
+    const request = { galleryId, pageSize: MAX_ENTRIES_PER_PAGE };
+    for await (const page of this.rpcs.pages(options, (pageToken, rpc) =>
+      galleries.listSubjects({ ...request, pageToken }, rpc),
+    ))
       for (const { subjectId, templateCount } of page.subjects) subjects.set(subjectId, { subjectId, templateCount });
-      pageToken = page.nextPageToken;
-    } while (pageToken !== "");
     return [...subjects.values()];
   }
 

@@ -67,13 +67,13 @@ async function pauseAfterFailure(failure: unknown, milliseconds: number, bounds:
   }
 }
 
-function isLate(error: unknown): boolean {
+function isLate(error: unknown): error is ClientError {
   return error instanceof ClientError && error.reason === "DEADLINE_EXCEEDED";
 }
 
 /** That there was no time to ask once more says less than why it had to be. */
 function lateAfter(last: ClientError | undefined, error: unknown): unknown {
-  if (last === undefined || !(error instanceof ClientError) || error.reason !== "DEADLINE_EXCEEDED") return error;
+  if (last === undefined || !isLate(error)) return error;
   return new ClientError(error.reason, `${error.message} (before that: ${last.message})`, { cause: error });
 }
 
