@@ -32,9 +32,12 @@ export async function* compareTemplates(
   using holding = probes.open();
   const question = await Question.open(comparing, requests, holding);
   const { gallery, location, target } = question;
-  yield { kind: "subject", gallery, strides: stridesOf(await entriesOf(store, target)) };
+  const found = await entriesOf(store, target);
+  yield { kind: "subject", gallery, strides: stridesOf(found) };
   const probe = await question.receiveProbe();
-  const byBlock = blocksOf(await entriesOf(store, target));
+  // Looking for a subject takes a look at every packed block: once is enough where nothing changed.
+  const isCurrent = store.getGallery(gallery.galleryId).revision === gallery.revision;
+  const byBlock = blocksOf(isCurrent ? found : await entriesOf(store, target));
   const blocks = Array.from(byBlock, ([block, { stride, slots }]): BlockTask => ({ block, stride, slots }));
   const { encoding, products } = await probe.compare({ blocks, location, signal });
   for await (const product of products) {

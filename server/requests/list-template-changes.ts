@@ -1,6 +1,6 @@
 import { ROSTER_PAGES } from "@veilface/proto";
 import type { ListTemplateChangesRequest } from "@veilface/proto";
-import type { GalleryStore, RosterEntry } from "../store/gallery-store.ts";
+import type { GalleryStore, RosterEntry, RosterPage } from "../store/gallery-store.ts";
 import { resourceId, revision } from "./from-wire.ts";
 import { ENTRIES_PER_PAGE } from "./list-templates.ts";
 import { PageTokens, pageSize } from "./page-token.ts";
@@ -37,11 +37,7 @@ export async function* changesSince(
   since: number,
 ): AsyncGenerator<readonly RosterEntry[]> {
   for (let after: number | undefined = since; after !== undefined; ) {
-    const page: Awaited<ReturnType<GalleryStore["listEntries"]>> = await store.listEntries(
-      galleryId,
-      after,
-      ENTRIES_PER_PAGE,
-    );
+    const page: RosterPage = await store.listEntries(galleryId, after, ENTRIES_PER_PAGE);
     if (page.entries.length > 0) yield page.entries;
     after = page.next;
   }

@@ -1,6 +1,6 @@
 import { ROSTER_PAGES } from "@veilface/proto";
 import type { ListTemplatesRequest } from "@veilface/proto";
-import type { GalleryStore, LiveEntry } from "../store/gallery-store.ts";
+import type { GalleryStore, LiveEntry, RosterEntry } from "../store/gallery-store.ts";
 import { resourceId } from "./from-wire.ts";
 import { PageTokens, pageSize } from "./page-token.ts";
 import { readAll } from "./read-all.ts";
@@ -36,6 +36,6 @@ export async function listTemplates(store: GalleryStore, request: ListTemplatesR
   return { entries, nextPageToken: tokens.write(left.length > limit ? entries.at(-1)?.revision : undefined) };
 }
 
-function live({ live, ...entry }: Awaited<ReturnType<GalleryStore["listEntries"]>>["entries"][number]): LiveEntry[] {
+function live({ live, ...entry }: RosterEntry): LiveEntry[] {
   return live === undefined ? [] : [{ ...entry, live }];
 }
